@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// Event is everything that can happen to a ledger.
+//
+//sumtype:decl
+type Event interface{ isEvent() }
+
+// StreamID names one Attach stream within the allocator's process; a later stream has a higher number.
+type StreamID uint64
+
+// Loaded starts the ledger: everything that was stored, read consistently after the acquire of the lock and before anything else
+// (PROTOCOL R12). Servers that no key names are absent from Registered.
+type Loaded struct {
+	Epoch      shard.Epoch
+	Acquired   shard.Instant // read after the acquire was answered: waits count from it
+	Clean      bool          // the lock carried its predecessor's clean mark (PROTOCOL R1)
+	Confirmed  shard.Instant // read before a consistent read that showed the lock as ours
+	Apps       []AppState
+	Registered []Registration
+	Fences     []Fence
+	Rests      []Rest
+	Drains     []shard.ServerID
+}
+
+// LockConfirmed reports a consistent read that showed the lock held under this epoch.
+type LockConfirmed struct {
+	Asked shard.Instant // read before the read was sent (PROTOCOL R7)
+}
+
+// Hello opens a stream. The ledger answers Welcome or Refuse, after it read the server's key.
+type Hello struct {
+	Stream       StreamID
+	Server       shard.Server
+	Held         []shard.Held
+	HighestEpoch shard.Epoch
+	Draining     bool
+}
+
+// Detached reports the end of a stream, whoever ended it. Reset is true where the connection broke or was refused, false where the
+// agent closed it in order.
+type Detached struct {
+	Stream StreamID
+	Reset  bool
+}
+
+// Renew asks for the lease of the stream's incarnation.
+type Renew struct {
+	Stream   StreamID
+	Sequence uint64
+	AskedNS  int64 // agent's clock; only differences on one stream mean anything
+	Loads    []ShardLoad
+}
+
+// ShardLoad is the measured load of one shard, per metric, fixed point.
+type ShardLoad struct {
+	Shard shard.ID
+	Load  map[string]int64
+}
+
+// Result answers a Command.
+type Result struct {
+	Stream StreamID
+	ID     CommandID
+	Status Status
+	Err    string // for people
+}
+
+// Status of a Result; the numbers are those of the wire.
+type Status uint8
+
+// Statuses.
+const (
+	Done Status = iota + 1
+	NotBegun
+	Begun
+	Stale
+	Failed
+	Busy
+)
+
+// ProbeAnswer answers a Probe.
+type ProbeAnswer struct {
+	Stream      StreamID
+	ID          uint64
+	Server      shard.ServerID
+	Agent       Outcome
+	Application Outcome
+}
+
+// Outcome of a probe; the numbers are those of the wire.
+type Outcome uint8
+
+// Outcomes.
+const (
+	Answered Outcome = iota + 1
+	Refused
+	Silent
+)
+
+// DrainRequested asks to drain the stream's server while its incarnation lasts, or takes that back.
+type DrainRequested struct {
+	Stream StreamID
+	On     bool
+}
+
+// RestRequested asks for a rest lease (PROTOCOL R19).
+type RestRequested struct {
+	Stream   StreamID
+	Sequence uint64
+	Length   time.Duration
+}
+
+// Ended reports that the agent ended the incarnation itself (PROTOCOL R5).
+type Ended struct {
+	Stream      StreamID
+	Incarnation shard.Incarnation
+	ProvenDead  bool
+	Reason      string
+}
+
+// RegistrationRead answers a ReadRegistration: the server's key, read consistently.
+type RegistrationRead struct {
+	Server shard.ServerID
+	Asked  shard.Instant
+	Found  bool
+	Key    Registration // valid if Found
+	Err    string       // not empty: could not be read, nothing is known; the ledger asks again
+}
+
+// RegistrationsSeen carries the watched keys of all servers: news for servers that are not attached. It may be old, so it only makes
+// the ledger read the key.
+type RegistrationsSeen struct {
+	Keys []Registration
+}
+
+// WriteDone answers a Write.
+type WriteDone struct {
+	ID      WriteID
+	Outcome WriteOutcome
+	Err     string // for people
+}
+
+// WriteOutcome is what became of a write. Unknown outcomes are resolved by the shell before it reports (PROTOCOL R12).
+type WriteOutcome uint8
+
+// Outcomes of writes.
+const (
+	// Committed: durable.
+	Committed WriteOutcome = iota + 1
+	// NotCommitted: certainly not and never; the store is slow, full or away. The ledger tries again with backoff.
+	NotCommitted
+	// Superseded: the lock is no longer ours. The ledger stops for good.
+	Superseded
+	// ServerChanged: the key of the server to be fenced is not the one that was read. The ledger reads it again.
+	ServerChanged
+)
+
+// PlanReady answers Effects.Solve.
+type PlanReady struct {
+	Plan placement.Plan
+}
+
+// Request is an operator's wish; answered by a Reply with its number.
+type Request struct {
+	ID   uint64
+	Wish Wish
+}
+
+// StopRequested ends the leadership in order: grants stop at once, then the ledger says when the lock may be released, and how.
+type StopRequested struct{}
+
+func (Loaded) isEvent()            {}
+func (LockConfirmed) isEvent()     {}
+func (Hello) isEvent()             {}
+func (Detached) isEvent()          {}
+func (Renew) isEvent()             {}
+func (Result) isEvent()            {}
+func (ProbeAnswer) isEvent()       {}
+func (DrainRequested) isEvent()    {}
+func (RestRequested) isEvent()     {}
+func (Ended) isEvent()             {}
+func (RegistrationRead) isEvent()  {}
+func (RegistrationsSeen) isEvent() {}
+func (WriteDone) isEvent()         {}
+func (PlanReady) isEvent()         {}
+func (Request) isEvent()           {}
+func (StopRequested) isEvent()     {}
+
+// Wish is what an operator can ask of the leader.
+//
+//sumtype:decl
+type Wish interface{ isWish() }
+
+// CreateApp adds an app; its ResourceVersion must be 0.
+type CreateApp struct{ Spec Spec }
+
+// UpdateApp replaces a spec at its ResourceVersion.
+type UpdateApp struct{ Spec Spec }
+
+// DeleteApp removes an app at a resource version.
+type DeleteApp struct {
+	Name            shard.App
+	ResourceVersion uint64
+}
+
+// DrainServer drains a server until undone.
+type DrainServer struct {
+	Server shard.ServerID
+	Undo   bool
+}
+
+func (CreateApp) isWish()   {}
+func (UpdateApp) isWish()   {}
+func (DeleteApp) isWish()   {}
+func (DrainServer) isWish() {}

@@ -1,0 +1,105 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// ChunkShards is the most shards in one chunk of an assignment (DESIGN §7).
+const ChunkShards = 8192
+
+// Settings of the ledger; Validate says which are wrong.
+type Settings struct {
+	Interval       time.Duration // lease.interval
+	Validity       time.Duration // lease.validity, V
+	LeaderValidity time.Duration // leader.validity, LV
+	AgentGrace     time.Duration // an agent that is down alone; default V/2
+	PartitionGrace time.Duration // a server that only others reach; default 30 s
+	ProbeTimeout   time.Duration // default 500 ms
+	Linger         time.Duration // the source forwards after publication; default 2 s
+	StepDeadline   time.Duration // default 10 s
+	LoadDeadline   time.Duration // PrepareAddShard; default 5 min
+	BatchTick      time.Duration // writes that nobody waits for are gathered this long; default 100 ms
+	MaxWriteOps    int           // operations in one transaction; default 100
+	// FenceWait replaces the wait after a fence. 0, the only safe value, means CoverDrift(Validity); the break-the-lease test sets it to
+	// 1 ns to see the overlap detector fail.
+	FenceWait time.Duration
+}
+
+// Spec is an app as stored.
+type Spec struct {
+	Name             shard.App
+	Space            shard.HashSpace
+	MaxMoves         int // open moves of the app at once
+	MaxMovesServer   int // from or to one server
+	TolerancePercent int
+	DefaultLoad      map[string]int64
+	ResourceVersion  uint64
+	Labels           map[string]string
+}
+
+// AppState is an app as loaded.
+type AppState struct {
+	Spec Spec
+	Rows []Row // by shard index; shorter than the key space where chunks were never written
+}
+
+// Owner is a server's incarnation.
+type Owner struct {
+	Server      shard.ServerID
+	Incarnation shard.Incarnation
+}
+
+// Row is what is durable about one shard.
+type Row struct {
+	Term        shard.Term   // highest ever granted or reserved
+	Move        shard.MoveID // highest ever used
+	Primary     Owner        // zero: never placed, or its owner acknowledged a stop
+	PrimaryTerm shard.Term
+	PrimaryMove shard.MoveID // not stored: the Move of the grant, known to this leader; 0 after a load
+	Open        *OpenMove
+}
+
+// OpenMove is a move of a primary in progress.
+type OpenMove struct {
+	Move   shard.MoveID
+	Term   shard.Term // reserved for To
+	From   Owner
+	To     Owner
+	Reason placement.Reason
+	Phase  MovePhase
+}
+
+// MovePhase is the durable part of a move's progress; the numbers are those stored.
+type MovePhase uint8
+
+// Phases of a move.
+const (
+	// Opened: rows 1 to 3. To may be prepared, From may be handing over.
+	Opened MovePhase = iota + 1
+	// Aborting: decided to abort; no leader moves forward from here (PROTOCOL R10).
+	Aborting
+	// Moved: rows 4 to 7. To is primary, From forwards until it is dropped.
+	Moved
+)
+
+// Registration is a server's key.
+type Registration struct {
+	Server  shard.Server
+	Session string // who holds it; empty: nobody
+	Create  uint64 // index of its creation: a later registration of the same server has a higher one
+}
+
+// Fence is a durable fence.
+type Fence struct {
+	Owner  Owner
+	Reason string
+}
+
+// Rest says that a lease of this length may be out (PROTOCOL R19).
+type Rest struct {
+	Owner  Owner
+	Length time.Duration
+}
