@@ -1,0 +1,149 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// SnapshotToProto converts a whole map, in columns.
+func SnapshotToProto(m *shard.Map) *pb.ShardMapSnapshot {
+	servers := m.Servers()
+	position := make(map[shard.ServerID]uint32, len(servers))
+	out := &pb.ShardMapSnapshot{
+		App: string(m.App), Version: VersionToProto(m.Version), KeySpace: KeySpaceToProto(m.Space),
+		Servers: make([]*pb.Server, len(servers)), Primaries: make([]uint32, m.Space.Shards), Terms: make([]uint64, m.Space.Shards),
+	}
+	for i, s := range servers {
+		position[s.ID] = uint32(i) + 1
+		out.Servers[i] = ServerToProto(s)
+	}
+	for i := range out.Primaries {
+		if s, term := m.Lookup(shard.Index(i)); s != nil {
+			out.Primaries[i], out.Terms[i] = position[s.ID], uint64(term)
+		}
+	}
+	return out
+}
+
+// SnapshotFromProto converts and checks a whole map: one primary and one term for each shard, and servers of this app only.
+func SnapshotFromProto(p *pb.ShardMapSnapshot) (*shard.Map, error) {
+	if p.GetApp() == "" {
+		return nil, expected("snapshot.app", "the name of an app")
+	}
+	space, err := KeySpaceFromProto(p.KeySpace)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", p.App, err)
+	}
+	if uint64(len(p.Primaries)) != uint64(space.Shards) {
+		return nil, expected("snapshot.primaries", "one for each of %d shards, not %d", space.Shards, len(p.Primaries))
+	}
+	if uint64(len(p.Terms)) != uint64(space.Shards) {
+		return nil, expected("snapshot.terms", "one for each of %d shards, not %d", space.Shards, len(p.Terms))
+	}
+	servers, err := serversOf(p.App, "snapshot.servers", p.Servers)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]shard.Entry, 0, space.Shards)
+	for i, at := range p.Primaries {
+		if at == 0 {
+			continue
+		}
+		if uint64(at) > uint64(len(servers)) {
+			return nil, expected(fmt.Sprintf("snapshot.primaries[%d]", i), "at most %d, the number of servers, not %d", len(servers), at)
+		}
+		if p.Terms[i] == 0 {
+			return nil, expected(fmt.Sprintf("snapshot.terms[%d]", i), "the term of the primary, not 0")
+		}
+		entries = append(entries, shard.Entry{Index: shard.Index(i), Primary: servers[at-1].ID, Term: shard.Term(p.Terms[i])})
+	}
+	return shard.NewMap(shard.App(p.App), VersionFromProto(p.Version), space, servers, entries)
+}
+
+// serversOf converts servers of one app; each may be listed once.
+func serversOf(app, field string, list []*pb.Server) ([]shard.Server, error) {
+	servers := make([]shard.Server, len(list))
+	seen := make(map[shard.ServerID]bool, len(list))
+	for i, p := range list {
+		s, err := ServerFromProto(p)
+		if err != nil {
+			return nil, fmt.Errorf("%s[%d]: %w", field, i, err)
+		}
+		if string(s.App) != app {
+			return nil, expected(fmt.Sprintf("%s[%d].app", field, i), "%q, not %q", app, s.App)
+		}
+		if seen[s.ID] {
+			return nil, expected(fmt.Sprintf("%s[%d].id", field, i), "each server once, not %s again", s.ID)
+		}
+		seen[s.ID], servers[i] = true, s
+	}
+	return servers, nil
+}
+
+// KeySpaceToProto converts a hash key space.
+func KeySpaceToProto(s shard.HashSpace) *pb.KeySpace {
+	return &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: s.Shards}}}
+}
+
+// KeySpaceFromProto converts and checks a key space; only `hash` is supported yet.
+func KeySpaceFromProto(p *pb.KeySpace) (shard.HashSpace, error) {
+	hash := p.GetHash()
+	if hash == nil {
+		return shard.HashSpace{}, expected("key_space.hash", "a hash key space; other kinds are not supported yet")
+	}
+	if hash.Shards < 1 || hash.Shards > shard.MaxShards {
+		return shard.HashSpace{}, expected("key_space.hash.shards", "1 to %d, not %d", shard.MaxShards, hash.Shards)
+	}
+	return shard.HashSpace{Shards: hash.Shards}, nil
+}
+
+// DeltaToProto converts a delta.
+func DeltaToProto(d shard.Delta) *pb.ShardMapDelta {
+	out := &pb.ShardMapDelta{App: string(d.App), Base: VersionToProto(d.Base), Version: VersionToProto(d.Version)}
+	for _, s := range d.Servers {
+		out.Servers = append(out.Servers, ServerToProto(s))
+	}
+	for _, id := range d.Removed {
+		out.RemovedServers = append(out.RemovedServers, string(id))
+	}
+	for _, e := range d.Shards {
+		out.Shards = append(out.Shards, &pb.ShardMapEntry{Index: uint32(e.Index), Primary: string(e.Primary), Term: uint64(e.Term)})
+	}
+	return out
+}
+
+// DeltaFromProto converts and checks a delta. Whether it fits a map is for Map.Apply to say.
+func DeltaFromProto(p *pb.ShardMapDelta) (shard.Delta, error) {
+	if p.GetApp() == "" {
+		return shard.Delta{}, expected("delta.app", "the name of an app")
+	}
+	d := shard.Delta{App: shard.App(p.App), Base: VersionFromProto(p.Base), Version: VersionFromProto(p.Version)}
+	if d.Version.Compare(d.Base) <= 0 {
+		return shard.Delta{}, expected("delta.version", "newer than the base %s, not %s", d.Base, d.Version)
+	}
+	servers, err := serversOf(p.App, "delta.servers", p.Servers)
+	if err != nil {
+		return shard.Delta{}, err
+	}
+	if len(servers) > 0 {
+		d.Servers = servers
+	}
+	for i, id := range p.RemovedServers {
+		if id == "" {
+			return shard.Delta{}, expected(fmt.Sprintf("delta.removed_servers[%d]", i), "the id of a server")
+		}
+		d.Removed = append(d.Removed, shard.ServerID(id))
+	}
+	for i, e := range p.Shards {
+		if e.GetIndex() >= shard.MaxShards {
+			return shard.Delta{}, expected(fmt.Sprintf("delta.shards[%d].index", i), "below %d, not %d", shard.MaxShards, e.GetIndex())
+		}
+		if e.GetPrimary() != "" && e.GetTerm() == 0 {
+			return shard.Delta{}, expected(fmt.Sprintf("delta.shards[%d].term", i), "the term of the primary, not 0")
+		}
+		d.Shards = append(d.Shards, shard.Entry{Index: shard.Index(e.GetIndex()), Primary: shard.ServerID(e.GetPrimary()), Term: shard.Term(e.GetTerm())})
+	}
+	return d, nil
+}
