@@ -664,6 +664,9 @@ type AgentState struct {
 	Pid           int64  `protobuf:"varint,8,opt,name=pid,proto3" json:"pid,omitempty"`
 	PidStartTicks uint64 `protobuf:"varint,9,opt,name=pid_start_ticks,json=pidStartTicks,proto3" json:"pid_start_ticks,omitempty"`
 	ProvenDead    bool   `protobuf:"varint,10,opt,name=proven_dead,json=provenDead,proto3" json:"proven_dead,omitempty"`
+	// The exit of that process proves that nothing of the incarnation runs any more: it stated its identity and does all its work itself
+	// (PROTOCOL R5).
+	ExitProves    bool `protobuf:"varint,11,opt,name=exit_proves,json=exitProves,proto3" json:"exit_proves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -764,6 +767,13 @@ func (x *AgentState) GetPidStartTicks() uint64 {
 func (x *AgentState) GetProvenDead() bool {
 	if x != nil {
 		return x.ProvenDead
+	}
+	return false
+}
+
+func (x *AgentState) GetExitProves() bool {
+	if x != nil {
+		return x.ExitProves
 	}
 	return false
 }
@@ -944,7 +954,7 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12\x1b\n" +
 	"\tlength_ns\x18\x02 \x01(\x03R\blengthNs\"%\n" +
 	"\vDrainRecord\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"\xa7\x02\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"\xc8\x02\n" +
 	"\n" +
 	"AgentState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -958,7 +968,9 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x0fpid_start_ticks\x18\t \x01(\x04R\rpidStartTicks\x12\x1f\n" +
 	"\vproven_dead\x18\n" +
 	" \x01(\bR\n" +
-	"provenDead\"{\n" +
+	"provenDead\x12\x1f\n" +
+	"\vexit_proves\x18\v \x01(\bR\n" +
+	"exitProves\"{\n" +
 	"\x0eAllocatorState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
