@@ -1,0 +1,19 @@
+// Package mapfeed carries shard maps from the leader to everybody who routes: a Hub serves them, a Follower follows them over the
+// network, and a Cache keeps the last one on disk for a start without a control plane.
+//
+// The chain is leader → other allocators → agents → routers; each link but the last is a Follower that feeds a Hub. Invariants:
+//
+//   - versions only grow: at no link does an older map replace a newer one, and a newer epoch's map always does (PROTOCOL R23);
+//   - a watcher sees every version's changes in order, or a whole map instead of those that it missed;
+//   - memory is bounded whatever the watchers do: they read from one short history, and whoever falls out of it gets the whole map.
+//
+// Called by the shells (allocator, agent, sdk). It decides nothing about placement and never makes versions of its own.
+package mapfeed
+
+import "github.com/shardmanager/shardmanager/internal/shard"
+
+// Update is one change of an app's map.
+type Update struct {
+	Map   *shard.Map   // the map after the change
+	Delta *shard.Delta // what changed; nil: anything may have
+}
