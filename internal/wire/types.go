@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"strings"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -120,7 +119,7 @@ func ServerFromProto(s *pb.Server) (shard.Server, error) {
 }
 
 func checkAddress(field, address string) error {
-	if address == "" || strings.HasPrefix(address, "unix:///") {
+	if address == "" {
 		return nil
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
