@@ -1,6 +1,7 @@
 package overlap
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -57,18 +58,25 @@ func trim(file *os.File) (int64, error) {
 	}
 	whole := info.Size() - info.Size()%recordSize
 	if whole > 0 {
-		var first [recordSize]byte
-		if _, err := file.ReadAt(first[:], 0); err != nil {
-			return 0, err
+		if first, err := readAt(file, 0); err != nil || first.Name != magic {
+			return 0, errors.Join(errNotAHistory, err)
 		}
-		if r, err := decode(first[:], func(b []byte) string { return string(b) }); err != nil || r.Name != magic {
-			return 0, errNotAHistory
+		if _, err := readAt(file, whole-recordSize); err != nil {
+			whole -= recordSize
 		}
 	}
 	if whole == info.Size() {
 		return whole, nil
 	}
 	return whole, file.Truncate(whole)
+}
+
+func readAt(file *os.File, offset int64) (Record, error) {
+	var b [recordSize]byte
+	if _, err := file.ReadAt(b[:], offset); err != nil {
+		return Record{}, err
+	}
+	return decode(b[:], func(name []byte) string { return string(name) })
 }
 
 // SetServer says which server and incarnation this process is. To be called before the first shard of an incarnation is activated;
