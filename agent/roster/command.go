@@ -1,0 +1,356 @@
+package roster
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// entry is one shard: what is held, what was decided last, what waits.
+//
+// Invariant: held.Max never goes down; at most one call of a shard is under way.
+type entry struct {
+	held shard.Held
+	// The newest command that was taken and what became of it: what a duplicate is answered. Kind 0: taken over from the application
+	// after a restart; it remembers, the roster does not.
+	last    Kind
+	outcome Status // 0: under way
+	running *task
+	queue   []*task
+	waiting bool // in Roster.ready
+}
+
+// task is one command on its way.
+type task struct {
+	cmd      Command
+	received shard.Instant
+	call     CallID
+	step     CallKind
+}
+
+// verdict is what the table of docs/architecture.md §5 says about a command.
+type verdict uint8
+
+const (
+	refuse verdict = iota + 1
+	take           // ask the application
+	answerDone
+	answerNotBegun
+	answerBegun
+)
+
+// judge is the receiver's table: a function of the command, the highest order seen, the phase, and what became of the newest command.
+// Where the order equals the highest and the last try of the same command failed, it is tried again: retries reuse the order.
+func (e *entry) judge(id CommandID) verdict {
+	newer := id.Order.Compare(e.held.Max)
+	under := e.held.Term == id.Order.Term // held under the order's own term
+	switch id.Kind {
+	case PrepareAddShard:
+		return e.pick(newer, e.held.Phase == shard.Prepared && under, e.retries(id.Kind))
+	case PrepareDropShard:
+		if newer > 0 && e.held.Phase != shard.Serving {
+			return refuse
+		}
+		return e.pick(newer, e.held.Phase == shard.Forwarding, e.held.Phase == shard.Serving && e.retries(id.Kind))
+	case AddShard:
+		again := e.held.Phase == shard.Prepared && under || e.retries(id.Kind)
+		return e.pick(newer, e.held.Phase == shard.Serving && under, again)
+	case DropShard:
+		return e.pick(newer, e.held.Phase == shard.None && e.last == DropShard && e.outcome == Done, true)
+	case CancelMove:
+		switch {
+		case newer > 0:
+			return take
+		case newer < 0 || e.held.Phase == shard.Forwarding:
+			return answerBegun
+		case e.last == CancelMove && e.outcome == NotBegun:
+			return answerNotBegun
+		case e.last == 0 || e.last == CancelMove || (e.last == PrepareDropShard && e.outcome != Done):
+			return take // the application is the authority on whether the hand-over began
+		}
+		return answerBegun
+	}
+	return refuse
+}
+
+// pick: newer is taken, older refused; at the highest order itself, done before is answered, again allows another try.
+func (e *entry) pick(newer int, done, again bool) verdict {
+	switch {
+	case newer > 0:
+		return take
+	case newer < 0:
+		return refuse
+	case done:
+		return answerDone
+	case again:
+		return take
+	}
+	return refuse
+}
+
+// retries: the newest command was of this kind and is not done; or only the application remembers what it was, and decides.
+func (e *entry) retries(k Kind) bool {
+	return e.last == 0 || e.last == k && (e.outcome == Failed || e.outcome == Busy)
+}
+
+func (r *Roster) command(now shard.Instant, c Command, out *Effects) {
+	if !r.link.up || c.Stream != r.link.stream {
+		return // the leader asks again on the new stream
+	}
+	switch {
+	case r.life != Live || c.ID.Incarnation != r.saved.Incarnation:
+		r.answer(c.ID, Stale, "not this incarnation: "+r.saved.Incarnation.String()+" is "+r.life.String(), out)
+		return
+	case c.ID.Epoch.Compare(r.highest) < 0:
+		r.answer(c.ID, Stale, "epoch "+c.ID.Epoch.String()+" is older than "+r.highest.String(), out)
+		return
+	}
+	r.highest = c.ID.Epoch
+	e, ok := r.shards[c.ID.Shard]
+	if !ok {
+		e = &entry{held: shard.Held{Shard: c.ID.Shard, Phase: shard.None}}
+		r.shards[c.ID.Shard] = e
+	}
+	if e.repeats(c) {
+		return
+	}
+	if len(e.queue) >= MaxQueue {
+		r.answer(c.ID, Failed, fmt.Sprintf("%d commands wait for this shard already", MaxQueue), out)
+		return
+	}
+	e.queue = append(e.queue, &task{cmd: c, received: now})
+	r.advance(now, e, out)
+}
+
+// repeats reports that a command is on its way already; its answer will carry the newer name.
+func (e *entry) repeats(c Command) bool {
+	tasks := e.queue
+	if e.running != nil {
+		tasks = append([]*task{e.running}, tasks...)
+	}
+	for _, t := range tasks {
+		if t.cmd.ID.Kind == c.ID.Kind && t.cmd.ID.Order == c.ID.Order {
+			t.cmd.ID.Epoch, t.cmd.Stream = c.ID.Epoch, c.Stream
+			return true
+		}
+	}
+	return false
+}
+
+// advance takes up what waits for a shard, in order, until a call is under way or nothing is left.
+func (r *Roster) advance(now shard.Instant, e *entry, out *Effects) {
+	for e.running == nil && len(e.queue) > 0 {
+		t := e.queue[0]
+		v := e.judge(t.cmd.ID)
+		if v == take && len(r.calls) >= MaxRunning {
+			if !e.waiting {
+				e.waiting = true
+				r.ready = append(r.ready, e.held.Shard)
+			}
+			return
+		}
+		e.queue = e.queue[1:]
+		r.decide(now, e, t, v, out)
+	}
+}
+
+func (r *Roster) decide(now shard.Instant, e *entry, t *task, v verdict, out *Effects) {
+	id := t.cmd.ID
+	switch v {
+	case answerDone:
+		r.answer(id, Done, "", out)
+	case answerNotBegun:
+		r.answer(id, NotBegun, "", out)
+	case answerBegun:
+		r.answer(id, Begun, "", out)
+	case refuse:
+		why := fmt.Sprintf("order %s at phase %s with highest order %s", id.Order, e.held.Phase, e.held.Max)
+		r.answer(id, Stale, why, out)
+	case take:
+		left := r.left(t, now)
+		if left <= 0 {
+			r.answer(id, Failed, "its deadline passed while earlier commands of the shard ran", out)
+			return
+		}
+		if id.Order.Compare(e.held.Max) > 0 {
+			e.held.Max = id.Order
+			e.last, e.outcome = id.Kind, 0
+		} else if id.Kind != CancelMove { // a question leaves the memory of what it asks about alone
+			e.last, e.outcome = id.Kind, 0
+		}
+		e.running = t
+		t.step = r.firstStep(e, id)
+		r.callShard(e, t, left, out)
+	}
+}
+
+func (r *Roster) left(t *task, now shard.Instant) time.Duration {
+	deadline := t.cmd.Deadline
+	if deadline <= 0 {
+		deadline = r.settings.StepDeadline
+	}
+	return deadline - t.received.PermissionAge(now)
+}
+
+func (r *Roster) firstStep(e *entry, id CommandID) CallKind {
+	switch id.Kind {
+	case AddShard:
+		if r.app.Activate && !(e.held.Activated && e.held.Term == id.Order.Term) {
+			return CallActivate // raise the storage's term before anything is served (R9)
+		}
+		return CallAddShard
+	case DropShard:
+		return CallDropShard
+	case PrepareAddShard:
+		return CallPrepareAdd
+	case PrepareDropShard:
+		return CallPrepareDrop
+	case CancelMove:
+		return CallCancelMove
+	}
+	panic(fmt.Sprintf("roster: unknown kind %d", id.Kind))
+}
+
+func (r *Roster) callShard(e *entry, t *task, deadline time.Duration, out *Effects) {
+	id := t.cmd.ID
+	t.call = r.call(Call{Kind: t.step, Shard: id.Shard, Order: id.Order, Peer: t.cmd.Peer, Deadline: deadline}, out)
+	r.calls[t.call] = e
+}
+
+func (r *Roster) call(c Call, out *Effects) CallID {
+	r.last++
+	c.ID, c.Incarnation, c.Host = r.last, r.saved.Incarnation, r.app.HostAddress
+	out.Calls = append(out.Calls, c)
+	return c.ID
+}
+
+func (r *Roster) answer(id CommandID, status Status, why string, out *Effects) {
+	r.send(out, Result{ID: id, Status: status, Err: why})
+	weight := Detail
+	if status == Stale || status == Failed {
+		weight = Trouble
+	}
+	out.Trace = append(out.Trace, Decision{
+		What:   [...]string{"", "add shard", "drop shard", "prepare add", "prepare drop", "cancel move"}[id.Kind] + status.suffix(),
+		Weight: weight, Incarnation: id.Incarnation, Shard: id.Shard, Order: id.Order, Why: why,
+	})
+}
+
+func (s Status) suffix() string {
+	return [...]string{"", " done", ": not begun", ": begun", " refused as stale", " failed", ": busy"}[s]
+}
+
+func (r *Roster) callDone(now shard.Instant, ev CallDone, out *Effects) {
+	switch {
+	case r.end.calling != 0 && ev.ID == r.end.calling:
+		r.endAnswered(now, ev, out)
+		return
+	case r.loads.calling != 0 && ev.ID == r.loads.calling:
+		r.loadsCollected(ev, out)
+		return
+	}
+	e, ok := r.calls[ev.ID]
+	if !ok {
+		return // of an incarnation that ended
+	}
+	delete(r.calls, ev.ID)
+	t := e.running
+	if t.step == CallActivate && ev.Outcome == CallOK {
+		t.step = CallAddShard
+		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Prepared, t.cmd.ID.Order.Term, shard.Peer{}, true
+		r.callShard(e, t, max(r.left(t, now), time.Second), out)
+		return
+	}
+	e.running = nil
+	status := e.conclude(t, ev.Outcome)
+	r.answer(t.cmd.ID, status, ev.Err, out)
+	r.advance(now, e, out)
+	r.fill(now, out)
+}
+
+// conclude takes the application's answer in.
+func (e *entry) conclude(t *task, outcome Outcome) Status {
+	id := t.cmd.ID
+	status := Failed
+	switch outcome {
+	case CallOK:
+		status = Done
+		e.settle(t)
+	case CallStale:
+		status = Stale
+	case CallBusy:
+		status = Busy
+	case CallNotBegun:
+		status = NotBegun
+	case CallBegun:
+		status = Begun
+	case CallFailed:
+	}
+	switch {
+	case id.Kind != CancelMove, status == NotBegun:
+		e.last, e.outcome = id.Kind, status
+	case e.last == CancelMove: // asked with a new order; a failed question may be asked again, one answered with begun is the application's to remember
+		e.outcome = status
+		if status == Begun {
+			e.last = 0
+		}
+	}
+	return status
+}
+
+// settle is the phase after a command that was done.
+func (e *entry) settle(t *task) {
+	term := t.cmd.ID.Order.Term
+	switch t.cmd.ID.Kind {
+	case PrepareAddShard:
+		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Prepared, term, t.cmd.Peer, false
+	case PrepareDropShard:
+		e.held.Phase, e.held.Peer = shard.Forwarding, t.cmd.Peer
+	case AddShard:
+		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Serving, term, shard.Peer{}, true
+	case DropShard:
+		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.None, 0, shard.Peer{}, false
+	case CancelMove:
+	}
+}
+
+// fill gives free places to the shards that wait.
+func (r *Roster) fill(now shard.Instant, out *Effects) {
+	for len(r.ready) > 0 && len(r.calls) < MaxRunning {
+		e := r.shards[r.ready[0]]
+		r.ready = r.ready[1:]
+		e.waiting = false
+		r.advance(now, e, out)
+	}
+}
+
+// adopt takes over what the application says it holds: it is the authority, except for a shard with a call under way, whose answer will
+// say. Orders only grow.
+func (r *Roster) adopt(held []shard.Held) {
+	for _, h := range held {
+		e, ok := r.shards[h.Shard]
+		if !ok {
+			r.shards[h.Shard] = &entry{held: h}
+			continue
+		}
+		if e.running != nil {
+			continue
+		}
+		if h.Max.Compare(e.held.Max) < 0 {
+			h.Max = e.held.Max
+		}
+		if h != e.held {
+			e.held, e.last, e.outcome = h, 0, 0
+		}
+	}
+}
+
+// held lists every shard held or remembered, in the order of ids.
+func (r *Roster) held() []shard.Held {
+	list := make([]shard.Held, 0, len(r.shards))
+	for _, id := range shard.SortedKeys(r.shards) {
+		list = append(list, r.shards[id].held)
+	}
+	return list
+}

@@ -1,0 +1,364 @@
+package roster
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// retry paces what failed.
+type retry struct {
+	at       shard.Instant
+	failures int
+}
+
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 3 * time.Second
+)
+
+func (t *retry) again(now shard.Instant, seed shard.Incarnation) {
+	pause := min(firstRetry<<min(t.failures, 8), lastRetry)
+	t.failures++
+	t.at = now.Add(jittered(pause, uint64(seed)+uint64(t.failures)))
+}
+
+// ending is an incarnation on its way out.
+type ending struct {
+	cause   endCause
+	appDone bool // the application acknowledged, or is dead, or was never reached
+	calling CallID
+	report  bool // the leader is still to be told
+	until   shard.Instant
+	destroy bool // the session is being destroyed
+	retry   retry
+}
+
+// endCause says why an incarnation ended.
+type endCause struct {
+	reason  string
+	appDead bool // its process has exited
+	proven  bool // and that proves that nothing runs any more (R5)
+	dropped bool // the application says that it dropped everything
+	untold  bool // the leader does not know yet
+}
+
+func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
+	r.saved = ev.Saved
+	switch {
+	case r.saved.Incarnation == 0:
+	case r.saved.Ended:
+		r.trace(out, Notable, "left over", "the incarnation in the file has ended; its session is destroyed")
+		r.life = Ending
+		r.end = ending{cause: endCause{proven: r.saved.ProvenDead, reason: "ended before the agent started"}, appDone: true}
+		r.tickEnding(now, out)
+	case ev.Alive:
+		r.life = Resuming
+		r.trace(out, Notable, "resuming", fmt.Sprintf("its process %d lives; waiting for it to register again", r.saved.Process.PID))
+		r.tickSession(now, out)
+	default:
+		r.endIncarnation(now, endCause{
+			reason:  fmt.Sprintf("the application (pid %d) died while the agent was down", r.saved.Process.PID),
+			appDead: true, proven: r.saved.Process.ExitProves, untold: true,
+		}, out)
+	}
+}
+
+func (r *Roster) appRegistered(now shard.Instant, ev AppRegistered, out *Effects) {
+	if r.stopping != "" {
+		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedStopping, Why: r.stopping})
+		return
+	}
+	if holder, other := r.otherProcess(ev.Application.Process); other {
+		why := fmt.Sprintf("app %s is served by process %d already: stop it first, or run another agent", r.base.App, holder.PID)
+		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedBusy, Why: why})
+		return
+	}
+	if ev.Highest.Compare(r.highest) > 0 {
+		r.highest = ev.Highest
+	}
+	app := ev.Application
+	r.app = &app
+	r.fresh = ev.Fresh
+	switch {
+	case r.life == Live && ev.Incarnation == r.saved.Incarnation:
+		r.adopt(ev.Held)
+		r.registered(ev.Request, out)
+	case r.life == Live && ev.Incarnation == 0 && len(r.shards) == 0: // the answer to its first request was lost
+		r.registered(ev.Request, out)
+	case r.life == Resuming && ev.Incarnation == r.saved.Incarnation:
+		r.resume(ev, out)
+	case r.life == Resuming || r.life == Live:
+		r.wait(ev.Request, out)
+		r.endIncarnation(now, endCause{reason: "the application began anew", dropped: ev.Incarnation == 0, untold: true}, out)
+	case r.life == Ending:
+		r.wait(ev.Request, out)
+		if ev.Incarnation == 0 && !r.end.appDone {
+			r.end.appDone = true // a process that holds nothing has dropped everything
+			r.tickEnding(now, out)
+		}
+	case r.life == Registering:
+		r.wait(ev.Request, out)
+	case r.life == Waiting:
+		r.wait(ev.Request, out)
+		r.register(now, out)
+	}
+}
+
+// otherProcess finds a living process, not p, that is this server. A dead one was reported by AppGone before.
+func (r *Roster) otherProcess(p Process) (Process, bool) {
+	if r.app != nil && !r.app.Process.Same(p) {
+		return r.app.Process, true
+	}
+	if r.life == Resuming && !r.saved.Process.Same(p) {
+		return r.saved.Process, true
+	}
+	return Process{}, false
+}
+
+// resume takes the incarnation up again after a restart of the agent (R4): what it holds is read back from the application; the lease
+// is zero until a leader or the store vouches, and the store is asked at once.
+func (r *Roster) resume(ev AppRegistered, out *Effects) {
+	r.life, r.problem = Live, ""
+	if process := r.app.Process; process != r.saved.Process { // it may have learned to state its identity
+		r.saved.Process = process
+		out.Store = append(out.Store, Save{Saved: r.saved})
+	}
+	r.adopt(ev.Held)
+	r.trace(out, Notable, "resumed", fmt.Sprintf("%d shards read back from the application", len(ev.Held)))
+	r.registered(ev.Request, out)
+	r.introduce(out)
+	r.reads.now = true
+}
+
+func (r *Roster) wait(request RequestID, out *Effects) {
+	r.waiters = append(r.waiters, request)
+	if len(r.waiters) > MaxWaiters {
+		out.Replies = append(out.Replies, Reply{Request: r.waiters[0], Refusal: RefusedStore, Why: "too many requests wait"})
+		r.waiters = r.waiters[1:]
+	}
+}
+
+func (r *Roster) registered(request RequestID, out *Effects) {
+	out.Replies = append(out.Replies, Reply{Request: request, Incarnation: r.saved.Incarnation, Interval: r.interval()})
+}
+
+// register begins the next incarnation. The file's old session goes first (R26).
+func (r *Roster) register(now shard.Instant, out *Effects) {
+	r.life = Registering
+	r.retry.at = shard.Instant{}
+	old := r.saved.Session
+	r.saved = Saved{Incarnation: r.fresh, Session: old, Process: r.app.Process}
+	out.Store = append(out.Store, RegisterKey{Server: r.server(r.fresh), Process: r.app.Process, Old: old})
+}
+
+func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects) {
+	if r.life != Registering || ev.Incarnation != r.saved.Incarnation {
+		return
+	}
+	r.saved.Session, r.saved.Create = ev.Session, uint64(ev.Create)
+	out.Store = append(out.Store, Save{Saved: r.saved})
+	r.life, r.retry, r.problem, r.introduced = Live, retry{}, "", false
+	r.session = sessionTimer{at: now.Add(r.settings.SessionRenewal)}
+	r.reads = reads{last: now}
+	r.trace(out, Notable, "registered", "key created at index "+fmt.Sprint(ev.Create))
+	switch {
+	case r.stopping != "":
+		r.endIncarnation(now, endCause{reason: r.stopping, dropped: true, untold: true}, out)
+	case r.app == nil: // it died meanwhile
+		r.endIncarnation(now, endCause{reason: "the application died while it was registered", appDead: true, untold: true,
+			proven: r.saved.Process.ExitProves}, out)
+	case !r.app.Process.Same(r.saved.Process): // the key describes a process that died; the next incarnation is its successor's
+		r.endIncarnation(now, endCause{reason: "the application was replaced while it was registered", dropped: true, untold: true}, out)
+	default:
+		for _, request := range r.waiters {
+			r.registered(request, out)
+		}
+		r.waiters = nil
+	}
+}
+
+// introduce attaches once the application has pulled under its incarnation: before that, a command would reach a process that does not
+// know who it is.
+func (r *Roster) introduce(out *Effects) {
+	if !r.introduced {
+		r.introduced = true
+		out.Attach = append(out.Attach, Attachment{Incarnation: r.saved.Incarnation})
+	}
+}
+
+func (r *Roster) keyRefused(now shard.Instant, ev KeyRefused, out *Effects) {
+	if r.life != Registering || ev.Incarnation != r.saved.Incarnation {
+		return
+	}
+	r.saved = Saved{Session: ev.Session}
+	r.life = Waiting
+	refusal, what := RefusedStore, "not registered"
+	if ev.Holder != "" {
+		refusal, what = RefusedDuplicate, "duplicate server"
+	}
+	r.problem = ev.Why
+	r.trace(out, Trouble, what, ev.Why)
+	for _, request := range r.waiters {
+		out.Replies = append(out.Replies, Reply{Request: request, Refusal: refusal, Why: ev.Why})
+	}
+	r.waiters = nil
+	if r.app != nil && r.stopping == "" {
+		r.retry.again(now, r.fresh)
+	}
+}
+
+func (r *Roster) tickRegistering(now shard.Instant, out *Effects) {
+	if r.life == Waiting && due(r.retry.at, now) && r.app != nil {
+		r.register(now, out)
+	}
+}
+
+func (r *Roster) appGone(now shard.Instant, ev AppGone, out *Effects) {
+	process := r.saved.Process
+	if r.app != nil {
+		process = r.app.Process
+	}
+	if !process.Same(ev.Process) {
+		return
+	}
+	r.app = nil
+	for _, request := range r.waiters {
+		out.Replies = append(out.Replies, Reply{Request: request, Refusal: RefusedUnknown, Why: "the process has exited"})
+	}
+	r.waiters = nil
+	reason := fmt.Sprintf("the application (pid %d) died", process.PID)
+	switch r.life {
+	case Waiting, Registering: // a registration under way ends by itself
+		r.retry = retry{}
+	case Resuming, Live:
+		r.endIncarnation(now, endCause{reason: reason, appDead: true, proven: process.ExitProves, untold: true}, out)
+	case Ending:
+		r.appEnded(now, process.ExitProves, out)
+	}
+}
+
+func (r *Roster) appEnded(now shard.Instant, proven bool, out *Effects) {
+	if r.end.appDone {
+		return
+	}
+	r.end.appDone, r.end.cause.appDead = true, true
+	r.end.cause.proven = r.end.cause.proven || proven
+	r.trace(out, Notable, "application gone", "while its incarnation ended")
+	r.tickEnding(now, out)
+}
+
+func (r *Roster) fenced(now shard.Instant, ev Fenced, out *Effects) {
+	if ev.Incarnation != r.saved.Incarnation {
+		return
+	}
+	switch r.life {
+	case Resuming, Live:
+		r.endIncarnation(now, endCause{reason: "fenced by the leader: " + ev.Reason}, out)
+	case Ending: // it knows
+		r.end.report = false
+		r.tickEnding(now, out)
+	case Waiting, Registering:
+	}
+}
+
+func (r *Roster) stop(now shard.Instant, ev Stop, out *Effects) {
+	r.stopping = ev.Reason
+	switch r.life {
+	case Live, Resuming:
+		r.endIncarnation(now, endCause{reason: ev.Reason, untold: true}, out)
+	case Waiting:
+		r.retry = retry{}
+	case Registering, Ending: // both see it when they are through
+	}
+}
+
+// endIncarnation is R2: the lease ends at once, everything held is forgotten, the file says so; then the application, the leader and the
+// store are told.
+func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects) {
+	r.life = Ending
+	r.problem = cause.reason
+	r.restRefused("the incarnation ended", out)
+	out.Cancels = append(out.Cancels, shard.SortedKeys(r.calls)...)
+	if r.loads.calling != 0 {
+		out.Cancels = append(out.Cancels, r.loads.calling)
+	}
+	r.lease, r.reads, r.session, r.drain, r.loads = lease{}, reads{}, sessionTimer{}, drain{}, newLoads()
+	r.shards, r.calls, r.ready = map[shard.ID]*entry{}, map[CallID]*entry{}, nil
+	r.saved.Ended, r.saved.ProvenDead = true, cause.proven
+	r.end = ending{
+		cause: cause, report: cause.untold, until: now.Add(r.settings.ReportWait),
+		appDone: cause.appDead || cause.dropped || r.app == nil,
+	}
+	out.Store = append(out.Store, Save{Saved: r.saved})
+	out.Hints = append(out.Hints, HintEnded)
+	r.trace(out, Notable, "incarnation ended", cause.reason)
+	switch {
+	case !r.end.report:
+		out.Attach = append(out.Attach, Attachment{})
+	case !r.introduced:
+		out.Attach = append(out.Attach, Attachment{Incarnation: r.saved.Incarnation})
+	}
+	r.introduced = false
+	r.tickEnding(now, out)
+}
+
+// tickEnding takes the next step of the way out: application, leader, session.
+func (r *Roster) tickEnding(now shard.Instant, out *Effects) {
+	if r.life != Ending || (!r.end.retry.at.IsZero() && !r.end.retry.at.Passed(now)) {
+		return
+	}
+	if !r.end.appDone {
+		if r.end.calling == 0 {
+			r.end.calling = r.call(Call{Kind: CallEndIncarnation, Deadline: r.settings.EndDeadline, Reason: r.end.cause.reason}, out)
+		}
+		return
+	}
+	if r.end.report {
+		if !r.link.up && !r.end.until.Passed(now) {
+			return
+		}
+		r.send(out, Ended{Incarnation: r.saved.Incarnation, ProvenDead: r.end.cause.proven, Reason: r.end.cause.reason})
+		r.end.report = false
+	}
+	if r.end.destroy {
+		return
+	}
+	if r.saved.Session == "" {
+		r.ended(now, out)
+		return
+	}
+	r.end.destroy = true
+	out.Store = append(out.Store, DestroySession{Session: r.saved.Session})
+}
+
+func (r *Roster) sessionDestroyed(now shard.Instant, ev SessionDestroyed, out *Effects) {
+	if r.life != Ending || ev.Session != r.saved.Session {
+		return
+	}
+	r.end.destroy = false
+	if ev.Err != "" {
+		r.trace(out, Trouble, "session not destroyed", ev.Err)
+		r.end.retry.again(now, r.saved.Incarnation)
+		return
+	}
+	r.ended(now, out)
+}
+
+// ended closes the incarnation for good; whoever waits becomes the next one.
+func (r *Roster) ended(now shard.Instant, out *Effects) {
+	r.trace(out, Notable, "incarnation closed", r.end.cause.reason)
+	out.Attach = append(out.Attach, Attachment{})
+	r.saved = Saved{}
+	r.life, r.end, r.link.up, r.retry = Waiting, ending{}, false, retry{}
+	if len(r.waiters) > 0 && r.app != nil && r.stopping == "" {
+		r.register(now, out)
+		return
+	}
+	r.app = nil // a living process comes back by itself: it was told that its incarnation ended
+	for _, request := range r.waiters {
+		out.Replies = append(out.Replies, Reply{Request: request, Refusal: RefusedStopping, Why: r.stopping})
+	}
+	r.waiters = nil
+}
