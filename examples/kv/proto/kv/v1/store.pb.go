@@ -461,9 +461,8 @@ func (x *WriteRequest) GetRequestId() *RequestId {
 type WriteResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Result WriteResponse_Result   `protobuf:"varint,1,opt,name=result,proto3,enum=kv.v1.WriteResponse_Result" json:"result,omitempty"`
-	// APPLIED: the value written now or, for a repeated request, then. CONFLICT: the value stored.
-	Value int64 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
-	// Version stored now.
+	// APPLIED: what was written now or, for a repeated request, then. Otherwise what is stored.
+	Value         int64  `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
 	Version       uint64 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

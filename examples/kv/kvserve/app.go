@@ -1,0 +1,164 @@
+// Package kvserve is the example application: a key-value service of counters that owns shards through sdk.Host and keeps them in the
+// store process (package kvstore).
+//
+// It shows what an application owes Shard Manager: Activate raises the storage's term before it reads, every read and write carries the
+// term, callbacks are idempotent, repeated requests are recognised, and state goes along in a planned move, so that the new owner starts
+// warm. It trusts its own memory only as far as the store confirms it: a write says which version it saw.
+package kvserve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardmanager/shardmanager/examples/kv/kvstore"
+	kvv1 "github.com/shardmanager/shardmanager/examples/kv/proto/kv/v1"
+	"github.com/shardmanager/shardmanager/sdk"
+)
+
+// AppName is the app's name in Shard Manager.
+const AppName = "kv"
+
+// App implements the callbacks of sdk.Host.
+type App struct {
+	store *kvstore.Client
+	log   *slog.Logger
+	// identify is called before a shard is activated.
+	identify func()
+
+	mu   sync.RWMutex
+	held map[string]*heldShard
+}
+
+// heldShard is what this server knows of a shard at one term.
+type heldShard struct {
+	term     uint64
+	requests atomic.Int64 // since CollectLoad last asked
+
+	mu    sync.Mutex
+	cache map[string]kvstore.Entry
+}
+
+var (
+	_ sdk.Handler       = (*App)(nil)
+	_ sdk.Activator     = (*App)(nil)
+	_ sdk.StateSource   = (*App)(nil)
+	_ sdk.LoadCollector = (*App)(nil)
+)
+
+// NewApp makes an application that holds nothing yet.
+func NewApp(store *kvstore.Client, log *slog.Logger) *App {
+	return &App{store: store, log: log, identify: func() {}, held: map[string]*heldShard{}}
+}
+
+// Activate raises the storage's term first: from then on the previous owner can change nothing. Only then it takes over the state, from
+// the previous owner or, after a failover, from the store.
+func (a *App) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
+	a.identify()
+	if err := a.store.RaiseTerm(ctx, s.ID, s.Term); err != nil {
+		return fmt.Errorf("activate: %w", err)
+	}
+	cache, err := decodeState(state)
+	if err != nil {
+		a.log.Warn("state of the previous owner not understood, reading the store", "shard", s.ID, "error", err)
+	}
+	if cache == nil {
+		if cache, err = a.store.Scan(ctx, s.ID, s.Term); err != nil {
+			return fmt.Errorf("activate: %w", err)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held[s.ID] = &heldShard{term: s.Term, cache: cache}
+	return nil
+}
+
+// AddShard has nothing left to do: Activate did it.
+func (a *App) AddShard(_ context.Context, s sdk.Shard) error {
+	_, err := a.find(s)
+	return err
+}
+
+// DropShard forgets the shard. The store is not touched: it may be another server's by now.
+func (a *App) DropShard(_ context.Context, s sdk.Shard) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.held, s.ID)
+	return nil
+}
+
+// LastState hands the cache over in a planned move.
+func (a *App) LastState(_ context.Context, s sdk.Shard) ([]byte, error) {
+	held, err := a.find(s)
+	if err != nil {
+		return nil, err
+	}
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	return encodeState(held.cache)
+}
+
+// CollectLoad counts the requests to each shard since it was last asked.
+func (a *App) CollectLoad(context.Context) (map[string]map[string]int64, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	loads := make(map[string]map[string]int64, len(a.held))
+	for id, held := range a.held {
+		loads[id] = map[string]int64{"requests": held.requests.Swap(0)}
+	}
+	return loads, nil
+}
+
+// find is the shard as held at the term of an operation or callback.
+func (a *App) find(s sdk.Shard) (*heldShard, error) {
+	a.mu.RLock()
+	held := a.held[s.ID]
+	a.mu.RUnlock()
+	if held == nil || held.term != s.Term {
+		return nil, fmt.Errorf("shard %s is not held at term %d", s.ID, s.Term)
+	}
+	return held, nil
+}
+
+// cached is the last known entry of a key; it may be outdated, which the store finds out.
+func (h *heldShard) cached(key string) kvstore.Entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cache[key]
+}
+
+func (h *heldShard) remember(key string, e kvstore.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e.Version > h.cache[key].Version {
+		h.cache[key] = e
+	}
+}
+
+func encodeState(cache map[string]kvstore.Entry) ([]byte, error) {
+	state := &kvv1.ShardState{Entries: make([]*kvv1.Entry, 0, len(cache))}
+	for key, e := range cache {
+		state.Entries = append(state.Entries, &kvv1.Entry{Key: key, Value: e.Value, Version: e.Version})
+	}
+	return proto.Marshal(state)
+}
+
+// decodeState is nil without a state.
+func decodeState(state []byte) (map[string]kvstore.Entry, error) {
+	if len(state) == 0 {
+		return nil, nil
+	}
+	message := &kvv1.ShardState{}
+	if err := proto.Unmarshal(state, message); err != nil {
+		return nil, err
+	}
+	cache := make(map[string]kvstore.Entry, len(message.GetEntries()))
+	for _, e := range message.GetEntries() {
+		cache[e.GetKey()] = kvstore.Entry{Value: e.GetValue(), Version: e.GetVersion()}
+	}
+	return cache, nil
+}
