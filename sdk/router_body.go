@@ -1,0 +1,173 @@
+package sdk
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// MaxReplayBody is the largest request body, in bytes, that the Router's Transport keeps for a repetition. A larger one, or one of unknown
+// length, can be repeated only through the request's GetBody, or as long as nothing was read of it.
+const MaxReplayBody = 1 << 20
+
+var errBodySpent = errors.New("the request's body was sent already and cannot be had again: set GetBody, or keep it under 1 MiB")
+
+// requestBody gives a request's body to each attempt.
+type requestBody struct {
+	kept  []byte // the whole of it
+	again func() (io.ReadCloser, error)
+	once  *watchedBody // the body as the caller gave it; nil: there is none, or it is kept
+}
+
+// newRequestBody takes the body over. A short one is read at once, even if there is GetBody: that of a Connect client rewinds the body
+// that an attempt given up on may still be sending.
+func newRequestBody(req *http.Request) (*requestBody, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return &requestBody{}, nil
+	}
+	if req.ContentLength <= 0 || req.ContentLength > MaxReplayBody {
+		return &requestBody{once: watchBody(req.Body), again: req.GetBody}, nil
+	}
+	kept := make([]byte, req.ContentLength+1)
+	n, err := io.ReadFull(req.Body, kept)
+	if int64(n) == req.ContentLength && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)) {
+		err = nil
+	} else if err == nil {
+		err = fmt.Errorf("longer than its ContentLength, %d", req.ContentLength)
+	}
+	if err = errors.Join(err, req.Body.Close()); err != nil {
+		return nil, fmt.Errorf("request body: %w", err)
+	}
+	return &requestBody{kept: kept[:n:n]}, nil
+}
+
+// attach sets the body of an attempt's request. The attempt before has ended as far as its caller can see, but may still hold its body.
+func (b *requestBody) attach(req *http.Request) error {
+	if b.kept != nil {
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.kept)), nil }
+		req.Body, _ = req.GetBody()
+		return nil
+	}
+	req.Body, req.GetBody = nil, nil
+	if b.once == nil {
+		return nil
+	}
+	body, ok := b.once.claim()
+	if !ok {
+		if b.again == nil {
+			return errBodySpent
+		}
+		select {
+		case <-b.once.closed: // the attempt before may share what GetBody rewinds
+		case <-req.Context().Done():
+			return req.Context().Err()
+		}
+		fresh, err := b.again()
+		if err != nil {
+			return fmt.Errorf("request body: %w", err)
+		}
+		b.once = watchBody(fresh)
+		body, _ = b.once.claim()
+	}
+	req.Body = body
+	return nil
+}
+
+// replayable reports whether another attempt can have the body.
+func (b *requestBody) replayable() bool {
+	return b.once == nil || b.again != nil || !b.once.touched()
+}
+
+// release ends the body's life as far as the Transport goes: an attempt that still sends it closes it itself.
+func (b *requestBody) release() {
+	if b.once != nil {
+		b.once.release()
+	}
+}
+
+// watchedBody is a body that remembers whether anything was read of it. As long as nothing was, it can be claimed again, and closing it
+// is put off until release.
+type watchedBody struct {
+	body   io.ReadCloser
+	closed chan struct{}
+
+	mu       sync.Mutex
+	claims   int  // the last one is the only one that counts
+	read     bool // something was, or is about to be
+	wanted   bool // the last claim was closed
+	released bool
+	over     bool
+}
+
+// claimedBody is an attempt's hold of a body; a later claim ends it.
+type claimedBody struct {
+	*watchedBody
+	claim int
+}
+
+func watchBody(body io.ReadCloser) *watchedBody {
+	return &watchedBody{body: body, closed: make(chan struct{})}
+}
+
+func (b *watchedBody) claim() (io.ReadCloser, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.read {
+		return nil, false
+	}
+	b.claims++
+	b.wanted = false
+	return &claimedBody{watchedBody: b, claim: b.claims}, true
+}
+
+func (b *watchedBody) touched() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read
+}
+
+func (b *watchedBody) release() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.released, b.wanted = true, b.wanted || b.claims == 0
+	_ = b.settle() // nobody reads it: its error concerns nobody
+}
+
+func (b *watchedBody) settle() error {
+	if b.over || !b.wanted || (!b.released && !b.read) {
+		return nil
+	}
+	b.over = true
+	close(b.closed)
+	return b.body.Close()
+}
+
+func (c *claimedBody) Read(p []byte) (int, error) {
+	if !c.begin() {
+		return 0, errBodySpent
+	}
+	return c.body.Read(p)
+}
+
+func (c *claimedBody) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.claim != c.claims || c.over {
+		return false
+	}
+	c.read = true
+	return true
+}
+
+func (c *claimedBody) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.claim != c.claims {
+		return nil
+	}
+	c.wanted = true
+	return c.settle()
+}

@@ -1,0 +1,60 @@
+package sdk
+
+import (
+	"log/slog"
+	"time"
+)
+
+const (
+	agentVariable      = "SHARDMANAGER_AGENT"
+	defaultRouterAgent = "unix:///run/shardmanager/agent.sock"
+)
+
+type routerConfig struct {
+	agent      string
+	allocators []string
+	cluster    string
+	cacheDir   string
+	logger     *slog.Logger
+	attempt    time.Duration
+}
+
+// RouterOption changes how a Router works.
+type RouterOption interface{ applyRouter(*routerConfig) }
+
+type routerOption func(*routerConfig)
+
+func (o routerOption) applyRouter(c *routerConfig) { o(c) }
+
+// WithAgent sets the address of the agent on this machine: unix:///path or host:port. The default is $SHARDMANAGER_AGENT, or else
+// unix:///run/shardmanager/agent.sock. An empty address means that there is none, and the allocators are asked only.
+func WithAgent(address string) RouterOption {
+	return routerOption(func(c *routerConfig) { c.agent = address })
+}
+
+// WithAllocators adds addresses of allocators, host:port, asked for the shard map while the agent does not answer. The default is none.
+func WithAllocators(addresses ...string) RouterOption {
+	return routerOption(func(c *routerConfig) { c.allocators = append(c.allocators, addresses...) })
+}
+
+// WithCluster names the cluster; maps of another one are refused. By default it is not checked.
+func WithCluster(name string) RouterOption {
+	return routerOption(func(c *routerConfig) { c.cluster = name })
+}
+
+// WithCacheDir keeps the last map in a directory, which is created if need be. By default nothing is kept, and a Router that starts while
+// neither agent nor allocators answer has no map.
+func WithCacheDir(dir string) RouterOption {
+	return routerOption(func(c *routerConfig) { c.cacheDir = dir })
+}
+
+// WithRouterLogger sets where the Router logs changes of its own state. By default it logs nothing.
+func WithRouterLogger(logger *slog.Logger) RouterOption {
+	return routerOption(func(c *routerConfig) { c.logger = logger })
+}
+
+// WithAttemptTimeout sets how long one attempt may take, instead of DefaultAttemptTimeout, before the request is sent again; it applies
+// to requests that may be repeated, and to all while no connection is made.
+func WithAttemptTimeout(d time.Duration) RouterOption {
+	return routerOption(func(c *routerConfig) { c.attempt = d })
+}

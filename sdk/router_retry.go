@@ -1,0 +1,221 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// Pauses between attempts: the first is hardly one, because most refusals come from a hand-over that is over in an instant.
+const (
+	firstPause   = 2 * time.Millisecond
+	longestPause = 250 * time.Millisecond
+)
+
+// attempted is what came of one attempt.
+type attempted struct {
+	err     error   // nil: answered; the answer may be a refusal all the same
+	outcome Outcome // of a refusal or failure; 0: the answer or error is the application's, and final
+	hint    string  // who serves the shard instead, host:port; empty: not said
+}
+
+// routed is one request's way through its attempts. One goroutine uses it.
+type routed struct {
+	router     *Router
+	key        string
+	repeatable bool
+	pause      *backoff.ExponentialBackOff
+
+	attempts int
+	last     Route         // as the map had it
+	asked    string        // address of the last attempt
+	result   attempted     // of the last attempt
+	unknown  bool          // some attempt may have been executed
+	detoured bool          // the last attempt went where a refusal pointed, not where the map does
+	patience time.Duration // time for the next attempt: doubled after each that was too short, for servers that need longer
+}
+
+func (r *Router) newRouted(key string, repeatable bool) *routed {
+	return &routed{router: r, key: key, repeatable: repeatable, patience: r.cfg.attempt}
+}
+
+// next returns where to send the next attempt: at once for the first, to the place that a refusal named, or where the map says after a
+// pause that any change for the shard cuts short. While the shard has no primary it waits for one. Its error is an *Error that says what
+// was tried.
+func (c *routed) next(ctx context.Context) (Route, error) {
+	if err := ctx.Err(); err != nil {
+		return Route{}, c.giveUp(ctx, err)
+	}
+	if c.attempts == 0 {
+		if route, ok := c.router.LookupString(c.key); ok {
+			return route, nil
+		}
+	} else if route, ok := c.detour(); ok {
+		return route, nil
+	}
+	timer := time.NewTimer(c.nextPause())
+	defer timer.Stop()
+	for paused := c.attempts > 0; ; {
+		v := c.router.view.Load()
+		if v.m != nil {
+			route, ok := v.route(v.m.Space.OfString(c.key))
+			moved := ok && !route.same(c.last)
+			if moved && c.attempts > 0 { // somebody else, who has refused nothing yet
+				c.pause.Reset()
+				c.patience = c.router.cfg.attempt
+			}
+			if moved || (ok && !paused) {
+				return route, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return Route{}, c.giveUp(ctx, ctx.Err())
+		case <-v.changed:
+		case <-timer.C:
+			paused = false
+		}
+	}
+}
+
+// detour is the way that the last refusal showed, if the map does not know better by now. It is gone only once between two attempts at the
+// map's place, so that two servers cannot send us to and fro.
+func (c *routed) detour() (Route, bool) {
+	hint := c.result.hint
+	if hint == "" || hint == c.asked || c.detoured {
+		return Route{}, false
+	}
+	route, ok := c.router.LookupString(c.key)
+	if !ok || !route.same(c.last) {
+		return Route{}, false
+	}
+	route.server, route.address = &shard.Server{DataAddress: hint}, hint
+	return route, true
+}
+
+func (c *routed) nextPause() time.Duration {
+	if c.pause == nil {
+		c.pause = backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstPause), backoff.WithMaxInterval(longestPause),
+			backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(0))
+	}
+	return c.pause.NextBackOff()
+}
+
+// again notes what came of an attempt and reports whether there may be another (PROTOCOL R20).
+func (c *routed) again(route Route, res attempted) bool {
+	c.attempts++
+	c.asked, c.result = route.address, res
+	if c.detoured = route.server.ID == ""; !c.detoured {
+		c.last = route
+	}
+	if errors.Is(res.err, errAttemptTimeout) {
+		c.patience *= 2
+	}
+	switch res.outcome {
+	case NotExecuted:
+		return true
+	case Unknown:
+		c.unknown = true
+		return c.repeatable
+	}
+	return false
+}
+
+// giveUp is the error of a request that ran out of time or may not be repeated.
+func (c *routed) giveUp(ctx context.Context, cause error) *Error {
+	e := &Error{Outcome: NotExecuted, Hint: c.result.hint, Err: cause}
+	if c.unknown {
+		e.Outcome = Unknown
+	}
+	v := c.router.view.Load()
+	switch {
+	case c.attempts > 0:
+		e.Shard = c.last.Shard()
+		e.Reason = fmt.Sprintf("gave up: %d attempts, the last at %s (the map names %s)", c.attempts, c.asked, c.last.Server())
+		if c.result.err != nil && !errors.Is(c.result.err, cause) {
+			e.Err = fmt.Errorf("%w; last: %w", cause, c.result.err)
+		}
+	case v.m == nil:
+		e.Reason = "there is no shard map yet: is Run running, and does an agent or allocator answer?"
+		if trouble := c.router.lastTrouble(); trouble != nil {
+			e.Err = fmt.Errorf("%w; last: %w", cause, trouble)
+		}
+	default:
+		e.Shard = string(v.m.Space.ID(v.m.Space.OfString(c.key)))
+		e.Reason = "no server has the shard in map version " + v.m.Version.String()
+	}
+	if v, ok := ctx.Value(contextFinal).(*finalError); ok {
+		v.err.Store(e)
+	}
+	return e
+}
+
+// Do calls fn with the route of a key until it succeeds, within ctx's deadline (DefaultDeadline if it has none): for protocols other than
+// HTTP. An error of fn that says `not executed` (see OutcomeOf), or that no connection could be made, is retried; one that says `unknown`,
+// or that a connection broke, only if ctx is marked by WithIdempotent or WithRequestID. Any other error is the application's and is
+// returned as it is. An *Error that Do gives up with says what was tried.
+func (r *Router) Do(ctx context.Context, key string, fn func(ctx context.Context, route Route) error) error {
+	limited, cancel := limit(ctx)
+	defer cancel()
+	c := r.newRouted(key, repeatable(ctx))
+	for {
+		route, err := c.next(limited)
+		if err != nil {
+			return err
+		}
+		if err = fn(ctx, route); err == nil {
+			return nil
+		}
+		outcome, hint := outcomeOfCall(err)
+		if !c.again(route, attempted{err: err, outcome: outcome, hint: hint}) {
+			return err
+		}
+	}
+}
+
+// limit gives a context without a deadline the default one, for the time between attempts.
+func limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, DefaultDeadline)
+}
+
+// outcomeOfCall tells what an error of any protocol says about the operation; 0 if it is the application's.
+func outcomeOfCall(err error) (Outcome, string) {
+	hint, _ := HintOf(err)
+	if outcome, ok := OutcomeOf(err); ok {
+		return outcome, hint
+	}
+	if notConnected(err) {
+		return NotExecuted, hint
+	}
+	if _, ok := errors.AsType[net.Error](err); ok || broken(err) {
+		return Unknown, hint
+	}
+	return 0, hint
+}
+
+// notConnected reports whether an error says that no connection was made, so that nothing was sent.
+func notConnected(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// broken reports whether an error says that a connection ended before the answer was complete.
+func broken(err error) bool {
+	for _, sign := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, sign) {
+			return true
+		}
+	}
+	return false
+}
