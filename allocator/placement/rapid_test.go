@@ -1,0 +1,218 @@
+package placement_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// inputs draws clusters of any shape: several metrics, tight capacities, drains, suspects, moves in progress, avoidances.
+func inputs(t *rapid.T) placement.Input {
+	n := rapid.IntRange(0, 6).Draw(t, "servers")
+	in := build(n)
+	in.Limits = placement.Limits{
+		Moves:            rapid.IntRange(0, 12).Draw(t, "moves"),
+		MovesPerServer:   rapid.IntRange(0, 6).Draw(t, "moves per server"),
+		TolerancePercent: rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "tolerance"),
+	}
+	for i := range in.Servers {
+		s := &in.Servers[i]
+		switch rapid.IntRange(0, 5).Draw(t, "kind") {
+		case 0:
+			s.Accepts, s.Leaving = false, true
+		case 1:
+			s.Accepts = false
+		}
+		s.Capacity = map[string]int64{}
+		for _, metric := range []string{placement.MetricShards, "cpu"} {
+			if rapid.Bool().Draw(t, "limited") {
+				s.Capacity[metric] = rapid.Int64Range(0, 60).Draw(t, metric)
+			}
+		}
+	}
+	for i := range rapid.IntRange(0, 24).Draw(t, "shards") {
+		in.Shards = append(in.Shards, drawShard(t, in, i))
+	}
+	return in
+}
+
+func drawShard(t *rapid.T, in placement.Input, i int) placement.Shard {
+	n := len(in.Servers)
+	s := placement.Shard{Index: shard.Index(i), On: -1, To: -1, Load: map[string]int64{placement.MetricShards: 1}}
+	s.Load["cpu"] = rapid.Int64Range(0, 20).Draw(t, "cpu")
+	s.Urgent, s.Backoff = rapid.Bool().Draw(t, "urgent"), rapid.IntRange(0, 9).Draw(t, "backoff") == 0
+	if n == 0 {
+		return s
+	}
+	s.On = rapid.IntRange(-1, n-1).Draw(t, "on")
+	if rapid.IntRange(0, 5).Draw(t, "avoids") == 0 {
+		s.Avoid = []shard.ServerID{in.Servers[rapid.IntRange(0, n-1).Draw(t, "avoid")].ID}
+	}
+	if s.On >= 0 && rapid.IntRange(0, 9).Draw(t, "moving") == 0 {
+		s.To, s.Pinned = rapid.IntRange(0, n-1).Draw(t, "to"), true
+		if s.To == s.On {
+			s.To = -1
+		}
+	}
+	return s
+}
+
+func TestEveryPrefixKeepsTheConstraints(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		in := inputs(t)
+		plan := placement.Solve(in)
+		if diff := cmp.Diff(plan, placement.Solve(in)); diff != "" {
+			t.Fatalf("two solves of one input differ: %s", diff)
+		}
+		after, err := apply(in, plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		explained := map[shard.Index]bool{}
+		for _, d := range plan.Decisions {
+			explained[d.Shard] = true
+		}
+		for _, s := range after.Shards {
+			if unplaced := s.On < 0 && !s.Pinned; unplaced && !explained[s.Index] {
+				t.Fatalf("shard %d stays unplaced and nothing says why", s.Index)
+			}
+		}
+	})
+}
+
+// Solving again and again comes to rest, and at rest no single move that is allowed makes the fullest of two servers lower.
+func TestPlansComeToRest(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		in := inputs(t)
+		in.Limits.Moves, in.Limits.MovesPerServer = max(4, in.Limits.Moves), max(4, in.Limits.MovesPerServer)
+		for round := 0; ; round++ {
+			plan := placement.Solve(in)
+			if len(plan.Moves) == 0 {
+				break
+			}
+			if round > 200 {
+				t.Fatalf("still moving after %d solves: %s", round, short(plan))
+			}
+			next, err := apply(in, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in = next
+		}
+	})
+}
+
+// With room for everything and no caps in the way, one plan is enough: solving its result moves nothing.
+func TestOnePlanIsEnough(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 8).Draw(t, "servers")
+		on := rapid.SliceOfN(rapid.IntRange(-1, n-1), 0, 60).Draw(t, "on")
+		in := build(n, on...)
+		in.Limits = placement.Limits{Moves: 1000, MovesPerServer: 1000, TolerancePercent: rapid.SampledFrom([]int{0, 10}).Draw(t, "tolerance")}
+		if n > 1 && rapid.Bool().Draw(t, "drain") {
+			in.Servers[0].Accepts, in.Servers[0].Leaving = false, true
+		}
+		if rapid.Bool().Draw(t, "unequal") {
+			for i := range in.Servers {
+				in.Servers[i].Capacity = map[string]int64{placement.MetricShards: rapid.Int64Range(100, 400).Draw(t, "capacity")}
+			}
+		}
+		after, err := apply(in, placement.Solve(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := placement.Solve(after); len(again.Moves) > 0 {
+			t.Fatalf("solving the result moves %s", short(again))
+		}
+		for _, s := range after.Shards {
+			if s.On < 0 || in.Servers[s.On].Leaving {
+				t.Fatalf("shard %d is on %d", s.Index, s.On)
+			}
+		}
+		if after.Servers[0].Capacity == nil && spread(counts(after)) > max(1, len(on)/10+1) {
+			t.Fatalf("not balanced: %v", counts(after))
+		}
+	})
+}
+
+// oracle tries every assignment of shards of equal load to servers and returns, of those that place the most, the least spread and, of
+// those, the fewest moves of placed shards.
+func oracle(in placement.Input) (placed, least, moved int) {
+	placed = -1
+	at := make([]int, len(in.Shards))
+	var try func(i int)
+	try = func(i int) {
+		if i < len(at) {
+			for at[i] = -1; at[i] < len(in.Servers); at[i]++ {
+				if at[i] >= 0 || in.Shards[i].On < 0 {
+					try(i + 1)
+				}
+			}
+			return
+		}
+		n, p, m := make([]int, len(in.Servers)), 0, 0
+		for i, to := range at {
+			if to >= 0 {
+				n[to]++
+				p++
+			}
+			if in.Shards[i].On >= 0 && in.Shards[i].On != to {
+				m++
+			}
+		}
+		for s, count := range n {
+			if c, ok := in.Servers[s].Capacity[placement.MetricShards]; ok && int64(count) > c {
+				return
+			}
+		}
+		s := spread(n)
+		if p > placed || (p == placed && (s < least || (s == least && m < moved))) {
+			placed, least, moved = p, s, m
+		}
+	}
+	try(0)
+	return placed, least, moved
+}
+
+func TestTinyCasesAreAsGoodAsTheOracle(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 3).Draw(t, "servers")
+		in := build(n, rapid.SliceOfN(rapid.IntRange(-1, n-1), 0, 6).Draw(t, "on")...)
+		in.Limits = placement.Limits{Moves: 100, MovesPerServer: 100}
+		capacity := rapid.Int64Range(2, 7).Draw(t, "capacity")
+		for i := range in.Servers {
+			in.Servers[i].Capacity = map[string]int64{placement.MetricShards: capacity}
+		}
+		if slices.ContainsFunc(counts(in), func(n int) bool { return int64(n) > capacity }) {
+			return // broken from the start
+		}
+		placed, least, moved := oracle(in)
+		plan := placement.Solve(in)
+		after, err := apply(in, plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total, moves := 0, 0
+		for _, c := range counts(after) {
+			total += c
+		}
+		for _, m := range plan.Moves {
+			if m.From != "" {
+				moves++
+			}
+		}
+		if total != placed || spread(counts(after)) != least || moves != moved {
+			t.Fatalf("placed %d, spread %d, %d moves; the oracle placed %d, spread %d, %d moves: %s",
+				total, spread(counts(after)), moves, placed, least, moved, short(plan))
+		}
+	})
+}

@@ -1,0 +1,257 @@
+package placement
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/shardmanager/shardmanager/internal/load"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// fair is a relative load of 1: a server that carries exactly its fair share of a metric.
+const fair = 1_000_000
+
+// state is a solve under way: the input as vectors, and what the plan so far adds to it.
+//
+// Two sums are kept for each server. charged counts a shard in motion at both places and decides what still fits. settled counts it only
+// where it will be and decides what is balanced.
+type state struct {
+	in       *Input
+	metrics  load.Metrics
+	loads    []load.Vector // by position in in.Shards
+	average  load.Vector   // mean load of a shard
+	capacity []load.Vector // by server
+	charged  []load.Vector
+	settled  []load.Vector
+	share    []load.Vector // fair share; 0: the server has no part in balancing this metric
+	tree     *tree         // accepting servers; keys: relative load per metric, then score
+	open     int           // moves under the caps, those in progress included
+	moves    []int         // by server, likewise
+	moved    []bool        // by shard: in the plan
+	scratch  []int64
+	plan     Plan
+}
+
+func newState(in *Input) *state {
+	s := &state{in: in, plan: Plan{App: in.App}, moved: make([]bool, len(in.Shards)), moves: make([]int, len(in.Servers))}
+	s.metrics = load.MetricsOf(everyLoad(in))
+	s.loads = vectors(len(in.Shards), s.metrics.Len())
+	s.capacity = vectors(len(in.Servers), s.metrics.Len())
+	s.charged, s.settled = vectors(len(in.Servers), s.metrics.Len()), vectors(len(in.Servers), s.metrics.Len())
+	for i, server := range in.Servers {
+		s.metrics.Fill(s.capacity[i], server.Capacity, load.Unlimited)
+		s.moves[i] = server.Moves
+	}
+	for i := range in.Shards {
+		s.charge(i)
+	}
+	s.shareOut()
+	s.scratch = make([]int64, s.metrics.Len()+1)
+	s.tree = newTree(len(in.Servers), s.metrics.Len()+1, s.metrics.Len())
+	for i := range in.Servers {
+		s.refresh(i)
+	}
+	return s
+}
+
+func everyLoad(in *Input) iter.Seq[map[string]int64] {
+	return func(yield func(map[string]int64) bool) {
+		for i := range in.Servers {
+			if !yield(in.Servers[i].Capacity) {
+				return
+			}
+		}
+		for i := range in.Shards {
+			if !yield(in.Shards[i].Load) {
+				return
+			}
+		}
+	}
+}
+
+// vectors makes n vectors in one piece of memory.
+func vectors(n, length int) []load.Vector {
+	all, list := make([]int64, n*length), make([]load.Vector, n)
+	for i := range list {
+		list[i] = all[i*length : (i+1)*length : (i+1)*length]
+	}
+	return list
+}
+
+// charge counts a shard of the input where it is and where it goes.
+func (s *state) charge(i int) {
+	sh, l := &s.in.Shards[i], s.loads[i]
+	s.metrics.Fill(l, sh.Load, 0)
+	if sh.On >= 0 {
+		s.charged[sh.On].Add(l)
+	}
+	if sh.To < 0 {
+		if sh.On >= 0 {
+			s.settled[sh.On].Add(l)
+		}
+		return
+	}
+	s.settled[sh.To].Add(l)
+	if sh.To != sh.On {
+		s.charged[sh.To].Add(l)
+	}
+	if sh.On >= 0 {
+		s.open++
+	}
+}
+
+// shareOut gives every accepting server its fair share of all that should end up on accepting servers: by capacity where all of them
+// limit the metric, else equally.
+func (s *state) shareOut() {
+	n := s.metrics.Len()
+	total, weight := make(load.Vector, n), make(load.Vector, n)
+	s.average = make(load.Vector, n)
+	for i := range s.in.Shards {
+		if !s.stays(i) {
+			total.Add(s.loads[i])
+		}
+		s.average.Add(s.loads[i])
+	}
+	for m := range n {
+		s.average[m] = load.MulDiv(s.average[m], 1, int64(max(1, len(s.in.Shards))))
+	}
+	weights := vectors(len(s.in.Servers), n)
+	for m := range n {
+		limited := s.everyoneLimits(m)
+		for i, server := range s.in.Servers {
+			switch {
+			case !server.Accepts:
+			case limited:
+				weights[i][m] = max(0, s.capacity[i][m])
+			default:
+				weights[i][m] = 1
+			}
+		}
+	}
+	for _, w := range weights {
+		weight.Add(w)
+	}
+	s.share = weights
+	for i := range s.share {
+		for m, w := range s.share[i] {
+			if w > 0 {
+				s.share[i][m] = max(1, load.MulDiv(total[m], w, weight[m]))
+			}
+		}
+	}
+}
+
+func (s *state) everyoneLimits(m int) bool {
+	for i, server := range s.in.Servers {
+		if server.Accepts && s.capacity[i][m] == load.Unlimited {
+			return false
+		}
+	}
+	return true
+}
+
+// stays reports whether a shard will be on a server that takes part in no balancing: it neither accepts nor is it being left.
+func (s *state) stays(i int) bool {
+	sh := &s.in.Shards[i]
+	at := sh.To
+	if at < 0 {
+		at = sh.On
+	}
+	return at >= 0 && !s.in.Servers[at].Accepts && !s.in.Servers[at].Leaving
+}
+
+// relative is the load of a server in a metric relative to its fair share, in parts of fair.
+func (s *state) relative(server, metric int) int64 {
+	return load.MulDiv(s.settled[server][metric], fair, s.share[server][metric])
+}
+
+// score is the relative load that a server would have after it got one more average shard, in its worst metric: the best place for the
+// next shard is where it is least.
+func (s *state) score(server int) int64 {
+	worst := int64(0)
+	for m, share := range s.share[server] {
+		if share > 0 {
+			worst = max(worst, load.MulDiv(s.settled[server][m]+s.average[m], fair, share))
+		}
+	}
+	return min(worst, never-1)
+}
+
+// refresh brings the tree up to date with a server.
+func (s *state) refresh(server int) {
+	if !s.in.Servers[server].Accepts {
+		return
+	}
+	n := s.metrics.Len()
+	for m := range n {
+		s.scratch[m] = never
+		if s.share[server][m] > 0 {
+			s.scratch[m] = min(s.relative(server, m), never-1)
+		}
+	}
+	s.scratch[n] = s.score(server)
+	s.tree.set(server, s.scratch, s.room(server))
+}
+
+// room is what is left of a server's capacity.
+func (s *state) room(server int) load.Vector {
+	free := slices.Clone(s.capacity[server])
+	free.Sub(s.charged[server])
+	return free
+}
+
+// move puts one move into the plan. The shard is charged at both places from here on.
+func (s *state) move(i, to int, reason Reason, why string) {
+	sh := &s.in.Shards[i]
+	m := Move{Shard: sh.Index, To: s.in.Servers[to].ID, Reason: reason}
+	if sh.On >= 0 {
+		m.From = s.in.Servers[sh.On].ID
+		s.settled[sh.On].Sub(s.loads[i])
+		s.moves[sh.On]++
+		s.moves[to]++
+		s.open++
+	}
+	s.settled[to].Add(s.loads[i])
+	s.charged[to].Add(s.loads[i])
+	s.moved[i] = true
+	s.refresh(to)
+	if sh.On >= 0 {
+		s.refresh(sh.On)
+	}
+	s.plan.Moves = append(s.plan.Moves, m)
+	s.plan.Decisions = append(s.plan.Decisions, Decision{Shard: m.Shard, From: m.From, To: m.To, Reason: reason, Why: why})
+}
+
+// stuck explains a shard for which no place was found.
+func (s *state) stuck(i int, reason Reason, binds, why string) {
+	d := Decision{Shard: s.in.Shards[i].Index, Reason: reason, Why: why, Binds: binds}
+	if on := s.in.Shards[i].On; on >= 0 {
+		d.From = s.in.Servers[on].ID
+	}
+	s.plan.Decisions = append(s.plan.Decisions, d)
+}
+
+// avoids reports whether callbacks for the shard failed lately at a server.
+func (s *state) avoids(i, server int) bool {
+	return slices.Contains(s.in.Shards[i].Avoid, s.in.Servers[server].ID)
+}
+
+// capped reports whether a server has as many moves as it may have.
+func (s *state) capped(server int) bool { return s.moves[server] >= s.in.Limits.MovesPerServer }
+
+// full reports whether the app has as many moves as it may have.
+func (s *state) full() bool { return s.open >= s.in.Limits.Moves }
+
+// utilisation of a server in percent of its fair share of its worst metric, for people.
+func (s *state) utilisation(server int) (percent int64, metric string) {
+	metric = MetricShards
+	for m := range s.metrics.Len() {
+		if r := s.relative(server, m) / (fair / 100); s.share[server][m] > 0 && r > percent {
+			percent, metric = r, s.metrics.Name(m)
+		}
+	}
+	return percent, metric
+}
+
+// serverID names a server by position.
+func (s *state) serverID(i int) shard.ServerID { return s.in.Servers[i].ID }
