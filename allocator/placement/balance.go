@@ -20,7 +20,7 @@ type balancer struct {
 	*state
 	on        [][]int // by server: shards that may move
 	spent     map[cell]bool
-	visits    int
+	scanned   int // servers looked at
 	tolerance int64
 }
 
@@ -32,8 +32,8 @@ func (s *state) balance() {
 			b.on[sh.On] = append(b.on[sh.On], i)
 		}
 	}
-	progress := false
-	for !s.full() && b.visits < maxBalanceVisits {
+	progress, before := false, s.tree.visits
+	for !s.full() && b.scanned+b.tree.visits-before < maxBalanceVisits {
 		c, ok := b.fullest()
 		if !ok {
 			if !progress {
@@ -55,7 +55,7 @@ func (s *state) balance() {
 // fullest is the fullest cell that was not given up and is above the emptiest of its metric by more than the tolerance.
 func (b *balancer) fullest() (best cell, ok bool) {
 	lowest, most := b.tree.keysOf(b.tree.root()), int64(-1)
-	b.visits += len(b.in.Servers)
+	b.scanned += len(b.in.Servers)
 	for server := range b.in.Servers {
 		if len(b.on[server]) == 0 || b.capped(server) {
 			continue
@@ -84,7 +84,6 @@ func (b *balancer) lower(c cell) bool {
 			return to != c.server && !b.capped(to) && !b.avoids(i, to) && b.improves(c, i, to)
 		}}
 		to := b.tree.find(q)
-		b.visits += q.visits
 		if to >= 0 {
 			b.shift(c, i, to)
 			return true

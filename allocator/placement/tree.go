@@ -16,6 +16,7 @@ type tree struct {
 	size          int // leaves; a power of two
 	key           []int64
 	room          []int64
+	visits        int // nodes looked at so far, for whoever limits the effort
 }
 
 func newTree(servers, keys, metrics int) *tree {
@@ -61,7 +62,6 @@ type search struct {
 	bound   int64 // only keys below it
 	need    load.Vector
 	allowed func(leaf int) bool
-	visits  int // nodes looked at, for whoever limits the effort
 }
 
 // find answers a search; −1: no leaf.
@@ -72,7 +72,7 @@ func (t *tree) find(s *search) int {
 }
 
 func (t *tree) visit(s *search, node int, best *int) {
-	s.visits++
+	t.visits++
 	key := t.keysOf(node)[s.by]
 	if key == never || key > s.bound || (key == s.bound && (*best < 0 || t.first(node) > *best)) || !s.need.Fits(t.roomOf(node)) {
 		return
