@@ -1,0 +1,157 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// gate says what happens to a request that arrives for a shard.
+type gate uint8
+
+const (
+	// gateClosed refuses, except what the source of a move forwards to a prepared and activated target.
+	gateClosed gate = iota + 1
+	// gateHold keeps requests waiting until the gate changes.
+	gateHold
+	// gateOpen runs requests here.
+	gateOpen
+	// gateForward sends them to the peer.
+	gateForward
+)
+
+// Reasons why contexts of operations are cancelled.
+var (
+	errShardLeaving = errors.New("the shard leaves this server and the time for running operations is over")
+	errStillRunning = errors.New("operations are still running")
+)
+
+// cancelGrace is how long operations have after their contexts were cancelled (PROTOCOL R22).
+const cancelGrace = 500 * time.Millisecond
+
+// replica is one shard on this server.
+//
+// Two parties use it: commands, one at a time (turn), which call the application and decide the phase; and requests, which look at
+// the gate and count themselves as tokens. mu is held for a few instructions only, never during a call.
+type replica struct {
+	life *life
+	id   string
+	turn chan struct{} // capacity 1: full while a command is at work
+
+	mu      sync.Mutex
+	record  record
+	gate    gate
+	changed chan struct{} // closed at the next change of the gate; nil while nobody waits
+	peer    shard.Peer    // target in Forwarding, source in Prepared, last target as a hint in None
+
+	running int         // tokens out
+	tokens  *Token      // the same, as a ring
+	idle    chan<- bool // told once running is 0; nil while nobody waits
+
+	// Used by commands only, under turn; activated is also read by requests, under mu.
+	activated shard.Term // the application was activated at this term
+	added     shard.Term // AddShard returned at this term
+	owned     shard.Term // the observer was told Activated and not yet Released
+	touched   bool       // some callback ran since the last DropShard: there is something to drop
+	lastState []byte     // answered by LastState, not yet handed over
+	asked     bool       // LastState was answered
+}
+
+func newReplica(l *life, id string) *replica {
+	return &replica{life: l, id: id, turn: make(chan struct{}, 1), record: newRecord(), gate: gateClosed}
+}
+
+// acquire waits for the replica's turn; release gives it back.
+func (r *replica) acquire(ctx context.Context) error {
+	select {
+	case r.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (r *replica) release() { <-r.turn }
+
+// update changes the replica and wakes whoever waits for that.
+func (r *replica) update(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
+// waiting is closed at the next change. The caller holds mu.
+func (r *replica) waiting() <-chan struct{} {
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return r.changed
+}
+
+// setGate changes the gate and returns the one before.
+func (r *replica) setGate(g gate) (before gate) {
+	r.update(func() { before, r.gate = r.gate, g })
+	return before
+}
+
+// snapshot is the record as it is now.
+func (r *replica) snapshot() record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.record
+}
+
+func (r *replica) heldNow() shard.Held {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held := shard.Held{Shard: shard.ID(r.id), Phase: r.record.phase, Term: r.record.term, Max: r.record.max}
+	if r.record.phase != shard.None {
+		held.Activated = r.activated != 0 && r.activated == r.record.term
+	}
+	if r.record.phase == shard.Prepared || r.record.phase == shard.Forwarding {
+		held.Peer = r.peer
+	}
+	return held
+}
+
+// quiesce waits until no token is out. The caller has closed the gate and holds the turn. After patience the contexts of running
+// operations are cancelled; after cancelGrace more it gives up with errStillRunning.
+func (r *replica) quiesce(ctx context.Context, patience time.Duration) error {
+	idle := make(chan bool, 1)
+	r.mu.Lock()
+	if r.running == 0 {
+		r.mu.Unlock()
+		return nil
+	}
+	r.idle = idle
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.idle = nil
+		r.mu.Unlock()
+	}()
+	timer := time.NewTimer(max(patience, 0))
+	defer timer.Stop()
+	for cancelled := false; ; {
+		select {
+		case <-idle:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+			if cancelled {
+				return errStillRunning
+			}
+			cancelled = true
+			r.cancelTokens(errShardLeaving)
+			timer.Reset(cancelGrace)
+		}
+	}
+}
