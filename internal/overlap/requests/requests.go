@@ -31,12 +31,12 @@ type Outcome uint8
 
 // Outcomes.
 const (
-	// OK: answered, and the answer was checked.
+	// OK: answered, and the answer was right.
 	OK Outcome = iota + 1
 	// Failed: an error after the Router's retries.
 	Failed
-	// Unchecked: cut off by the end of the run; neither counted as answered nor as failed.
-	Unchecked
+	// Wrong: answered, and the answer broke a promise: a lost, repeated or stale write.
+	Wrong
 )
 
 // Request is one request. Its latency counts from Start, the instant at which it was due, not the one at which it was sent.
@@ -138,7 +138,7 @@ func read(r io.Reader) ([]Request, error) {
 			Start: int64(binary.LittleEndian.Uint64(b[0:])), End: int64(binary.LittleEndian.Uint64(b[8:])),
 			Shard: binary.LittleEndian.Uint32(b[16:]), Kind: Kind(b[20]), Outcome: Outcome(b[21]),
 		}
-		if q.Kind < Read || q.Kind > Write || q.Outcome < OK || q.Outcome > Unchecked || q.End < q.Start {
+		if q.Kind < Read || q.Kind > Write || q.Outcome < OK || q.Outcome > Wrong || q.End < q.Start {
 			return nil, fmt.Errorf("request %d: impossible record %+v: the file is damaged", len(requests), q)
 		}
 		requests = append(requests, q)

@@ -12,27 +12,26 @@ var ErrNoData = errors.New("no requests in the window")
 
 // Summary of the requests that were due in a window.
 type Summary struct {
-	Requests, Failed, FailedReads, FailedWrites int
-	// P50, P99 and Max are latencies, those of failed requests included.
+	Requests, Failed, FailedReads, FailedWrites, Wrong int
+	// P50, P99 and Max are latencies from the instant at which a request was due, those of failed requests included.
 	P50, P99, Max time.Duration
 }
 
-// Window summarises the requests that were due in [from, to). Unchecked ones are left out. An empty window is an error.
+// Window summarises the requests that were due in [from, to). An empty window is an error.
 func Window(requests []Request, from, to int64) (Summary, error) {
 	var s Summary
 	var latencies []int64
 	for _, r := range requests {
-		if r.Start < from || r.Start >= to || r.Outcome == Unchecked {
+		if r.Start < from || r.Start >= to {
 			continue
 		}
 		latencies = append(latencies, r.End-r.Start)
-		if r.Outcome != Failed {
-			continue
-		}
-		s.Failed++
-		if r.Kind == Read {
+		switch {
+		case r.Outcome == Wrong:
+			s.Wrong++
+		case r.Outcome == Failed && r.Kind == Read:
 			s.FailedReads++
-		} else {
+		case r.Outcome == Failed:
 			s.FailedWrites++
 		}
 	}
@@ -40,7 +39,7 @@ func Window(requests []Request, from, to int64) (Summary, error) {
 		return Summary{}, fmt.Errorf("window [%d, %d) of %d requests: %w", from, to, len(requests), ErrNoData)
 	}
 	slices.Sort(latencies)
-	s.Requests = len(latencies)
+	s.Requests, s.Failed = len(latencies), s.FailedReads+s.FailedWrites
 	s.P50, s.P99, s.Max = percentile(latencies, 50), percentile(latencies, 99), percentile(latencies, 100)
 	return s, nil
 }
