@@ -30,7 +30,7 @@ type Cache struct {
 	wake    chan struct{} // 1: there is something to write
 }
 
-// OpenCache reads the file; the map is nil if there is none. A damaged file is moved aside and reported by an error that wraps
+// OpenCache reads the file; the map is nil if there is none. An empty cluster is not checked. A damaged file is moved aside and reported by an error that wraps
 // wire.ErrCorrupt: the cache works all the same. A file of another cluster or app is refused, with a nil Cache: two processes would take it
 // from each other.
 func OpenCache(path, cluster string, app shard.App) (*Cache, *shard.Map, error) {
@@ -53,13 +53,17 @@ func OpenCache(path, cluster string, app shard.App) (*Cache, *shard.Map, error) 
 	}
 }
 
+// load returns nil where there is no map to start from.
 func (c *Cache) load() (*shard.Map, error) {
 	record := new(pb.RouterCache)
 	found, err := wire.ReadFile(c.path, record)
 	if err != nil || !found {
 		return nil, err
 	}
-	if record.Cluster != c.cluster {
+	if c.cluster != "" && record.Cluster == "" {
+		return nil, nil // written before a cluster was configured: whose map it is cannot be told
+	}
+	if c.cluster != "" && record.Cluster != c.cluster {
 		return nil, fmt.Errorf("map cache: %s: belongs to cluster %q, not %q: give each cluster a directory of its own", c.path, record.Cluster, c.cluster)
 	}
 	if record.App != string(c.app) {

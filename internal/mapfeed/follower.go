@@ -163,7 +163,7 @@ func (f *Follower) follow(ctx context.Context, s *session) (next int, err error)
 // seek looks for a better stream than s in the background and closes s once it has one. The function returned stops the search and
 // hands over what it found, nil if nothing.
 func (f *Follower) seek(ctx context.Context, s *session) func() *session {
-	if s.at < f.cfg.Preferred {
+	if f.cfg.Preferred == 0 || s.at < f.cfg.Preferred {
 		return func() *session { return nil }
 	}
 	looking, stop := context.WithCancel(ctx)

@@ -89,6 +89,9 @@ func (h *Hub) unknown(app string) error {
 		fmt.Sprintf("an app of this cluster, not %q: nobody here has its map", app), "")
 }
 
+// maxBatch is how many changes a watcher is sent between two looks at the history: one that stalls holds on to no more than these.
+const maxBatch = 16
+
 // watcher is one stream.
 type watcher struct {
 	hub    *Hub
@@ -138,8 +141,9 @@ func (w *watcher) pending() ([]*message, reading) {
 	if !now.known {
 		return []*message{w.hub.snapshotOf(w.feed)}, now
 	}
-	messages := make([]*message, len(now.frames))
-	for i, fr := range now.frames {
+	frames := now.frames[:min(len(now.frames), maxBatch)]
+	messages := make([]*message, len(frames))
+	for i, fr := range frames {
 		messages[i] = fr.message
 	}
 	return messages, now

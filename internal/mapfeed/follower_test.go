@@ -1,0 +1,307 @@
+package mapfeed
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transport"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func TestNewFollowerRefuses(t *testing.T) {
+	for name, addresses := range map[string][]string{"no address": nil, "bad address": {"nowhere"}} {
+		if _, err := NewFollower(FollowerConfig{App: testApp, Addresses: addresses}, func(Update) {}, nil); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// The first address that answers is followed; when it goes away the next is, from the version reached.
+func TestFollowerRotates(t *testing.T) {
+	one, two := NewHub(HubConfig{}), NewHub(HubConfig{})
+	addressOne, stopOne := serve(t, one)
+	addressTwo, _ := serve(t, two)
+	for _, h := range []*Hub{one, two} {
+		h.Set(testMap(t, version(1, 1)))
+	}
+	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{closedAddress(t), addressOne, addressTwo}})
+	if u := next(t, updates, "map"); u.Delta != nil || u.Map.Version != version(1, 1) || f.Following() != addressOne {
+		t.Fatalf("map %s from %s, want all of 0.1.1 from %s", u.Map.Version, f.Following(), addressOne)
+	}
+	d := move(version(1, 1), 1, "b.kv")
+	mustApply(t, one, d)
+	if u := next(t, updates, "delta"); u.Delta == nil || u.Map.Version != d.Version {
+		t.Fatalf("update to %s, want the delta to %s", u.Map.Version, d.Version)
+	}
+	stopOne()
+	if err := next(t, troubles, "trouble"); !strings.Contains(err.Error(), addressOne) {
+		t.Errorf("trouble %q does not name %s", err, addressOne)
+	}
+	mustApply(t, two, d, move(d.Version, 2, "b.kv"))
+	u := next(t, updates, "delta")
+	if u.Delta == nil || u.Map.Version != version(1, 3) || f.Following() != addressTwo {
+		t.Fatalf("update to %s (delta %t) from %s, want the delta to 0.1.3 from %s", u.Map.Version, u.Delta != nil, f.Following(), addressTwo)
+	}
+	want, _ := two.Map(testApp)
+	sameMap(t, u.Map, want)
+	sameMap(t, f.Map(), want)
+}
+
+// A hub that lags behind changes nothing; a newer epoch's map replaces everything (R23).
+func TestFollowerKeepsVersionsGrowing(t *testing.T) {
+	behind := testMap(t, version(4, 9))
+	h := NewHub(HubConfig{})
+	h.Set(behind)
+	address, _ := serve(t, h)
+	f, updates, _ := follow(t, FollowerConfig{Addresses: []string{address}, Start: testMap(t, version(5, 2))})
+	mustApply(t, h, move(version(4, 9), 1, "b.kv"))
+	h.Set(testMap(t, version(5, 1)))
+	mustApply(t, h, move(version(5, 1), 1, "b.kv"), move(version(5, 2), 1, "a.kv"))
+	if u := next(t, updates, "update"); u.Map.Version != version(5, 3) {
+		t.Fatalf("first update to %s, want 0.5.3: nothing older than the start", u.Map.Version)
+	}
+	h.Set(testMap(t, version(6, 1)))
+	if u := next(t, updates, "update"); u.Map.Version != version(6, 1) || u.Delta != nil {
+		t.Fatalf("update to %s, want all of 0.6.1", u.Map.Version)
+	}
+	if f.Map().Version != version(6, 1) {
+		t.Errorf("map %s, want 0.6.1", f.Map().Version)
+	}
+}
+
+// A change that is missing leads to a whole map, not to a wrong one.
+func TestFollowerGap(t *testing.T) {
+	m := testMap(t, version(1, 1))
+	whole := testMap(t, version(1, 6))
+	s := newScript(func(req *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+		if req.Resume != nil {
+			return stream.Send(deltaOf(move(version(1, 4), 1, "b.kv"))) // 0.1.2 to 0.1.4 are missing
+		}
+		return stream.Send(snapshotOf(whole))
+	})
+	address, _ := serve(t, s)
+	_, updates, troubles := follow(t, FollowerConfig{Addresses: []string{address}, Start: m})
+	next(t, troubles, "trouble")
+	if u := next(t, updates, "map"); u.Map.Version != whole.Version || u.Delta != nil {
+		t.Errorf("update to %s, want all of %s", u.Map.Version, whole.Version)
+	}
+	if first := next(t, s.requests, "request"); wire.VersionFromProto(first.Resume) != m.Version {
+		t.Errorf("first asked from %s, want %s", wire.VersionFromProto(first.Resume), m.Version)
+	}
+	if again := next(t, s.requests, "request"); again.Resume != nil {
+		t.Errorf("asked from %s after a gap, want a whole map", wire.VersionFromProto(again.Resume))
+	}
+}
+
+// What is not a map of this app is refused, and another address is tried.
+func TestFollowerRefusesNonsense(t *testing.T) {
+	good := NewHub(HubConfig{})
+	good.Set(testMap(t, version(1, 1)))
+	goodAddress, _ := serve(t, good)
+	other, err := shard.NewMap("other", version(9, 9), shard.HashSpace{Shards: 8}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := wire.SnapshotToProto(testMap(t, version(9, 9)))
+	broken.Primaries = broken.Primaries[:3]
+	for name, message := range map[string]*pb.WatchResponse{
+		"another app": snapshotOf(other), "broken": {Message: &pb.WatchResponse_Snapshot{Snapshot: broken}}, "delta first": deltaOf(move(version(9, 8), 1, "a.kv")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			address, _ := serve(t, newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+				return stream.Send(message)
+			}))
+			_, updates, troubles := follow(t, FollowerConfig{Addresses: []string{address, goodAddress}})
+			next(t, troubles, "trouble")
+			if u := next(t, updates, "map"); u.Map.Version != version(1, 1) {
+				t.Errorf("map %s, want the good hub's 0.1.1", u.Map.Version)
+			}
+		})
+	}
+}
+
+// A feed that says nothing any more is left, though its connection stands.
+func TestFollowerLeavesSilence(t *testing.T) {
+	mute := newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+		return stream.Send(snapshotOf(testMap(t, version(1, 1))))
+	})
+	muteAddress, _ := serve(t, mute)
+	h := NewHub(HubConfig{})
+	h.Set(testMap(t, version(1, 2)))
+	address, _ := serve(t, h)
+	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{muteAddress, address}, Silence: 200 * time.Millisecond})
+	if u := next(t, updates, "map"); u.Map.Version != version(1, 1) {
+		t.Fatalf("map %s, want the mute one's 0.1.1", u.Map.Version)
+	}
+	if err := next(t, troubles, "trouble"); !errors.Is(err, errSilent) {
+		t.Errorf("trouble %q, want silence", err)
+	}
+	if u := next(t, updates, "map"); u.Map.Version != version(1, 2) || f.Following() != address {
+		t.Errorf("map %s from %s, want 0.1.2 from %s", u.Map.Version, f.Following(), address)
+	}
+}
+
+// Driven away from its preferred address, a follower goes back once that answers, and misses nothing on the way.
+func TestFollowerReturns(t *testing.T) {
+	preferredListener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	preferred := preferredListener.Addr().String()
+	_ = preferredListener.Close()
+	h := NewHub(HubConfig{})
+	h.Set(testMap(t, version(1, 1)))
+	other, _ := serve(t, h)
+	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{preferred, other}, Preferred: 1, Return: 20 * time.Millisecond})
+	next(t, updates, "map")
+	if f.Following() != other {
+		t.Fatalf("following %s, want %s", f.Following(), other)
+	}
+	listener, err := transport.Listen(preferred)
+	if err != nil {
+		t.Skip("the port was taken meanwhile:", err)
+	}
+	serveOn(t, listener, h)
+	v := version(1, 1)
+	for deadline := time.Now().Add(10 * time.Second); f.Following() != preferred; {
+		if time.Now().After(deadline) {
+			t.Fatal("did not return to the preferred address within 10 s")
+		}
+		d := move(v, 1, "b.kv")
+		mustApply(t, h, d)
+		v = d.Version
+		if u := next(t, updates, "delta"); u.Map.Version != v || u.Delta == nil {
+			t.Fatalf("update to %s (delta %t), want the delta to %s", u.Map.Version, u.Delta != nil, v)
+		}
+	}
+	select {
+	case err := <-troubles:
+		t.Errorf("trouble on the way: %v", err)
+	default:
+	}
+}
+
+// An idle hub keeps its followers for an hour, with nothing but keep-alives; once it is cut off, they notice within the silence.
+func TestKeepAlives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := newPipeListener()
+		h := NewHub(HubConfig{})
+		h.Set(testMap(t, version(1, 1)))
+		stop := serveOn(t, pipes, h)
+		updates, troubles := make(chan Update, 10), make(chan error, 100)
+		f, err := NewFollower(FollowerConfig{App: testApp, Addresses: []string{"127.0.0.1:1"}, Dial: pipes.endpoint},
+			func(u Update) { updates <- u }, func(err error) { troubles <- err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = f.Run(ctx) })
+		<-updates
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(troubles) > 0 || len(updates) > 0 {
+			t.Errorf("%d troubles and %d updates in an hour without change: %v", len(troubles), len(updates), <-troubles)
+		}
+		pipes.freeze()
+		began := time.Now()
+		<-troubles // the server's own pings go unanswered first
+		if noticed := time.Since(began); noticed > Silence {
+			t.Errorf("silence noticed after %s, want at most %s", noticed, Silence)
+		}
+		cancel()
+		running.Wait()
+		pipes.thaw()
+		stop()
+		_ = pipes.Close()
+	})
+}
+
+// pipeListener joins clients and a server by pipes in memory, which can be made to swallow what the server says.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	mu     sync.Mutex
+	frozen chan struct{} // not nil: writes of the server wait for it
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return &frozenConn{Conn: c, listener: l}, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+func (l *pipeListener) freeze() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frozen = make(chan struct{})
+}
+
+func (l *pipeListener) thaw() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.frozen)
+	l.frozen = nil
+}
+
+// endpoint dials by pipe, without HTTP/2 pings: the silence itself is to be noticed.
+func (l *pipeListener) endpoint(string) (transport.Endpoint, error) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case l.conns <- theirs:
+			return ours, nil
+		case <-l.closed:
+			return nil, net.ErrClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return transport.Endpoint{Client: &http.Client{Transport: &http.Transport{Protocols: protocols, DialContext: dial}}, URL: "http://pipe"}, nil
+}
+
+type frozenConn struct {
+	net.Conn
+	listener *pipeListener
+}
+
+func (c *frozenConn) Write(p []byte) (int, error) {
+	c.listener.mu.Lock()
+	frozen := c.listener.frozen
+	c.listener.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+	return c.Conn.Write(p)
+}
+
+var _ shardmanagerv1connect.ShardMapServiceHandler = (*script)(nil)
