@@ -102,15 +102,20 @@ func Open(cfg Config, deps Deps) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", errors.Join(err, b.close()))
 	}
+	return start(b, loaded, deps), nil
+}
+
+func start(b backend, loaded *state, deps Deps) *Engine {
+	deps = deps.orReal()
 	e := &Engine{
-		deps: deps.orReal(), backend: b, state: loaded, watches: map[*watch]struct{}{},
+		deps: deps, backend: b, state: loaded, watches: map[*watch]struct{}{},
 		turn: make(chan struct{}, 1), waiting: make(chan struct{}, MaxWaiting), newSession: make(chan struct{}, 1),
 	}
 	e.closing, e.close = context.WithCancel(context.Background())
 	e.turn <- struct{}{}
 	e.restartTimers()
 	e.loops.Go(e.expireLoop)
-	return e, nil
+	return e
 }
 
 // Close ends the store's timers and watches and lets go of the file. Sessions live on in the file.
