@@ -72,6 +72,7 @@ type hostOptions struct {
 	observer      Observer
 	holdCount     int
 	holdBytes     int64
+	now           func() shard.Instant
 }
 
 // WithAgentAddress says where the agent listens: unix:///path. Default: the environment variable SHARDMANAGER_AGENT, else
@@ -177,7 +178,7 @@ func WithHoldLimits(count int, bytes int64) HostOption {
 func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 	options := hostOptions{
 		agentAddress: os.Getenv(AgentAddressVariable), logger: slog.New(slog.DiscardHandler),
-		holdCount: defaultHoldCount, holdBytes: defaultHoldBytes,
+		holdCount: defaultHoldCount, holdBytes: defaultHoldBytes, now: clock.Now,
 	}
 	for _, option := range opts {
 		if err := option(&options); err != nil {
@@ -192,7 +193,7 @@ func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 	}
 	return &Host{
 		app: app, handler: handler, options: options, observer: options.observer, logger: options.logger,
-		pid: os.Getpid(), now: clock.Now, peers: newPeerTransport(), refusals: connect.NewErrorWriter(),
+		pid: os.Getpid(), now: options.now, peers: newPeerTransport(), refusals: connect.NewErrorWriter(),
 		holds: holds{maxCount: options.holdCount, maxBytes: options.holdBytes},
 	}, nil
 }

@@ -1,0 +1,21 @@
+package sdk
+
+import "github.com/shardmanager/shardmanager/internal/shard"
+
+// WithClock replaces the clocks that the guard reads.
+func WithClock(now func() shard.Instant) HostOption {
+	return func(o *hostOptions) error {
+		o.now = now
+		return nil
+	}
+}
+
+// Pretend makes the Host believe that it was made by the process pid.
+func (h *Host) Pretend(pid int) { h.pid = pid }
+
+// Held is how many requests are held or forwarded now, and the bytes of their bodies.
+func (h *Host) Held() (count int, bytes int64) {
+	h.holds.mu.Lock()
+	defer h.holds.mu.Unlock()
+	return h.holds.count, h.holds.bytes
+}

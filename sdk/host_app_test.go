@@ -1,0 +1,202 @@
+package sdk_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shardmanager/shardmanager/sdk"
+	"github.com/shardmanager/shardmanager/sdk/sdktest"
+)
+
+const testShard = "07"
+
+// app is a small application: counters in memory, handed over in planned moves. It checks that its callbacks never overlap per shard.
+type app struct {
+	mu       sync.Mutex
+	calls    []string
+	data     map[string]map[string]int // per shard, per key
+	busy     map[string]bool
+	failing  map[string]error // per callback
+	onChange chan struct{}    // closed at every call
+}
+
+func newApp() *app {
+	return &app{
+		data: map[string]map[string]int{}, busy: map[string]bool{}, failing: map[string]error{}, onChange: make(chan struct{}),
+	}
+}
+
+func (a *app) call(name string, s sdk.Shard, do func()) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls = append(a.calls, fmt.Sprintf("%s %s@%d", name, s.ID, s.Term))
+	close(a.onChange)
+	a.onChange = make(chan struct{})
+	if err := a.failing[name]; err != nil {
+		return err
+	}
+	do()
+	return nil
+}
+
+func (a *app) fail(name string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failing[name] = err
+}
+
+func (a *app) seen() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.calls)
+}
+
+// waitCall returns once the callbacks seen contain call.
+func (a *app) waitCall(t *testing.T, call string) {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		a.mu.Lock()
+		seen, changed := slices.Contains(a.calls, call), a.onChange
+		a.mu.Unlock()
+		if seen {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("no call %q, only %q", call, a.seen())
+		}
+	}
+}
+
+func (a *app) AddShard(_ context.Context, s sdk.Shard) error { return a.call("AddShard", s, func() {}) }
+
+func (a *app) DropShard(_ context.Context, s sdk.Shard) error {
+	return a.call("DropShard", s, func() { delete(a.data, s.ID) })
+}
+
+func (a *app) PrepareAddShard(_ context.Context, s sdk.Shard, _ sdk.Peer) error {
+	return a.call("PrepareAddShard", s, func() {})
+}
+
+func (a *app) Activate(_ context.Context, s sdk.Shard, state []byte) error {
+	counters := map[string]int{}
+	if state != nil {
+		if err := json.Unmarshal(state, &counters); err != nil {
+			return err
+		}
+	}
+	return a.call("Activate", s, func() {
+		if a.data[s.ID] == nil || state != nil { // resumed: what is in memory is the truth
+			a.data[s.ID] = counters
+		}
+	})
+}
+
+func (a *app) LastState(_ context.Context, s sdk.Shard) (state []byte, err error) {
+	failed := a.call("LastState", s, func() { state, err = json.Marshal(a.data[s.ID]) })
+	if failed != nil {
+		return nil, failed
+	}
+	return state, err
+}
+
+func (a *app) CollectLoad(context.Context) (map[string]map[string]int64, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	loads := map[string]map[string]int64{"not-held": {"keys": 1}}
+	for id, counters := range a.data {
+		loads[id] = map[string]int64{"keys": int64(len(counters))}
+	}
+	return loads, nil
+}
+
+// ServeHTTP counts the key in the body and answers the new value.
+func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	key, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s, ok := sdk.ShardFromContext(r.Context())
+	if !ok {
+		http.Error(w, "no shard in the context", http.StatusInternalServerError)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	counters := a.data[s.ID]
+	if counters == nil {
+		http.Error(w, "executed without state", http.StatusInternalServerError)
+		return
+	}
+	counters[string(key)]++
+	_, _ = fmt.Fprint(w, counters[string(key)])
+}
+
+func (a *app) counters(shardID string) map[string]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.data[shardID])
+}
+
+// mountApp serves the application at /count behind the Middleware.
+func mountApp(handler http.Handler) func(*sdk.Host, *http.ServeMux) {
+	return func(h *sdk.Host, mux *http.ServeMux) { mux.Handle("/count", h.Middleware(handler)) }
+}
+
+// answer is what a request got.
+type answer struct {
+	status  int
+	body    string
+	outcome string
+	hint    string
+}
+
+// send makes one request to a server.
+func send(ctx context.Context, s *sdktest.Server, path, shardID, body string, headers ...string) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.Address+path, bytes.NewReader([]byte(body)))
+	if err != nil {
+		return answer{}, err
+	}
+	if shardID != "" {
+		request.Header.Set(sdk.HeaderShard, shardID)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	got := answer{
+		status: response.StatusCode, body: string(text), outcome: response.Header.Get(sdk.HeaderOutcome), hint: response.Header.Get(sdk.HeaderHint),
+	}
+	return got, err
+}
+
+func testContext(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
