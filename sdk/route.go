@@ -4,50 +4,60 @@ import "github.com/shardmanager/shardmanager/internal/shard"
 
 // Route says where a key is served. It is a value of the moment: the next map may say otherwise.
 type Route struct {
-	space   shard.HashSpace
+	m       *shard.Map
 	index   shard.Index
-	server  *shard.Server
-	term    shard.Term
 	address string
 }
 
 // Shard is the id of the key's shard.
-func (r Route) Shard() string { return string(r.space.ID(r.index)) }
+func (r Route) Shard() string {
+	if r.m == nil {
+		return ""
+	}
+	return string(r.m.Space.ID(r.index))
+}
 
 // Index is the position of the shard in the order of ids, from 0.
 func (r Route) Index() uint32 { return uint32(r.index) }
 
 // Server is the id of the shard's primary; empty for a place that a refusal named by address only.
-func (r Route) Server() string {
-	if r.server == nil {
-		return ""
-	}
-	return string(r.server.ID)
-}
+func (r Route) Server() string { return string(r.server().ID) }
 
 // Address is where the primary takes requests, host:port.
 func (r Route) Address() string { return r.address }
 
 // Term is the term that the map knows the primary by.
-func (r Route) Term() uint64 { return uint64(r.term) }
+func (r Route) Term() uint64 {
+	if r.m == nil {
+		return 0
+	}
+	_, term := r.m.Lookup(r.index)
+	return uint64(term)
+}
 
 // Region is where the primary runs; empty if unknown.
-func (r Route) Region() string { return r.locality().Region }
+func (r Route) Region() string { return r.server().Locality.Region }
 
 // Zone is where in the region the primary runs; empty if unknown.
-func (r Route) Zone() string { return r.locality().Zone }
+func (r Route) Zone() string { return r.server().Locality.Zone }
 
-func (r Route) locality() shard.Locality {
-	if r.server == nil {
-		return shard.Locality{}
+// server is the primary if the route leads to it, and else the zero server.
+func (r Route) server() *shard.Server {
+	if r.m != nil {
+		if s, _ := r.m.Lookup(r.index); s != nil && s.DataAddress == r.address {
+			return s
+		}
 	}
-	return r.server.Locality
+	return &shard.Server{}
 }
 
 // same reports whether two routes lead to the same owner at the same place: asking there again would be asking the same process.
 func (r Route) same(o Route) bool {
-	return r.server != nil && o.server != nil && r.term == o.term && r.server.ID == o.server.ID &&
-		r.server.Incarnation == o.server.Incarnation && r.server.DataAddress == o.server.DataAddress
+	if r.m == nil || o.m == nil || r.address != o.address || r.index != o.index {
+		return false
+	}
+	a, b := r.server(), o.server()
+	return a.ID == b.ID && a.Incarnation == b.Incarnation && r.Term() == o.Term()
 }
 
 // mapView is a map and the news of the next one. Views are immutable; the Router swaps them.
@@ -58,11 +68,8 @@ type mapView struct {
 
 // route finds the way to a shard; false if the map has no primary for it, or one without an address.
 func (v *mapView) route(i shard.Index) (Route, bool) {
-	server, term := v.m.Lookup(i)
-	if server == nil || server.DataAddress == "" {
-		return Route{}, false
-	}
-	return Route{space: v.m.Space, index: i, server: server, term: term, address: server.DataAddress}, true
+	address := v.m.Address(i)
+	return Route{m: v.m, index: i, address: address}, address != ""
 }
 
 // Lookup finds the server of a key in the newest map; false if there is no map yet or the key's shard has no primary at present. It takes

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-
-	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // Pauses between attempts: the first is hardly one, because most refusals come from a hand-over that is over in an instant.
@@ -97,7 +95,7 @@ func (c *routed) detour() (Route, bool) {
 	if !ok || !route.same(c.last) {
 		return Route{}, false
 	}
-	route.server, route.address = &shard.Server{DataAddress: hint}, hint
+	route.address = hint
 	return route, true
 }
 
@@ -113,7 +111,7 @@ func (c *routed) nextPause() time.Duration {
 func (c *routed) again(route Route, res attempted) bool {
 	c.attempts++
 	c.asked, c.result = route.address, res
-	if c.detoured = route.server.ID == ""; !c.detoured {
+	if c.detoured = route.Server() == ""; !c.detoured {
 		c.last = route
 	}
 	if errors.Is(res.err, errAttemptTimeout) {

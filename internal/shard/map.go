@@ -31,15 +31,18 @@ type Map struct {
 	Version Version
 	Space   HashSpace
 
-	servers []Server // positions are stable between snapshots; an empty ID marks a removed one
-	at      map[ServerID]int32
-	pages   []*page
+	servers   []Server // positions are stable between snapshots; an empty ID marks a removed one
+	addresses []string // of servers, shifted by one, close together: Address reads nothing else of them
+	at        map[ServerID]int32
+	primaries []*primaryPage
+	terms     []*termPage
 }
 
-type page struct {
-	primary [pageShards]int32 // 1 + position in servers; 0: none
-	term    [pageShards]Term
-}
+// The columns are apart, and the pages of a new map next to each other: a lookup at random then misses the cache about once.
+type (
+	primaryPage [pageShards]int32 // 1 + position in servers; 0: none
+	termPage    [pageShards]Term
+)
 
 // NewMap builds a map. Entries may be missing (no primary) and come in any order; each must name a listed server.
 func NewMap(app App, version Version, space HashSpace, servers []Server, entries []Entry) (*Map, error) {
@@ -48,19 +51,31 @@ func NewMap(app App, version Version, space HashSpace, servers []Server, entries
 	for i, s := range servers {
 		m.at[s.ID] = int32(i)
 	}
-	m.pages = make([]*page, (int(space.Shards)+pageShards-1)/pageShards)
-	for i := range m.pages {
-		m.pages[i] = new(page)
+	m.addresses = addressesOf(m.servers)
+	n := (int(space.Shards) + pageShards - 1) / pageShards
+	m.primaries, m.terms = make([]*primaryPage, n), make([]*termPage, n)
+	primaries, terms := make([]primaryPage, n), make([]termPage, n)
+	for i := range n {
+		m.primaries[i], m.terms[i] = &primaries[i], &terms[i]
 	}
 	for _, e := range entries {
-		if err := m.set(m.pages, e); err != nil {
+		if err := m.set(e); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-func (m *Map) set(pages []*page, e Entry) error {
+func addressesOf(servers []Server) []string {
+	list := make([]string, 1, len(servers)+1)
+	for _, s := range servers {
+		list = append(list, s.DataAddress)
+	}
+	return list
+}
+
+// set is for a map under construction, whose page of the entry nobody else has.
+func (m *Map) set(e Entry) error {
 	if e.Index >= Index(m.Space.Shards) {
 		return fmt.Errorf("map %s: shard index %d: the app has %d shards", m.App, e.Index, m.Space.Shards)
 	}
@@ -72,8 +87,8 @@ func (m *Map) set(pages []*page, e Entry) error {
 		}
 		pos = at + 1
 	}
-	p := pages[e.Index/pageShards]
-	p.primary[e.Index%pageShards], p.term[e.Index%pageShards] = pos, e.Term
+	m.primaries[e.Index/pageShards][e.Index%pageShards] = pos
+	m.terms[e.Index/pageShards][e.Index%pageShards] = e.Term
 	return nil
 }
 
@@ -82,21 +97,23 @@ func (m *Map) Apply(d Delta) (*Map, error) {
 	if d.App != m.App || d.Base.Compare(m.Version) != 0 {
 		return nil, fmt.Errorf("map %s: delta from %s does not fit version %s", m.App, d.Base, m.Version)
 	}
-	next := &Map{App: m.App, Version: d.Version, Space: m.Space, servers: m.servers, at: m.at, pages: slices.Clone(m.pages)}
+	next := *m
+	next.Version = d.Version
+	next.primaries, next.terms = slices.Clone(m.primaries), slices.Clone(m.terms)
 	if len(d.Servers)+len(d.Removed) > 0 {
 		next.changeServers(d)
 	}
 	copied := map[Index]bool{}
 	for _, e := range d.Shards {
 		if at := e.Index / pageShards; e.Index < Index(m.Space.Shards) && !copied[at] {
-			p := *next.pages[at]
-			next.pages[at], copied[at] = &p, true
+			primaries, terms := *next.primaries[at], *next.terms[at]
+			next.primaries[at], next.terms[at], copied[at] = &primaries, &terms, true
 		}
-		if err := next.set(next.pages, e); err != nil {
+		if err := next.set(e); err != nil {
 			return nil, err
 		}
 	}
-	return next, nil
+	return &next, nil
 }
 
 func (m *Map) changeServers(d Delta) {
@@ -119,16 +136,21 @@ func (m *Map) changeServers(d Delta) {
 			delete(m.at, id)
 		}
 	}
+	m.addresses = addressesOf(m.servers)
 }
 
 // Lookup returns the server and term of a shard; nil if it has no primary at present. It neither locks nor allocates.
 func (m *Map) Lookup(i Index) (*Server, Term) {
-	p := m.pages[i/pageShards]
-	at := p.primary[i%pageShards]
+	at := m.primaries[i/pageShards][i%pageShards]
 	if at == 0 {
 		return nil, 0
 	}
-	return &m.servers[at-1], p.term[i%pageShards]
+	return &m.servers[at-1], m.terms[i/pageShards][i%pageShards]
+}
+
+// Address returns the data address of a shard's primary; empty if it has none. It is Lookup for those who route, and quicker.
+func (m *Map) Address(i Index) string {
+	return m.addresses[m.primaries[i/pageShards][i%pageShards]]
 }
 
 // Server returns a server by id; the result must not be changed.

@@ -77,6 +77,30 @@ func TestMapApplyRefuses(t *testing.T) {
 	}
 }
 
+// Address says what Lookup says, after servers came, changed and went.
+func TestMapAddressEqualsLookup(t *testing.T) {
+	m, err := NewMap("kv", Version{Counter: 1}, HashSpace{Shards: pageShards + 2}, []Server{{ID: "a.kv", DataAddress: "a:1"}, {ID: "b.kv", DataAddress: "b:1"}},
+		[]Entry{{Index: 0, Primary: "a.kv", Term: 1}, {Index: pageShards, Primary: "b.kv", Term: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := m.Apply(Delta{App: "kv", Base: m.Version, Version: Version{Counter: 2}, Removed: []ServerID{"a.kv"},
+		Servers: []Server{{ID: "b.kv", DataAddress: "b:2"}, {ID: "c.kv", DataAddress: "c:1"}}, Shards: []Entry{{Index: 0, Primary: "c.kv", Term: 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		m       *Map
+		index   Index
+		address string
+	}{{m, 0, "a:1"}, {m, pageShards, "b:1"}, {m, 1, ""}, {next, 0, "c:1"}, {next, pageShards, "b:2"}, {next, pageShards + 1, ""}} {
+		got := c.m.Address(c.index)
+		if s, _ := c.m.Lookup(c.index); got != c.address || (s == nil) != (got == "") || (s != nil && s.DataAddress != got) {
+			t.Errorf("map %s, shard %d: address %q and server %v, want %q", c.m.Version, c.index, got, s, c.address)
+		}
+	}
+}
+
 func TestInstantTakesTheSaferClock(t *testing.T) {
 	start := Instant{Boot: 100, Raw: 1000}
 	now := Instant{Boot: 150, Raw: 1030} // the machine slept, or boot time was slewed
