@@ -62,7 +62,7 @@ func (e *entry) judge(id CommandID) verdict {
 		switch {
 		case newer > 0:
 			return take
-		case newer < 0 || e.held.Phase == shard.Forwarding:
+		case newer < 0:
 			return answerBegun
 		case e.last == CancelMove && e.outcome == NotBegun:
 			return answerNotBegun
@@ -74,16 +74,17 @@ func (e *entry) judge(id CommandID) verdict {
 	return refuse
 }
 
-// pick: newer is taken, older refused; at the highest order itself, done before is answered, again allows another try.
+// pick: newer is taken, older refused; at the highest order itself, what was done before is answered, and again allows another try. What
+// only the application remembers it is asked about.
 func (e *entry) pick(newer int, done, again bool) verdict {
 	switch {
 	case newer > 0:
 		return take
 	case newer < 0:
 		return refuse
-	case done:
+	case done && e.last != 0:
 		return answerDone
-	case again:
+	case done || again:
 		return take
 	}
 	return refuse

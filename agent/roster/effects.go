@@ -32,7 +32,7 @@ func (e *Effects) Reset() {
 //sumtype:decl
 type StoreOp interface{ isStoreOp() }
 
-// Save writes the server's file.
+// Save writes the server's file; answered by FileSaved.
 type Save struct{ Saved Saved }
 
 // RegisterKey destroys the session Old (empty: none), opens a new one, writes the file, then creates the key (R2): in this order, so

@@ -72,6 +72,12 @@ type Pull struct {
 	Incarnation shard.Incarnation
 }
 
+// FileSaved answers Save.
+type FileSaved struct {
+	Saved Saved
+	Err   string // empty: durable
+}
+
 // KeyRegistered answers RegisterKey: the key is ours.
 type KeyRegistered struct {
 	Incarnation shard.Incarnation
@@ -236,6 +242,7 @@ func (Started) isEvent()          {}
 func (AppRegistered) isEvent()    {}
 func (AppGone) isEvent()          {}
 func (Pull) isEvent()             {}
+func (FileSaved) isEvent()        {}
 func (KeyRegistered) isEvent()    {}
 func (KeyRefused) isEvent()       {}
 func (KeyRead) isEvent()          {}

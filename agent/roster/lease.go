@@ -282,17 +282,26 @@ func (r *Roster) sessionRenewed(ev SessionRenewed, out *Effects) {
 }
 
 func (r *Roster) pull(now shard.Instant, ev Pull, out *Effects) {
-	reply := Reply{Request: ev.Request, Highest: r.highest}
-	known := ev.Incarnation != 0 && ev.Incarnation == r.saved.Incarnation
-	switch {
-	case known && r.life == Live:
+	reply := r.Standing(ev.Incarnation)
+	reply.Request = ev.Request
+	if reply.Refusal == 0 && !reply.Ended {
 		reply.Remaining = r.lease.remaining(now)
 		r.introduce(out)
 		r.restPulled(now, out)
-	case known && r.life == Resuming, ev.Incarnation == 0:
+	}
+	out.Replies = append(out.Replies, reply)
+}
+
+// Standing tells how an incarnation stands: it lives, it has ended, or its process must register first.
+func (r *Roster) Standing(incarnation shard.Incarnation) Reply {
+	reply := Reply{Highest: r.highest}
+	known := incarnation != 0 && incarnation == r.saved.Incarnation
+	switch {
+	case known && r.life == Live:
+	case known && r.life == Resuming, incarnation == 0:
 		reply.Refusal, reply.Why = RefusedUnknown, "register first: the agent does not know this process"
 	default:
 		reply.Ended = true
 	}
-	out.Replies = append(out.Replies, reply)
+	return reply
 }

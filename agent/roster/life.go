@@ -27,6 +27,7 @@ func (t *retry) again(now shard.Instant, seed shard.Incarnation) {
 // ending is an incarnation on its way out.
 type ending struct {
 	cause   endCause
+	marked  bool // the file says that it ended, or could not be written
 	appDone bool // the application acknowledged, or is dead, or was never reached
 	calling CallID
 	report  bool // the leader is still to be told
@@ -51,7 +52,7 @@ func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
 	case r.saved.Ended:
 		r.trace(out, Notable, "left over", "the incarnation in the file has ended; its session is destroyed")
 		r.life = Ending
-		r.end = ending{cause: endCause{proven: r.saved.ProvenDead, reason: "ended before the agent started"}, appDone: true}
+		r.end = ending{cause: endCause{proven: r.saved.ProvenDead, reason: "ended before the agent started"}, appDone: true, marked: true}
 		r.tickEnding(now, out)
 	case ev.Alive:
 		r.life = Resuming
@@ -70,7 +71,7 @@ func (r *Roster) appRegistered(now shard.Instant, ev AppRegistered, out *Effects
 		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedStopping, Why: r.stopping})
 		return
 	}
-	if holder, other := r.otherProcess(ev.Application.Process); other {
+	if holder, other := r.Other(ev.Application.Process); other {
 		why := fmt.Sprintf("app %s is served by process %d already: stop it first, or run another agent", r.base.App, holder.PID)
 		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedBusy, Why: why})
 		return
@@ -106,8 +107,8 @@ func (r *Roster) appRegistered(now shard.Instant, ev AppRegistered, out *Effects
 	}
 }
 
-// otherProcess finds a living process, not p, that is this server. A dead one was reported by AppGone before.
-func (r *Roster) otherProcess(p Process) (Process, bool) {
+// Other finds a living process, not p, that is this server. A dead one was reported by AppGone before.
+func (r *Roster) Other(p Process) (Process, bool) {
 	if r.app != nil && !r.app.Process.Same(p) {
 		return r.app.Process, true
 	}
@@ -315,6 +316,9 @@ func (r *Roster) tickEnding(now shard.Instant, out *Effects) {
 		}
 		return
 	}
+	if !r.end.marked {
+		return
+	}
 	if r.end.report {
 		if !r.link.up && !r.end.until.Passed(now) {
 			return
@@ -331,6 +335,16 @@ func (r *Roster) tickEnding(now shard.Instant, out *Effects) {
 	}
 	r.end.destroy = true
 	out.Store = append(out.Store, DestroySession{Session: r.saved.Session})
+}
+
+func (r *Roster) fileSaved(now shard.Instant, ev FileSaved, out *Effects) {
+	if ev.Err != "" { // a restart would find the incarnation unended, and end it by its key or its process instead
+		r.trace(out, Trouble, "state file not written", ev.Err)
+	}
+	if r.life == Ending && ev.Saved.Incarnation == r.saved.Incarnation && ev.Saved.Ended {
+		r.end.marked = true
+		r.tickEnding(now, out)
+	}
 }
 
 func (r *Roster) sessionDestroyed(now shard.Instant, ev SessionDestroyed, out *Effects) {

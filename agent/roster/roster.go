@@ -105,6 +105,8 @@ func (r *Roster) Step(now shard.Instant, ev Event, out *Effects) {
 		r.appGone(now, ev, out)
 	case Pull:
 		r.pull(now, ev, out)
+	case FileSaved:
+		r.fileSaved(now, ev, out)
 	case KeyRegistered:
 		r.keyRegistered(now, ev, out)
 	case KeyRefused:

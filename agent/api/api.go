@@ -1,0 +1,199 @@
+// Package api is the agent's AgentService: it decodes requests, checks them, hands them to the agent's loop, and types what comes back.
+//
+// The shell mounts New on the Unix socket, for the applications and operators of the host, and NewPublic on the TCP listener, where
+// nothing but Ping is answered. The package decides nothing and keeps no state.
+package api
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+// keepAlive is how often a watcher hears something while nothing happens.
+const keepAlive = time.Second
+
+// Applications is what the agent does for the processes beside it.
+type Applications interface {
+	// Register makes the calling process a server. The context is the request's: it leads to the caller's connection.
+	Register(ctx context.Context, r Registration) (Registered, error)
+	// Pull answers the remaining lease of an incarnation.
+	Pull(ctx context.Context, app shard.App, incarnation shard.Incarnation) (roster.Reply, error)
+	// Hints opens a feed of hints; it must be closed.
+	Hints(ctx context.Context, app shard.App, incarnation shard.Incarnation) (Feed, error)
+}
+
+// Feed delivers hints. C carries HintPull, at most one unread, and is closed when the incarnation has ended.
+type Feed struct {
+	C     <-chan roster.Hint
+	Close func()
+}
+
+// Operations is what the agent does for its operator.
+type Operations interface {
+	Status(ctx context.Context) (Status, error)
+	// Drain asks for a drain, or takes it back, and tells how much is left until nothing is.
+	Drain(ctx context.Context, app shard.App, on Switch, progress func(remaining int) error) error
+	// Restart gets a rest lease and then ends the agent; it answers the shortest remaining lease.
+	Restart(ctx context.Context, rest time.Duration) (time.Duration, error)
+}
+
+// Switch turns something on or off.
+type Switch uint8
+
+// Switches.
+const (
+	On Switch = iota + 1
+	Off
+)
+
+// Registration is a Register as understood.
+type Registration struct {
+	App           shard.App
+	PID           int64  // as the process sees itself
+	PIDNamespace  uint64 // likewise
+	SingleProcess bool
+	Application   roster.Application // without its process
+	Incarnation   shard.Incarnation
+	Held          []shard.Held
+	Highest       shard.Epoch
+}
+
+// Registered answers a Registration.
+type Registered struct {
+	Server      shard.ServerID
+	Incarnation shard.Incarnation
+	Interval    time.Duration
+	Locality    shard.Locality
+}
+
+// Status is how the agent stands.
+type Status struct {
+	Agent    string
+	Version  string
+	Locality shard.Locality
+	Servers  []roster.View
+}
+
+type service struct {
+	name         string
+	applications Applications
+	operations   Operations
+}
+
+// New makes the handler for the agent's Unix socket.
+func New(name string, applications Applications, operations Operations) shardmanagerv1connect.AgentServiceHandler {
+	return &service{name: name, applications: applications, operations: operations}
+}
+
+func (s *service) Register(ctx context.Context, req *pb.RegisterRequest) (*pb.RegisterResponse, error) {
+	r, err := registration(req)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.applications.Register(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RegisterResponse{
+		Server: string(done.Server), Incarnation: uint64(done.Incarnation), IntervalMs: done.Interval.Milliseconds(),
+		Locality: wire.LocalityToProto(done.Locality),
+	}, nil
+}
+
+func (s *service) PullLease(ctx context.Context, req *pb.PullLeaseRequest) (*pb.PullLeaseResponse, error) {
+	reply, err := s.applications.Pull(ctx, shard.App(req.GetApp()), shard.Incarnation(req.GetIncarnation()))
+	if err != nil {
+		return nil, err
+	}
+	return &pb.PullLeaseResponse{
+		RemainingNs: int64(reply.Remaining), Ended: reply.Ended, HighestEpoch: wire.EpochToProto(reply.Highest),
+	}, nil
+}
+
+func (s *service) Watch(ctx context.Context, req *pb.AgentServiceWatchRequest, stream *connect.ServerStream[pb.AgentServiceWatchResponse]) error {
+	feed, err := s.applications.Hints(ctx, shard.App(req.GetApp()), shard.Incarnation(req.GetIncarnation()))
+	if err != nil {
+		return err
+	}
+	defer feed.Close()
+	say := func(h pb.AgentHint) error { return stream.Send(&pb.AgentServiceWatchResponse{Hint: h}) }
+	if err := say(pb.AgentHint_AGENT_HINT_KEEP_ALIVE); err != nil { // the headers go out at once
+		return err
+	}
+	ticker := time.NewTicker(keepAlive)
+	defer ticker.Stop()
+	for {
+		hint := pb.AgentHint_AGENT_HINT_KEEP_ALIVE
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		case _, more := <-feed.C:
+			hint = pb.AgentHint_AGENT_HINT_PULL
+			if !more {
+				return say(pb.AgentHint_AGENT_HINT_ENDED)
+			}
+		}
+		if err := say(hint); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *service) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	status, err := s.operations.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	response := &pb.StatusResponse{Agent: status.Agent, Version: status.Version, Locality: wire.LocalityToProto(status.Locality)}
+	for _, v := range status.Servers {
+		response.Servers = append(response.Servers, serverStatus(v))
+	}
+	return response, nil
+}
+
+func (s *service) Drain(ctx context.Context, req *pb.DrainRequest, stream *connect.ServerStream[pb.DrainResponse]) error {
+	on := On
+	if req.GetUndo() {
+		on = Off
+	}
+	return s.operations.Drain(ctx, shard.App(req.GetApp()), on, func(remaining int) error {
+		return stream.Send(&pb.DrainResponse{Remaining: uint32(max(remaining, 0))})
+	})
+}
+
+func (s *service) Restart(ctx context.Context, req *pb.RestartRequest) (*pb.RestartResponse, error) {
+	length := time.Duration(req.GetRestMs()) * time.Millisecond
+	if length < 0 || length > roster.MaxRest {
+		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "rest_ms", "0 (the default) to 30000", "")
+	}
+	remaining, err := s.operations.Restart(ctx, length)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RestartResponse{RestMs: remaining.Milliseconds()}, nil
+}
+
+func (s *service) Ping(context.Context, *pb.AgentServicePingRequest) (*pb.AgentServicePingResponse, error) {
+	return &pb.AgentServicePingResponse{Agent: s.name}, nil
+}
+
+type public struct {
+	shardmanagerv1connect.UnimplementedAgentServiceHandler
+	name string
+}
+
+// NewPublic makes the handler for the agent's TCP listener: Ping, and nothing else.
+func NewPublic(name string) shardmanagerv1connect.AgentServiceHandler { return &public{name: name} }
+
+func (p *public) Ping(context.Context, *pb.AgentServicePingRequest) (*pb.AgentServicePingResponse, error) {
+	return &pb.AgentServicePingResponse{Agent: p.name}, nil
+}

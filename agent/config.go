@@ -1,0 +1,148 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/shardmanager/shardmanager/agent/api"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// Config is how an agent is set up. WithDefaults fills what is empty; Validate says what is wrong.
+type Config struct {
+	Cluster      string   `yaml:"cluster"`
+	Name         string   `yaml:"name"`          // of the agent; default: the host's name
+	Listen       string   `yaml:"listen"`        // host:port for other agents and routers
+	Advertise    string   `yaml:"advertise"`     // host:port where they reach it; default: what Listen became
+	Socket       string   `yaml:"socket"`        // unix:///path for applications and operators of the host
+	Store        string   `yaml:"store"`         // embedded
+	StoreAddress string   `yaml:"store_address"` // of the store
+	Allocators   []string `yaml:"allocators"`    // host:port of each
+	Region       string   `yaml:"region"`
+	Zone         string   `yaml:"zone"`
+	Rack         string   `yaml:"rack"`
+	Host         string   `yaml:"host"` // default: the host's name
+	StateDir     string   `yaml:"state_dir"`
+	Apps         []string `yaml:"apps"` // allowed ones; empty: any
+	// Capacity of servers whose application states none, per metric.
+	Capacity     map[string]int64 `yaml:"capacity"`
+	DrainTimeout time.Duration    `yaml:"drain_timeout"`
+	// Profile sets the times that are 0: `default` or `fast`.
+	Profile       string        `yaml:"profile"`
+	LeaseInterval time.Duration `yaml:"lease_interval"`
+	LeaseValidity time.Duration `yaml:"lease_validity"` // as the allocators'; of both the shorter counts
+}
+
+// profile is a set of times (DESIGN §5).
+type profile struct{ interval, validity time.Duration }
+
+func profiles() map[string]profile {
+	return map[string]profile{
+		"default": {interval: time.Second, validity: 6 * time.Second},
+		"fast":    {interval: 500 * time.Millisecond, validity: 2500 * time.Millisecond},
+	}
+}
+
+// Defaults.
+const (
+	DefaultListen       = "127.0.0.1:7420"
+	DefaultSocket       = "unix:///run/shardmanager/agent.sock"
+	DefaultStateDir     = "/var/lib/shardmanager/agent"
+	DefaultDrainTimeout = time.Minute
+)
+
+// WithDefaults fills what is empty.
+func (c Config) WithDefaults() Config {
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = ""
+	}
+	set := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	set(&c.Name, strings.ReplaceAll(hostname, ".", "-"))
+	set(&c.Host, hostname)
+	set(&c.Listen, DefaultListen)
+	set(&c.Socket, DefaultSocket)
+	set(&c.StateDir, DefaultStateDir)
+	set(&c.Store, "embedded")
+	set(&c.Profile, "default")
+	times := profiles()[c.Profile]
+	if c.LeaseInterval == 0 {
+		c.LeaseInterval = times.interval
+	}
+	if c.LeaseValidity == 0 {
+		c.LeaseValidity = times.validity
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = DefaultDrainTimeout
+	}
+	return c
+}
+
+// Locality is where the agent runs.
+func (c Config) Locality() shard.Locality {
+	return shard.Locality{Region: c.Region, Zone: c.Zone, Rack: c.Rack, Host: c.Host}
+}
+
+// Validate names every wrong field, what it is and what was expected.
+func (c Config) Validate() error {
+	var wrong []error
+	expect := func(ok bool, field string, got any, expected string) {
+		if !ok {
+			wrong = append(wrong, fmt.Errorf("%s: %v: expected %s", field, quoted(got), expected))
+		}
+	}
+	expect(name(c.Cluster), "cluster", c.Cluster, "1 to 63 letters, digits, - and _")
+	expect(name(c.Name), "name", c.Name, "1 to 63 letters, digits, - and _")
+	expect(address(c.Listen), "listen", c.Listen, "host:port")
+	expect(c.Advertise == "" || address(c.Advertise) && reachable(c.Advertise), "advertise", c.Advertise, "host:port that other machines reach")
+	expect(c.Advertise != "" || reachable(c.Listen), "advertise", c.Advertise, "host:port that other machines reach, because listen names no host")
+	expect(strings.HasPrefix(c.Socket, "unix:///"), "socket", c.Socket, "unix:///path")
+	_, known := profiles()[c.Profile]
+	expect(known, "profile", c.Profile, "default or fast")
+	expect(c.Store == "embedded", "store", c.Store, "embedded: other stores are not supported yet")
+	expect(len(c.Allocators) > 0, "allocators", c.Allocators, "the host:port of each allocator")
+	for i, a := range c.Allocators {
+		expect(address(strings.TrimPrefix(a, "http://")), fmt.Sprintf("allocators[%d]", i), a, "host:port")
+	}
+	expect(filepath.IsAbs(c.StateDir) || c.StateDir != "", "state_dir", c.StateDir, "a directory of this agent's own")
+	for i, app := range c.Apps {
+		expect(api.CheckApp(shard.App(app)) == nil, fmt.Sprintf("apps[%d]", i), app, "the name of an app: 1 to 63 letters, digits, - and _")
+	}
+	for _, metric := range shard.SortedKeys(c.Capacity) {
+		expect(c.Capacity[metric] >= 0, "capacity."+metric, c.Capacity[metric], "0 or more")
+	}
+	expect(c.DrainTimeout > 0, "drain_timeout", c.DrainTimeout, "more than 0")
+	expect(c.LeaseInterval >= 50*time.Millisecond, "lease_interval", c.LeaseInterval, "50ms or more")
+	expect(c.LeaseValidity >= 2*c.LeaseInterval, "lease_validity", c.LeaseValidity, "at least twice lease_interval, and the same as the allocators'")
+	return errors.Join(wrong...)
+}
+
+func quoted(v any) any {
+	if s, ok := v.(string); ok {
+		return fmt.Sprintf("%q", s)
+	}
+	return v
+}
+
+func name(s string) bool { return api.CheckApp(shard.App(s)) == nil }
+
+func address(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	return err == nil && port != ""
+}
+
+// reachable reports whether an address names a host that others can dial.
+func reachable(s string) bool {
+	host, _, err := net.SplitHostPort(s)
+	ip := net.ParseIP(host)
+	return err == nil && host != "" && (ip == nil || !ip.IsUnspecified())
+}
