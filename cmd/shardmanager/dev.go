@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/shardmanager/shardmanager/internal/dev"
+)
+
+// devCommand runs a whole cluster on this machine.
+func devCommand() *cobra.Command {
+	var cfg dev.Config
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole cluster on this machine: the demo, or a scenario that checks the promises",
+		Long: "Run a whole cluster on this machine, every part a process of its own, under load.\n\n" +
+			"Without --scenario it is a demo that runs until Ctrl-C. With it, the scenario is played and judged: the exit status is not 0 if a promise broke.\n" +
+			"Scenarios: " + strings.Join(dev.Scenarios(), ", ") + ", " + dev.All + ".",
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			binary, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("dev: %w", err)
+			}
+			progress := os.Stdout
+			if cfg.Scenario != "" {
+				progress = os.Stderr
+			}
+			cfg.Binary, cfg.Results, cfg.Progress, cfg.Colour = binary, os.Stdout, progress, colourful(progress)
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return dev.Run(ctx, cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cfg.Scenario, "scenario", "", "scenario to play, or "+dev.All+" (default none: the demo)")
+	flags.StringVar(&cfg.Store, "store", "embedded", "coordination store")
+	flags.StringVar(&cfg.DataDir, "data-dir", "", "directory for data, logs and records, each run in one of its own (default a temporary one, removed at the end)")
+	flags.StringVar(&cfg.Profile, "profile", "default", "timing: default or fast")
+	flags.IntVar(&cfg.Rate, "rate", 2000, "requests a second")
+	flags.BoolVar(&cfg.JSON, "json", false, "print results as JSON, one object a line")
+	flags.BoolVar(&cfg.BreakLease, "break-lease", false, "let the leader hand shards over without waiting for leases to end")
+	if err := flags.MarkHidden("break-lease"); err != nil {
+		panic("dev: the flag break-lease is defined above: " + err.Error())
+	}
+	return cmd
+}
+
+// colourful reports whether a file is a terminal that wants colours (no-color.org).
+func colourful(f *os.File) bool {
+	return term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}

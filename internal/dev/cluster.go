@@ -1,0 +1,225 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// Patience with programs that are told to end; whoever takes longer is killed.
+const (
+	stopPatience  = 4 * time.Second
+	drainPatience = 60 * time.Second
+	loadPatience  = 45 * time.Second // the read-back included
+)
+
+// cluster is everything that runs.
+type cluster struct {
+	cfg     Config
+	layout  *layout
+	starter *starter
+	fail    func(error) // a program ended by itself
+	admins  *admins
+	watch   *mapWatch
+	lines   *loadLines
+
+	store, kvStore, load *unit
+	allocators           []*unit
+	servers              []*server
+
+	watching sync.WaitGroup
+	unwatch  context.CancelFunc
+}
+
+// server is an agent and the application beside it.
+type server struct {
+	place      serverPlace
+	agent, app *unit
+	version    int
+}
+
+func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
+	layout, err := newLayout(dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{cfg: cfg, layout: layout, starter: newStarter(), fail: fail, lines: new(loadLines), unwatch: func() {}}
+	c.store = c.unit("store", nil, layout.storeArgs())
+	c.kvStore = c.unit("kv-store", nil, layout.kvStoreArgs())
+	c.load = c.unit("load", c.lines, layout.loadArgs(cfg))
+	for _, a := range layout.allocators {
+		c.allocators = append(c.allocators, c.unit(a.name, nil, layout.allocatorArgs(a, cfg)))
+	}
+	for _, s := range layout.servers {
+		c.servers = append(c.servers, &server{
+			place: s, version: 1,
+			agent: c.unit(s.node+"-agent", nil, layout.agentArgs(s, cfg)), app: c.unit(s.node+"-app", nil, layout.appArgs(s, 1)),
+		})
+	}
+	if c.admins, err = newAdmins(layout.adminAddresses()); err != nil {
+		return nil, err
+	}
+	if c.watch, err = newMapWatch(layout.allocatorAddresses()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *cluster) unit(name string, out io.Writer, args []string) *unit {
+	return &unit{
+		name: name, binary: c.cfg.Binary, args: args, log: filepath.Join(c.layout.logs(), name+".log"), out: out, starter: c.starter,
+		died: func(_ *unit, err error) { c.fail(err) },
+	}
+}
+
+// start brings everything up but the load: store, allocators, app, agents, applications, until every shard is placed.
+func (c *cluster) start(ctx context.Context) error {
+	if err := errors.Join(c.store.start(), c.kvStore.start()); err != nil {
+		return err
+	}
+	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return healthy(ctx, c.layout.store) }); err != nil {
+		return err
+	}
+	for _, a := range c.allocators {
+		if err := a.start(); err != nil {
+			return err
+		}
+	}
+	leads := func(ctx context.Context) error { _, err := c.admins.leader(ctx); return err }
+	if err := c.ready(ctx, c.allocators[0], leads); err != nil {
+		return err
+	}
+	if err := await(ctx, startPatience, "the app to be created", c.admins.createApp); err != nil {
+		return err
+	}
+	for _, s := range c.servers {
+		if err := c.startServer(ctx, s); err != nil {
+			return err
+		}
+	}
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.unwatch = cancel
+	c.watching.Go(func() { _ = c.watch.follower.Run(watching) })
+	return c.settled(ctx)
+}
+
+// startServer starts an agent, waits until it answers, and starts the application.
+func (c *cluster) startServer(ctx context.Context, s *server) error {
+	if err := s.agent.start(); err != nil {
+		return err
+	}
+	if err := c.ready(ctx, s.agent, func(ctx context.Context) error { return pingAgent(ctx, s.place.agentListen) }); err != nil {
+		return err
+	}
+	if s.app.running() {
+		return nil
+	}
+	s.app.args = c.layout.appArgs(s.place, s.version)
+	return s.app.start()
+}
+
+// ready waits until a program answers.
+func (c *cluster) ready(ctx context.Context, u *unit, check func(context.Context) error) error {
+	if err := await(ctx, startPatience, u.name, check); err != nil {
+		return fmt.Errorf("%w; %s", err, u.tail())
+	}
+	return nil
+}
+
+// startLoad starts the load generator and waits for its first line.
+func (c *cluster) startLoad(ctx context.Context) error {
+	if err := c.load.start(); err != nil {
+		return err
+	}
+	return await(ctx, startPatience, "the load generator's first numbers", func(context.Context) error {
+		if _, count, bad := c.lines.now(); count == 0 {
+			return fmt.Errorf("no line yet %s", bad)
+		}
+		return nil
+	})
+}
+
+// stopLoad ends the load; the generator reads back every key first.
+func (c *cluster) stopLoad() error {
+	if err := c.load.stop(loadPatience); err != nil {
+		return err
+	}
+	if last, _, bad := c.lines.now(); !last.Final {
+		return fmt.Errorf("the load generator ended without a last line %s; %s", bad, c.load.tail())
+	}
+	return nil
+}
+
+// settled waits until every server is attached, every shard is placed and nothing moves.
+func (c *cluster) settled(ctx context.Context) error {
+	return await(ctx, settlePatience, "the cluster to settle", func(ctx context.Context) error {
+		if err := c.watch.placed(ctx); err != nil {
+			return err
+		}
+		servers, err := c.admins.servers(ctx)
+		if err != nil {
+			return err
+		}
+		attached := 0
+		for _, s := range servers {
+			if s.State == pb.ServerState_SERVER_STATE_ATTACHED && !s.Draining {
+				attached++
+			}
+		}
+		if attached != len(c.servers) {
+			return fmt.Errorf("%d of %d servers are attached", attached, len(c.servers))
+		}
+		if open, err := c.admins.openMoves(ctx); err != nil || open > 0 {
+			return errors.Join(err, fmt.Errorf("%d moves are open", open))
+		}
+		return c.spread()
+	})
+}
+
+// spread fails while a server has no shard: the balance is still to come.
+func (c *cluster) spread() error {
+	of, _ := c.watch.shardsOf()
+	for _, s := range c.servers {
+		if of[s.place.id()] == 0 {
+			return fmt.Errorf("%s has no shard yet", s.place.id())
+		}
+	}
+	return nil
+}
+
+// stop ends everything that runs, in order: load, applications, agents, allocators, stores. Programs of one kind end together.
+func (c *cluster) stop() error {
+	var apps, agents []*unit
+	for _, s := range c.servers {
+		apps, agents = append(apps, s.app), append(agents, s.agent)
+	}
+	failed := []error{c.load.stop(stopPatience)}
+	c.unwatch()
+	c.watching.Wait()
+	for _, kind := range [][]*unit{apps, agents, c.allocators, {c.kvStore, c.store}} {
+		failed = append(failed, stopTogether(kind))
+	}
+	c.admins.close()
+	c.starter.close()
+	if c.layout.temporary != "" {
+		failed = append(failed, os.RemoveAll(c.layout.temporary))
+	}
+	return errors.Join(failed...)
+}
+
+func stopTogether(units []*unit) error {
+	failed := make([]error, len(units))
+	var group sync.WaitGroup
+	for i, u := range units {
+		group.Go(func() { failed[i] = u.stop(stopPatience) })
+	}
+	group.Wait()
+	return errors.Join(failed...)
+}

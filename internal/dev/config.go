@@ -1,0 +1,78 @@
+package dev
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config of a demo or of scenarios.
+type Config struct {
+	Binary     string // path of the shardmanager executable
+	Scenario   string // name, or All; empty: the demo
+	Store      string // coordination store; only "embedded" so far
+	DataDir    string // empty: a temporary one, removed at the end
+	Profile    string // "default" or "fast"
+	Rate       int    // requests per second
+	JSON       bool   // results as JSON lines, for programs
+	BreakLease bool   // make the leader not wait after a fence: the scenario must then fail
+	Colour     bool   // Progress is a terminal
+	Results    io.Writer
+	Progress   io.Writer
+}
+
+// All plays every scenario.
+const All = "all"
+
+// Bounds of a Config.
+const maxRate = 100_000
+
+// Validate says which setting is wrong and what was expected.
+func (c Config) Validate() error {
+	switch {
+	case c.Binary == "":
+		return errors.New("binary: expected the path of the shardmanager executable")
+	case c.Scenario != "" && c.Scenario != All && !slices.Contains(Scenarios(), c.Scenario):
+		return fmt.Errorf("scenario %q: expected %s or %s", c.Scenario, strings.Join(Scenarios(), ", "), All)
+	case c.Store != "embedded":
+		return fmt.Errorf("store %q: expected embedded; others are not supported yet", c.Store)
+	case c.Profile != profileDefault && c.Profile != profileFast:
+		return fmt.Errorf("profile %q: expected %s or %s", c.Profile, profileDefault, profileFast)
+	case c.Rate < 1 || c.Rate > maxRate:
+		return fmt.Errorf("rate %d: expected 1 to %d requests a second", c.Rate, maxRate)
+	case c.Results == nil || c.Progress == nil:
+		return errors.New("results, progress: expected writers")
+	case c.JSON && c.Scenario == "":
+		return errors.New("json: expected a scenario; the demo is for people")
+	case c.BreakLease && c.Scenario == "":
+		return errors.New("break-lease: expected a scenario")
+	}
+	return nil
+}
+
+// Profiles of timing.
+const (
+	profileDefault = "default"
+	profileFast    = "fast"
+)
+
+// Size of the cluster.
+const (
+	clusterName    = "dev"
+	appName        = "kv"
+	appShards      = 96
+	allocatorCount = 3
+	serverCount    = 6
+)
+
+// Patience with the cluster. None of these is a promise; they only bound how long a broken one is waited for.
+const (
+	startPatience  = 30 * time.Second
+	settlePatience = 90 * time.Second
+	steadyTime     = 10 * time.Second // of load before the first event
+	afterTime      = time.Second      // of load after the last event that counts for its p99
+	poll           = 50 * time.Millisecond
+)

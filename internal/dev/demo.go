@@ -1,0 +1,121 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// demo shows the main job: it brings a cluster up, plays planned and unplanned events under load, and runs on until ctx ends.
+func demo(ctx context.Context, cfg Config, dir string, console *console) error {
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c, err := newCluster(cfg, dir, func(err error) { cancel(err) })
+	if err != nil {
+		return err
+	}
+	s := &stage{cluster: c, tell: func(text string) { console.say(yellow, "%s", text) }}
+	console.say(bold, "starting 1 store, %d allocators, %d servers (an agent and an application each), in %s", len(c.allocators), len(c.servers), dir)
+	err = s.show(running, console)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // Ctrl-C is how a demo ends
+	}
+	console.say(bold, "stopping: load, applications, agents, allocators, stores")
+	if stopped := c.stopLoadIfRunning(); err == nil {
+		err = stopped
+	}
+	if stopped := c.stop(); err == nil {
+		err = stopped
+	}
+	if err != nil || s.first == 0 {
+		return err
+	}
+	return s.conclude(console)
+}
+
+// show plays the demo's events; it returns when the context ends.
+func (s *stage) show(ctx context.Context, console *console) error {
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	for _, v := range s.servers {
+		of, _ := s.watch.shardsOf()
+		console.say(plain, "%s in %s: %d shards", v.place.id(), v.place.zone, of[v.place.id()])
+	}
+	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s", s.layout.allocators[0].admin)
+	if err := s.startLoad(ctx); err != nil {
+		return err
+	}
+	console.say(green, "load: %d requests a second, half of them writes, every answer checked", s.cfg.Rate)
+	summary, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.summarise(summary, console)
+	if err := sleep(ctx, steadyTime/2); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		title string
+		play  play
+	}{
+		{"drain: move every shard away from a server, and back", drain},
+		{"crash: kill -9 applications", crash(demoTrials)},
+		{"rolling restart: replace every server by its next version", rollingRestart},
+	} {
+		console.say(bold, "%s", part.title)
+		if err := part.play(ctx, s); err != nil {
+			return err
+		}
+	}
+	console.say(green, "that was all; it runs on until Ctrl-C")
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// summarise keeps the live line up to date.
+func (s *stage) summarise(ctx context.Context, console *console) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		line, _, _ := s.lines.now()
+		moves, version := s.watch.counted()
+		console.show("%d requests, %d failed | %d/s, p50 %.1f ms, p99 %.1f ms | %d moves | map %s",
+			line.Requests, line.Failed, line.Second.Requests, line.Second.P50MS, line.Second.P99MS, moves, version)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// stopLoadIfRunning ends the load in order, so that its last line tells what was lost.
+func (c *cluster) stopLoadIfRunning() error {
+	if !c.load.running() {
+		return nil
+	}
+	return c.stopLoad()
+}
+
+// conclude tells what the records of all processes say.
+func (s *stage) conclude(console *console) error {
+	e, err := s.collect()
+	if err != nil {
+		return err
+	}
+	e.moves, _ = s.watch.counted()
+	// Crashes are part of the demo: requests may fail in them, and their failover is shown, not judged.
+	r, broken, err := judge(scenario{name: "demo"}, s.cfg, e)
+	if err != nil {
+		return err
+	}
+	console.say(green, "%d requests, %d failed, %d moves; two owners of a shard at once: %d ms; acknowledged writes lost: %d",
+		r.Requests, r.Failed, r.Moves, r.OverlapMS, r.LostWrites)
+	for _, b := range broken {
+		console.say(red, "promise broken: %s", b)
+	}
+	if !r.OK {
+		return fmt.Errorf("demo: %w", ErrBroken)
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package dev
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/shardmanager/shardmanager/examples/kv/kvload"
+	"github.com/shardmanager/shardmanager/internal/overlap"
+	"github.com/shardmanager/shardmanager/internal/overlap/requests"
+)
+
+// Result is what a scenario showed, one JSON object on one line.
+type Result struct {
+	Scenario     string `json:"scenario"`
+	Store        string `json:"store"`
+	Requests     int    `json:"requests"` // of the whole run
+	Failed       int    `json:"failed"`   // errors after the Router's retries
+	FailedReads  int    `json:"failed_reads"`
+	FailedWrites int    `json:"failed_writes"`
+	// Latencies from the first event to 1 s after the last, counted from the instant at which a request was due; before: of the 10 s
+	// before the first event.
+	P50MS       float64 `json:"p50_ms"`
+	P99MS       float64 `json:"p99_ms"`
+	P99BeforeMS float64 `json:"p99_before_ms"`
+	// From the loss of an owner to the first acknowledged request at the new one, the worst of its shards: the worst of the trials, and
+	// their 99th percentile. Null where no owner is lost.
+	FailoverMS    *float64 `json:"failover_ms"`
+	FailoverP99MS *float64 `json:"failover_p99_ms"`
+	Trials        int      `json:"trials"`
+	Moves         int      `json:"moves"`
+	OverlapMS     int64    `json:"overlap_ms"`
+	LostWrites    int64    `json:"lost_writes"`
+	OK            bool     `json:"ok"`
+}
+
+// String writes the result as its line of JSON.
+func (r Result) String() string {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Sprintf(`{"scenario":%q,"ok":false}`, r.Scenario) // it cannot happen: all fields are plain and finite
+	}
+	return string(line)
+}
+
+// evidence is all that a scenario is judged by.
+type evidence struct {
+	requests    []requests.Request
+	histories   []overlap.History
+	kills       []overlap.Kill
+	trials      []trial
+	played      int
+	first, last int64
+	moves       int
+	load        kvload.Line // the last one
+}
+
+// judge evaluates a scenario. broken lists the promises that were broken, for people; an error means that the evidence is not enough to say.
+func judge(sc scenario, cfg Config, e evidence) (r Result, broken []string, err error) {
+	report, err := overlap.Analyse(e.histories, e.kills)
+	if err != nil {
+		return r, nil, fmt.Errorf("judge %s: %w", sc.name, err)
+	}
+	r = Result{
+		Scenario: sc.name, Store: cfg.Store, Trials: e.played, Moves: e.moves, OverlapMS: report.OverlapMS(), LostWrites: e.load.LostWrites,
+	}
+	if err := r.latencies(e); err != nil {
+		return r, nil, fmt.Errorf("judge %s: %w", sc.name, err)
+	}
+	broken = append(promises(sc, r, e), overlaps(report)...)
+	if sc.failover != nil {
+		late, err := r.failovers(report, e.trials, sc.failover[cfg.Profile])
+		if err != nil {
+			return r, nil, fmt.Errorf("judge %s: %w", sc.name, err)
+		}
+		broken = append(broken, late...)
+	}
+	r.OK = len(broken) == 0
+	return r, broken, nil
+}
+
+func (r *Result) latencies(e evidence) error {
+	if e.first == 0 {
+		return fmt.Errorf("nothing happened: %w", overlap.ErrNoData)
+	}
+	all, err := requests.Window(e.requests, math.MinInt64, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	during, err := requests.Window(e.requests, e.first, e.last+int64(afterTime))
+	if err != nil {
+		return err
+	}
+	before, err := requests.Window(e.requests, e.first-int64(steadyTime), e.first)
+	if err != nil {
+		return err
+	}
+	r.Requests, r.Failed, r.FailedReads, r.FailedWrites = all.Requests, all.Failed, all.FailedReads, all.FailedWrites
+	r.P50MS, r.P99MS, r.P99BeforeMS = milliseconds(during.P50), milliseconds(during.P99), milliseconds(before.P99)
+	return nil
+}
+
+// promises checks what needs no histories.
+func promises(sc scenario, r Result, e evidence) []string {
+	var broken []string
+	if sc.planned && r.Failed > 0 {
+		broken = append(broken, fmt.Sprintf("%d of %d requests failed (%d reads, %d writes) in a planned event", r.Failed, r.Requests, r.FailedReads, r.FailedWrites))
+	}
+	for _, v := range []struct {
+		count int64
+		what  string
+	}{
+		{e.load.LostWrites, "acknowledged writes were lost"},
+		{e.load.RepeatedWrites, "writes were applied twice or after they were refused"},
+		{e.load.StaleReads, "reads were older than what was known before them"},
+		{e.load.UnverifiedKeys, "keys could not be read back at the end"},
+	} {
+		if v.count > 0 {
+			broken = append(broken, fmt.Sprintf("%d %s", v.count, v.what))
+		}
+	}
+	return broken
+}
+
+// shownOverlaps is how many overlaps are told in full.
+const shownOverlaps = 3
+
+func overlaps(report *overlap.Report) []string {
+	if report.Count == 0 {
+		return nil
+	}
+	broken := []string{fmt.Sprintf("two servers owned a shard at once %d times, for %v in sum", report.Count, report.Overlap)}
+	for _, o := range report.Overlaps[:min(shownOverlaps, len(report.Overlaps))] {
+		broken = append(broken, o.String())
+	}
+	return broken
+}
+
+// failovers measures each trial by its slowest shard, from the histories of those who took over.
+func (r *Result) failovers(report *overlap.Report, trials []trial, limit time.Duration) (broken []string, err error) {
+	var worsts []time.Duration
+	for i, t := range trials {
+		list, err := report.Failovers(t.process, t.at)
+		if err != nil {
+			return nil, fmt.Errorf("trial %d: %w", i+1, err)
+		}
+		worst := time.Duration(0)
+		for _, f := range list {
+			if f.Lost() {
+				broken = append(broken, fmt.Sprintf("trial %d: shard %s was never served again", i+1, f.Shard))
+			}
+			worst = max(worst, f.Took)
+		}
+		worsts = append(worsts, worst)
+	}
+	p99, err := requests.Percentile(worsts, 99)
+	if err != nil {
+		return nil, err
+	}
+	worst, err := requests.Percentile(worsts, 100)
+	if err != nil {
+		return nil, err
+	}
+	worstMS, p99MS := milliseconds(worst), milliseconds(p99)
+	r.FailoverMS, r.FailoverP99MS = &worstMS, &p99MS
+	if p99 >= limit {
+		broken = append(broken, fmt.Sprintf("failover took %.0f ms (p99 of %d trials), expected less than %v", p99MS, len(trials), limit))
+	}
+	return broken, nil
+}
+
+// milliseconds with three digits behind the point.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,294 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/overlap"
+)
+
+// play makes a scenario's events happen and returns when the cluster has settled after the last.
+type play func(context.Context, *stage) error
+
+// trial is one loss of an owner: its process, and the instant just before the signal.
+type trial struct {
+	process overlap.Process
+	at      int64
+}
+
+// stage is a cluster on which something is played, and what is noted meanwhile.
+type stage struct {
+	*cluster
+	tell func(string) // tells people of an event
+
+	first, last int64 // instants of the first and last event; 0: none yet
+	played      int
+	trials      []trial
+	kills       []overlap.Kill
+}
+
+// event notes that something happened, or is about to.
+func (s *stage) event(format string, args ...any) {
+	s.last = clock.Now().Raw
+	if s.first == 0 {
+		s.first = s.last
+	}
+	s.tell(fmt.Sprintf(format, args...))
+}
+
+// process names the application process that runs beside an agent.
+func (s *stage) process(v *server) overlap.Process {
+	return overlap.Process{File: s.layout.history(v.place), PID: v.app.pid()}
+}
+
+// fullest is the server that has most shards; losing it says most.
+func (s *stage) fullest() *server {
+	of, _ := s.watch.shardsOf()
+	best := s.servers[s.played%len(s.servers)]
+	for _, v := range s.servers {
+		if of[v.place.id()] > of[best.place.id()] {
+			best = v
+		}
+	}
+	return best
+}
+
+// taken waits until others have all the shards of a server, and have had time to answer requests for them.
+func (s *stage) taken(ctx context.Context, v *server) error {
+	if err := await(ctx, settlePatience, "others to take the shards of "+v.place.id(), s.watch.left(v.place.id())); err != nil {
+		return err
+	}
+	return sleep(ctx, time.Second)
+}
+
+// rest waits until the cluster has settled, and notes that as an event: what moves on the way counts.
+func (s *stage) rest(ctx context.Context) error {
+	s.played++
+	if err := s.settled(ctx); err != nil {
+		return err
+	}
+	s.event("settled")
+	return nil
+}
+
+func drain(ctx context.Context, s *stage) error {
+	for i := range drainTrials {
+		v := s.servers[(2*i+1)%len(s.servers)]
+		id := v.place.id()
+		s.event("drain %s", id)
+		if err := s.admins.drain(ctx, id, false); err != nil {
+			return err
+		}
+		if err := await(ctx, drainPatience, id+" to be drained", s.watch.left(id)); err != nil {
+			return err
+		}
+		s.event("%s is empty; take the drain back", id)
+		if err := s.admins.drain(ctx, id, true); err != nil {
+			return err
+		}
+		if err := s.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rollingRestart replaces one server after the other, as a deployer does: its agent is told to end, which drains it first, then the
+// application ends, then both come back with the next version.
+func rollingRestart(ctx context.Context, s *stage) error {
+	for _, v := range s.servers {
+		s.event("replace %s: drain, stop, start version %d", v.place.id(), v.version+1)
+		if _, err := v.agent.signal(syscall.SIGTERM, true); err != nil {
+			return err
+		}
+		if err := v.agent.ended(ctx, drainPatience+stopPatience); err != nil {
+			return err
+		}
+		if err := v.app.stop(stopPatience); err != nil {
+			return err
+		}
+		v.version++
+		if err := s.startServer(ctx, v); err != nil {
+			return err
+		}
+		if err := s.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crash kills applications; the agent beside them proves their death, and a supervisor starts them again.
+func crash(trials int) play {
+	return func(ctx context.Context, s *stage) error {
+		for range trials {
+			v := s.fullest()
+			s.event("kill -9 the application of %s", v.place.id())
+			if err := s.killApp(ctx, v); err != nil {
+				return err
+			}
+			if err := s.taken(ctx, v); err != nil {
+				return err
+			}
+			if err := v.app.start(); err != nil {
+				return err
+			}
+			if err := s.rest(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func (s *stage) killApp(ctx context.Context, v *server) error {
+	process := s.process(v)
+	at, err := v.app.kill(ctx)
+	if err != nil {
+		return err
+	}
+	s.trials = append(s.trials, trial{process: process, at: at})
+	s.kills = append(s.kills, overlap.Kill{Process: process, At: at})
+	return nil
+}
+
+// hostCrash kills an agent and its application together: nobody is left on that host to say that they are dead.
+func hostCrash(ctx context.Context, s *stage) error {
+	for range hostCrashTrials {
+		v := s.fullest()
+		s.event("kill -9 the agent and the application of %s", v.place.id())
+		if err := s.killBoth(ctx, v); err != nil {
+			return err
+		}
+		if err := s.taken(ctx, v); err != nil {
+			return err
+		}
+		s.event("start %s again", v.place.node)
+		if err := s.startServer(ctx, v); err != nil {
+			return err
+		}
+		if err := s.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stage) killBoth(ctx context.Context, v *server) error {
+	process := s.process(v)
+	first, err := v.agent.signal(syscall.SIGKILL, true)
+	if err != nil {
+		return err
+	}
+	at, err := v.app.signal(syscall.SIGKILL, true)
+	if err != nil {
+		return err
+	}
+	s.trials = append(s.trials, trial{process: process, at: first})
+	s.kills = append(s.kills, overlap.Kill{Process: process, At: at})
+	return errors.Join(v.agent.ended(ctx, startPatience), v.app.ended(ctx, startPatience))
+}
+
+// pause stops an agent and its application for longer than any lease, then lets them go on: they must notice that they are nobody.
+func pause(ctx context.Context, s *stage) error {
+	for range pauseTrials {
+		v := s.fullest()
+		s.event("stop the agent and the application of %s (SIGSTOP) for %v", v.place.id(), pauseLength)
+		process := s.process(v)
+		at, err := v.agent.signal(syscall.SIGSTOP, false)
+		if err != nil {
+			return err
+		}
+		if _, err := v.app.signal(syscall.SIGSTOP, false); err != nil {
+			return err
+		}
+		s.trials = append(s.trials, trial{process: process, at: at})
+		if err := sleep(ctx, pauseLength); err != nil {
+			return err
+		}
+		s.event("let %s go on (SIGCONT)", v.place.node)
+		_, appErr := v.app.signal(syscall.SIGCONT, false)
+		_, agentErr := v.agent.signal(syscall.SIGCONT, false)
+		if err := errors.Join(appErr, agentErr); err != nil {
+			return err
+		}
+		if err := s.taken(ctx, v); err != nil {
+			return err
+		}
+		if err := s.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// agentRestart restarts agents while their applications serve on: in order, by RPC and by signal, and by kill -9 with a supervisor that
+// starts them again at once.
+func agentRestart(ctx context.Context, s *stage) error {
+	kinds := []struct {
+		name string
+		end  func(*server) error
+	}{
+		{"planned, by RPC", func(v *server) error {
+			v.agent.expect()
+			return restartAgent(ctx, v.place.sock)
+		}},
+		{"planned, by SIGUSR2", func(v *server) error { _, err := v.agent.signal(syscall.SIGUSR2, true); return err }},
+		{"kill -9", func(v *server) error { _, err := v.agent.signal(syscall.SIGKILL, true); return err }},
+	}
+	for i := range len(kinds) * agentTrials {
+		v, kind := s.servers[i%len(s.servers)], kinds[i%len(kinds)]
+		s.event("restart the agent of %s: %s", v.place.id(), kind.name)
+		if err := kind.end(v); err != nil {
+			return err
+		}
+		if err := v.agent.ended(ctx, startPatience); err != nil {
+			return err
+		}
+		if err := s.startServer(ctx, v); err != nil {
+			return err
+		}
+		if err := s.rest(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// allocatorLoss kills the leader. Its session frees the lock after twice its TTL; a follower takes over; the dead one comes back as a follower.
+func allocatorLoss(ctx context.Context, s *stage) error {
+	leader, err := s.admins.leader(ctx)
+	if err != nil {
+		return err
+	}
+	u := s.allocators[leader]
+	s.event("kill -9 %s, which leads", u.name)
+	if _, err := u.kill(ctx); err != nil {
+		return err
+	}
+	takenOver := func(ctx context.Context) error {
+		next, err := s.admins.leader(ctx)
+		if err == nil {
+			s.event("%s leads", s.allocators[next].name)
+		}
+		return err
+	}
+	if err := await(ctx, settlePatience, "another allocator to lead", takenOver); err != nil {
+		return err
+	}
+	if err := s.settled(ctx); err != nil {
+		return err
+	}
+	s.event("start %s again", u.name)
+	if err := u.start(); err != nil {
+		return err
+	}
+	if err := sleep(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	return s.rest(ctx)
+}

@@ -1,0 +1,92 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/shardmanager/shardmanager/internal/mapfeed"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// mapWatch follows the shard map as any router would, through the loss of allocators too, and counts moves: changes of a shard's primary
+// from one server to another.
+type mapWatch struct {
+	follower *mapfeed.Follower
+
+	mu      sync.Mutex
+	moves   int
+	last    []shard.ServerID // by shard: the last primary it had
+	current *shard.Map
+}
+
+func newMapWatch(allocators []string) (*mapWatch, error) {
+	w := &mapWatch{last: make([]shard.ServerID, appShards)}
+	cfg := mapfeed.FollowerConfig{App: appName, Cluster: clusterName, Addresses: allocators}
+	follower, err := mapfeed.NewFollower(cfg, func(u mapfeed.Update) { w.take(u.Map) }, nil)
+	w.follower = follower
+	return w, err
+}
+
+func (w *mapWatch) take(m *shard.Map) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current = m
+	for i := range min(len(w.last), int(m.Space.Shards)) {
+		s, _ := m.Lookup(shard.Index(i))
+		if s == nil {
+			continue
+		}
+		if w.last[i] != "" && w.last[i] != s.ID {
+			w.moves++
+		}
+		w.last[i] = s.ID
+	}
+}
+
+// counted is the number of moves so far, and the newest version of the map.
+func (w *mapWatch) counted() (moves int, version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil {
+		return w.moves, "-"
+	}
+	return w.moves, w.current.Version.String()
+}
+
+// shardsOf counts the shards of every server, and those of none.
+func (w *mapWatch) shardsOf() (of map[string]int, unplaced int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	of = map[string]int{}
+	if w.current == nil {
+		return of, appShards
+	}
+	for i := range int(w.current.Space.Shards) {
+		if s, _ := w.current.Lookup(shard.Index(i)); s != nil {
+			of[string(s.ID)]++
+		} else {
+			unplaced++
+		}
+	}
+	return of, unplaced
+}
+
+// placed fails unless every shard has a primary.
+func (w *mapWatch) placed(context.Context) error {
+	if _, unplaced := w.shardsOf(); unplaced > 0 {
+		return fmt.Errorf("%d of %d shards have no primary", unplaced, appShards)
+	}
+	return nil
+}
+
+// left fails while a server is primary of anything, or a shard has no primary.
+func (w *mapWatch) left(server string) func(context.Context) error {
+	return func(context.Context) error {
+		of, unplaced := w.shardsOf()
+		if of[server] > 0 || unplaced > 0 {
+			return fmt.Errorf("%s has %d shards, %d have no primary", server, of[server], unplaced)
+		}
+		return nil
+	}
+}
