@@ -1,0 +1,84 @@
+// Package appspec turns the spec of an app between its message and the ledger's form.
+//
+// It checks the shape only: what kinds of key space and replication are built. Which values are allowed is for the ledger to say, so that
+// every way to it is checked in the same words. It is called by allocator/api and allocator/storage and keeps no state.
+package appspec
+
+import (
+	"fmt"
+	"maps"
+	"math"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// UnsupportedError asks for something that the protocol can say and this version cannot do.
+type UnsupportedError struct {
+	Field    string // dotted path, as in the .proto file
+	Expected string
+}
+
+// Error implements error.
+func (e *UnsupportedError) Error() string { return e.Field + ": not supported yet: expected " + e.Expected }
+
+// FromProto converts a spec. Its errors are *wire.FieldError or *UnsupportedError and name the field.
+func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
+	if p == nil {
+		return ledger.Spec{}, &wire.FieldError{Field: "spec", Expected: "an app's spec"}
+	}
+	if p.KeySpace == nil {
+		return ledger.Spec{}, &wire.FieldError{Field: "spec.key_space", Expected: "a hash key space with the number of shards"}
+	}
+	if p.KeySpace.GetHash() == nil {
+		return ledger.Spec{}, &UnsupportedError{Field: "spec.key_space", Expected: "a hash key space"}
+	}
+	space, err := wire.KeySpaceFromProto(p.KeySpace)
+	if err != nil {
+		return ledger.Spec{}, fmt.Errorf("spec.%w", err)
+	}
+	switch p.Replication {
+	case pb.Replication_REPLICATION_UNSPECIFIED, pb.Replication_REPLICATION_PRIMARY_ONLY: // unset means the only one there is
+	default:
+		return ledger.Spec{}, &UnsupportedError{Field: "spec.replication", Expected: "REPLICATION_PRIMARY_ONLY"}
+	}
+	placement := p.GetPlacement()
+	return ledger.Spec{
+		Name:             shard.App(p.Name),
+		Space:            space,
+		MaxMoves:         number(placement.GetMaxConcurrentMoves()),
+		MaxMovesServer:   number(placement.GetMaxConcurrentMovesPerServer()),
+		TolerancePercent: number(placement.GetBalanceTolerancePercent()),
+		DefaultLoad:      cloned(placement.GetDefaultLoad()),
+		ResourceVersion:  p.ResourceVersion,
+		Labels:           cloned(p.Labels),
+	}, nil
+}
+
+// ToProto converts a spec back.
+func ToProto(s ledger.Spec) *pb.AppSpec {
+	return &pb.AppSpec{
+		Name:        string(s.Name),
+		KeySpace:    wire.KeySpaceToProto(s.Space),
+		Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
+		Placement: &pb.Placement{
+			MaxConcurrentMoves:          uint32(s.MaxMoves),
+			MaxConcurrentMovesPerServer: uint32(s.MaxMovesServer),
+			BalanceTolerancePercent:     uint32(s.TolerancePercent),
+			DefaultLoad:                 cloned(s.DefaultLoad),
+		},
+		ResourceVersion: s.ResourceVersion,
+		Labels:          cloned(s.Labels),
+	}
+}
+
+func number(n uint32) int { return int(min(n, math.MaxInt32)) }
+
+func cloned[V any](m map[string]V) map[string]V {
+	if len(m) == 0 {
+		return nil
+	}
+	return maps.Clone(m)
+}

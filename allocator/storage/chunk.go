@@ -1,0 +1,121 @@
+package storage
+
+import (
+	"fmt"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// owners numbers the servers that a chunk's rows name, from 1.
+type owners struct {
+	list []*pb.ChunkServer
+	at   map[ledger.Owner]uint32
+}
+
+func (o *owners) position(owner ledger.Owner) uint32 {
+	if owner == (ledger.Owner{}) {
+		return 0
+	}
+	if at, ok := o.at[owner]; ok {
+		return at
+	}
+	o.list = append(o.list, &pb.ChunkServer{Id: string(owner.Server), Incarnation: uint64(owner.Incarnation)})
+	at := uint32(len(o.list))
+	o.at[owner] = at
+	return at
+}
+
+// chunkToProto turns rows into columns.
+func chunkToProto(rows []ledger.Row) *pb.AssignmentChunk {
+	names := owners{at: map[ledger.Owner]uint32{}}
+	chunk := &pb.AssignmentChunk{
+		Terms: make([]uint64, len(rows)), Moves: make([]uint64, len(rows)),
+		Primaries: make([]uint32, len(rows)), PrimaryTerms: make([]uint64, len(rows)),
+	}
+	for i, row := range rows {
+		chunk.Terms[i], chunk.Moves[i] = uint64(row.Term), uint64(row.Move)
+		chunk.Primaries[i], chunk.PrimaryTerms[i] = names.position(row.Primary), uint64(row.PrimaryTerm)
+		if row.Open == nil {
+			continue
+		}
+		chunk.Open = append(chunk.Open, &pb.ChunkMove{
+			Row: uint32(i), Move: uint64(row.Open.Move), Term: uint64(row.Open.Term),
+			From: names.position(row.Open.From), To: names.position(row.Open.To),
+			Reason: pb.MoveReason(row.Open.Reason), Phase: uint32(row.Open.Phase),
+		})
+	}
+	chunk.Servers = names.list
+	return chunk
+}
+
+// rowsFromProto turns columns back into rows, and fails where they contradict each other: such a chunk was not written by a ledger.
+func rowsFromProto(chunk *pb.AssignmentChunk) ([]ledger.Row, error) {
+	n := len(chunk.Terms)
+	if len(chunk.Moves) != n || len(chunk.Primaries) != n || len(chunk.PrimaryTerms) != n || n > ledger.ChunkShards {
+		return nil, fmt.Errorf("columns of %d, %d, %d and %d rows: expected as many in each, at most %d",
+			n, len(chunk.Moves), len(chunk.Primaries), len(chunk.PrimaryTerms), ledger.ChunkShards)
+	}
+	rows := make([]ledger.Row, n)
+	for i := range rows {
+		primary, err := ownerAt(chunk, chunk.Primaries[i])
+		if err != nil {
+			return nil, fmt.Errorf("row %d: primary: %w", i, err)
+		}
+		if chunk.PrimaryTerms[i] > chunk.Terms[i] {
+			return nil, fmt.Errorf("row %d: primary's term %d above the highest, %d", i, chunk.PrimaryTerms[i], chunk.Terms[i])
+		}
+		rows[i] = ledger.Row{
+			Term: shard.Term(chunk.Terms[i]), Move: shard.MoveID(chunk.Moves[i]), Primary: primary, PrimaryTerm: shard.Term(chunk.PrimaryTerms[i]),
+		}
+	}
+	for _, open := range chunk.Open {
+		if uint64(open.Row) >= uint64(n) {
+			return nil, fmt.Errorf("open move in row %d of %d", open.Row, n)
+		}
+		move, err := moveFromProto(chunk, open)
+		if err != nil {
+			return nil, fmt.Errorf("row %d: open move: %w", open.Row, err)
+		}
+		rows[open.Row].Open = move
+	}
+	return rows, nil
+}
+
+func moveFromProto(chunk *pb.AssignmentChunk, open *pb.ChunkMove) (*ledger.OpenMove, error) {
+	phase := ledger.MovePhase(open.Phase)
+	if open.Phase < uint32(ledger.Opened) || open.Phase > uint32(ledger.Moved) {
+		return nil, fmt.Errorf("phase %d: expected 1 to %d", open.Phase, ledger.Moved)
+	}
+	reason := placement.Reason(open.Reason)
+	if reason < placement.Place || reason > placement.Balance {
+		return nil, fmt.Errorf("reason %d: expected 1 to %d", open.Reason, placement.Balance)
+	}
+	if open.Term > chunk.Terms[open.Row] || open.Move > chunk.Moves[open.Row] {
+		return nil, fmt.Errorf("order %d/%d above the row's highest, %d/%d", open.Term, open.Move, chunk.Terms[open.Row], chunk.Moves[open.Row])
+	}
+	from, err := ownerAt(chunk, open.From)
+	if err != nil {
+		return nil, fmt.Errorf("from: %w", err)
+	}
+	to, err := ownerAt(chunk, open.To)
+	if err != nil {
+		return nil, fmt.Errorf("to: %w", err)
+	}
+	return &ledger.OpenMove{
+		Move: shard.MoveID(open.Move), Term: shard.Term(open.Term), From: from, To: to, Reason: reason, Phase: phase,
+	}, nil
+}
+
+func ownerAt(chunk *pb.AssignmentChunk, position uint32) (ledger.Owner, error) {
+	if position == 0 {
+		return ledger.Owner{}, nil
+	}
+	if uint64(position) > uint64(len(chunk.Servers)) {
+		return ledger.Owner{}, fmt.Errorf("server %d of %d", position, len(chunk.Servers))
+	}
+	s := chunk.Servers[position-1]
+	return ledger.Owner{Server: shard.ServerID(s.GetId()), Incarnation: shard.Incarnation(s.GetIncarnation())}, nil
+}
