@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,10 +35,12 @@ type Router struct {
 	watchID  int
 }
 
+var validApp = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
 // NewRouter makes the Router of an app. It reads the disk cache, and dials nothing before Run.
 func NewRouter(app string, opts ...RouterOption) (*Router, error) {
-	if app == "" {
-		return nil, errors.New("router: app: expected the name of an app")
+	if !validApp.MatchString(app) {
+		return nil, fmt.Errorf("router: app %q: expected 1 to 63 of a-z, 0-9 and -, starting with a letter and not ending with -", app)
 	}
 	cfg := routerConfig{agent: cmp.Or(os.Getenv(agentVariable), defaultRouterAgent), logger: slog.New(slog.DiscardHandler), attempt: DefaultAttemptTimeout}
 	for _, opt := range opts {
