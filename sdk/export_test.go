@@ -10,9 +10,6 @@ func WithClock(now func() shard.Instant) HostOption {
 	}
 }
 
-// Pretend makes the Host believe that it was made by the process pid.
-func (h *Host) Pretend(pid int) { h.pid = pid }
-
 // Held is how many requests are held or forwarded now, and the bytes of their bodies.
 func (h *Host) Held() (count int, bytes int64) {
 	h.holds.mu.Lock()

@@ -15,15 +15,21 @@ import (
 // sending tells whether a request may have reached the peer: from the moment it was given a connection.
 type sending struct{ begun atomic.Bool }
 
-func (s *sending) trace(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { s.begun.Store(true) }})
+// trace watches a request with the method and headers given. net/http tries another connection by itself: for replayable requests
+// perhaps after the first one was sent, for all others only if not a byte of it was written, so that such a try counts afresh.
+func (s *sending) trace(ctx context.Context, method string, header http.Header) context.Context {
+	hooks := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { s.begun.Store(true) }}
+	if method == http.MethodPost && header.Get("Idempotency-Key") == "" && header.Get("X-Idempotency-Key") == "" {
+		hooks.GetConn = func(string) { s.begun.Store(false) }
+	}
+	return httptrace.WithClientTrace(ctx, hooks)
 }
 
 // forward sends the request to the target and copies its answer. A target that refused it before execution, or that was not reached, is
 // tried again; one that was reached and did not answer leaves the outcome unknown (PROTOCOL R20, R21).
 func (c *httpCall) forward(ctx context.Context, to target) (again bool) {
 	sent := &sending{}
-	ctx, cancel := context.WithCancel(sent.trace(ctx))
+	ctx, cancel := context.WithCancel(sent.trace(ctx, c.r.Method, c.r.Header))
 	defer cancel()
 	response, err := c.host.peers.RoundTrip(c.outgoing(ctx, to))
 	if err != nil {

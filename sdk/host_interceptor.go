@@ -122,7 +122,7 @@ func (c *unaryCall) forward(ctx context.Context, to target) (again bool) {
 		return false
 	}
 	sent := &sending{}
-	response, err := c.host.callPeer(sent.trace(ctx), method, c.call, message, to)
+	response, err := c.host.callPeer(sent.trace(ctx, http.MethodPost, c.call.Header()), method, c.call, message, to)
 	if err == nil {
 		c.response = response
 		return false

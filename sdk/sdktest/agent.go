@@ -39,6 +39,7 @@ type Agent struct {
 	used        uint64 // highest incarnation given out
 	known       bool   // registered since the last Start
 	lease       time.Duration
+	refusal     error
 	pulls       int
 	registered  []*pb.RegisterRequest
 	watchers    map[int]chan pb.AgentHint
@@ -164,6 +165,12 @@ func (a *Agent) EndIncarnation() {
 	a.Hint(pb.AgentHint_AGENT_HINT_ENDED)
 }
 
+// Forget makes the agent forget the incarnation, as after the loss of its state directory: the next registration begins a new one.
+func (a *Agent) Forget() { a.update(func() { a.incarnation = 0 }) }
+
+// Refuse answers registrations with err from now on; nil: no longer.
+func (a *Agent) Refuse(err error) { a.update(func() { a.refusal = err }) }
+
 // Hint sends a hint to the Host, if it watches.
 func (a *Agent) Hint(hint pb.AgentHint) {
 	a.mu.Lock()
@@ -177,7 +184,11 @@ func (a *Agent) Hint(hint pb.AgentHint) {
 // Register serves AgentService.
 func (a *Agent) Register(_ context.Context, req *pb.RegisterRequest) (*pb.RegisterResponse, error) {
 	answer := &pb.RegisterResponse{Server: a.server, IntervalMs: DefaultInterval.Milliseconds()}
+	var refusal error
 	a.update(func() {
+		if refusal = a.refusal; refusal != nil {
+			return
+		}
 		a.registered = append(a.registered, req)
 		if req.GetIncarnation() == 0 || req.GetIncarnation() != a.incarnation {
 			a.used++
@@ -185,6 +196,9 @@ func (a *Agent) Register(_ context.Context, req *pb.RegisterRequest) (*pb.Regist
 		}
 		a.known, answer.Incarnation = true, a.incarnation
 	})
+	if refusal != nil {
+		return nil, refusal
+	}
 	return answer, nil
 }
 

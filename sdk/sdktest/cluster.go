@@ -59,12 +59,28 @@ type Order struct{ Term, Move uint64 }
 // Start runs a Host with the handler. mount, if not nil, adds the application's own handlers to the mux of its data address.
 func (c *Cluster) Start(name string, handler sdk.Handler, mount func(*sdk.Host, *http.ServeMux), opts ...sdk.HostOption) *Server {
 	c.t.Helper()
+	return c.start(name, DefaultLease, handler, mount, opts)
+}
+
+// StartWithoutLease is Start; the agent answers pulls with no lease until Agent.SetLease says otherwise.
+func (c *Cluster) StartWithoutLease(
+	name string, handler sdk.Handler, mount func(*sdk.Host, *http.ServeMux), opts ...sdk.HostOption,
+) *Server {
+	c.t.Helper()
+	return c.start(name, 0, handler, mount, opts)
+}
+
+func (c *Cluster) start(
+	name string, lease time.Duration, handler sdk.Handler, mount func(*sdk.Host, *http.ServeMux), opts []sdk.HostOption,
+) *Server {
+	c.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	s := &Server{Name: name + "." + c.app, Address: listener.Addr().String(), app: c.app}
 	s.Agent = NewAgent(c.t, s.Name)
+	s.Agent.SetLease(lease)
 	opts = append([]sdk.HostOption{sdk.WithAgentAddress(s.Agent.Address()), sdk.WithDataAddress(s.Address)}, opts...)
 	if s.Host, err = sdk.NewHost(c.app, handler, opts...); err != nil {
 		c.t.Fatal(err)
@@ -149,13 +165,37 @@ func (s *Server) EndIncarnation(ctx context.Context) error {
 	return err
 }
 
+// CollectLoad asks for the loads of the shards held.
+func (s *Server) CollectLoad(ctx context.Context) (map[string]map[string]int64, error) {
+	answer, err := s.client.CollectLoad(ctx, &pb.CollectLoadRequest{})
+	if err != nil {
+		return nil, err
+	}
+	loads := map[string]map[string]int64{}
+	for _, load := range answer.GetLoads() {
+		loads[load.GetShard()] = load.GetLoad()
+	}
+	return loads, nil
+}
+
+// Ping asks the ShardHostService at an address (unix:///path or http://host:port) for its server id.
+func Ping(ctx context.Context, address string) (server string, err error) {
+	endpoint, err := transport.Dial(address)
+	if err != nil {
+		return "", err
+	}
+	defer endpoint.Close()
+	answer, err := shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL).Ping(ctx, &pb.PingRequest{})
+	return answer.GetServer(), err
+}
+
 // IsStale reports whether a command was refused as older than what the server knows.
 func IsStale(err error) bool {
 	detail, ok := wire.DetailOf(err)
 	return ok && detail.GetReason() == pb.ErrorReason_ERROR_REASON_STALE && connect.IsWireError(err)
 }
 
-// grant raises term and move of a shard.
+// next raises term and move of a shard.
 func (c *Cluster) next(shardID string) (Order, *Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
