@@ -47,8 +47,11 @@ func devCommand() *cobra.Command {
 	flags.IntVar(&cfg.Rate, "rate", 2000, "requests a second")
 	flags.BoolVar(&cfg.JSON, "json", false, "print results as JSON, one object a line")
 	flags.BoolVar(&cfg.BreakLease, "break-lease", false, "let the leader hand shards over without waiting for leases to end")
-	if err := flags.MarkHidden("break-lease"); err != nil {
-		panic("dev: the flag break-lease is defined above: " + err.Error())
+	flags.IntVar(&cfg.Trials, "trials", 0, "how often each scenario repeats its events (default as often as it should)")
+	for _, hidden := range []string{"break-lease", "trials"} {
+		if err := flags.MarkHidden(hidden); err != nil {
+			panic("dev: the flag " + hidden + " is defined above: " + err.Error())
+		}
 	}
 	return cmd
 }

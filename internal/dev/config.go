@@ -18,6 +18,7 @@ type Config struct {
 	Profile    string // "default" or "fast"
 	Rate       int    // requests per second
 	JSON       bool   // results as JSON lines, for programs
+	Trials     int    // how often each scenario repeats its events; 0: as often as it should
 	BreakLease bool   // make the leader not wait after a fence: the scenario must then fail
 	Colour     bool   // Progress is a terminal
 	Results    io.Writer
@@ -28,7 +29,10 @@ type Config struct {
 const All = "all"
 
 // Bounds of a Config.
-const maxRate = 100_000
+const (
+	maxRate   = 100_000
+	maxTrials = 1000
+)
 
 // Validate says which setting is wrong and what was expected.
 func (c Config) Validate() error {
@@ -43,6 +47,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("profile %q: expected %s or %s", c.Profile, profileDefault, profileFast)
 	case c.Rate < 1 || c.Rate > maxRate:
 		return fmt.Errorf("rate %d: expected 1 to %d requests a second", c.Rate, maxRate)
+	case c.Trials < 0 || c.Trials > maxTrials:
+		return fmt.Errorf("trials %d: expected 1 to %d, or 0 for as many as the scenario should have", c.Trials, maxTrials)
 	case c.Results == nil || c.Progress == nil:
 		return errors.New("results, progress: expected writers")
 	case c.JSON && c.Scenario == "":

@@ -31,6 +31,14 @@ type stage struct {
 	kills       []overlap.Kill
 }
 
+// times is how often to repeat events: as often as they should be, unless the configuration says otherwise.
+func (s *stage) times(usual int) int {
+	if s.cfg.Trials > 0 {
+		return s.cfg.Trials
+	}
+	return usual
+}
+
 // event notes that something happened, or is about to.
 func (s *stage) event(format string, args ...any) {
 	s.last = clock.Now().Raw
@@ -76,7 +84,7 @@ func (s *stage) rest(ctx context.Context) error {
 }
 
 func drain(ctx context.Context, s *stage) error {
-	for i := range drainTrials {
+	for i := range s.times(drainTrials) {
 		v := s.servers[(2*i+1)%len(s.servers)]
 		id := v.place.id()
 		s.event("drain %s", id)
@@ -125,7 +133,7 @@ func rollingRestart(ctx context.Context, s *stage) error {
 // crash kills applications; the agent beside them proves their death, and a supervisor starts them again.
 func crash(trials int) play {
 	return func(ctx context.Context, s *stage) error {
-		for range trials {
+		for range s.times(trials) {
 			v := s.fullest()
 			s.event("kill -9 the application of %s", v.place.id())
 			if err := s.killApp(ctx, v); err != nil {
@@ -158,7 +166,7 @@ func (s *stage) killApp(ctx context.Context, v *server) error {
 
 // hostCrash kills an agent and its application together: nobody is left on that host to say that they are dead.
 func hostCrash(ctx context.Context, s *stage) error {
-	for range hostCrashTrials {
+	for range s.times(hostCrashTrials) {
 		v := s.fullest()
 		s.event("kill -9 the agent and the application of %s", v.place.id())
 		if err := s.killBoth(ctx, v); err != nil {
@@ -195,7 +203,7 @@ func (s *stage) killBoth(ctx context.Context, v *server) error {
 
 // pause stops an agent and its application for longer than any lease, then lets them go on: they must notice that they are nobody.
 func pause(ctx context.Context, s *stage) error {
-	for range pauseTrials {
+	for range s.times(pauseTrials) {
 		v := s.fullest()
 		s.event("stop the agent and the application of %s (SIGSTOP) for %v", v.place.id(), pauseLength)
 		process := s.process(v)
@@ -240,7 +248,7 @@ func agentRestart(ctx context.Context, s *stage) error {
 		{"planned, by SIGUSR2", func(v *server) error { _, err := v.agent.signal(syscall.SIGUSR2, true); return err }},
 		{"kill -9", func(v *server) error { _, err := v.agent.signal(syscall.SIGKILL, true); return err }},
 	}
-	for i := range len(kinds) * agentTrials {
+	for i := range len(kinds) * s.times(agentTrials) {
 		v, kind := s.servers[i%len(s.servers)], kinds[i%len(kinds)]
 		s.event("restart the agent of %s: %s", v.place.id(), kind.name)
 		if err := kind.end(v); err != nil {

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/dev"
+)
+
+// binary is the program under test, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "shardmanager-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binary = filepath.Join(dir, "shardmanager")
+	build := exec.Command("go", "build", "-o", binary, "../cmd/shardmanager")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// outcome is what a run of `shardmanager dev` left behind.
+type outcome struct {
+	result   dev.Result
+	status   int
+	progress string
+}
+
+// patience bounds one scenario; the test fails with what was printed until then.
+const patience = 2 * time.Minute
+
+// play runs one scenario under a light load, so that the machine's speed decides nothing.
+func play(t *testing.T, scenario string, args ...string) outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	args = append([]string{"dev", "--scenario", scenario, "--json", "--data-dir", t.TempDir(), "--rate", "300", "--trials", "1"}, args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Cancel, cmd.WaitDelay = &stdout, &stderr, func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%v: %v\n%s", args, err, stderr.String())
+	}
+	o := outcome{status: cmd.ProcessState.ExitCode(), progress: stderr.String()}
+	if err := json.Unmarshal(stdout.Bytes(), &o.result); err != nil {
+		t.Fatalf("%v: status %d, standard output %q: %v\n%s", args, o.status, stdout.String(), err, stderr.String())
+	}
+	if left := running(t); len(left) > 0 {
+		t.Errorf("%v left processes behind: %v", args, left)
+	}
+	t.Logf("%s", o.result)
+	return o
+}
+
+// running lists the processes of the program under test.
+func running(t *testing.T) []string {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil || len(links) == 0 {
+		t.Fatalf("/proc: %v", err)
+	}
+	var list []string
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, binary) {
+			list = append(list, link)
+		}
+	}
+	return list
+}
+
+func TestDrainDropsNothing(t *testing.T) {
+	o := play(t, "drain")
+	r := o.result
+	if o.status != 0 || !r.OK || r.Failed != 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
+		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+	}
+	if r.Requests == 0 || r.Moves == 0 || r.Trials != 1 {
+		t.Errorf("nothing happened: %s", r)
+	}
+}
+
+func TestCrashFailsOver(t *testing.T) {
+	o := play(t, "crash")
+	r := o.result
+	if o.status != 0 || !r.OK || r.OverlapMS != 0 || r.LostWrites != 0 {
+		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+	}
+	if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 {
+		t.Errorf("nothing was measured: %s", r)
+	}
+}
+
+// Without the wait after a fence, a paused owner and its successor own shards at once: if the detector did not see that, it would see nothing.
+func TestABrokenLeaseIsDetected(t *testing.T) {
+	o := play(t, "pause", "--break-lease")
+	if r := o.result; o.status == 0 || r.OK || r.OverlapMS == 0 || !strings.Contains(o.progress, "owned a shard at once") {
+		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+	}
+}
+
+func TestBadArgumentsAreRefused(t *testing.T) {
+	for says, args := range map[string][]string{
+		"scenario":     {"dev", "--scenario", "nonsense"},
+		"store":        {"dev", "--scenario", "drain", "--store", "consul"},
+		"rate":         {"dev", "--scenario", "drain", "--rate", "0"},
+		"unknown flag": {"dev", "--nonsense"},
+	} {
+		out, err := exec.Command(binary, args...).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || !strings.Contains(string(out), says) || strings.Contains(string(out), "goroutine") {
+			t.Errorf("%v: %v, %q; expected a refusal that says %q", args, err, out, says)
+		}
+	}
+}

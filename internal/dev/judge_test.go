@@ -1,0 +1,158 @@
+package dev
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shardmanager/shardmanager/internal/overlap"
+	"github.com/shardmanager/shardmanager/internal/overlap/requests"
+)
+
+const (
+	ms  = int64(time.Millisecond)
+	sec = int64(time.Second)
+)
+
+// eventAt is when the first event of the evidence below happens, and killed when a does.
+const (
+	eventAt = 20 * sec
+	killed  = eventAt + 5*ms
+)
+
+// lossOfA is good evidence: a is killed and b serves its shard again 400 ms after that. 1 request a millisecond takes 2 ms, during the event 8 ms.
+func lossOfA() evidence {
+	a, b := overlap.Process{File: "a", PID: 1}, overlap.Process{File: "b", PID: 2}
+	e := evidence{
+		kills: []overlap.Kill{{Process: a, At: killed}}, trials: []trial{{process: a, at: killed}}, played: 1, moves: 1,
+		first: eventAt, last: eventAt + 2*sec,
+	}
+	e.histories = []overlap.History{
+		{Process: a, Opened: 1, Records: []overlap.Record{
+			{Kind: overlap.ServerNamed, Name: "a.kv", Term: 7, At: 1},
+			{Kind: overlap.LeaseExtended, At: 1, End: 26 * sec},
+			{Kind: overlap.Activated, Name: "00", Term: 1, At: sec},
+			{Kind: overlap.Operation, Name: "00", Term: 1, At: 2 * sec, End: 3 * sec},
+		}},
+		{Process: b, Opened: 1, Records: []overlap.Record{
+			{Kind: overlap.ServerNamed, Name: "b.kv", Term: 8, At: 1},
+			{Kind: overlap.LeaseExtended, At: 1, End: 40 * sec},
+			{Kind: overlap.Activated, Name: "00", Term: 2, At: killed + 300*ms},
+			{Kind: overlap.Operation, Name: "00", Term: 2, At: killed + 390*ms, End: killed + 400*ms},
+		}},
+	}
+	for at := 9 * sec; at < 24*sec; at += ms {
+		r := requests.Request{Start: at, End: at + 2*ms, Kind: requests.Read, Outcome: requests.OK}
+		if at >= eventAt && at < eventAt+3*sec {
+			r.End = at + 8*ms
+		}
+		e.requests = append(e.requests, r)
+	}
+	e.load.Final = true
+	return e
+}
+
+var lossScenario = scenario{name: "crash", failover: appLost}
+
+func TestJudgeMeasures(t *testing.T) {
+	t.Parallel()
+	r, broken, err := judge(lossScenario, Config{Store: "embedded", Profile: profileDefault}, lossOfA())
+	if err != nil || len(broken) > 0 {
+		t.Fatalf("broken %v, error %v", broken, err)
+	}
+	const want = `{"scenario":"crash","store":"embedded","requests":15000,"failed":0,"failed_reads":0,"failed_writes":0,"p50_ms":8,"p99_ms":8,` +
+		`"p99_before_ms":2,"failover_ms":400,"failover_p99_ms":400,"trials":1,"moves":1,"overlap_ms":0,"lost_writes":0,"ok":true}`
+	if diff := cmp.Diff(want, r.String()); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlannedScenariosHaveNoFailover(t *testing.T) {
+	t.Parallel()
+	e := lossOfA()
+	e.trials = nil
+	r, _, err := judge(scenario{name: "drain", planned: true}, Config{Profile: profileDefault}, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(r.String()), &fields); err != nil {
+		t.Fatal(err)
+	}
+	if fields["failover_ms"] != nil || fields["failover_p99_ms"] != nil || len(fields) != 16 {
+		t.Errorf("fields %v: expected 16, with null for what was not measured", fields)
+	}
+}
+
+// Each case damages the good evidence in one way; the judge must name the promise that this breaks.
+func TestJudgeSeesBrokenPromises(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		scenario scenario
+		change   func(*evidence)
+		says     string
+	}{
+		{"a failed read in a planned event", scenario{name: "drain", planned: true}, func(e *evidence) {
+			e.requests[7].Outcome = requests.Failed
+		}, "1 of 15000 requests failed (1 reads, 0 writes) in a planned event"},
+		{"a lost write", lossScenario, func(e *evidence) { e.load.LostWrites = 3 }, "3 acknowledged writes were lost"},
+		{"a repeated write", lossScenario, func(e *evidence) { e.load.RepeatedWrites = 1 }, "1 writes were applied twice"},
+		{"a stale read", lossScenario, func(e *evidence) { e.load.StaleReads = 1 }, "1 reads were older"},
+		{"keys not read back", lossScenario, func(e *evidence) { e.load.UnverifiedKeys = 9 }, "9 keys could not be read back"},
+		{"two owners", lossScenario, func(e *evidence) { e.kills = nil }, "two servers owned a shard at once"},
+		{"a slow failover", lossScenario, func(e *evidence) {
+			e.histories[1].Records[3].At, e.histories[1].Records[3].End = killed+sec, killed+1001*ms
+		}, "failover took 1001 ms (p99 of 1 trials), expected less than 1s"},
+		{"a shard that nobody served again", lossScenario, func(e *evidence) {
+			e.histories[1].Records = e.histories[1].Records[:3]
+		}, "shard 00 was never served again"},
+	} {
+		e := lossOfA()
+		c.change(&e)
+		r, broken, err := judge(c.scenario, Config{Profile: profileDefault}, e)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if r.OK || !strings.Contains(strings.Join(broken, "\n"), c.says) {
+			t.Errorf("%s: ok %v, broken %q, expected %q", c.name, r.OK, broken, c.says)
+		}
+	}
+}
+
+func TestFailedRequestsAreNoBrokenPromiseOfACrash(t *testing.T) {
+	t.Parallel()
+	e := lossOfA()
+	e.requests[len(e.requests)-1].Outcome, e.requests[len(e.requests)-1].Kind = requests.Failed, requests.Write
+	r, broken, err := judge(lossScenario, Config{Profile: profileDefault}, e)
+	if err != nil || !r.OK || r.Failed != 1 || r.FailedWrites != 1 {
+		t.Errorf("%+v, broken %v, error %v", r, broken, err)
+	}
+}
+
+func TestJudgeRefusesToJudgeNothing(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*evidence){
+		"no histories":             func(e *evidence) { e.histories = nil },
+		"no operations":            func(e *evidence) { e.histories[0].Records = nil; e.histories[1].Records = nil },
+		"no requests":              func(e *evidence) { e.requests = nil },
+		"no requests before":       func(e *evidence) { e.requests = e.requests[12*1000:] },
+		"no event":                 func(e *evidence) { e.first = 0 },
+		"no trial":                 func(e *evidence) { e.trials = nil },
+		"a trial without an owner": func(e *evidence) { e.trials[0].at = 1 },
+	} {
+		e := lossOfA()
+		change(&e)
+		_, _, err := judge(lossScenario, Config{Profile: profileDefault}, e)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		} else if !errors.Is(err, overlap.ErrNoData) && !errors.Is(err, requests.ErrNoData) {
+			t.Errorf("%s: %v is not about missing data", name, err)
+		}
+	}
+}
