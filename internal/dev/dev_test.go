@@ -28,7 +28,7 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		`profile "slow"`:                   func(c *Config) { c.Profile = "slow" },
 		"rate 0":                           func(c *Config) { c.Rate = 0 },
 		"rate 1000000":                     func(c *Config) { c.Rate = 1_000_000 },
-		"trials -1":                       func(c *Config) { c.Trials = -1 },
+		"trials -1":                        func(c *Config) { c.Trials = -1 },
 		"results":                          func(c *Config) { c.Results = nil },
 		"json":                             func(c *Config) { c.Scenario, c.JSON = "", true },
 		"break-lease":                      func(c *Config) { c.Scenario, c.BreakLease = "", true },
