@@ -1,0 +1,258 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/storage"
+	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/mapfeed"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transport"
+)
+
+const (
+	// shutdownWithin is how long the listeners may take to end their streams.
+	shutdownWithin = 2 * time.Second
+	// Pauses between two candidacies.
+	firstPause   = 200 * time.Millisecond
+	longestPause = 10 * time.Second
+)
+
+// Deps is what an allocator works with.
+type Deps struct {
+	Store coord.Store
+	Log   zerolog.Logger
+	// Clock reads the machine's clocks; nil: clock.Now.
+	Clock func() shard.Instant
+	// Listener and AdminListener replace those that Config names; the allocator closes them.
+	Listener, AdminListener net.Listener
+	// Dial reaches other allocators; nil: transport.Dial.
+	Dial func(address string) (transport.Endpoint, error)
+	// Version of the software, for status.
+	Version string
+}
+
+// Allocator is one of a cluster's allocators.
+type Allocator struct {
+	cfg      Config
+	settings ledger.Settings
+	deps     Deps
+	log      zerolog.Logger
+	clock    func() shard.Instant
+	dial     func(string) (transport.Endpoint, error)
+	store    *observedStore
+	keys     storage.Keys
+	maps     *maps
+	attach   *api.Attach
+
+	lock    *cell[lockView]
+	leading atomic.Pointer[mailbox] // nil: does not lead
+	wanted  chan struct{}           // capacity 1: a watcher wants an app that has no map here
+
+	// Set by Run before anything else runs.
+	address, adminAddress string
+	state                 *stateFile
+}
+
+// New makes an allocator. Nothing is opened before Run.
+func New(cfg Config, deps Deps) (*Allocator, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Store == nil {
+		return nil, errors.New("allocator: no store")
+	}
+	a := &Allocator{
+		cfg: cfg, settings: cfg.Settings(), deps: deps, log: deps.Log, clock: deps.Clock, dial: deps.Dial,
+		store: &observedStore{Store: deps.Store}, keys: storage.NewKeys(cfg.Cluster, cfg.Group),
+		lock: newCell(lockView{}), wanted: make(chan struct{}, 1),
+	}
+	if a.clock == nil {
+		a.clock = clock.Now
+	}
+	if a.dial == nil {
+		a.dial = transport.Dial
+	}
+	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted}))
+	a.attach = api.NewAttach(a)
+	return a, nil
+}
+
+// Run serves, stands for election and leads until ctx ends; then it steps down in order. Its error says what could not be opened.
+func (a *Allocator) Run(ctx context.Context) (err error) {
+	state, moved, err := openState(a.cfg.StateDir, a.cfg.Cluster, a.cfg.Name)
+	if err != nil {
+		return fmt.Errorf("allocator: %w", err)
+	}
+	defer func() { err = errors.Join(err, state.close()) }()
+	a.state = state
+	if moved != "" {
+		a.log.Error().Str("file", moved).Msg("state file was corrupt and is moved aside: the old session ends by itself")
+	}
+	data, admin, err := a.listen()
+	if err != nil {
+		return fmt.Errorf("allocator: %w", err)
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx)) // the listeners outlive the leadership
+	defer stop()
+	group, groupCtx := errgroup.WithContext(serving)
+	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
+	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub), a.maps.hub))
+	group.Go(func() error { return a.watchLock(groupCtx) })
+	group.Go(func() error { return a.follow(groupCtx) })
+
+	a.log.Info().Str("listen", a.address).Str("admin", a.adminAddress).Str("cluster", a.cfg.Cluster).Msg("allocator serves")
+	campaign, give := context.WithCancel(ctx)
+	defer context.AfterFunc(groupCtx, give)()
+	a.campaign(campaign)
+	give()
+	stop()
+	closed := errors.Join(transport.Shutdown(dataServer, shutdownWithin), transport.Shutdown(adminServer, shutdownWithin))
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("allocator: %w", errors.Join(err, closed))
+	}
+	return nil
+}
+
+// listen opens both listeners and learns the addresses that others are told.
+func (a *Allocator) listen() (data, admin net.Listener, err error) {
+	open := func(key, address string, given net.Listener) (net.Listener, error) {
+		if given != nil {
+			return given, nil
+		}
+		l, err := transport.Listen(address)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		return l, nil
+	}
+	if data, err = open("listen", a.cfg.Listen, a.deps.Listener); err != nil {
+		return nil, nil, err
+	}
+	if admin, err = open("admin_listen", a.cfg.AdminListen, a.deps.AdminListener); err != nil {
+		return nil, nil, errors.Join(err, data.Close())
+	}
+	a.address, a.adminAddress = reachable(a.cfg.Advertise, data), reachable(a.cfg.AdminAdvertise, admin)
+	return data, admin, nil
+}
+
+func reachable(advertised string, l net.Listener) string {
+	switch {
+	case advertised != "":
+		return advertised
+	case l.Addr().Network() == "unix":
+		return "unix://" + l.Addr().String()
+	default:
+		return l.Addr().String()
+	}
+}
+
+func (a *Allocator) serve(group *errgroup.Group, ctx context.Context, l net.Listener, handler http.Handler) *http.Server {
+	server := transport.NewServer(ctx, handler)
+	group.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	return server
+}
+
+// campaign stands for election, again and again, until ctx ends.
+func (a *Allocator) campaign(ctx context.Context) {
+	delay := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstPause), backoff.WithMaxInterval(longestPause),
+		backoff.WithMaxElapsedTime(0))
+	for ctx.Err() == nil {
+		led, err := a.candidacy(ctx)
+		if led {
+			delay.Reset()
+		}
+		switch {
+		case err != nil && led:
+			a.log.Warn().Err(err).Msg("stepped down")
+		case err != nil:
+			a.log.Error().Err(err).Msg("cannot stand for election")
+		case led:
+			a.log.Info().Msg("stepped down in order")
+		}
+		if err != nil {
+			pause(ctx, delay.NextBackOff())
+		}
+	}
+}
+
+// candidacy is one session: it waits for the lock and leads while it holds it.
+func (a *Allocator) candidacy(ctx context.Context) (led bool, err error) {
+	s, err := a.openSession(ctx)
+	if err != nil {
+		return false, err
+	}
+	renewing := make(chan struct{})
+	go func() {
+		defer close(renewing)
+		a.renew(s)
+	}()
+	defer func() {
+		s.end(context.Canceled)
+		<-renewing
+		a.closeSession(s.id)
+	}()
+	g, err := a.acquire(ctx, s)
+	if g == nil || err != nil {
+		return false, err
+	}
+	a.log.Info().Stringer("epoch", g.epoch).Bool("clean", g.clean).Msg("leads")
+	began := a.clock()
+	err = a.lead(ctx, g)
+	return began.WaitAge(a.clock()) >= confirmEvery, err
+}
+
+// Leader implements api.Node.
+func (a *Allocator) Leader() api.Leader {
+	if box := a.leading.Load(); box != nil {
+		return box
+	}
+	return nil
+}
+
+// Status implements api.Node.
+func (a *Allocator) Status() api.Status {
+	s := api.Status{Cluster: a.cfg.Cluster, Name: a.cfg.Name, Version: a.deps.Version, StoreTrouble: a.store.trouble()}
+	view, _ := a.lock.get()
+	switch {
+	case a.leading.Load() != nil:
+		s.Leader, s.LeaderData, s.LeaderAdmin = a.cfg.Name, a.address, a.adminAddress
+	case view.held && view.record.Allocator != a.cfg.Name: // a hint to ourselves helps nobody
+		s.Leader, s.LeaderData, s.LeaderAdmin = view.record.Allocator, view.record.Address, view.record.AdminAddress
+	}
+	return s
+}
+
+// publish hands news of the ledger to the hub.
+func (a *Allocator) publish(p ledger.Publication) {
+	if err := a.maps.publish(p); err != nil {
+		a.log.Error().Err(err).Str("app", string(p.App)).Msg("map not published")
+	}
+}
+
+// publishOnly forgets the maps of apps that are not there any more.
+func (a *Allocator) publishOnly(apps []ledger.AppState) {
+	keep := make(map[shard.App]bool, len(apps))
+	for _, app := range apps {
+		keep[app.Spec.Name] = true
+	}
+	a.maps.keepOnly(keep)
+}

@@ -1,0 +1,197 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/allocator/appspec"
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+// Maps is where the newest map of each app is.
+type Maps interface {
+	Map(app shard.App) (*shard.Map, bool)
+}
+
+// Admin serves AdminService.
+type Admin struct {
+	node Node
+	maps Maps
+}
+
+var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
+
+// NewAdmin makes the service of an allocator.
+func NewAdmin(node Node, maps Maps) *Admin { return &Admin{node: node, maps: maps} }
+
+// ask hands a wish to the leader's ledger.
+func (a *Admin) ask(ctx context.Context, wish ledger.Wish) (ledger.Reply, error) {
+	leader := a.node.Leader()
+	if leader == nil {
+		return ledger.Reply{}, a.notLeader()
+	}
+	reply, err := leader.Ask(ctx, wish)
+	if err != nil {
+		return ledger.Reply{}, interrupted(err, a.node.Status())
+	}
+	if reply.Err != nil {
+		return ledger.Reply{}, answerTo(reply.Err)
+	}
+	return reply, nil
+}
+
+func (a *Admin) view(ctx context.Context) (*View, error) {
+	leader := a.node.Leader()
+	if leader == nil {
+		return nil, a.notLeader()
+	}
+	view, err := leader.View(ctx)
+	if errors.Is(err, ErrNotLeading) {
+		return nil, a.notLeader()
+	}
+	return view, err
+}
+
+func (a *Admin) notLeader() error {
+	status := a.node.Status()
+	return notLeader(status, status.LeaderAdmin)
+}
+
+// CreateApp implements AdminServiceHandler.
+func (a *Admin) CreateApp(ctx context.Context, req *pb.CreateAppRequest) (*pb.CreateAppResponse, error) {
+	spec, err := appspec.FromProto(req.GetSpec())
+	if err != nil {
+		return nil, invalid(err)
+	}
+	reply, err := a.ask(ctx, ledger.CreateApp{Spec: spec})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CreateAppResponse{Spec: appspec.ToProto(reply.Spec)}, nil
+}
+
+// UpdateApp implements AdminServiceHandler.
+func (a *Admin) UpdateApp(ctx context.Context, req *pb.UpdateAppRequest) (*pb.UpdateAppResponse, error) {
+	spec, err := appspec.FromProto(req.GetSpec())
+	if err != nil {
+		return nil, invalid(err)
+	}
+	reply, err := a.ask(ctx, ledger.UpdateApp{Spec: spec})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.UpdateAppResponse{Spec: appspec.ToProto(reply.Spec)}, nil
+}
+
+// GetApp implements AdminServiceHandler.
+func (a *Admin) GetApp(ctx context.Context, req *pb.GetAppRequest) (*pb.GetAppResponse, error) {
+	view, err := a.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range view.Specs {
+		if string(spec.Name) == req.GetName() {
+			return &pb.GetAppResponse{Spec: appspec.ToProto(spec)}, nil
+		}
+	}
+	return nil, noSuchApp("name", req.GetName())
+}
+
+// ListApps implements AdminServiceHandler.
+func (a *Admin) ListApps(ctx context.Context, _ *pb.ListAppsRequest) (*pb.ListAppsResponse, error) {
+	view, err := a.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := new(pb.ListAppsResponse)
+	for _, spec := range view.Specs {
+		out.Specs = append(out.Specs, appspec.ToProto(spec))
+	}
+	return out, nil
+}
+
+// DeleteApp implements AdminServiceHandler.
+func (a *Admin) DeleteApp(ctx context.Context, req *pb.DeleteAppRequest) (*pb.DeleteAppResponse, error) {
+	if _, err := a.ask(ctx, ledger.DeleteApp{Name: shard.App(req.GetName()), ResourceVersion: req.GetResourceVersion()}); err != nil {
+		return nil, err
+	}
+	return new(pb.DeleteAppResponse), nil
+}
+
+// GetShardMap implements AdminServiceHandler. Followers answer it too, with the newest map they have.
+func (a *Admin) GetShardMap(_ context.Context, req *pb.AdminServiceGetShardMapRequest) (*pb.AdminServiceGetShardMapResponse, error) {
+	m, ok := a.maps.Map(shard.App(req.GetApp()))
+	if !ok {
+		return nil, noSuchApp("app", req.GetApp())
+	}
+	return &pb.AdminServiceGetShardMapResponse{Snapshot: wire.SnapshotToProto(m)}, nil
+}
+
+// ListServers implements AdminServiceHandler.
+func (a *Admin) ListServers(ctx context.Context, req *pb.ListServersRequest) (*pb.ListServersResponse, error) {
+	view, err := a.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := new(pb.ListServersResponse)
+	for _, s := range view.Servers {
+		if req.GetApp() == "" || string(s.Server.App) == req.GetApp() {
+			out.Servers = append(out.Servers, serverToProto(s))
+		}
+	}
+	return out, nil
+}
+
+// ListMoves implements AdminServiceHandler.
+func (a *Admin) ListMoves(ctx context.Context, req *pb.ListMovesRequest) (*pb.ListMovesResponse, error) {
+	view, err := a.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ListMovesResponse{
+		Open: movesToProto(view.Moves.Open, req.GetApp()), Finished: movesToProto(view.Moves.Finished, req.GetApp()),
+		FinishedCount: view.Moves.FinishedCount,
+	}, nil
+}
+
+// DrainServer implements AdminServiceHandler.
+func (a *Admin) DrainServer(ctx context.Context, req *pb.DrainServerRequest) (*pb.DrainServerResponse, error) {
+	reply, err := a.ask(ctx, ledger.DrainServer{Server: shard.ServerID(req.GetServer()), Undo: req.GetUndo()})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.DrainServerResponse{Remaining: count(reply.Remaining)}, nil
+}
+
+// GetStatus implements AdminServiceHandler. Everybody answers it.
+func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetStatusResponse, error) {
+	status := a.node.Status()
+	out := &pb.GetStatusResponse{
+		Cluster: status.Cluster, Allocator: status.Name, Leader: status.Leader, LeaderAddress: status.LeaderData,
+		StoreError: status.StoreTrouble, Version: status.Version,
+	}
+	view, err := a.view(ctx)
+	if err != nil {
+		return out, ctx.Err() // somebody else leads
+	}
+	out.Leading = view.Summary.Leading
+	out.Epoch = wire.EpochToProto(view.Summary.Epoch)
+	out.Unplaced = count(view.Summary.Unplaced)
+	out.OpenMoves = count(view.Summary.OpenMoves)
+	return out, nil
+}
+
+func count(n int) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
+
+func noSuchApp(field, name string) error {
+	return wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, field,
+		fmt.Sprintf("expected an app of this cluster, not %q", name), "")
+}

@@ -1,0 +1,148 @@
+package allocator
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/storage"
+)
+
+// Profiles of settings (DESIGN §5).
+const (
+	ProfileDefault = "default"
+	ProfileFast    = "fast"
+)
+
+// DefaultGroup is the only group of apps so far.
+const DefaultGroup = "default"
+
+// Config is how an allocator runs. Zero durations mean what the profile says.
+type Config struct {
+	Cluster string `yaml:"cluster"`
+	Name    string `yaml:"name"` // of this allocator, unique in the cluster
+	Group   string `yaml:"group"`
+	// Listen is for agents and routers, AdminListen for operators: host:port or unix:///path.
+	Listen      string `yaml:"listen"`
+	AdminListen string `yaml:"admin_listen"`
+	// Advertise and AdminAdvertise are where others reach the two; empty means where they listen.
+	Advertise      string `yaml:"advertise"`
+	AdminAdvertise string `yaml:"admin_advertise"`
+	// StateDir keeps the session that a restarted allocator may destroy (PROTOCOL R26).
+	StateDir string `yaml:"state_dir"`
+
+	Profile        string        `yaml:"profile"`
+	LeaseInterval  time.Duration `yaml:"lease_interval"`
+	LeaseValidity  time.Duration `yaml:"lease_validity"`
+	LeaderValidity time.Duration `yaml:"leader_validity"`
+	AgentGrace     time.Duration `yaml:"agent_grace"`
+	PartitionGrace time.Duration `yaml:"partition_grace"`
+	Linger         time.Duration `yaml:"linger"`
+	StepDeadline   time.Duration `yaml:"step_deadline"`
+	LoadDeadline   time.Duration `yaml:"load_deadline"`
+	// UnsafeFenceWait replaces the wait after a fence, which breaks the lease: for the test of the overlap detector alone.
+	UnsafeFenceWait time.Duration `yaml:"unsafe_fence_wait"`
+}
+
+// DefaultConfig is the configuration before anything is set.
+func DefaultConfig() Config {
+	return Config{Group: DefaultGroup, Listen: "127.0.0.1:7410", AdminListen: "127.0.0.1:7440", Profile: ProfileDefault}
+}
+
+// Settings are the ledger's: the profile's, where nothing else is configured.
+func (c Config) Settings() ledger.Settings {
+	interval, validity, leader := time.Second, 6*time.Second, 12*time.Second
+	if c.Profile == ProfileFast {
+		interval, validity, leader = 500*time.Millisecond, 2500*time.Millisecond, 5*time.Second
+	}
+	validity = or(c.LeaseValidity, validity)
+	return ledger.Settings{
+		Interval:       or(c.LeaseInterval, interval),
+		Validity:       validity,
+		LeaderValidity: or(c.LeaderValidity, leader),
+		AgentGrace:     or(c.AgentGrace, validity/2),
+		PartitionGrace: or(c.PartitionGrace, 30*time.Second),
+		ProbeTimeout:   500 * time.Millisecond,
+		Linger:         or(c.Linger, 2*time.Second),
+		StepDeadline:   or(c.StepDeadline, 10*time.Second),
+		LoadDeadline:   or(c.LoadDeadline, 5*time.Minute),
+		BatchTick:      100 * time.Millisecond,
+		MaxWriteOps:    storage.MaxWriteOps,
+		FenceWait:      c.UnsafeFenceWait,
+	}
+}
+
+func or(set, otherwise time.Duration) time.Duration {
+	if set != 0 {
+		return set
+	}
+	return otherwise
+}
+
+var name = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// Validate says everything that is wrong, by the keys of the file.
+func (c Config) Validate() error {
+	var wrong []error
+	complain := func(key, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("allocator: %s: expected %s", key, fmt.Sprintf(format, args...)))
+	}
+	if !name.MatchString(c.Cluster) {
+		complain("cluster", "1 to 63 of a-z, 0-9 and -, starting and ending with a letter or digit, not %q", c.Cluster)
+	}
+	if !name.MatchString(c.Name) {
+		complain("name", "1 to 63 of a-z, 0-9 and -, starting and ending with a letter or digit, not %q", c.Name)
+	}
+	if c.Group != DefaultGroup {
+		complain("group", "%q, not %q: other groups are not supported yet", DefaultGroup, c.Group)
+	}
+	if c.Profile != ProfileDefault && c.Profile != ProfileFast {
+		complain("profile", "%q or %q, not %q", ProfileDefault, ProfileFast, c.Profile)
+	}
+	if c.StateDir == "" {
+		complain("state_dir", "a directory of this allocator's own")
+	}
+	for _, a := range []struct{ key, listen, advertise string }{
+		{"listen", c.Listen, c.Advertise}, {"admin_listen", c.AdminListen, c.AdminAdvertise},
+	} {
+		if a.listen == "" {
+			complain(a.key, "host:port or unix:///path")
+		} else if host, _, err := net.SplitHostPort(a.listen); err == nil && a.advertise == "" && unspecified(host) {
+			complain(a.key, "an address that others can dial, not %q: set %s too", a.listen, map[string]string{"listen": "advertise", "admin_listen": "admin_advertise"}[a.key])
+		}
+	}
+	wrong = append(wrong, c.validateTimes()...)
+	return errors.Join(wrong...)
+}
+
+func unspecified(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || (ip != nil && ip.IsUnspecified())
+}
+
+// validateTimes checks what makes the settings safe together.
+func (c Config) validateTimes() []error {
+	var wrong []error
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"lease_interval", c.LeaseInterval}, {"lease_validity", c.LeaseValidity}, {"leader_validity", c.LeaderValidity},
+		{"agent_grace", c.AgentGrace}, {"partition_grace", c.PartitionGrace}, {"linger", c.Linger},
+		{"step_deadline", c.StepDeadline}, {"load_deadline", c.LoadDeadline}, {"unsafe_fence_wait", c.UnsafeFenceWait},
+	} {
+		if d.value < 0 {
+			wrong = append(wrong, fmt.Errorf("allocator: %s: expected a time above 0, not %s", d.key, d.value))
+		}
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	if err := c.Settings().Validate(); err != nil {
+		wrong = append(wrong, fmt.Errorf("allocator: %w", err))
+	}
+	return wrong
+}

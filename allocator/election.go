@@ -1,0 +1,228 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// Times of the election.
+const (
+	sessionTTL    = 10 * time.Second
+	renewEvery    = 3 * time.Second
+	renewRetry    = 500 * time.Millisecond
+	confirmEvery  = time.Second
+	confirmRetry  = 100 * time.Millisecond
+	confirmWithin = 2 * time.Second
+	// acquireRetry is how often a free lock is looked at although the watch says nothing.
+	acquireRetry = time.Second
+)
+
+// Reasons to step down at once.
+var (
+	errSessionGone = errors.New("the store has ended this allocator's session")
+	errLockLost    = errors.New("the lock is held by another or by nobody")
+)
+
+// lockView is the lock as the watch showed it last: a hint.
+type lockView struct {
+	seen   bool // the watch has spoken
+	held   bool
+	record *pb.LeaderRecord // of the holder or the last one; never nil
+}
+
+// watchLock keeps the view of the lock up to date until ctx ends.
+func (a *Allocator) watchLock(ctx context.Context) error {
+	return a.store.Watch(ctx, a.keys.Leader(), func(entries []coord.Entry) {
+		view := lockView{seen: true, record: new(pb.LeaderRecord)}
+		for _, e := range entries {
+			if e.Key != a.keys.Leader() {
+				continue
+			}
+			view.held = e.Session != ""
+			if err := wire.Decode(e.Value, view.record); err != nil {
+				view.record = new(pb.LeaderRecord) // whoever acquires the lock reports it
+			}
+		}
+		a.lock.set(view)
+	})
+}
+
+// session is a session of this allocator that is being renewed.
+type session struct {
+	id coord.SessionID
+	// alive ends, with errSessionGone as its cause, when the store has ended the session.
+	alive context.Context
+	end   context.CancelCauseFunc
+}
+
+// openSession ends the session of an earlier life and begins one. It outlives ctx, so that a leader told to stop can do so in order.
+func (a *Allocator) openSession(ctx context.Context) (*session, error) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := a.state.endOld(call, a.store); err != nil {
+		return nil, err
+	}
+	id, err := a.store.CreateSession(call, coord.SessionSpec{
+		Name: "allocator " + a.cfg.Name, TTL: sessionTTL, Behavior: coord.Release,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	if err := a.state.remember(id); err != nil {
+		a.closeSession(id)
+		return nil, err
+	}
+	s := &session{id: id}
+	s.alive, s.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	return s, nil
+}
+
+// closeSession destroys a session; one that cannot be destroyed now is destroyed before the next one begins, or ends by itself.
+func (a *Allocator) closeSession(id coord.SessionID) {
+	a.state.old = id
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	_ = a.state.endOld(ctx, a.store) // it stays noted in a.state
+}
+
+// renew keeps the session until it is gone or over. Renewing proves nothing; it only keeps the store from ending the session.
+func (a *Allocator) renew(s *session) {
+	for wait := renewEvery; pause(s.alive, wait); {
+		call, cancel := context.WithTimeout(s.alive, callTimeout)
+		found, err := a.store.RenewSession(call, s.id)
+		cancel()
+		switch {
+		case err != nil:
+			wait = renewRetry
+		case !found:
+			s.end(errSessionGone)
+		default:
+			wait = renewEvery
+		}
+	}
+}
+
+// grip is a lock that was just acquired.
+type grip struct {
+	session  *session
+	epoch    shard.Epoch
+	acquired shard.Instant // read after the acquire was answered
+	clean    bool          // the predecessor left its clean mark
+}
+
+// acquire waits until the lock is free and takes it. It returns no grip and no error only when ctx ended.
+func (a *Allocator) acquire(ctx context.Context, s *session) (*grip, error) {
+	for ctx.Err() == nil && s.alive.Err() == nil {
+		view, changed := a.lock.get()
+		if view.seen && !view.held {
+			g, err := a.tryAcquire(ctx, s)
+			if g != nil || err != nil {
+				return g, err
+			}
+		}
+		timer := time.NewTimer(acquireRetry)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-s.alive.Done():
+		}
+		timer.Stop()
+	}
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	return nil, context.Cause(s.alive)
+}
+
+// tryAcquire takes the lock if it is free (PROTOCOL R1): the record read before says whether its predecessor left in order, and the same
+// transaction that takes the lock clears that mark and checks that the record is still the one that was read. An error means that it is not
+// known who has the lock: the session must end before another attempt.
+func (a *Allocator) tryAcquire(ctx context.Context, s *session) (*grip, error) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	entry, found, err := a.store.Get(call, a.keys.Leader())
+	if err != nil {
+		return nil, fmt.Errorf("acquire: %w", err)
+	}
+	if entry.Session != "" {
+		return nil, nil
+	}
+	before := new(pb.LeaderRecord)
+	unchanged := coord.Op{Verb: coord.CheckNotExists, Key: a.keys.Leader()}
+	if found {
+		if err := wire.Decode(entry.Value, before); err != nil {
+			return nil, fmt.Errorf("acquire: key %s: %w: delete the key while no allocator runs", entry.Key, err)
+		}
+		unchanged = coord.Op{Verb: coord.CheckIndex, Key: a.keys.Leader(), Index: entry.Modify}
+	}
+	value, err := wire.Encode(a.record(false))
+	if err != nil {
+		return nil, fmt.Errorf("acquire: %w", err)
+	}
+	index, err := a.store.Txn(call, []coord.Op{unchanged, {Verb: coord.Lock, Key: a.keys.Leader(), Value: value, Session: s.id}})
+	if conflict := (*coord.ConflictError)(nil); errors.As(err, &conflict) {
+		return nil, nil // another was faster; if it is the session that died, its renewal says so
+	}
+	if err != nil {
+		return nil, fmt.Errorf("acquire: %w", err)
+	}
+	// A key that is absent proves nothing about earlier leaders: somebody may have deleted it.
+	return &grip{session: s, epoch: shard.Epoch{Index: uint64(index)}, acquired: a.clock(), clean: found && before.Clean}, nil
+}
+
+// record is this allocator's value of the lock.
+func (a *Allocator) record(clean bool) *pb.LeaderRecord {
+	return &pb.LeaderRecord{Allocator: a.cfg.Name, Address: a.address, AdminAddress: a.adminAddress, Clean: clean}
+}
+
+// release gives the lock up with the clean mark, in one transaction.
+func (a *Allocator) release(g *grip) error {
+	value, err := wire.Encode(a.record(true))
+	if err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	if _, err := a.store.Txn(ctx, []coord.Op{
+		{Verb: coord.CheckSession, Key: a.keys.Leader(), Session: g.session.id},
+		{Verb: coord.Unlock, Key: a.keys.Leader(), Value: value, Session: g.session.id},
+	}); err != nil {
+		return fmt.Errorf("release: %w", err)
+	}
+	return nil
+}
+
+// confirm proves the lock every second by a consistent read, and tells since when it is proven. It ends when the lock is not ours any
+// more; a read that fails proves nothing, either way, and is repeated at once.
+func (a *Allocator) confirm(ctx context.Context, g *grip, proven func(asked shard.Instant) error) error {
+	for {
+		asked := a.clock()
+		call, cancel := context.WithTimeout(ctx, confirmWithin)
+		entry, _, err := a.store.Get(call, a.keys.Leader())
+		cancel()
+		wait := confirmEvery
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			wait = confirmRetry
+		case entry.Session != g.session.id || uint64(entry.Modify) != g.epoch.Index:
+			return errLockLost
+		default:
+			if err := proven(asked); err != nil {
+				return err
+			}
+		}
+		if !pause(ctx, wait) {
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package allocator
+
+import (
+	"context"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+const (
+	// tickEvery is how often the ledger looks at its deadlines.
+	tickEvery = 50 * time.Millisecond
+	// stopWithin is how long an orderly end may take; after that the lock goes without the clean mark.
+	stopWithin = 5 * time.Second
+	// viewAge is how old a view for operators may be.
+	viewAge = 100 * time.Millisecond
+)
+
+// loop owns the ledger of one tenure. Only its goroutine touches its fields.
+type loop struct {
+	t      *tenure
+	ledger *ledger.Ledger
+	out    ledger.Effects
+	stop   *ledger.Stop
+	later  []ledger.Event // answers that the loop gives itself
+
+	asked   uint64 // number of the last wish
+	waiting map[uint64]chan<- ledger.Reply
+
+	view   *api.View
+	viewAt shard.Instant
+}
+
+func newLoop(t *tenure) *loop {
+	return &loop{t: t, ledger: ledger.New(t.a.settings), waiting: map[uint64]chan<- ledger.Reply{}}
+}
+
+// run steps the ledger until it stops, or work ends: then the lock is lost, and nothing of what it might still say is done. When ctx ends
+// the ledger is asked to stop in order.
+func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (ledger.Stop, error) {
+	defer close(l.t.box.ended)
+	l.step(loaded)
+	l.t.a.leading.Store(l.t.box)
+	defer l.t.a.leading.Store(nil)
+
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	stopping := ctx.Done()
+	var overdue <-chan time.Time
+	for l.stop == nil {
+		select {
+		case letter := <-l.t.box.letters:
+			l.open(letter)
+		case <-ticker.C:
+			l.ledger.Tick(l.t.a.clock(), &l.out)
+			l.perform()
+		case <-stopping:
+			stopping, overdue = nil, time.After(stopWithin)
+			l.step(ledger.StopRequested{})
+		case <-overdue:
+			return ledger.Stop{Reason: "could not stop in order in time"}, nil
+		case <-work.Done():
+			return ledger.Stop{}, context.Cause(work)
+		}
+	}
+	return *l.stop, nil
+}
+
+func (l *loop) open(letter letter) {
+	switch {
+	case letter.event != nil:
+		l.step(letter.event)
+	case letter.wish != nil:
+		l.asked++
+		l.waiting[l.asked] = letter.reply
+		l.step(ledger.Request{ID: l.asked, Wish: letter.wish})
+	case letter.view != nil:
+		letter.view <- l.currentView()
+	}
+}
+
+// step gives the ledger an event, with an instant read after the event was received (PROTOCOL R7).
+func (l *loop) step(event ledger.Event) {
+	l.ledger.Step(l.t.a.clock(), event, &l.out)
+	l.perform()
+	for len(l.later) > 0 && l.stop == nil {
+		next := l.later[0]
+		l.later = l.later[1:]
+		l.ledger.Step(l.t.a.clock(), next, &l.out)
+		l.perform()
+	}
+}
+
+// perform does what the ledger wants, in the order of the fields.
+func (l *loop) perform() {
+	t := l.t
+	for _, w := range l.out.Writes {
+		if !t.writes.put(w) {
+			l.later = append(l.later, ledger.WriteDone{ID: w.ID, Outcome: ledger.NotCommitted, Err: "another write is under way"})
+		}
+	}
+	t.a.attach.Send(l.out.Messages)
+	for _, p := range l.out.Publish {
+		t.a.publish(p)
+	}
+	for _, input := range l.out.Solve {
+		if !t.solves.put(input) {
+			t.a.log.Error().Str("app", string(input.App)).Int("limit", maxSolves).Msg("too many apps wait to be solved")
+		}
+	}
+	for _, r := range l.out.Reads {
+		if !t.reads.put(r.Server) {
+			l.later = append(l.later, ledger.RegistrationRead{Server: r.Server, Err: "too many servers' keys wait to be read"})
+		}
+	}
+	for _, s := range l.out.Sessions {
+		t.destroys.put(coord.SessionID(s))
+	}
+	for _, r := range l.out.Replies {
+		if reply := l.waiting[r.ID]; reply != nil {
+			reply <- r // capacity 1, one reply
+			delete(l.waiting, r.ID)
+		}
+	}
+	for _, d := range l.out.Trace {
+		t.a.logDecision(d)
+	}
+	if l.out.Stop != nil {
+		l.stop = l.out.Stop
+	}
+	l.out.Reset()
+}
+
+// currentView is a view that is at most viewAge old.
+func (l *loop) currentView() *api.View {
+	now := l.t.a.clock()
+	if l.view == nil || l.viewAt.PermissionAge(now) >= viewAge {
+		l.view, l.viewAt = viewOf(l.ledger), now
+	}
+	return l.view
+}
+
+func viewOf(l *ledger.Ledger) *api.View {
+	return &api.View{Summary: l.Summary(), Specs: l.Specs(), Servers: l.Servers(), Moves: l.Moves()}
+}
