@@ -1,0 +1,276 @@
+package kvcmd_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/examples/kv/kvcmd"
+	"github.com/shardmanager/shardmanager/internal/mapfeed"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transport"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+// The test binary is the example's own binary when it is started again with this variable.
+const asCommand = "KV_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) == "" {
+		os.Exit(m.Run())
+	}
+	if err := kvcmd.Command().Execute(); err != nil {
+		os.Exit(1)
+	}
+}
+
+// process is one started verb of the example.
+type process struct {
+	cmd    *exec.Cmd
+	stdout *strings.Builder
+	stderr *strings.Builder
+}
+
+// start runs a verb in a process of its own, killed at the end of the test if it still runs.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], args...), stdout: &strings.Builder{}, stderr: &strings.Builder{}}
+	p.cmd.Env = append(os.Environ(), asCommand+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.cmd.ProcessState == nil {
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+	})
+	return p
+}
+
+// stop ends a process by a signal and waits for it.
+func (p *process) stop(t *testing.T, signal os.Signal) error {
+	t.Helper()
+	if err := p.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	return p.cmd.Wait()
+}
+
+// cpu is the processor time that an ended process took.
+func (p *process) cpu() time.Duration {
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
+// plane stands for agents and allocators: it gives every server that registers a lease, sends it what the test says, and serves the map.
+type plane struct {
+	t       *testing.T
+	space   shard.HashSpace
+	hub     *mapfeed.Hub
+	address string // of the map's service
+
+	mu      sync.Mutex
+	counter uint64
+	terms   []uint64
+	owners  []*agent
+	servers []*agent
+}
+
+func newPlane(t *testing.T, shards uint32) *plane {
+	p := &plane{
+		t: t, space: shard.HashSpace{Shards: shards}, hub: mapfeed.NewHub(mapfeed.HubConfig{}),
+		terms: make([]uint64, shards), owners: make([]*agent, shards),
+	}
+	mux := http.NewServeMux()
+	mux.Handle(shardmanagerv1connect.NewShardMapServiceHandler(p.hub))
+	p.address = serve(t, "127.0.0.1:0", mux)
+	return p
+}
+
+func serve(t *testing.T, address string, handler http.Handler) string {
+	t.Helper()
+	listener, err := transport.Listen(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := transport.NewServer(t.Context(), handler)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return listener.Addr().String()
+}
+
+// agent stands for the agent of one server.
+type agent struct {
+	shardmanagerv1connect.UnimplementedAgentServiceHandler
+	socket string
+
+	mu         sync.Mutex
+	server     shard.Server
+	host       shardmanagerv1connect.ShardHostServiceClient
+	registered chan struct{}
+}
+
+const (
+	leaseInterval = 200 * time.Millisecond
+	lease         = 2 * time.Second
+)
+
+func (p *plane) newAgent(name string) *agent {
+	a := &agent{registered: make(chan struct{})}
+	a.server = shard.Server{ID: shard.MakeServerID(name, "kv"), App: "kv", Agent: name, Incarnation: shard.Incarnation(len(p.servers) + 1)}
+	a.socket = "unix://" + filepath.Join(p.t.TempDir(), "a")
+	mux := http.NewServeMux()
+	mux.Handle(shardmanagerv1connect.NewAgentServiceHandler(a))
+	serve(p.t, a.socket, mux)
+	p.servers = append(p.servers, a)
+	return a
+}
+
+func (a *agent) Register(_ context.Context, r *pb.RegisterRequest) (*pb.RegisterResponse, error) {
+	endpoint, err := transport.Dial(r.GetHostAddress())
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.server.DataAddress = r.GetDataAddress()
+	a.host = shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL)
+	close(a.registered)
+	return &pb.RegisterResponse{Server: string(a.server.ID), Incarnation: uint64(a.server.Incarnation), IntervalMs: leaseInterval.Milliseconds()}, nil
+}
+
+func (a *agent) PullLease(context.Context, *pb.PullLeaseRequest) (*pb.PullLeaseResponse, error) {
+	return &pb.PullLeaseResponse{RemainingNs: int64(lease)}, nil
+}
+
+func (a *agent) Watch(ctx context.Context, _ *pb.AgentServiceWatchRequest, _ *connect.ServerStream[pb.AgentServiceWatchResponse]) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (p *plane) command(i shard.Index, term uint64, a *agent) *pb.ShardCommand {
+	return &pb.ShardCommand{App: "kv", Shard: string(p.space.ID(i)), Term: term, Move: term, Incarnation: uint64(a.server.Incarnation)}
+}
+
+func (p *plane) must(step string, err error) {
+	if err != nil {
+		p.t.Errorf("%s: %v", step, err)
+	}
+}
+
+// grant makes a server primary of a shard that nobody owns any more.
+func (p *plane) grant(i shard.Index, a *agent) {
+	ctx := p.t.Context()
+	p.terms[i]++
+	_, err := a.host.Activate(ctx, &pb.ActivateRequest{Command: p.command(i, p.terms[i], a)})
+	p.must("Activate", err)
+	_, err = a.host.AddShard(ctx, &pb.AddShardRequest{Command: p.command(i, p.terms[i], a), Role: pb.Role_ROLE_PRIMARY})
+	p.must("AddShard", err)
+	p.owners[i] = a
+}
+
+// move hands a shard over as the allocator does, rows 2 to 7.
+func (p *plane) move(i shard.Index, to *agent) {
+	ctx, from := p.t.Context(), p.owners[i]
+	peer := func(a *agent) *pb.Peer {
+		return &pb.Peer{Server: string(a.server.ID), Incarnation: uint64(a.server.Incarnation), DataAddress: a.server.DataAddress}
+	}
+	p.terms[i]++
+	_, err := to.host.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{Command: p.command(i, p.terms[i], to), From: peer(from)})
+	p.must("PrepareAddShard", err)
+	drop, err := from.host.PrepareDropShard(ctx, &pb.PrepareDropShardRequest{Command: p.command(i, p.terms[i], from), To: peer(to), DeadlineMs: 5000})
+	p.must("PrepareDropShard", err)
+	if drop.GetBusy() {
+		p.t.Error("PrepareDropShard: busy")
+	}
+	_, err = to.host.AddShard(ctx, &pb.AddShardRequest{Command: p.command(i, p.terms[i], to), Role: pb.Role_ROLE_PRIMARY})
+	p.must("AddShard", err)
+	p.owners[i] = to
+	p.publish()
+	time.AfterFunc(500*time.Millisecond, func() { // the linger
+		if p.t.Context().Err() == nil {
+			_, err := from.host.DropShard(ctx, &pb.DropShardRequest{Command: p.command(i, p.terms[i], from)})
+			p.must("DropShard", err)
+		}
+	})
+}
+
+// publish sends the map as it is now to the routers.
+func (p *plane) publish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.counter++
+	servers := make([]shard.Server, len(p.servers))
+	for i, a := range p.servers {
+		servers[i] = a.server
+	}
+	var entries []shard.Entry
+	for i, a := range p.owners {
+		if a != nil {
+			entries = append(entries, shard.Entry{Index: shard.Index(i), Primary: a.server.ID, Term: shard.Term(p.terms[i])})
+		}
+	}
+	m, err := shard.NewMap("kv", shard.Version{Epoch: shard.Epoch{Index: 1}, Counter: p.counter}, p.space, servers, entries)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.hub.Set(m)
+}
+
+// awaitFile reads what a process writes to a file once it is ready.
+func awaitFile(t *testing.T, path string) string {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if content, err := os.ReadFile(path); err == nil {
+			return strings.TrimSpace(string(content))
+		}
+	}
+	t.Fatalf("no %s within 20 s", path)
+	return ""
+}
+
+// fleet is a store and servers, with all shards dealt out, round robin.
+type fleet struct {
+	*plane
+	store     *process
+	processes []*process
+	histories []string
+}
+
+func startFleet(t *testing.T, shards uint32, servers int) *fleet {
+	t.Helper()
+	dir := t.TempDir()
+	f := &fleet{plane: newPlane(t, shards)}
+	file := filepath.Join(dir, "store.address")
+	f.store = start(t, "store", "--address-file", file)
+	store := "http://" + awaitFile(t, file)
+	for n := range servers {
+		a := f.newAgent(fmt.Sprintf("a%d", n))
+		history := filepath.Join(dir, fmt.Sprintf("history-%d", n))
+		f.histories = append(f.histories, history)
+		f.processes = append(f.processes, start(t, "serve", "--agent", a.socket, "--store", store, "--history", history, "--log-level", "warn"))
+	}
+	for _, a := range f.servers {
+		select {
+		case <-a.registered:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s did not register: %s", a.server.ID, f.processes[0].stderr)
+		}
+	}
+	for i := range shards {
+		f.grant(shard.Index(i), f.servers[int(i)%servers])
+	}
+	f.publish()
+	return f
+}
