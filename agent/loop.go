@@ -283,11 +283,7 @@ func (l *loop) start(f loaded) {
 	}
 	started := roster.Started{Saved: f.saved}
 	switch p, err := openProcess(f.saved.Process); {
-	case f.saved.Incarnation == 0 || f.saved.Ended:
-		if err == nil {
-			p.close()
-		}
-	case f.rebooted: // nothing survives the machine's end
+	case f.saved.Incarnation == 0 || f.rebooted: // nothing survives the machine's end
 		if err == nil {
 			p.close()
 		}

@@ -11,7 +11,8 @@ import (
 //
 // Invariant: held.Max never goes down; at most one call of a shard is under way.
 type entry struct {
-	held shard.Held
+	held  shard.Held
+	under shard.Order // the phase was entered under; zero: taken over from the application
 	// The newest command that was taken and what became of it: what a duplicate is answered. Kind 0: taken over from the application
 	// after a restart; it remembers, the roster does not.
 	last    Kind
@@ -44,20 +45,19 @@ const (
 // Where the order equals the highest and the last try of the same command failed, it is tried again: retries reuse the order.
 func (e *entry) judge(id CommandID) verdict {
 	newer := id.Order.Compare(e.held.Max)
-	under := e.held.Term == id.Order.Term // held under the order's own term
+	is := func(p shard.Phase) bool { return e.held.Phase == p && e.under == id.Order }
 	switch id.Kind {
 	case PrepareAddShard:
-		return e.pick(newer, e.held.Phase == shard.Prepared && under, e.retries(id.Kind))
+		return pick(newer, is(shard.Prepared), e.retries(id.Kind))
 	case PrepareDropShard:
 		if newer > 0 && e.held.Phase != shard.Serving {
 			return refuse
 		}
-		return e.pick(newer, e.held.Phase == shard.Forwarding, e.held.Phase == shard.Serving && e.retries(id.Kind))
+		return pick(newer, is(shard.Forwarding), e.held.Phase != shard.None && e.retries(id.Kind))
 	case AddShard:
-		again := e.held.Phase == shard.Prepared && under || e.retries(id.Kind)
-		return e.pick(newer, e.held.Phase == shard.Serving && under, again)
+		return pick(newer, is(shard.Serving), is(shard.Prepared) || e.retries(id.Kind))
 	case DropShard:
-		return e.pick(newer, e.held.Phase == shard.None && e.last == DropShard && e.outcome == Done, true)
+		return pick(newer, is(shard.None), true)
 	case CancelMove:
 		switch {
 		case newer > 0:
@@ -74,17 +74,16 @@ func (e *entry) judge(id CommandID) verdict {
 	return refuse
 }
 
-// pick: newer is taken, older refused; at the highest order itself, what was done before is answered, and again allows another try. What
-// only the application remembers it is asked about.
-func (e *entry) pick(newer int, done, again bool) verdict {
+// pick: newer is taken, older refused; at the highest order itself, what was done before is answered, and again allows another try.
+func pick(newer int, done, again bool) verdict {
 	switch {
 	case newer > 0:
 		return take
 	case newer < 0:
 		return refuse
-	case done && e.last != 0:
+	case done:
 		return answerDone
-	case done || again:
+	case again:
 		return take
 	}
 	return refuse
@@ -221,7 +220,10 @@ func (r *Roster) callShard(e *entry, t *task, deadline time.Duration, out *Effec
 
 func (r *Roster) call(c Call, out *Effects) CallID {
 	r.last++
-	c.ID, c.Incarnation, c.Host = r.last, r.saved.Incarnation, r.app.HostAddress
+	c.ID, c.Host = r.last, r.app.HostAddress
+	if c.Incarnation == 0 {
+		c.Incarnation = r.saved.Incarnation
+	}
 	out.Calls = append(out.Calls, c)
 	return c.ID
 }
@@ -260,6 +262,7 @@ func (r *Roster) callDone(now shard.Instant, ev CallDone, out *Effects) {
 	if t.step == CallActivate && ev.Outcome == CallOK {
 		t.step = CallAddShard
 		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Prepared, t.cmd.ID.Order.Term, shard.Peer{}, true
+		e.under = t.cmd.ID.Order
 		r.callShard(e, t, max(r.left(t, now), time.Second), out)
 		return
 	}
@@ -303,6 +306,9 @@ func (e *entry) conclude(t *task, outcome Outcome) Status {
 // settle is the phase after a command that was done.
 func (e *entry) settle(t *task) {
 	term := t.cmd.ID.Order.Term
+	if t.cmd.ID.Kind != CancelMove {
+		e.under = t.cmd.ID.Order
+	}
 	switch t.cmd.ID.Kind {
 	case PrepareAddShard:
 		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Prepared, term, t.cmd.Peer, false
@@ -342,7 +348,7 @@ func (r *Roster) adopt(held []shard.Held) {
 			h.Max = e.held.Max
 		}
 		if h != e.held {
-			e.held, e.last, e.outcome = h, 0, 0
+			e.held, e.under, e.last, e.outcome = h, shard.Order{}, 0, 0
 		}
 	}
 }

@@ -27,8 +27,9 @@ func (t *retry) again(now shard.Instant, seed shard.Incarnation) {
 // ending is an incarnation on its way out.
 type ending struct {
 	cause   endCause
-	marked  bool // the file says that it ended, or could not be written
-	appDone bool // the application acknowledged, or is dead, or was never reached
+	marked  bool              // the file says that it ended, or could not be written
+	appDone bool              // the application acknowledged, or is dead, or was never reached
+	target  shard.Incarnation // what the application is told to end
 	calling CallID
 	report  bool // the leader is still to be told
 	until   shard.Instant
@@ -39,10 +40,11 @@ type ending struct {
 // endCause says why an incarnation ended.
 type endCause struct {
 	reason  string
-	appDead bool // its process has exited
-	proven  bool // and that proves that nothing runs any more (R5)
-	dropped bool // the application says that it dropped everything
-	untold  bool // the leader does not know yet
+	appDead bool              // its process has exited
+	proven  bool              // and that proves that nothing runs any more (R5)
+	dropped bool              // the application says that it dropped everything
+	untold  bool              // the leader does not know yet
+	serves  shard.Incarnation // what the application says it serves under, if that is another one; 0: the one that ends
 }
 
 func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
@@ -50,9 +52,12 @@ func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
 	switch {
 	case r.saved.Incarnation == 0:
 	case r.saved.Ended:
-		r.trace(out, Notable, "left over", "the incarnation in the file has ended; its session is destroyed")
+		r.trace(out, Notable, "left over", "the incarnation in the file has ended; the application may not know yet")
 		r.life = Ending
-		r.end = ending{cause: endCause{proven: r.saved.ProvenDead, reason: "ended before the agent started"}, appDone: true, marked: true}
+		r.end = ending{
+			cause: endCause{proven: r.saved.ProvenDead, reason: "ended before the agent started"}, target: r.saved.Incarnation,
+			appDone: !ev.Alive, marked: true,
+		}
 		r.tickEnding(now, out)
 	case ev.Alive:
 		r.life = Resuming
@@ -92,19 +97,35 @@ func (r *Roster) appRegistered(now shard.Instant, ev AppRegistered, out *Effects
 		r.resume(ev, out)
 	case r.life == Resuming || r.life == Live:
 		r.wait(ev.Request, out)
-		r.endIncarnation(now, endCause{reason: "the application began anew", dropped: ev.Incarnation == 0, untold: true}, out)
+		r.endIncarnation(now, endCause{
+			reason: "the application began anew", dropped: ev.Incarnation == 0, serves: ev.Incarnation, untold: true,
+		}, out)
 	case r.life == Ending:
 		r.wait(ev.Request, out)
-		if ev.Incarnation == 0 && !r.end.appDone {
-			r.end.appDone = true // a process that holds nothing has dropped everything
-			r.tickEnding(now, out)
-		}
+		r.returned(now, ev.Incarnation, out)
 	case r.life == Registering:
 		r.wait(ev.Request, out)
+	case r.life == Waiting && ev.Incarnation != 0: // R2: whatever it serves under, it drops before another incarnation is registered
+		r.wait(ev.Request, out)
+		r.saved = Saved{Incarnation: ev.Incarnation, Session: r.saved.Session, Process: app.Process}
+		r.endIncarnation(now, endCause{reason: "the agent knows nothing of this incarnation", serves: ev.Incarnation}, out)
 	case r.life == Waiting:
 		r.wait(ev.Request, out)
-		r.register(now, out)
+		r.register(out)
 	}
+}
+
+// returned: a process registers while an incarnation ends. One that holds nothing has dropped everything; another is still to be told.
+func (r *Roster) returned(now shard.Instant, incarnation shard.Incarnation, out *Effects) {
+	switch {
+	case r.end.appDone:
+		return
+	case incarnation == 0:
+		r.end.appDone = true
+	default:
+		r.end.target = incarnation
+	}
+	r.tickEnding(now, out)
 }
 
 // Other finds a living process, not p, that is this server. A dead one was reported by AppGone before.
@@ -146,7 +167,7 @@ func (r *Roster) registered(request RequestID, out *Effects) {
 }
 
 // register begins the next incarnation. The file's old session goes first (R26).
-func (r *Roster) register(now shard.Instant, out *Effects) {
+func (r *Roster) register(out *Effects) {
 	r.life = Registering
 	r.retry.at = shard.Instant{}
 	old := r.saved.Session
@@ -212,7 +233,7 @@ func (r *Roster) keyRefused(now shard.Instant, ev KeyRefused, out *Effects) {
 
 func (r *Roster) tickRegistering(now shard.Instant, out *Effects) {
 	if r.life == Waiting && due(r.retry.at, now) && r.app != nil {
-		r.register(now, out)
+		r.register(out)
 	}
 }
 
@@ -278,7 +299,6 @@ func (r *Roster) stop(now shard.Instant, ev Stop, out *Effects) {
 // endIncarnation is R2: the lease ends at once, everything held is forgotten, the file says so; then the application, the leader and the
 // store are told.
 func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects) {
-	r.life = Ending
 	r.problem = cause.reason
 	r.restRefused("the incarnation ended", out)
 	out.Cancels = append(out.Cancels, shard.SortedKeys(r.calls)...)
@@ -288,9 +308,14 @@ func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects)
 	r.lease, r.reads, r.session, r.drain, r.loads = lease{}, reads{}, sessionTimer{}, drain{}, newLoads()
 	r.shards, r.calls, r.ready = map[shard.ID]*entry{}, map[CallID]*entry{}, nil
 	r.saved.Ended, r.saved.ProvenDead = true, cause.proven
+	known := r.introduced || r.life != Live // the leader may have heard of it, from us or from the agent before us
+	r.life = Ending
 	r.end = ending{
-		cause: cause, report: cause.untold, until: now.Add(r.settings.ReportWait),
-		appDone: cause.appDead || cause.dropped || r.app == nil,
+		cause: cause, report: cause.untold && known, until: now.Add(r.settings.ReportWait),
+		appDone: cause.appDead || cause.dropped || r.app == nil, target: r.saved.Incarnation,
+	}
+	if cause.serves != 0 {
+		r.end.target = cause.serves
 	}
 	out.Store = append(out.Store, Save{Saved: r.saved})
 	out.Hints = append(out.Hints, HintEnded)
@@ -311,8 +336,8 @@ func (r *Roster) tickEnding(now shard.Instant, out *Effects) {
 		return
 	}
 	if !r.end.appDone {
-		if r.end.calling == 0 {
-			r.end.calling = r.call(Call{Kind: CallEndIncarnation, Deadline: r.settings.EndDeadline, Reason: r.end.cause.reason}, out)
+		if r.end.calling == 0 && r.app != nil {
+			r.end.calling = r.call(Call{Kind: CallEndIncarnation, Incarnation: r.end.target, Deadline: r.settings.EndDeadline, Reason: r.end.cause.reason}, out)
 		}
 		return
 	}
@@ -330,7 +355,7 @@ func (r *Roster) tickEnding(now shard.Instant, out *Effects) {
 		return
 	}
 	if r.saved.Session == "" {
-		r.ended(now, out)
+		r.ended(out)
 		return
 	}
 	r.end.destroy = true
@@ -357,17 +382,17 @@ func (r *Roster) sessionDestroyed(now shard.Instant, ev SessionDestroyed, out *E
 		r.end.retry.again(now, r.saved.Incarnation)
 		return
 	}
-	r.ended(now, out)
+	r.ended(out)
 }
 
 // ended closes the incarnation for good; whoever waits becomes the next one.
-func (r *Roster) ended(now shard.Instant, out *Effects) {
+func (r *Roster) ended(out *Effects) {
 	r.trace(out, Notable, "incarnation closed", r.end.cause.reason)
 	out.Attach = append(out.Attach, Attachment{})
 	r.saved = Saved{}
 	r.life, r.end, r.link.up, r.retry = Waiting, ending{}, false, retry{}
 	if len(r.waiters) > 0 && r.app != nil && r.stopping == "" {
-		r.register(now, out)
+		r.register(out)
 		return
 	}
 	r.app = nil // a living process comes back by itself: it was told that its incarnation ended
