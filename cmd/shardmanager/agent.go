@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/internal/config"
+)
+
+func agentCommand() *cobra.Command {
+	cfg := agent.Config{
+		Listen: agent.DefaultListen, Socket: agent.DefaultSocket, StateDir: agent.DefaultStateDir, DrainTimeout: agent.DefaultDrainTimeout,
+		Store: "embedded", StoreAddress: defaultStoreAddress, Profile: "default",
+	}
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "Run an agent beside applications, or talk to the one of this host",
+		Long: "Run an agent: the sidecar that registers the applications beside it, holds their leases and carries out the allocator's commands.\n\n" +
+			"SIGTERM or SIGINT: drain, deregister, exit; again: without waiting for the drain; a third time: at once.\n" +
+			"SIGUSR2: planned restart: the applications serve on, and whoever supervises the agent starts it again within 30 seconds.",
+		Example: "  shardmanager agent --cluster prod --allocators a1:7410,a2:7410,a3:7410 --region eu --zone eu-1\n" +
+			"  shardmanager agent status\n" +
+			"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock",
+		Args: exactly(),
+	}
+	d := newDaemon(c, map[string]config.Help{
+		"name":          {Text: "name of this agent, unique in the cluster (default the host's name)"},
+		"listen":        {Text: "host:port for other agents and routers"},
+		"socket":        {Text: "unix:///path for the applications and operators of this host"},
+		"allocators":    {Text: "host:port of each allocator, separated by commas (required)"},
+		"region":        {Text: "region this host is in"},
+		"zone":          {Text: "zone this host is in"},
+		"rack":          {Text: "rack this host is in"},
+		"host":          {Text: "name of this host as a fault domain (default its name)"},
+		"state_dir":     {Text: "directory of this agent's own state"},
+		"apps":          {Text: "apps that may register, separated by commas (default any)"},
+		"capacity":      {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
+		"drain_timeout": {Text: "how long a drain on SIGTERM may take"},
+	}, &cfg)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		validate := func() []validator {
+			cfg = cfg.WithDefaults()
+			return []validator{cfg}
+		}
+		if err := d.load(environ(), validate); err != nil {
+			return err
+		}
+		log := d.logger(c.ErrOrStderr())
+		client, err := d.dialStore(cfg.StoreAddress)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		a, err := agent.New(cfg, agent.Deps{Store: client, Log: log, Version: softwareVersion()})
+		if err != nil {
+			return err
+		}
+		return runAgent(c.Context(), a, log)
+	}
+	c.AddCommand(agentDrainCommand(), agentRestartCommand(), agentStatusCommand())
+	return c
+}
+
+// runAgent runs an agent under its signals. A planned restart is no failure.
+func runAgent(parent context.Context, a *agent.Agent, log zerolog.Logger) error {
+	ctx, stop := untilSignal(parent, log, a.Hurry)
+	defer stop()
+	restarts := make(chan os.Signal, 1)
+	signal.Notify(restarts, syscall.SIGUSR2)
+	defer signal.Stop(restarts)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case <-restarts:
+				if rest, err := a.Restart(ctx, 0); err != nil {
+					log.Error().Err(err).Msg("planned restart refused")
+				} else {
+					log.Info().Dur("rest", rest).Msg("planned restart granted")
+				}
+			case <-ended:
+				return
+			}
+		}
+	}()
+	if err := a.Run(ctx); !errors.Is(err, agent.ErrRestart) {
+		return err
+	}
+	return nil
+}

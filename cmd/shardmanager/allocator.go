@@ -1,0 +1,54 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/shardmanager/shardmanager/allocator"
+	"github.com/shardmanager/shardmanager/internal/config"
+)
+
+func allocatorCommand() *cobra.Command {
+	cfg := allocator.DefaultConfig()
+	store := storeSettings{Store: "embedded", Address: defaultStoreAddress}
+	c := &cobra.Command{
+		Use:   "allocator",
+		Short: "Run an allocator: one of several leads, the others serve shard maps and stand by",
+		Example: "  shardmanager allocator --cluster prod --name allocator-1 --state-dir /var/lib/shardmanager/allocator\n" +
+			"  shardmanager allocator --config /etc/shardmanager/allocator.yaml --log-level debug",
+		Args: exactly(),
+	}
+	d := newDaemon(c, map[string]config.Help{
+		"name":              {Text: "name of this allocator, unique in the cluster (required)"},
+		"group":             {Text: "group of apps", Hidden: true},
+		"listen":            {Text: "host:port or unix:///path for agents and routers"},
+		"admin_listen":      {Text: "host:port or unix:///path for operators"},
+		"admin_advertise":   {Text: "host:port where operators reach it (default where it listens)"},
+		"state_dir":         {Text: "directory of this allocator's own state (required)"},
+		"leader_validity":   {Text: "how long a leader may grant on one proof of its lock (default the profile's: 12s, fast 5s)"},
+		"agent_grace":       {Text: "how long a dead agent beside a living application is waited for (default half of lease-validity)"},
+		"partition_grace":   {Text: "how long a server is waited for that others still reach (default 30s)"},
+		"linger":            {Text: "how long the source of a move goes on forwarding (default 2s)"},
+		"step_deadline":     {Text: "how long a step of a move may take (default 10s)"},
+		"load_deadline":     {Text: "how long the target of a move may load (default 5m)"},
+		"unsafe_fence_wait": {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
+	}, &cfg, &store)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := d.load(environ(), func() []validator { return []validator{store, cfg} }); err != nil {
+			return err
+		}
+		log := d.logger(c.ErrOrStderr())
+		client, err := d.dialStore(store.Address)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		a, err := allocator.New(cfg, allocator.Deps{Store: client, Log: log, Version: softwareVersion()})
+		if err != nil {
+			return err
+		}
+		ctx, stop := untilSignal(c.Context(), log)
+		defer stop()
+		return a.Run(ctx)
+	}
+	return c
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func appCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "app",
+		Short: "Create, update, show and delete apps",
+		Long: "Create, update, show and delete apps. The spec of an app is a YAML or JSON file:\n\n" +
+			"  name: kv\n  key_space:\n    hash:\n      shards: 96          # fixed for the life of the app\n  replication: primary-only\n" +
+			"  placement:              # all optional\n    max_concurrent_moves: 64\n    max_concurrent_moves_per_server: 8\n    balance_tolerance_percent: 10",
+		Args: cobra.ArbitraryArgs,
+		RunE: needsVerb,
+	}
+	c.AddCommand(appCreateCommand(), appUpdateCommand(), appGetCommand(), appListCommand(), appDeleteCommand())
+	return c
+}
+
+// readSpec reads the file of -f.
+func readSpec(c *cobra.Command, path string) (*config.AppSpec, error) {
+	if path == "" {
+		return nil, &usageError{fmt.Errorf("%s: expected -f FILE, the spec of the app; see shardmanager app --help", c.CommandPath())}
+	}
+	spec, err := config.ReadAppSpec(path)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return spec, nil
+}
+
+// located puts file and line before a refusal that names a field of the spec.
+func located(err error, spec *config.AppSpec) error {
+	if detail, ok := wire.DetailOf(err); ok {
+		if place, known := spec.Locate(detail.GetSubject()); known {
+			return &usageError{fmt.Errorf("%s: %s", place, detail.GetExpected())}
+		}
+	}
+	return err
+}
+
+func appCreateCommand() *cobra.Command {
+	var a adminClient
+	var file string
+	c := &cobra.Command{
+		Use:     "create -f FILE",
+		Short:   "Create an app; its shards are placed as soon as servers are there",
+		Example: "  shardmanager app create -f kv.yaml",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			spec, err := readSpec(c, file)
+			if err != nil {
+				return err
+			}
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.CreateApp, &pb.CreateAppRequest{Spec: spec.Spec})
+			if err != nil {
+				return located(err, spec)
+			}
+			return a.print(c.OutOrStdout(), answer.GetSpec(), func(w io.Writer) { appTable(w, answer.GetSpec()) })
+		},
+	}
+	c.Flags().StringVarP(&file, "file", "f", "", "YAML or JSON file with the spec")
+	a.flags(c)
+	return c
+}
+
+func appUpdateCommand() *cobra.Command {
+	var a adminClient
+	var file string
+	c := &cobra.Command{
+		Use:   "update -f FILE",
+		Short: "Replace the spec of an app; the key space cannot change",
+		Long: "Replace the spec of an app; the key space cannot change. With resource_version in the file, the update is refused if the app was\n" +
+			"changed since; without, it replaces whatever is there.",
+		Example: "  shardmanager app get kv -o json > kv.json    # edit kv.json, then:\n  shardmanager app update -f kv.json",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			spec, err := readSpec(c, file)
+			if err != nil {
+				return err
+			}
+			if spec.Spec.GetResourceVersion() == 0 {
+				current, err := getApp(c, &a, spec.Spec.GetName())
+				if err != nil {
+					return err
+				}
+				spec.Spec.ResourceVersion = current.GetResourceVersion()
+			}
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.UpdateApp, &pb.UpdateAppRequest{Spec: spec.Spec})
+			if err != nil {
+				return located(err, spec)
+			}
+			return a.print(c.OutOrStdout(), answer.GetSpec(), func(w io.Writer) { appTable(w, answer.GetSpec()) })
+		},
+	}
+	c.Flags().StringVarP(&file, "file", "f", "", "YAML or JSON file with the spec")
+	a.flags(c)
+	return c
+}
+
+func getApp(c *cobra.Command, a *adminClient, name string) (*pb.AppSpec, error) {
+	answer, err := theLeader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.GetApp, &pb.GetAppRequest{Name: name})
+	if err != nil {
+		return nil, err
+	}
+	if answer.GetSpec() == nil {
+		return nil, errors.New("app " + name + ": the allocator answered without a spec")
+	}
+	return answer.GetSpec(), nil
+}
+
+func appGetCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "get NAME",
+		Short:   "Show the spec of an app; with -o json in the form that update takes",
+		Example: "  shardmanager app get kv -o json",
+		Args:    exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			spec, err := getApp(c, &a, args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), spec, func(w io.Writer) { appTable(w, spec) })
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func appListCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "List all apps",
+		Example: "  shardmanager app list",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListApps, &pb.ListAppsRequest{})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { appTable(w, answer.GetSpecs()...) })
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func appTable(w io.Writer, specs ...*pb.AppSpec) {
+	row(w, "NAME", "KEY SPACE", "REPLICATION", "VERSION")
+	for _, s := range specs {
+		row(w, s.GetName(), fmt.Sprintf("hash, %d shards", s.GetKeySpace().GetHash().GetShards()),
+			enumName(s.GetReplication().String(), "REPLICATION_"), fmt.Sprint(s.GetResourceVersion()))
+	}
+}
+
+func appDeleteCommand() *cobra.Command {
+	var a adminClient
+	var version uint64
+	c := &cobra.Command{
+		Use:     "delete NAME",
+		Short:   "Delete an app that no server is registered for",
+		Example: "  shardmanager app delete kv",
+		Args:    exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if version == 0 {
+				current, err := getApp(c, &a, args[0])
+				if err != nil {
+					return err
+				}
+				version = current.GetResourceVersion()
+			}
+			request := &pb.DeleteAppRequest{Name: args[0], ResourceVersion: version}
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.DeleteApp, request)
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { row(w, "deleted "+args[0]) })
+		},
+	}
+	c.Flags().Uint64Var(&version, "resource-version", 0, "refuse if the app is at another version (default whatever is there)")
+	a.flags(c)
+	return c
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardmanager/shardmanager/internal/wire"
+)
+
+// callTime bounds a call that answers at once.
+const callTime = 10 * time.Second
+
+func brief(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, callTime)
+}
+
+// output prints answers: tables for people, JSON for programs.
+type output struct{ format string }
+
+func (o *output) flag(c *cobra.Command) {
+	c.Flags().StringVarP(&o.format, "output", "o", "table", "table or json")
+	before := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		if o.format != "table" && o.format != "json" {
+			return &usageError{fmt.Errorf("--output: expected table or json, not %q", o.format)}
+		}
+		if before != nil {
+			return before(c, args)
+		}
+		return nil
+	}
+}
+
+func (o *output) json() bool { return o.format == "json" }
+
+// print writes an answer as JSON, or as the table that fill makes of rows.
+func (o *output) print(w io.Writer, answer proto.Message, fill func(io.Writer)) error {
+	if o.json() {
+		return writeJSON(w, answer, protojson.MarshalOptions{Multiline: true, Indent: "  ", EmitUnpopulated: true})
+	}
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fill(table)
+	return table.Flush()
+}
+
+// progress writes one step of several: a line each.
+func (o *output) progress(w io.Writer, answer proto.Message, text string) error {
+	if o.json() {
+		return writeJSON(w, answer, protojson.MarshalOptions{EmitUnpopulated: true})
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+func writeJSON(w io.Writer, m proto.Message, options protojson.MarshalOptions) error {
+	text, err := options.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+// row writes the cells of one line of a table. The table's writer keeps the error until it is flushed.
+func row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// milliseconds writes a time that the wire has in milliseconds; a negative one is none.
+func milliseconds(ms int64) string {
+	if ms < 0 {
+		return "-"
+	}
+	d := time.Duration(ms) * time.Millisecond
+	if d >= 10*time.Second {
+		d = d.Round(time.Second)
+	}
+	return d.String()
+}
+
+// enumName writes a value of an enumeration as people say it: MOVE_STEP_ADD is add.
+func enumName(full, prefix string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func variable(name string) string { return os.Getenv(name) }
+
+// explain makes one clear line of a failed call: who did not answer and what to do, or what the other side said.
+func explain(err error, who, remedy string) error {
+	var dial *net.OpError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("cannot reach %s: %w: %s", who, dial.Err, remedy)
+	case errors.Is(err, context.DeadlineExceeded), connect.CodeOf(err) == connect.CodeDeadlineExceeded:
+		return fmt.Errorf("%s did not answer in time: look at its log", who)
+	}
+	if detail, ok := wire.DetailOf(err); ok && detail.GetExpected() != "" {
+		return fmt.Errorf("%s refused: %w", who, errors.New(messageOf(err)))
+	}
+	return fmt.Errorf("%s: %s", who, messageOf(err))
+}
+
+// messageOf is what the other side said, without the code that programs go by.
+func messageOf(err error) string {
+	var answer *connect.Error
+	if errors.As(err, &answer) && answer.Message() != "" {
+		return answer.Message()
+	}
+	return err.Error()
+}

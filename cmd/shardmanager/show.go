@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func mapCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "map APP",
+		Short:   "Show who serves which shard",
+		Example: "  shardmanager map kv\n  shardmanager map kv -o json",
+		Args:    exactly("APP"),
+		RunE: func(c *cobra.Command, args []string) error {
+			request := &pb.AdminServiceGetShardMapRequest{App: args[0]}
+			answer, err := anyAllocator(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.GetShardMap, request)
+			if err != nil {
+				return err
+			}
+			if a.json() {
+				return a.print(c.OutOrStdout(), answer.GetSnapshot(), nil)
+			}
+			shards, err := wire.SnapshotFromProto(answer.GetSnapshot())
+			if err != nil {
+				return fmt.Errorf("map %s: %w", args[0], err)
+			}
+			return a.print(c.OutOrStdout(), answer.GetSnapshot(), func(w io.Writer) { mapTable(w, shards, answer.GetSnapshot()) })
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func mapTable(w io.Writer, shards *shard.Map, snapshot *pb.ShardMapSnapshot) {
+	row(w, "SHARD", "SERVER", "ADDRESS", "TERM")
+	space := shard.HashSpace{Shards: snapshot.GetKeySpace().GetHash().GetShards()}
+	for i := range shard.Index(space.Shards) {
+		server, term := shards.Lookup(i)
+		if server == nil {
+			row(w, string(space.ID(i)), "-", "-", "-")
+			continue
+		}
+		row(w, string(space.ID(i)), string(server.ID), server.DataAddress, fmt.Sprint(term))
+	}
+}
+
+func serversCommand() *cobra.Command {
+	var a adminClient
+	var app string
+	c := &cobra.Command{
+		Use:     "servers",
+		Short:   "List servers, where they are and how they stand",
+		Example: "  shardmanager servers\n  shardmanager servers --app kv",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{App: app})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { serversTable(w, answer.GetServers()) })
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
+	a.flags(c)
+	return c
+}
+
+func serversTable(w io.Writer, servers []*pb.ServerStatus) {
+	row(w, "SERVER", "STATE", "SHARDS", "MOVES", "REGION", "ZONE", "ADDRESS", "VERSION", "RENEWED", "REASON")
+	for _, s := range servers {
+		state := enumName(s.GetState().String(), "SERVER_STATE_")
+		if s.GetDraining() {
+			state += ", draining"
+		}
+		renewed := milliseconds(s.GetLastRenewalMs())
+		if renewed != "-" {
+			renewed += " ago"
+		}
+		server := s.GetServer()
+		row(w, server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
+			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(s.GetReason()))
+	}
+}
+
+func movesCommand() *cobra.Command {
+	var a adminClient
+	var app string
+	c := &cobra.Command{
+		Use:     "moves",
+		Short:   "List moves under way and the latest finished ones",
+		Example: "  shardmanager moves\n  shardmanager moves --app kv",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListMoves, &pb.ListMovesRequest{App: app})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
+				movesTable(w, append(answer.GetOpen(), answer.GetFinished()...))
+			})
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
+	a.flags(c)
+	return c
+}
+
+func movesTable(w io.Writer, moves []*pb.MoveStatus) {
+	row(w, "APP", "SHARD", "FROM", "TO", "WHY", "STEP", "AGE", "ATTEMPTS", "DETAIL")
+	for _, m := range moves {
+		row(w, m.GetApp(), m.GetShard(), dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
+			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), fmt.Sprint(m.GetAttempts()), dash(m.GetDetail()))
+	}
+}
+
+func statusCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "status",
+		Short:   "Show who leads and how healthy the allocator is",
+		Example: "  shardmanager status --admin 10.0.0.1:7440,10.0.0.2:7440",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := anyAllocator(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.GetStatus, &pb.GetStatusRequest{})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { statusTable(w, answer) })
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func statusTable(w io.Writer, s *pb.GetStatusResponse) {
+	leader := "none known"
+	if s.GetLeader() != "" {
+		leader = strings.TrimSpace(s.GetLeader() + " " + s.GetLeaderAddress())
+	}
+	row(w, "cluster", s.GetCluster())
+	row(w, "allocator", s.GetAllocator())
+	row(w, "leading", yes(s.GetLeading()))
+	row(w, "leader", leader)
+	row(w, "epoch", wire.EpochFromProto(s.GetEpoch()).String())
+	row(w, "store", firstOf(s.GetStoreError(), "good"))
+	row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
+	row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
+	row(w, "version", s.GetVersion())
+}
