@@ -68,8 +68,9 @@ type Handler interface {
 // AddShard: the previous owner forwards requests in between.
 type Activator interface {
 	// Activate is called once the previous owner has stopped: raise the storage's term to s.Term first, then read what was missed. state
-	// is what the previous owner's LastState returned, nil after a failover and for a first placement. Called again for the same
-	// term only if it failed.
+	// is what the previous owner's LastState returned; nil for a first placement, after a failover, and when a shard that was handed
+	// over comes back because the move was aborted: what this server still has in memory is then the best there is, so keep it in
+	// LastState and let go of it in DropShard.
 	Activate(ctx context.Context, s Shard, state []byte) error
 }
 

@@ -238,6 +238,9 @@ func (c *Cluster) Grant(ctx context.Context, shardID string, s *Server) error {
 // Move is a planned move of the shard to another server, every step of it (DESIGN §6).
 func (c *Cluster) Move(ctx context.Context, shardID string, to *Server) error {
 	o, from := c.next(shardID)
+	if from == nil {
+		return fmt.Errorf("move %s to %s: nobody owns it", shardID, to.Name)
+	}
 	if err := to.PrepareAddShard(ctx, shardID, o, from); err != nil {
 		return fmt.Errorf("move %s to %s: PrepareAddShard: %w", shardID, to.Name, err)
 	}
@@ -261,6 +264,9 @@ func (c *Cluster) Move(ctx context.Context, shardID string, to *Server) error {
 // Drop takes the shard away from its owner.
 func (c *Cluster) Drop(ctx context.Context, shardID string) error {
 	o, owner := c.next(shardID)
+	if owner == nil {
+		return fmt.Errorf("drop %s: nobody owns it", shardID)
+	}
 	if err := owner.DropShard(ctx, shardID, o); err != nil {
 		return fmt.Errorf("drop %s: %w", shardID, err)
 	}
