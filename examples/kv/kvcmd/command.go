@@ -8,12 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +60,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&cfg.Agent, "agent", "", "address of the agent (default $SHARDMANAGER_AGENT, then the agent's default socket)")
 	flags.StringVar(&listen, "listen", "127.0.0.1:0", "address to serve at, as clients and other servers reach it; port 0: any")
 	flags.StringVar(&addressFile, "address-file", "", "file to write the address to, once it is listened at")
-	flags.StringVar(&cfg.Store, "store", "", "base URL of the store process, http://host:port")
+	flags.StringVar(&cfg.Store, "store", "", "address of the store process, host:port")
 	flags.StringVar(&cfg.History, "history", "", "file to append the history for the overlap detector to (default none)")
 	flags.StringVar(&cfg.Version, "app-version", "", "version of the application as operators see it")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
@@ -83,7 +81,7 @@ func storeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serveStore(ctx, listener)
+			return kvstore.Serve(ctx, listener, kvstore.New())
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address to serve at; port 0: any")
@@ -169,28 +167,6 @@ func writeWhole(path, text string) error {
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return nil
-}
-
-// storePatience is how long running requests may take when the store stops.
-const storePatience = 5 * time.Second
-
-func serveStore(ctx context.Context, listener net.Listener) error {
-	mux := http.NewServeMux()
-	mux.Handle(kvstore.Handler(kvstore.New()))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("store: %w", err)
-	case <-ctx.Done():
-	}
-	stop, done := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
-	defer done()
-	if err := server.Shutdown(stop); err != nil {
-		return errors.Join(err, server.Close())
 	}
 	return nil
 }

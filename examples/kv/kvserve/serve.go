@@ -17,7 +17,7 @@ import (
 // Config of one server of the example.
 type Config struct {
 	Agent   string // address of the agent; empty: the SDK's default
-	Store   string // base URL of the store process
+	Store   string // address of the store process, host:port
 	History string // file for internal/overlap; empty: none
 	Version string
 }
@@ -25,7 +25,7 @@ type Config struct {
 // Validate checks what can be checked without doing anything.
 func (c Config) Validate() error {
 	if c.Store == "" {
-		return errors.New("store: expected the base URL of a store process, such as http://127.0.0.1:7500")
+		return errors.New("store: expected the address of a store process, such as 127.0.0.1:7500")
 	}
 	return nil
 }

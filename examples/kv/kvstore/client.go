@@ -1,111 +1,188 @@
 package kvstore
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
+	"math"
+	"net"
+	"strings"
+	"sync"
 	"time"
-
-	"connectrpc.com/connect"
-
-	kvv1 "github.com/shardmanager/shardmanager/examples/kv/proto/kv/v1"
-	"github.com/shardmanager/shardmanager/examples/kv/proto/kv/v1/kvv1connect"
 )
 
 const (
-	// maxConnections bounds the connections to the store; more requests wait for one.
+	// maxConnections bounds the connections of a client; more requests wait for one.
 	maxConnections = 64
 	// maxCall bounds a call whose context has no deadline.
 	maxCall = 5 * time.Second
 )
 
-// Client calls a store process. It never retries: its callers know what may be repeated.
+// past is a deadline that ends reading and writing at once.
+var past = time.Unix(1, 0)
+
+// Client calls a store process. It never retries: its callers know what may be repeated. Safe for concurrent use.
 type Client struct {
-	rpc kvv1connect.StoreServiceClient
+	address string
+	slots   chan struct{} // one for each connection in use
+
+	mu   sync.Mutex
+	idle []*connection // the last one was used last
 }
 
-// NewClient makes a client of the store at a base URL, http://host:port. Nothing is dialled before the first call.
-func NewClient(url string) *Client {
-	pool := &http.Transport{
-		MaxConnsPerHost: maxConnections, MaxIdleConnsPerHost: maxConnections, IdleConnTimeout: time.Minute, DisableCompression: true,
-	}
-	return &Client{rpc: kvv1connect.NewStoreServiceClient(&http.Client{Transport: pool}, url, connect.WithAcceptCompression("gzip", nil, nil))}
+// connection carries one request at a time.
+type connection struct {
+	net.Conn
+	reader  *bufio.Reader
+	in, out []byte
+}
+
+// NewClient makes a client of the store at an address, host:port or http://host:port. Nothing is dialled before the first call.
+func NewClient(address string) *Client {
+	return &Client{address: strings.TrimPrefix(address, "http://"), slots: make(chan struct{}, maxConnections)}
 }
 
 // RaiseTerm makes a term the only one that may read and write a shard.
 func (c *Client) RaiseTerm(ctx context.Context, shard string, term uint64) error {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	_, err := c.rpc.RaiseTerm(ctx, &kvv1.RaiseTermRequest{Shard: shard, Term: term})
-	return asRefusal(err)
-}
-
-// Scan reads all entries of a shard.
-func (c *Client) Scan(ctx context.Context, shard string, term uint64) (map[string]Entry, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	response, err := c.rpc.Scan(ctx, &kvv1.ScanRequest{Shard: shard, Term: term})
-	if err != nil {
-		return nil, asRefusal(err)
-	}
-	entries := make(map[string]Entry, len(response.GetEntries()))
-	for _, e := range response.GetEntries() {
-		entries[e.GetKey()] = Entry{Value: e.GetValue(), Version: e.GetVersion()}
-	}
-	return entries, nil
+	_, _, err := c.entry(ctx, request{op: opRaiseTerm, shard: shard, term: term})
+	return err
 }
 
 // Read reads one entry.
 func (c *Client) Read(ctx context.Context, shard string, term uint64, key string) (Entry, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	response, err := c.rpc.Read(ctx, &kvv1.ReadRequest{Shard: shard, Term: term, Key: key})
-	if err != nil {
-		return Entry{}, asRefusal(err)
-	}
-	return Entry{Value: response.GetValue(), Version: response.GetVersion()}, nil
+	_, e, err := c.entry(ctx, request{op: opRead, shard: shard, term: term, key: key})
+	return e, err
 }
 
 // Write stores a value if the key still has the version that the writer saw; see Store.Write.
 func (c *Client) Write(ctx context.Context, shard string, term uint64, key string, value int64, seen uint64, id RequestID) (Outcome, Entry, error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	response, err := c.rpc.Write(ctx, &kvv1.WriteRequest{
-		Shard: shard, Term: term, Key: key, Value: value, Seen: seen,
-		RequestId: &kvv1.RequestId{Client: id.Client, Number: id.Number},
-	})
-	if err != nil {
-		return 0, Entry{}, asRefusal(err)
-	}
-	entry := Entry{Value: response.GetValue(), Version: response.GetVersion()}
-	switch response.GetResult() {
-	case kvv1.WriteResponse_RESULT_APPLIED:
-		return Applied, entry, nil
-	case kvv1.WriteResponse_RESULT_CONFLICT:
-		return Conflict, entry, nil
-	case kvv1.WriteResponse_RESULT_SUPERSEDED:
-		return Superseded, entry, nil
-	case kvv1.WriteResponse_RESULT_UNSPECIFIED:
-	}
-	return 0, Entry{}, fmt.Errorf("write: shard %s: unknown result %d: the store is of another version", shard, response.GetResult())
+	return c.entry(ctx, request{op: opWrite, shard: shard, term: term, key: key, value: value, seen: seen, id: id})
 }
 
-// asRefusal gives a refusal because of the term its sentinel back.
-func asRefusal(err error) error {
-	switch connect.CodeOf(err) {
-	case codeStaleTerm:
-		return fmt.Errorf("%w: %w", ErrStaleTerm, err)
-	case codeTermNotRaised:
-		return fmt.Errorf("%w: %w", ErrTermNotRaised, err)
-	default:
+// Scan reads all entries of a shard.
+func (c *Client) Scan(ctx context.Context, shard string, term uint64) (entries map[string]Entry, err error) {
+	err = c.exchange(ctx, request{op: opScan, shard: shard, term: term}, func(s status, body []byte) error {
+		if s != statusEntries {
+			return refusal(s, body)
+		}
+		entries, err = parseEntries(body)
 		return err
-	}
+	})
+	return entries, err
 }
 
-// bounded gives a context without a deadline one.
-func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+// entry makes a call that is answered by an entry.
+func (c *Client) entry(ctx context.Context, r request) (outcome Outcome, e Entry, err error) {
+	err = c.exchange(ctx, r, func(s status, body []byte) (err error) {
+		switch s {
+		case statusEntry:
+			outcome = Applied
+		case statusConflict:
+			outcome = Conflict
+		case statusSuperseded:
+			outcome = Superseded
+		case statusEntries, statusStaleTerm, statusNotRaised, statusInvalid:
+			return refusal(s, body)
+		}
+		e, err = parseEntry(body)
+		return err
+	})
+	return outcome, e, err
+}
+
+// refusal is the error of a status with a text.
+func refusal(s status, body []byte) error {
+	switch s {
+	case statusStaleTerm:
+		return &refused{text: string(body), cause: ErrStaleTerm}
+	case statusNotRaised:
+		return &refused{text: string(body), cause: ErrTermNotRaised}
+	case statusInvalid:
+		return errors.New(string(body))
+	case statusEntry, statusConflict, statusSuperseded, statusEntries:
 	}
-	return context.WithTimeout(ctx, maxCall)
+	return fmt.Errorf("unexpected status %d: the store is of another version", s)
+}
+
+// refused is an error as the store worded it.
+type refused struct {
+	text  string
+	cause error
+}
+
+func (r *refused) Error() string { return r.text }
+func (r *refused) Unwrap() error { return r.cause }
+
+// exchange sends a request and has its answer decoded. Whatever ctx's end leaves undecided ends the connection with it.
+func (c *Client) exchange(ctx context.Context, r request, decode func(status, []byte) error) error {
+	if len(r.shard) > math.MaxUint16 || len(r.key) > math.MaxUint16 {
+		return fmt.Errorf("shard of %d bytes, key of %d bytes: at most %d fit", len(r.shard), len(r.key), math.MaxUint16)
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-c.slots }()
+	conn, err := c.take(ctx)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", c.address, err)
+	}
+	s, body, err := conn.roundTrip(ctx, r)
+	if err != nil {
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("store %s: %w", c.address, err)
+	}
+	err = decode(s, body)
+	c.mu.Lock()
+	c.idle = append(c.idle, conn)
+	c.mu.Unlock()
+	return err
+}
+
+// take is the connection used last, or a new one.
+func (c *Client) take(ctx context.Context) (*connection, error) {
+	c.mu.Lock()
+	if last := len(c.idle) - 1; last >= 0 {
+		conn := c.idle[last]
+		c.idle = c.idle[:last]
+		c.mu.Unlock()
+		return conn, nil
+	}
+	c.mu.Unlock()
+	conn, err := (&net.Dialer{Timeout: maxCall}).DialContext(ctx, "tcp", c.address)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{Conn: conn, reader: bufio.NewReader(conn)}, nil
+}
+
+// roundTrip fails if ctx ends before the answer is here; the connection is then unusable.
+func (c *connection) roundTrip(ctx context.Context, r request) (status, []byte, error) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(maxCall)
+	}
+	if err := c.SetDeadline(deadline); err != nil {
+		return 0, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(past) })
+	c.out = r.append(c.out[:0])
+	_, err := c.Write(c.out)
+	var body []byte
+	if err == nil {
+		body, err = readFrame(c.reader, c.in)
+	}
+	if !stop() {
+		return 0, nil, errors.Join(context.Cause(ctx), err)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	c.in = body
+	return status(body[0]), body[1:], nil
 }
