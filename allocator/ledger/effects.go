@@ -240,3 +240,20 @@ type Decision struct {
 	Order       shard.Order
 	Why         string
 }
+
+// String names the kind.
+func (k Kind) String() string {
+	switch k {
+	case AddShard:
+		return "AddShard"
+	case DropShard:
+		return "DropShard"
+	case PrepareAddShard:
+		return "PrepareAddShard"
+	case PrepareDropShard:
+		return "PrepareDropShard"
+	case CancelMove:
+		return "CancelMove"
+	}
+	return "unknown command"
+}

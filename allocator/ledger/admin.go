@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// wishJob is an operator's wish that is being written. One at a time: the next is checked against what is durable then.
+type wishJob struct {
+	id   uint64
+	wish Wish
+	op   WriteOp
+	spec Spec
+}
+
+func (l *Ledger) request(ev Request) {
+	if len(l.wishes) >= wishesMost {
+		l.reply(ev.ID, &RequestError{NotNow, "queue", "too many wishes wait for the store; ask again later"})
+		return
+	}
+	l.wishes = append(l.wishes, ev)
+}
+
+// nextWish begins the first wish that needs a write, and answers those that need none.
+func (l *Ledger) nextWish() {
+	for len(l.wishes) > 0 && l.pen.wish == nil && (l.pen.flight == nil || l.pen.flight.wish == nil) {
+		r := l.wishes[0]
+		job, refusal := l.prepare(r)
+		if job == nil {
+			l.wishes = l.wishes[1:]
+			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: l.remainingFor(r.Wish)})
+			continue
+		}
+		l.pen.wish, l.pen.hurry = job, true
+	}
+}
+
+// prepare checks a wish. Without a job it is refused, or done already.
+func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
+	switch w := r.Wish.(type) {
+	case CreateApp:
+		return l.prepareCreate(r, w)
+	case UpdateApp:
+		return l.prepareUpdate(r, w)
+	case DeleteApp:
+		return l.prepareDelete(r, w)
+	case DrainServer:
+		return l.prepareDrain(r, w)
+	}
+	return nil, &RequestError{Unsupported, "wish", "a wish that this version knows"}
+}
+
+func (l *Ledger) prepareCreate(r Request, w CreateApp) (*wishJob, *RequestError) {
+	if bad := w.Spec.validate(); bad != nil {
+		return nil, bad
+	}
+	if l.apps[w.Spec.Name] != nil {
+		return nil, &RequestError{AlreadyExists, "name", fmt.Sprintf("a new name: app %q exists; update it instead", w.Spec.Name)}
+	}
+	if w.Spec.ResourceVersion != 0 {
+		return nil, &RequestError{Invalid, "resource_version", "0 for a new app"}
+	}
+	spec := w.Spec
+	spec.ResourceVersion = 1
+	return &wishJob{r.ID, w, PutSpec{spec}, spec}, nil
+}
+
+func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError) {
+	if bad := w.Spec.validate(); bad != nil {
+		return nil, bad
+	}
+	a := l.apps[w.Spec.Name]
+	if a == nil {
+		return nil, noApp(w.Spec.Name)
+	}
+	if bad := a.conflicts(w.Spec.ResourceVersion); bad != nil {
+		return nil, bad
+	}
+	if w.Spec.Space != a.spec.Space {
+		return nil, &RequestError{Invalid, "key_space.hash.shards",
+			fmt.Sprintf("%d: the key space is fixed when the app is created", a.spec.Space.Shards)}
+	}
+	spec := w.Spec
+	spec.ResourceVersion++
+	return &wishJob{r.ID, w, PutSpec{spec}, spec}, nil
+}
+
+func (l *Ledger) prepareDelete(r Request, w DeleteApp) (*wishJob, *RequestError) {
+	a := l.apps[w.Name]
+	if a == nil {
+		return nil, noApp(w.Name)
+	}
+	if bad := a.conflicts(w.ResourceVersion); bad != nil {
+		return nil, bad
+	}
+	for _, id := range l.order {
+		s := l.servers[id]
+		for _, f := range s.all() {
+			if f.app == w.Name && !f.over {
+				return nil, &RequestError{Conflict, "name", fmt.Sprintf("no server registered for app %q: stop %s first", w.Name, id)}
+			}
+		}
+	}
+	return &wishJob{r.ID, w, RemoveApp{App: w.Name, Chunks: a.chunks()}, a.spec}, nil
+}
+
+func (l *Ledger) prepareDrain(r Request, w DrainServer) (*wishJob, *RequestError) {
+	s := l.servers[w.Server]
+	if s == nil || s.key == nil && len(s.lives) == 0 && !s.drain {
+		return nil, &RequestError{NotFound, "server", fmt.Sprintf("a known server, not %q; list them with `shardmanager servers`", w.Server)}
+	}
+	if s.drain == !w.Undo {
+		return nil, nil
+	}
+	return &wishJob{r.ID, w, PutDrain{Server: w.Server, On: !w.Undo}, Spec{}}, nil
+}
+
+func noApp(name shard.App) *RequestError {
+	return &RequestError{NotFound, "name", fmt.Sprintf("the name of an app, not %q; list them with `shardmanager apps`", name)}
+}
+
+func (a *app) conflicts(version uint64) *RequestError {
+	if version == a.spec.ResourceVersion {
+		return nil
+	}
+	return &RequestError{Conflict, "resource_version",
+		fmt.Sprintf("%d, the present one: somebody changed the app meanwhile; read it again", a.spec.ResourceVersion)}
+}
+
+// wishStored does what a wish means once it is durable, and answers.
+func (l *Ledger) wishStored(j *wishJob) {
+	l.wishes = l.wishes[1:]
+	reply := Reply{ID: j.id}
+	switch w := j.wish.(type) {
+	case CreateApp:
+		a := newApp(j.spec)
+		l.apps[j.spec.Name] = a
+		for i := range a.rows {
+			a.unplaced[shard.Index(i)] = false
+		}
+		l.publishWhole(a)
+		l.joined(j.spec.Name)
+		l.trace(Decision{What: "app created", App: j.spec.Name})
+		reply.Spec = j.spec
+	case UpdateApp:
+		if a := l.apps[j.spec.Name]; a != nil {
+			a.setSpec(j.spec)
+			a.settle(l.now)
+		}
+		l.trace(Decision{What: "app updated", App: j.spec.Name})
+		reply.Spec = j.spec
+	case DeleteApp:
+		l.removeApp(w.Name)
+	case DrainServer:
+		s := l.server(w.Server)
+		s.drain = !w.Undo
+		l.drainChanged(s)
+		reply.Remaining = l.remainingFor(w)
+	}
+	l.out.Replies = append(l.out.Replies, reply)
+}
+
+func (l *Ledger) removeApp(name shard.App) {
+	a := l.apps[name]
+	a.removed = true
+	delete(l.apps, name)
+	for _, id := range append([]shard.ServerID(nil), l.order...) {
+		s := l.servers[id]
+		for _, f := range s.lives {
+			if f.app == name {
+				f.refs, f.owned, f.moves = map[shard.Index]struct{}{}, 0, 0
+			}
+		}
+		if s.info.App == name {
+			s.named = 0
+		}
+		l.forget(s)
+	}
+	l.out.Publish = append(l.out.Publish, Publication{App: name, Removed: true})
+	l.trace(Decision{What: "app deleted", App: name})
+}
+
+var (
+	appName    = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	metricName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+)
+
+// Limits of what a spec may ask for.
+const (
+	movesMost     = 1 << 20
+	toleranceMost = 1000
+	labelsMost    = 64
+)
+
+// validate says the first thing that is wrong with a spec.
+func (s Spec) validate() *RequestError {
+	switch {
+	case !appName.MatchString(string(s.Name)):
+		return &RequestError{Invalid, "name", fmt.Sprintf("1 to 63 of a-z, 0-9 and -, starting with a letter and not ending with -, not %q", s.Name)}
+	case s.Space.Shards < 1 || s.Space.Shards > shard.MaxShards:
+		return &RequestError{Invalid, "key_space.hash.shards", fmt.Sprintf("1 to %d, not %d", shard.MaxShards, s.Space.Shards)}
+	case s.MaxMoves < 0 || s.MaxMoves > movesMost:
+		return &RequestError{Invalid, "placement.max_concurrent_moves", fmt.Sprintf("0 (the default) to %d, not %d", movesMost, s.MaxMoves)}
+	case s.MaxMovesServer < 0 || s.MaxMovesServer > movesMost:
+		return &RequestError{Invalid, "placement.max_concurrent_moves_per_server",
+			fmt.Sprintf("0 (the default) to %d, not %d", movesMost, s.MaxMovesServer)}
+	case s.TolerancePercent < 0 || s.TolerancePercent > toleranceMost:
+		return &RequestError{Invalid, "placement.balance_tolerance_percent",
+			fmt.Sprintf("0 (the default) to %d, not %d", toleranceMost, s.TolerancePercent)}
+	case len(s.Labels) > labelsMost:
+		return &RequestError{Invalid, "labels", fmt.Sprintf("at most %d, not %d", labelsMost, len(s.Labels))}
+	}
+	for _, metric := range shard.SortedKeys(s.DefaultLoad) {
+		if !metricName.MatchString(metric) || s.DefaultLoad[metric] < 0 {
+			return &RequestError{Invalid, "placement.default_load." + metric,
+				"a metric named by a-z, 0-9 and _, starting with a letter, with a load of 0 or more"}
+		}
+	}
+	return nil
+}

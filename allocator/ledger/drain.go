@@ -1,0 +1,56 @@
+package ledger
+
+// drainRequested takes an agent's wish to be drained while its incarnation lasts, or to be no longer.
+func (l *Ledger) drainRequested(ev DrainRequested) {
+	f := l.welcomed(ev.Stream)
+	if f == nil || f.drain == ev.On {
+		return
+	}
+	f.drain = ev.On
+	l.drainChanged(f.server)
+}
+
+func (l *Ledger) drainChanged(s *server) {
+	f := s.current()
+	if f == nil {
+		return
+	}
+	what := "drain ended"
+	if f.draining() {
+		what = "drain"
+	}
+	l.trace(Decision{What: what, App: f.app, Server: s.id, Incarnation: f.Incarnation})
+	f.toldSome = false
+	if a := l.apps[f.app]; a != nil {
+		a.settle(l.now)
+		a.want(l.now, solveSoon)
+	}
+}
+
+// tellDrains tells draining servers how many shards they are still named for, when that number changes.
+func (l *Ledger) tellDrains() {
+	for _, id := range l.order {
+		s := l.servers[id]
+		f := s.current()
+		if !f.attached() || !f.draining() || f.toldSome && f.told == len(f.refs) {
+			continue
+		}
+		f.toldSome, f.told = true, len(f.refs)
+		l.send(f.stream, DrainProgress{Remaining: f.told})
+	}
+}
+
+// remainingFor counts what a server that an operator drains still has.
+func (l *Ledger) remainingFor(w Wish) int {
+	d, ok := w.(DrainServer)
+	if !ok || l.servers[d.Server] == nil {
+		return 0
+	}
+	n := 0
+	for _, f := range l.servers[d.Server].lives {
+		if !f.over {
+			n += len(f.refs)
+		}
+	}
+	return n
+}

@@ -1,0 +1,217 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// suspicion is the evidence against a silent server (docs/architecture.md §7).
+type suspicion struct {
+	suspect bool
+	lost    bool
+	lostAt  shard.Instant
+	asking  *round        // probes under way
+	asked   shard.Instant // when the last round began
+	verdict verdict       // of the last complete round
+}
+
+// verdict is what probes say.
+type verdict uint8
+
+const (
+	unheard      verdict = iota // no round is complete yet
+	nobodyAsks                  // nobody is there to probe
+	unreachable                 // agent and application answer nobody
+	agentDown                   // only the application answers
+	partitioned                 // the agent answers others
+	inconclusive                // too few probers answered
+)
+
+func (v verdict) String() string {
+	switch v {
+	case unheard:
+		return "probes are under way"
+	case nobodyAsks:
+		return "nobody can probe it"
+	case unreachable:
+		return "agent and application answer nobody"
+	case agentDown:
+		return "its application answers others, its agent does not"
+	case partitioned:
+		return "others reach it"
+	case inconclusive:
+		return "too few probes were answered"
+	}
+	return "unknown"
+}
+
+// restartEvidence forgets all silence so far: after a late loop it may be our own (PROTOCOL R15).
+func (l *Ledger) restartEvidence(now shard.Instant) {
+	l.evidence = shard.LaterOf(l.evidence, now)
+	for _, id := range l.order {
+		for _, f := range l.servers[id].lives {
+			f.suspicion = suspicion{}
+		}
+	}
+	clear(l.probes)
+}
+
+// silent reports whether nothing was heard of a life for d, as far as silence counts.
+func (l *Ledger) silent(f *life, d time.Duration) bool {
+	return l.after(shard.LaterOf(f.heard, l.evidence), d)
+}
+
+func (l *Ledger) tickServers() {
+	for i := 0; i < len(l.order); i++ {
+		s := l.servers[l.order[i]]
+		l.readKey(s)
+		l.impatient(s)
+		for _, f := range s.lives {
+			if f.over || f.fencing || f.restLength > 0 || len(s.lives) > 1 {
+				l.tickOld(s)
+				break
+			}
+			l.examine(f)
+		}
+	}
+}
+
+// tickOld is the rarer half of a server's tick: fences, rests, and incarnations beside the present one.
+func (l *Ledger) tickOld(s *server) {
+	for _, f := range s.all() {
+		l.tickRest(f)
+		switch {
+		case f.over:
+		case !f.fencing:
+			l.examine(f)
+		case !f.fencedAt.IsZero() && l.leasesEnd(f, f.fencedAt).Passed(l.now):
+			l.end4ever(f, "fenced and waited for: "+f.why)
+		}
+	}
+}
+
+// examine weighs the silence of one incarnation.
+func (l *Ledger) examine(f *life) {
+	s := &f.suspicion
+	if f.resting && !f.rest.Passed(l.now) {
+		return
+	}
+	broken := f.reset && f.stream == 0 && l.evidence.Passed(l.now)
+	if !broken && !l.silent(f, l.s.Interval*3/2) {
+		return
+	}
+	if !s.suspect {
+		s.suspect = true
+		l.trace(Decision{What: "suspected", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: "silent"})
+		l.wantKey(f.server)
+		l.membershipChanged(f.app)
+	}
+	if len(f.refs) == 0 {
+		l.dismissIdle(f)
+		return
+	}
+	l.probe(f)
+	if !broken && !l.silent(f, 2*l.s.Interval) {
+		return
+	}
+	if !s.lost {
+		s.lost, s.lostAt = true, l.now
+		l.trace(Decision{What: "lost", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: "silent for two intervals, or its stream broke"})
+	}
+	l.judge(f)
+}
+
+// dismissIdle lets go of an incarnation that no row names once its key is gone: it never returns, and nothing waits for that.
+func (l *Ledger) dismissIdle(f *life) {
+	if f.stream == 0 && f.server.keyRead && f.server.current() != f && !f.server.reading && !f.server.wantRead {
+		l.end4ever(f, "its key is gone and it held nothing")
+		l.forget(f.server)
+	}
+}
+
+// judge fences a lost incarnation as soon as the evidence suffices.
+func (l *Ledger) judge(f *life) {
+	s := &f.suspicion
+	if f.stream == 0 && f.server.keyRead && f.server.key == nil && !f.server.reading {
+		l.fence(f, "its stream is lost and its key is gone")
+		return
+	}
+	grace := l.s.PartitionGrace
+	switch s.verdict {
+	case unheard:
+		return
+	case unreachable:
+		grace = 0
+	case nobodyAsks, agentDown:
+		grace = l.s.AgentGrace
+	case partitioned, inconclusive:
+	}
+	if l.after(s.lostAt, grace) {
+		l.fence(f, "silent; "+s.verdict.String()+", for "+grace.String())
+	}
+}
+
+// ended takes an agent's word that it ended the incarnation itself (PROTOCOL R5).
+func (l *Ledger) ended(ev Ended) {
+	st := l.streams[ev.Stream]
+	if st == nil {
+		return
+	}
+	f := st.life
+	if f == nil {
+		f = st.server.lives[st.hello.Server.Incarnation]
+	}
+	if f == nil || f.Incarnation != ev.Incarnation || f.over {
+		return
+	}
+	switch {
+	case ev.ProvenDead:
+		l.end4ever(f, "its application is proven dead: "+ev.Reason)
+	case len(f.refs) == 0:
+		l.end4ever(f, "ended by its agent, holding nothing: "+ev.Reason)
+	default:
+		l.fence(f, "ended by its agent: "+ev.Reason)
+	}
+}
+
+// fence decides that an incarnation may not go on: no grant from here on, then the durable fence, then the wait, then it is over.
+func (l *Ledger) fence(f *life, why string) {
+	if f.over || f.fencing {
+		return
+	}
+	f.fencing, f.why = true, why
+	l.trace(Decision{What: "fence", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: why})
+	l.queueFence(f)
+	l.membershipChanged(f.app)
+}
+
+// fenceStored starts the wait and tells the agent, if it can hear.
+func (l *Ledger) fenceStored(f *life) {
+	s := f.server
+	f.fencedAt = l.now
+	if s.key != nil && s.key.Server.Incarnation == f.Incarnation {
+		if s.key.Session != "" {
+			l.out.Sessions = append(l.out.Sessions, s.key.Session)
+		}
+		s.key = nil
+		l.serverChanged(s)
+	}
+	if st := l.streams[f.stream]; f.stream != 0 && st != nil {
+		l.dismiss(st, Fenced{Incarnation: f.Incarnation, Reason: f.why})
+	}
+	if l.leasesEnd(f, f.fencedAt).Passed(l.now) {
+		l.end4ever(f, "fenced and waited for: "+f.why)
+	}
+}
+
+// end4ever notes that an incarnation executes nothing any more, and never will: its shards may go elsewhere.
+func (l *Ledger) end4ever(f *life, why string) {
+	if f.over {
+		return
+	}
+	f.over, f.why, f.resting, f.suspicion = true, why, false, suspicion{}
+	l.trace(Decision{What: "incarnation over", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: why})
+	l.advanceAll(f)
+	l.membershipChanged(f.app)
+}

@@ -1,0 +1,103 @@
+package ledger
+
+import (
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// load takes over from an earlier leader: everything it did is in the rows, everything it only knew is learnt again. Leases may be
+// granted and moves carried on at once; the wait of a fence starts when the predecessor's last grant must have been (PROTOCOL R1).
+func (l *Ledger) load(ev Loaded) {
+	l.tenure = leading
+	l.epoch, l.confirmed = ev.Epoch, ev.Confirmed
+	l.base = ev.Acquired
+	if !ev.Clean {
+		l.base = ev.Acquired.Add(shard.CoverDrift(l.s.LeaderValidity))
+	}
+	l.evidence = ev.Acquired.Add(l.s.Validity + settleExtra)
+	for _, state := range ev.Apps {
+		l.loadApp(state)
+	}
+	fenced := make(map[Owner]string, len(ev.Fences))
+	for _, f := range ev.Fences {
+		fenced[f.Owner] = f.Reason
+	}
+	l.loadServers(ev, fenced)
+	for _, id := range ev.Drains {
+		l.server(id).drain = true
+	}
+	for _, name := range shard.SortedKeys(l.apps) {
+		a := l.apps[name]
+		l.publishWhole(a)
+		a.settle(l.now)
+		a.plan.joined = l.now
+		for i := range a.rows {
+			l.advance(a, shard.Index(i))
+		}
+	}
+	why := "the predecessor left cleanly"
+	if !ev.Clean {
+		why = "fences wait for the predecessor's last grant"
+	}
+	l.trace(Decision{What: "leading", Why: why})
+}
+
+func (l *Ledger) loadApp(state AppState) {
+	a := newApp(state.Spec)
+	l.apps[state.Spec.Name] = a
+	copy(a.rows, state.Rows)
+	for i := range a.rows {
+		row, at := &a.rows[i], shard.Index(i)
+		row.PrimaryMove = 0
+		for _, o := range row.owners() {
+			if f := l.life(a.spec.Name, o); f != nil {
+				f.refs[at] = struct{}{}
+			}
+		}
+		if f := l.known(row.Primary); f != nil {
+			f.owned++
+		}
+		if m := row.Open; m != nil {
+			l.countMove(a, m, 1)
+			w := l.workOf(a, at)
+			w.mayHand, w.reason, w.from = true, m.Reason, m.From.Server
+			if m.Phase == Moved {
+				row.PrimaryMove = m.Move
+			}
+		}
+	}
+}
+
+// loadServers takes the keys as read after the acquire. Every incarnation that a row names and no key shows is awaited, fenced, or over
+// because a newer one is registered.
+func (l *Ledger) loadServers(ev Loaded, fenced map[Owner]string) {
+	keys := make(map[shard.ServerID]Registration, len(ev.Registered))
+	for _, k := range ev.Registered {
+		keys[k.Server.ID] = k
+		l.server(k.Server.ID)
+	}
+	for _, r := range ev.Rests {
+		l.loadRest(r, keys)
+	}
+	for _, id := range l.order {
+		s := l.servers[id]
+		for _, f := range s.all() {
+			if why, ok := fenced[f.Owner]; ok && keys[id].Server.Incarnation != f.Incarnation {
+				// Its key may have been taken while it was still attached, so a newer key alone proves nothing.
+				f.fencing, f.conflict, f.why, f.fencedAt = true, true, why, ev.Acquired
+			}
+		}
+		key, found := keys[id]
+		l.keyIs(s, found, key)
+	}
+}
+
+// loadRest notes that a rest lease may be out: it was granted before the predecessor's last grant (PROTOCOL R19).
+func (l *Ledger) loadRest(r Rest, keys map[shard.ServerID]Registration) {
+	app := keys[r.Owner.Server].Server.App
+	if s := l.servers[r.Owner.Server]; s != nil && len(s.lives) > 0 {
+		app = s.all()[0].app
+	}
+	f := l.life(app, r.Owner)
+	f.restLength, f.resting = r.Length, true
+	f.rest = l.base.Add(shard.CoverDrift(r.Length))
+}

@@ -1,0 +1,69 @@
+package ledger
+
+import "github.com/shardmanager/shardmanager/internal/shard"
+
+// reconcile compares what an incarnation holds with what the rows say (PROTOCOL R4): what it should serve and does not is granted
+// again, what it should not hold is dropped, and everything that waits for it goes on.
+func (l *Ledger) reconcile(f *life, held []shard.Held) {
+	a := l.apps[f.app]
+	if a == nil {
+		return
+	}
+	has := make(map[shard.Index]shard.Held, len(held))
+	var strays []shard.Index
+	for _, h := range held {
+		at, ok := a.spec.Space.Index(h.Shard)
+		if !ok {
+			continue
+		}
+		has[at] = h
+		if _, named := f.refs[at]; !named && h.Phase != shard.None {
+			l.holdsStray(a, at, f)
+			strays = append(strays, at)
+		}
+	}
+	for _, at := range shard.SortedKeys(f.refs) {
+		l.compare(a, at, f, has[at])
+	}
+	for _, at := range strays {
+		l.advance(a, at)
+	}
+	l.advanceAll(f)
+}
+
+// holdsStray notes that an incarnation holds a shard that no row says it may.
+func (l *Ledger) holdsStray(a *app, at shard.Index, f *life) {
+	w := a.work[at]
+	if w == nil {
+		w = l.workOf(a, at)
+		w.served = true // the shard itself is at rest
+	}
+	w.addStray(f)
+	l.trace(Decision{What: "stray shard", App: a.spec.Name, Shard: a.id(at), Server: f.Server, Incarnation: f.Incarnation,
+		Why: "held, and no row says so"})
+}
+
+// compare looks at one shard that a row names the incarnation for.
+func (l *Ledger) compare(a *app, at shard.Index, f *life, h shard.Held) {
+	row := &a.rows[at]
+	if row.Primary != f.Owner {
+		return
+	}
+	w := a.work[at]
+	if h.Phase == shard.Serving && h.Term == row.PrimaryTerm {
+		if w == nil {
+			l.publishShard(a, at)
+		} else if !w.served {
+			(&task{l, a, at, row, w}).acknowledged()
+		}
+		return
+	}
+	if row.Open != nil && row.Open.Phase != Moved && h.Phase == shard.Forwarding {
+		return // it hands over, or did
+	}
+	w = l.workOf(a, at)
+	granted := shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}
+	w.served = false
+	w.idle = row.PrimaryMove == 0 || h.Max.Compare(granted) > 0 ||
+		h.Max == granted && h.Phase != shard.Prepared && h.Phase != shard.Serving
+}

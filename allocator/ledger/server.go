@@ -1,0 +1,253 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// server is everything known about one server id.
+type server struct {
+	id      shard.ServerID
+	info    shard.Server // as map watchers see it
+	key     *Registration
+	keyRead bool   // key is what a consistent read showed; false: not read yet
+	create  uint64 // highest create index seen: an earlier key is old news
+	lives   map[shard.Incarnation]*life
+	drain   bool // by an operator, durably
+
+	reading   bool // a ReadRegistration is under way
+	wantRead  bool
+	readAt    shard.Instant // not before
+	readFails int
+
+	greetings []*stream // hellos that wait for the key
+
+	named int // published entries that name it
+}
+
+// life is one incarnation of a server. Once over it stays over (the root rule).
+type life struct {
+	Owner
+	server *server
+	app    shard.App
+
+	stream  StreamID      // the present, welcomed stream; 0: none
+	heard   shard.Instant // last renewal or hello
+	renewed bool          // heard is a renewal under this leader
+	reset   bool          // its stream broke
+	drain   bool          // asked for by its agent
+	clock   clockCheck
+
+	granted     shard.Instant // last grant
+	rest        shard.Instant // no rest lease is out after this; zero: there was none
+	restEnd     shard.Instant // end of the rest as granted, for the answers to renewals
+	resting     bool          // its agent is away with a rest lease
+	restLength  time.Duration // as recorded; 0: no record
+	restRemoved bool          // its removal is staged
+
+	suspicion suspicion
+
+	fencing  bool // decided; nothing is granted any more
+	reread   bool // the key was not as known: decide again after a read
+	fencedAt shard.Instant
+	conflict bool // another incarnation took its key while it was attached: no proof that it ended
+	over     bool
+	why      string // fenced or over
+
+	refs  map[shard.Index]struct{} // shards whose durable or staged row names it
+	owned int                      // durable rows with it as primary
+	moves int                      // open moves, durable or staged, from or to it
+
+	told     int // shards left, as last told to a draining server
+	toldSome bool
+}
+
+// attached reports whether it has a stream that commands can be sent on.
+func (f *life) attached() bool { return f != nil && f.stream != 0 }
+
+// gone reports whether it can execute nothing any more. Nobody at all is gone too.
+func (f *life) gone() bool { return f == nil || f.over }
+
+func (f *life) whyGone() string {
+	if f == nil {
+		return "there is none"
+	}
+	return f.why
+}
+
+func (f *life) draining() bool { return f.drain || f.server.drain }
+
+func (f *life) alive() bool { return !f.over && !f.fencing }
+
+func (f *life) peer() shard.Peer {
+	return shard.Peer{Server: f.Server, Incarnation: f.Incarnation, DataAddress: f.server.info.DataAddress}
+}
+
+// accepts reports whether shards may be granted to it now.
+func (l *Ledger) accepts(f *life) bool {
+	return f.attached() && f.alive() && !f.resting && !f.draining() && !f.suspicion.suspect
+}
+
+func (l *Ledger) server(id shard.ServerID) *server {
+	s, ok := l.servers[id]
+	if !ok {
+		s = &server{id: id, lives: map[shard.Incarnation]*life{}}
+		l.servers[id] = s
+		at, _ := slices.BinarySearch(l.order, id)
+		l.order = slices.Insert(l.order, at, id)
+	}
+	return s
+}
+
+// life returns an incarnation, made if it was not known. A loaded row or a key names it.
+func (l *Ledger) life(app shard.App, o Owner) *life {
+	if o.Incarnation == 0 {
+		return nil
+	}
+	s := l.server(o.Server)
+	f, ok := s.lives[o.Incarnation]
+	if !ok {
+		f = &life{Owner: o, server: s, app: app, heard: l.now, refs: map[shard.Index]struct{}{}}
+		s.lives[o.Incarnation] = f
+	}
+	return f
+}
+
+// known returns an incarnation that a row names; nil for the zero owner.
+func (l *Ledger) known(o Owner) *life {
+	if o.Incarnation == 0 {
+		return nil
+	}
+	return l.servers[o.Server].lives[o.Incarnation]
+}
+
+// current is the incarnation in the key; nil: none.
+func (s *server) current() *life {
+	if s.key == nil {
+		return nil
+	}
+	return s.lives[s.key.Server.Incarnation]
+}
+
+// all lists the incarnations in the order of their numbers.
+func (s *server) all() []*life {
+	list := make([]*life, 0, len(s.lives))
+	for _, f := range s.lives {
+		list = append(list, f)
+	}
+	if len(list) > 1 {
+		slices.SortFunc(list, func(a, b *life) int { return cmp.Compare(a.Incarnation, b.Incarnation) })
+	}
+	return list
+}
+
+// wantKey makes the ledger read a key.
+func (l *Ledger) wantKey(s *server) {
+	s.wantRead = true
+	l.readKey(s)
+}
+
+func (l *Ledger) readKey(s *server) {
+	if !s.wantRead || s.reading || !s.readAt.Passed(l.now) {
+		return
+	}
+	s.wantRead, s.reading = false, true
+	l.out.Reads = append(l.out.Reads, ReadRegistration{Server: s.id})
+}
+
+// registrationsSeen takes news of keys, which may be old: whatever differs is read.
+func (l *Ledger) registrationsSeen(ev RegistrationsSeen) {
+	seen := make(map[shard.ServerID]struct{}, len(ev.Keys))
+	for _, k := range ev.Keys {
+		seen[k.Server.ID] = struct{}{}
+		s := l.server(k.Server.ID)
+		if k.Create > s.create || s.key == nil && k.Create == s.create {
+			l.wantKey(s)
+		}
+	}
+	for _, id := range l.order {
+		if _, ok := seen[id]; !ok && l.servers[id].key != nil {
+			l.wantKey(l.servers[id])
+		}
+	}
+}
+
+// registrationRead takes a key, read consistently.
+func (l *Ledger) registrationRead(ev RegistrationRead) {
+	s := l.server(ev.Server)
+	s.reading = false
+	if ev.Err != "" {
+		s.readFails++
+		s.wantRead, s.readAt = true, l.now.Add(backoff(s.readFails))
+		return
+	}
+	s.readFails = 0
+	if ev.Found && ev.Key.Create < s.create {
+		l.wantKey(s)
+		return
+	}
+	l.keyIs(s, ev.Found, ev.Key)
+	l.answerHellos(s, ev.Asked)
+	for _, f := range s.all() {
+		if f.reread {
+			f.reread = false
+			l.queueFence(f)
+		}
+	}
+	l.forget(s)
+}
+
+// keyIs notes what a key holds now. An incarnation that is not in it any more, while another is, has ended: its agent dropped
+// everything before it registered the next (PROTOCOL R11).
+func (l *Ledger) keyIs(s *server, found bool, key Registration) {
+	s.keyRead = true
+	if !found {
+		if s.key != nil {
+			s.key = nil
+			l.serverChanged(s)
+		}
+		return
+	}
+	s.key, s.create = &key, key.Create
+	f := l.life(key.Server.App, Owner{s.id, key.Server.Incarnation})
+	if !f.attached() {
+		l.describe(s, key.Server)
+	}
+	for _, o := range s.all() {
+		if o == f || o.over || o.conflict {
+			continue
+		}
+		if o.attached() && !l.silent(o, l.s.Interval*3/2) {
+			// It renews here although another holds its key: not its successor, then, but an impostor (PROTOCOL R26).
+			o.conflict = true
+			l.fence(o, "another incarnation, "+key.Server.Incarnation.String()+", holds its key")
+			continue
+		}
+		l.end4ever(o, "a newer incarnation, "+key.Server.Incarnation.String()+", is registered")
+	}
+}
+
+// describe notes the addresses and properties of a server.
+func (l *Ledger) describe(s *server, info shard.Server) {
+	s.info = info
+	l.serverChanged(s)
+}
+
+// forget drops what nobody will ask for again.
+func (l *Ledger) forget(s *server) {
+	for _, f := range s.all() {
+		if f.over && len(f.refs) == 0 && f.stream == 0 && f != s.current() {
+			delete(s.lives, f.Incarnation)
+		}
+	}
+	if len(s.lives) > 0 || s.key != nil || s.named > 0 || s.drain || s.reading || s.wantRead || l.greeting(s) {
+		return
+	}
+	delete(l.servers, s.id)
+	if at, ok := slices.BinarySearch(l.order, s.id); ok {
+		l.order = slices.Delete(l.order, at, at+1)
+	}
+}

@@ -1,0 +1,168 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// stream is one Attach stream, from its hello to its end.
+type stream struct {
+	id     StreamID
+	server *server
+	hello  Hello
+	at     shard.Instant // when the hello came: the key is read after that
+	life   *life         // set by the welcome
+}
+
+// hello begins a stream. Nothing is believed before the server's key was read (PROTOCOL R26).
+func (l *Ledger) hello(ev Hello) {
+	if ev.HighestEpoch.Compare(l.epoch) > 0 {
+		l.send(ev.Stream, Refuse{Retry: true, Reason: "the agent obeys the later leader " + ev.HighestEpoch.String()})
+		return
+	}
+	s := l.server(ev.Server.ID)
+	for _, older := range slices.Clone(s.greetings) {
+		if older.hello.Server.Incarnation == ev.Server.Incarnation {
+			l.dismiss(older, Close{Reason: "a newer stream of the same incarnation"})
+		}
+	}
+	st := &stream{id: ev.Stream, server: s, hello: ev, at: l.now}
+	l.streams[ev.Stream] = st
+	s.greetings = append(s.greetings, st)
+	s.readAt = l.now
+	l.wantKey(s)
+}
+
+// answerHellos decides about the streams whose hello came before the key was read.
+func (l *Ledger) answerHellos(s *server, asked shard.Instant) {
+	for _, st := range slices.Clone(s.greetings) {
+		if !st.at.Passed(asked) {
+			l.wantKey(s)
+			continue
+		}
+		l.answerHello(s, st)
+	}
+}
+
+func (l *Ledger) answerHello(s *server, st *stream) {
+	inc := st.hello.Server.Incarnation
+	f := s.lives[inc]
+	switch {
+	case f != nil && f.over:
+		l.dismiss(st, Fenced{Incarnation: inc, Reason: f.why})
+	case f != nil && f.fencing && !f.fencedAt.IsZero():
+		l.dismiss(st, Fenced{Incarnation: inc, Reason: f.why})
+	case f != nil && f.fencing:
+		l.dismiss(st, Refuse{Retry: true, Reason: "being fenced: " + f.why})
+	case s.key == nil && f != nil && len(f.refs) > 0:
+		l.fence(f, "its key is gone")
+		l.dismiss(st, Refuse{Retry: true, Reason: "being fenced: " + f.why})
+	case s.key == nil:
+		l.dismiss(st, Fenced{Incarnation: inc, Reason: "its key is gone"})
+	case f == nil || f != s.current():
+		l.trace(Decision{What: "duplicate refused", Server: s.id, Incarnation: inc,
+			Why: "incarnation " + s.key.Server.Incarnation.String() + " holds the key"})
+		l.dismiss(st, Refuse{Duplicate: true, Reason: "the server's key is held by incarnation " +
+			s.key.Server.Incarnation.String() + " at " + s.key.Server.AgentAddress})
+	default:
+		if why := l.fromTheFuture(f, st.hello.Held); why != "" {
+			l.trace(Decision{What: "server held off", Server: s.id, Incarnation: inc, Why: why})
+			l.dismiss(st, Refuse{Reason: why})
+			return
+		}
+		l.welcome(f, st)
+	}
+}
+
+// fromTheFuture finds a term that no row has issued: the stored state is older than what servers obeyed, and a person must say what
+// is true (PROTOCOL R14).
+func (l *Ledger) fromTheFuture(f *life, held []shard.Held) string {
+	a := l.apps[f.app]
+	if a == nil {
+		return ""
+	}
+	for _, h := range held {
+		at, ok := a.spec.Space.Index(h.Shard)
+		if ok && h.Max.Term > a.rows[at].Term {
+			return "shard " + string(h.Shard) + " was seen at term " + h.Max.String() + ", which the stored state does not know: was the store restored?"
+		}
+	}
+	return ""
+}
+
+func (l *Ledger) welcome(f *life, st *stream) {
+	s := f.server
+	s.greetings = slices.DeleteFunc(s.greetings, func(g *stream) bool { return g == st })
+	if old := l.streams[f.stream]; f.stream != 0 && old != nil {
+		l.dismiss(old, Close{Reason: "a newer stream of the same incarnation"})
+	}
+	f.stream, st.life = st.id, f
+	f.heard, f.reset, f.resting = l.now, false, false
+	f.suspicion, f.clock = suspicion{}, clockCheck{}
+	f.drain, f.toldSome = st.hello.Draining, false
+	held := st.hello.Held
+	st.hello.Held = nil
+	l.describe(s, st.hello.Server)
+	l.send(st.id, Welcome{Epoch: l.epoch, Interval: l.s.Interval, Validity: l.s.Validity})
+	l.trace(Decision{What: "server attached", App: f.app, Server: s.id, Incarnation: f.Incarnation})
+	l.reconcile(f, held)
+	l.joined(f.app)
+}
+
+// dismiss ends a stream from our side, with a last word.
+func (l *Ledger) dismiss(st *stream, word Body) {
+	l.send(st.id, word)
+	l.drop(st)
+}
+
+// drop forgets a stream.
+func (l *Ledger) drop(st *stream) {
+	delete(l.streams, st.id)
+	st.server.greetings = slices.DeleteFunc(st.server.greetings, func(g *stream) bool { return g == st })
+	if f := st.life; f != nil && f.stream == st.id {
+		f.stream = 0
+	}
+}
+
+func (l *Ledger) detached(ev Detached) {
+	st := l.streams[ev.Stream]
+	if st == nil {
+		return
+	}
+	l.drop(st)
+	if f := st.life; f != nil {
+		f.reset = ev.Reset
+		l.trace(Decision{What: "server detached", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: detachWhy(ev.Reset)})
+		l.wantKey(f.server)
+		l.membershipChanged(f.app)
+	}
+	l.forget(st.server)
+}
+
+func detachWhy(reset bool) string {
+	if reset {
+		return "the connection broke"
+	}
+	return "closed by the agent"
+}
+
+// welcomed returns the life that a stream speaks for; nil before its welcome and after its end.
+func (l *Ledger) welcomed(id StreamID) *life {
+	if st := l.streams[id]; st != nil {
+		return st.life
+	}
+	return nil
+}
+
+// greeting reports whether a hello waits for the server's key.
+func (l *Ledger) greeting(s *server) bool { return len(s.greetings) > 0 }
+
+// impatient refuses hellos whose key cannot be read.
+func (l *Ledger) impatient(s *server) {
+	for _, st := range slices.Clone(s.greetings) {
+		if l.after(st.at, helloPatience) {
+			l.dismiss(st, Refuse{Retry: true, Reason: "the server's key cannot be read from the store now"})
+		}
+	}
+}

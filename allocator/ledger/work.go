@@ -1,0 +1,258 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// work is what this leader knows, beyond the durable row, about a shard that is not at rest: a grant that is not acknowledged, an open
+// move, or somebody who holds it without reason. All of it can be learnt again, so a new leader starts without.
+type work struct {
+	served bool // the primary acknowledged its grant
+	idle   bool // the primary said that it does not serve: it needs a new term
+	regain shard.Instant
+	gains  int // regrants in a row
+
+	prepared bool   // Open.To acknowledged PrepareAddShard
+	handed   bool   // Open.From acknowledged PrepareDropShard
+	stopped  bool   // Open.To acknowledged DropShard of the abort
+	cancel   Status // Open.From's answer to CancelMove: NotBegun, Begun or 0
+	mayHand  bool   // PrepareDropShard may have been sent
+	dropped  bool   // Open.From acknowledged DropShard after the linger
+	giveUp   string // why the move is to be aborted; empty: it is not
+
+	takeAway bool // the primary cannot add it: it stops, then another gets it
+	returned bool // it acknowledged that
+
+	lastAbort string // why the last move was aborted
+
+	strays []*life // hold it although no row says so
+	calls  []*call
+
+	reason   placement.Reason
+	from     shard.ServerID
+	began    shard.Instant // zero: another leader did
+	failures int
+	waits    string        // what it waits for, for people
+	linger   shard.Instant // since when the source only forwards
+}
+
+func (l *Ledger) workOf(a *app, at shard.Index) *work {
+	w := a.work[at]
+	if w == nil {
+		w = &work{}
+		a.work[at] = w
+	}
+	return w
+}
+
+// tickWork lets time pass for all shards that are not at rest.
+func (l *Ledger) tickWork() {
+	for _, name := range shard.SortedKeys(l.apps) {
+		a := l.apps[name]
+		if len(a.work) == 0 {
+			continue
+		}
+		for _, at := range shard.SortedKeys(a.work) {
+			l.advance(a, at)
+		}
+	}
+}
+
+// advanceAll lets all shards that name an incarnation go on.
+func (l *Ledger) advanceAll(f *life) {
+	if a := l.apps[f.app]; a != nil {
+		for _, at := range shard.SortedKeys(f.refs) {
+			l.advance(a, at)
+		}
+	}
+}
+
+// advance does what is due for a shard, by its durable row and what is known: it may be called at any time, any number of times. While
+// a change of the row is not durable, nothing is due.
+func (l *Ledger) advance(a *app, at shard.Index) {
+	if _, pending := a.staged[at]; pending || a.removed {
+		return
+	}
+	row := &a.rows[at]
+	w := a.work[at]
+	if w == nil {
+		w = l.wake(a, at, row)
+		if w == nil {
+			return
+		}
+	}
+	for _, c := range w.calls {
+		c.due = false
+	}
+	w.waits = ""
+	t := task{l, a, at, row, w}
+	switch {
+	case row.Open == nil:
+		t.rest()
+	case row.Open.Phase == Opened:
+		t.opened()
+	case row.Open.Phase == Aborting:
+		t.aborting()
+	case row.Open.Phase == Moved:
+		t.moved()
+	}
+	t.dropStrays()
+	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.due })
+	if _, pending := a.staged[at]; !pending && t.atRest() {
+		delete(a.work, at)
+	}
+}
+
+// wake makes work for a row that needs it; nil where it is at rest or only waits for placement.
+func (l *Ledger) wake(a *app, at shard.Index, row *Row) *work {
+	if row.Open != nil {
+		return l.workOf(a, at)
+	}
+	if owner := l.known(row.Primary); owner.gone() {
+		a.setUnplaced(at, row.Term > 0)
+	}
+	return nil
+}
+
+// task is one shard in one call of advance.
+type task struct {
+	*Ledger
+	a   *app
+	at  shard.Index
+	row *Row
+	w   *work
+}
+
+func (t *task) atRest() bool {
+	return t.row.Open == nil && len(t.w.strays) == 0 && (t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone())
+}
+
+// mayGrant is the grant rule (PROTOCOL R11) for a new owner: the primary is over or stopped, and so is the target of an open move; the
+// source of a move past row 4 was when that row was written.
+func (t *task) mayGrant() bool {
+	if !t.known(t.row.Primary).gone() {
+		return false
+	}
+	m := t.row.Open
+	return m == nil || m.Phase == Moved || m.Phase == Aborting && (t.w != nil && t.w.stopped || t.known(m.To).gone())
+}
+
+// grantable says that every incarnation that a durable row allowed to execute the shard is over or has stopped (PROTOCOL R11).
+func (t *task) grantable() {
+	t.a.setUnplaced(t.at, t.row.Term > 0)
+	t.w.waits = "a server to go to"
+}
+
+// rest is a shard without an open move.
+func (t *task) rest() {
+	owner := t.known(t.row.Primary)
+	if owner.gone() {
+		t.grantable()
+		return
+	}
+	t.primary(owner)
+}
+
+// primary brings the durable primary to serve. It reports whether it does.
+func (t *task) primary(owner *life) bool {
+	w, row := t.w, t.row
+	switch {
+	case w.takeAway && w.returned:
+		t.giveBack(owner)
+	case w.takeAway:
+		t.command(owner, callTakeAway, shard.Order{Term: row.Term, Move: row.Move})
+	case w.served:
+		return true
+	case w.idle || row.PrimaryMove == 0:
+		t.regrant(owner)
+	default:
+		t.command(owner, callGrant, shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove})
+	}
+	return false
+}
+
+// giveBack stores that the primary acknowledged a stop: the shard has no owner.
+func (t *task) giveBack(owner *life) {
+	next := *t.row
+	next.Move++
+	next.Primary, next.PrimaryTerm, next.PrimaryMove = Owner{}, 0, 0
+	t.closeMove(&next)
+	t.a.avoidServer(t.at, owner.Server, t.now.Add(avoidFor))
+	t.w.takeAway, t.w.returned, t.w.served = false, false, false
+	t.stage(t.a, t.at, next, urgent, Decision{What: "shard given back", Server: owner.Server, Incarnation: owner.Incarnation,
+		Why: "its callbacks failed there, and it stopped"})
+}
+
+// regrant gives the shard to its owner again under a new term; all others are stopped or over already (PROTOCOL R9, R11).
+func (t *task) regrant(owner *life) {
+	if !owner.attached() || !owner.alive() || !t.w.regain.Passed(t.now) {
+		t.w.waits = "its owner"
+		return
+	}
+	t.w.gains++
+	t.w.regain = t.now.Add(backoff(t.w.gains))
+	t.grant(owner, t.w.reasonOr(placement.Failover), urgent, "its owner lives and does not serve it")
+}
+
+// grant stages the primary role at a new term. The caller made sure of the grant rule.
+func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
+	next := *t.row
+	next.Term, next.Move = next.Term.Next(t.epoch.Generation), next.Move+1
+	next.Primary, next.PrimaryTerm, next.PrimaryMove = to.Owner, next.Term, next.Move
+	w := t.workOf(t.a, t.at)
+	t.w = w
+	w.from = ""
+	if old := t.row.Primary; old != to.Owner {
+		w.from = old.Server
+	}
+	t.closeMove(&next)
+	w.served, w.idle, w.takeAway, w.returned = false, false, false, false
+	w.reason, w.began, w.failures = reason, t.now, 0
+	t.stage(t.a, t.at, next, h, Decision{What: "granted", Server: to.Server, Incarnation: to.Incarnation, Why: why})
+}
+
+// closeMove ends an open move in a row; who may still hold the shard is told to drop it.
+func (t *task) closeMove(next *Row) {
+	if m := next.Open; m != nil {
+		for _, o := range []Owner{m.From, m.To} {
+			if f := t.known(o); !f.gone() && o != next.Primary {
+				t.w.addStray(f)
+			}
+		}
+	}
+	next.Open = nil
+	t.w.resetMove()
+}
+
+func (w *work) reasonOr(r placement.Reason) placement.Reason {
+	if w.reason != 0 {
+		return w.reason
+	}
+	return r
+}
+
+func (w *work) resetMove() {
+	w.prepared, w.handed, w.stopped, w.cancel, w.mayHand, w.dropped, w.giveUp = false, false, false, 0, false, false, ""
+	w.linger = shard.Instant{}
+}
+
+func (w *work) addStray(f *life) {
+	if !slices.Contains(w.strays, f) {
+		w.strays = append(w.strays, f)
+	}
+}
+
+// dropStrays tells whoever holds the shard without reason to drop it. The order is the row's: all that it ever obeyed is at or below.
+func (t *task) dropStrays() {
+	if _, pending := t.a.staged[t.at]; pending || len(t.w.strays) == 0 {
+		return
+	}
+	named := t.row.owners()
+	t.w.strays = slices.DeleteFunc(t.w.strays, func(f *life) bool { return f.over || slices.Contains(named, f.Owner) })
+	for _, f := range t.w.strays {
+		t.command(f, callStray, shard.Order{Term: t.row.Term, Move: t.row.Move})
+	}
+}

@@ -1,0 +1,313 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// pen gathers what is to be stored; one write is under way at a time. What is staged stays staged until it is durable: a write that
+// failed is made again from what is staged then, so no intent is lost.
+type pen struct {
+	last   WriteID
+	flight *flight
+
+	hurry     bool          // somebody waits: do not gather
+	lazySince shard.Instant // oldest staged change that nobody waits for; zero: none
+	retryAt   shard.Instant
+	fails     int
+
+	fences []*life
+	rests  []restWish
+	wish   *wishJob
+	urgent []chunkKey // with changes that somebody waits for; in the order of staging
+	lazy   []chunkKey
+}
+
+// flight is a write under way.
+type flight struct {
+	id     WriteID
+	fences []*life
+	rests  []restWish
+	wish   *wishJob
+	chunks []chunkFlight
+}
+
+type chunkKey struct {
+	app   *app
+	chunk int
+}
+
+type chunkFlight struct {
+	chunkKey
+	rows []shard.Index // whose staged rows are in the write
+}
+
+// restWish is a rest to be recorded and then granted, or a record to be removed.
+type restWish struct {
+	life     *life
+	remove   bool
+	stream   StreamID
+	sequence uint64
+	length   time.Duration // to grant
+	record   time.Duration // to store
+}
+
+func (l *Ledger) queueFence(f *life) {
+	l.pen.fences = append(l.pen.fences, f)
+	l.pen.hurry = true
+}
+
+// hurried says whether somebody waits for a change.
+type hurried bool
+
+const (
+	urgent hurried = true
+	lazy   hurried = false
+)
+
+// stage prepares a shard's next row. Nothing follows from it before it is durable.
+func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
+	old := &a.rows[at]
+	a.staged[at] = row
+	a.clearUnplaced(at)
+	if w := a.work[at]; w != nil {
+		w.calls = nil // answers to what the old row asked say nothing about the new one
+	}
+	for _, o := range row.owners() {
+		if f := l.known(o); f != nil {
+			f.refs[at] = struct{}{}
+		}
+	}
+	if old.Open == nil && row.Open != nil {
+		l.countMove(a, row.Open, 1)
+	}
+	key := chunkKey{a, int(at) / ChunkShards}
+	a.stagedIn[key.chunk] = append(a.stagedIn[key.chunk], at)
+	if h == urgent {
+		l.pen.urgent, l.pen.hurry = append(l.pen.urgent, key), true
+	} else {
+		l.pen.lazy = append(l.pen.lazy, key)
+		if l.pen.lazySince.IsZero() {
+			l.pen.lazySince = l.now
+		}
+	}
+	d.App, d.Shard, d.Order = a.spec.Name, a.id(at), shard.Order{Term: row.Term, Move: row.Move}
+	l.trace(d)
+}
+
+func (l *Ledger) countMove(a *app, m *OpenMove, by int) {
+	a.moves += by
+	for _, o := range []Owner{m.From, m.To} {
+		if f := l.known(o); f != nil {
+			f.moves += by
+		}
+	}
+}
+
+// owners lists the incarnations that a row names.
+func (r *Row) owners() []Owner {
+	if r.Open == nil {
+		return []Owner{r.Primary}
+	}
+	return []Owner{r.Primary, r.Open.From, r.Open.To}
+}
+
+// flush emits the next write if none is under way and it is time.
+func (l *Ledger) flush() {
+	p := &l.pen
+	if p.flight != nil || !p.retryAt.Passed(l.now) {
+		return
+	}
+	if !p.hurry && (p.lazySince.IsZero() || !l.after(p.lazySince, l.s.BatchTick)) && !p.removals() {
+		return
+	}
+	f := &flight{id: p.last + 1}
+	ops := l.fenceOps(f)
+	if len(ops) == 0 {
+		ops = l.otherOps(f)
+	}
+	p.hurry = len(p.fences)+len(p.rests)+len(p.urgent) > 0 || p.wish != nil
+	if len(ops) == 0 {
+		p.lazySince = shard.Instant{}
+		return
+	}
+	p.last, p.flight = f.id, f
+	l.out.Writes = append(l.out.Writes, Write{ID: f.id, Ops: ops})
+}
+
+// removals reports whether records of rests wait to be removed.
+func (p *pen) removals() bool { return len(p.rests) > 0 }
+
+// fenceOps makes a write of fences alone: if the key of one is not as known, nothing else has to be made again. A fence is two
+// operations, on the key and on the record.
+func (l *Ledger) fenceOps(f *flight) []WriteOp {
+	var ops []WriteOp
+	p := &l.pen
+	for len(p.fences) > 0 && 2*len(ops)+2 <= l.s.MaxWriteOps {
+		who := p.fences[0]
+		p.fences = p.fences[1:]
+		if who.over || slices.Contains(f.fences, who) {
+			continue
+		}
+		f.fences = append(f.fences, who)
+		op := PutFence{Fence: Fence{Owner: who.Owner, Reason: who.why}}
+		if who.server.key != nil {
+			key := *who.server.key
+			op.Registered = &key
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+func (l *Ledger) otherOps(f *flight) []WriteOp {
+	var ops []WriteOp
+	p := &l.pen
+	if p.wish != nil {
+		f.wish, p.wish = p.wish, nil
+		ops = append(ops, f.wish.op)
+	}
+	for len(p.rests) > 0 && len(ops) < l.s.MaxWriteOps {
+		w := p.rests[0]
+		p.rests = p.rests[1:]
+		f.rests = append(f.rests, w)
+		if w.remove {
+			ops = append(ops, RemoveRest{Server: w.life.Server})
+		} else {
+			ops = append(ops, PutRest{Rest: Rest{Owner: w.life.Owner, Length: w.record}})
+		}
+	}
+	bytes := 0
+	ops, bytes = l.chunkOps(f, ops, bytes, &p.urgent)
+	ops, _ = l.chunkOps(f, ops, bytes, &p.lazy)
+	if len(p.lazy) == 0 {
+		p.lazySince = shard.Instant{}
+	}
+	return ops
+}
+
+// chunkOps adds whole chunks while they fit; a batch is split only between chunks (PROTOCOL R24).
+func (l *Ledger) chunkOps(f *flight, ops []WriteOp, bytes int, queue *[]chunkKey) ([]WriteOp, int) {
+	for len(*queue) > 0 && len(ops) < l.s.MaxWriteOps {
+		key := (*queue)[0]
+		rows := key.app.stagedIn[key.chunk]
+		if len(rows) == 0 || key.app.removed {
+			*queue = (*queue)[1:]
+			continue
+		}
+		chunk := key.app.chunkRows(key.chunk)
+		if bytes > 0 && bytes+len(chunk)*rowBytes > writeBytesMost {
+			break
+		}
+		bytes += len(chunk) * rowBytes
+		*queue = (*queue)[1:]
+		delete(key.app.stagedIn, key.chunk)
+		f.chunks = append(f.chunks, chunkFlight{key, rows})
+		ops = append(ops, PutChunk{App: key.app.spec.Name, Chunk: key.chunk, Rows: chunk})
+	}
+	return ops, bytes
+}
+
+// writeDone takes the decided outcome of the write under way.
+func (l *Ledger) writeDone(ev WriteDone) {
+	p := &l.pen
+	f := p.flight
+	if f == nil || ev.ID != f.id {
+		return
+	}
+	p.flight = nil
+	switch ev.Outcome {
+	case Committed:
+		p.fails = 0
+		l.committed(f)
+	case Superseded:
+		l.trace(Decision{What: "superseded", Why: ev.Err})
+		l.stop(false, "superseded: "+ev.Err)
+	case ServerChanged:
+		l.requeue(f)
+		if len(f.fences) == 0 {
+			l.retryLater(ev.Err)
+			return
+		}
+		for _, who := range f.fences {
+			who.reread = true
+			l.wantKey(who.server)
+		}
+		p.fences = slices.DeleteFunc(p.fences, func(who *life) bool { return who.reread })
+	case NotCommitted:
+		l.requeue(f)
+		l.retryLater(ev.Err)
+	}
+}
+
+func (l *Ledger) retryLater(why string) {
+	l.pen.fails++
+	l.pen.retryAt = l.now.Add(backoff(l.pen.fails))
+	l.trace(Decision{What: "write failed", Why: why})
+}
+
+// requeue stages again what a failed write held, before everything that came later.
+func (l *Ledger) requeue(f *flight) {
+	p := &l.pen
+	p.fences = append(f.fences, p.fences...)
+	p.rests = append(f.rests, p.rests...)
+	if f.wish != nil {
+		p.wish = f.wish
+	}
+	var keys []chunkKey
+	for _, c := range f.chunks {
+		c.app.stagedIn[c.chunk] = append(c.rows, c.app.stagedIn[c.chunk]...)
+		keys = append(keys, c.chunkKey)
+	}
+	p.urgent = append(keys, p.urgent...)
+	p.hurry = true
+}
+
+// committed makes staged rows durable, then lets everything follow that waited for them.
+func (l *Ledger) committed(f *flight) {
+	for _, who := range f.fences {
+		l.fenceStored(who)
+	}
+	for _, w := range f.rests {
+		l.restStored(w)
+	}
+	if f.wish != nil {
+		l.wishStored(f.wish)
+	}
+	for _, c := range f.chunks {
+		for _, at := range c.rows {
+			l.rowStored(c.app, at)
+		}
+		for _, at := range c.rows {
+			l.advance(c.app, at)
+		}
+	}
+}
+
+// rowStored makes one staged row the durable one.
+func (l *Ledger) rowStored(a *app, at shard.Index) {
+	old, row := a.rows[at], a.staged[at]
+	delete(a.staged, at)
+	a.rows[at] = row
+	if old.Open != nil && row.Open == nil {
+		l.countMove(a, old.Open, -1)
+		l.moveClosed(a, at, old.Open)
+	}
+	named := row.owners()
+	for _, o := range old.owners() {
+		if f := l.known(o); f != nil && !slices.Contains(named, o) {
+			delete(f.refs, at)
+			if f.over && len(f.refs) == 0 {
+				l.forget(f.server)
+			}
+		}
+	}
+	if f := l.known(old.Primary); f != nil {
+		f.owned--
+	}
+	if f := l.known(row.Primary); f != nil {
+		f.owned++
+	}
+}
