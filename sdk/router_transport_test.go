@@ -40,6 +40,7 @@ func TestTransportRetries(t *testing.T) {
 	}
 	again, passed := want{2, 200, 0}, want{1, 503, Unknown}
 	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	slow := func(http.ResponseWriter, *http.Request) { time.Sleep(700 * time.Millisecond) }
 	failing := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 	for _, c := range []struct {
 		name  string
@@ -50,6 +51,7 @@ func TestTransportRetries(t *testing.T) {
 		{"unknown", refusing(Unknown, ""), map[request]want{plain: passed, get: again, marked: again, withID: again, withHeader: again}},
 		{"cut off", cutOff, map[request]want{plain: {1, 0, Unknown}, get: again, marked: again, withID: again, withHeader: again}},
 		{"silent", silent, map[request]want{plain: {1, 0, Unknown}, get: again, marked: again, withID: again}},
+		{"slow", slow, map[request]want{plain: {1, 200, 0}, get: again}},
 		{"application's own 503", failing, map[request]want{plain: {1, 503, 0}, get: {1, 503, 0}, marked: {1, 503, 0}, withID: {1, 503, 0}}},
 	} {
 		for kind, want := range c.want {
@@ -68,9 +70,9 @@ func TestTransportRetries(t *testing.T) {
 							c.first(w, r)
 						}
 					})))
-					r := readyRouter(t, source, WithAttemptTimeout(200*time.Millisecond))
+					r := readyRouter(t, source, WithAttemptTimeout(300*time.Millisecond))
 					// The silent server is the one case that has to run into its deadline.
-					ctx := WithKey(within(t, map[bool]time.Duration{true: 5 * time.Second, false: 500 * time.Millisecond}[want.status != 0]), "key")
+					ctx := WithKey(within(t, map[bool]time.Duration{true: 5 * time.Second, false: 900 * time.Millisecond}[want.status != 0]), "key")
 					switch kind.repeatable {
 					case "idempotent":
 						ctx = WithIdempotent(ctx)

@@ -61,23 +61,30 @@ func TestFollowerRotates(t *testing.T) {
 
 // A hub that lags behind changes nothing; a newer epoch's map replaces everything (R23).
 func TestFollowerKeepsVersionsGrowing(t *testing.T) {
-	behind := testMap(t, version(4, 9))
-	h := NewHub(HubConfig{})
-	h.Set(behind)
-	address, _ := serve(t, h)
+	course := []*pb.WatchResponse{
+		snapshotOf(testMap(t, version(4, 9))), deltaOf(move(version(4, 9), 1, "b.kv")), snapshotOf(testMap(t, version(5, 1))),
+		deltaOf(move(version(5, 1), 1, "b.kv")), deltaOf(move(version(5, 2), 1, "a.kv")), snapshotOf(testMap(t, version(6, 1))),
+		snapshotOf(testMap(t, version(5, 9))), deltaOf(move(version(6, 1), 2, "b.kv")),
+	}
+	address, _ := serve(t, newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+		for _, m := range course {
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 	f, updates, _ := follow(t, FollowerConfig{Addresses: []string{address}, Start: testMap(t, version(5, 2))})
-	mustApply(t, h, move(version(4, 9), 1, "b.kv"))
-	h.Set(testMap(t, version(5, 1)))
-	mustApply(t, h, move(version(5, 1), 1, "b.kv"), move(version(5, 2), 1, "a.kv"))
-	if u := next(t, updates, "update"); u.Map.Version != version(5, 3) {
-		t.Fatalf("first update to %s, want 0.5.3: nothing older than the start", u.Map.Version)
+	for _, want := range []struct {
+		v     shard.Version
+		delta bool
+	}{{version(5, 3), true}, {version(6, 1), false}, {version(6, 2), true}} {
+		if u := next(t, updates, "update"); u.Map.Version != want.v || (u.Delta != nil) != want.delta {
+			t.Fatalf("update to %s (delta %t), want to %s (delta %t)", u.Map.Version, u.Delta != nil, want.v, want.delta)
+		}
 	}
-	h.Set(testMap(t, version(6, 1)))
-	if u := next(t, updates, "update"); u.Map.Version != version(6, 1) || u.Delta != nil {
-		t.Fatalf("update to %s, want all of 0.6.1", u.Map.Version)
-	}
-	if f.Map().Version != version(6, 1) {
-		t.Errorf("map %s, want 0.6.1", f.Map().Version)
+	if f.Map().Version != version(6, 2) {
+		t.Errorf("map %s, want 0.6.2", f.Map().Version)
 	}
 }
 
