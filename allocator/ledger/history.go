@@ -71,7 +71,7 @@ func (l *Ledger) ageOf(w *work) time.Duration {
 }
 
 // Servers lists the servers in the order of their ids: the registered ones and those that rows still name.
-func (l *Ledger) Servers(now shard.Instant) []ServerStatus {
+func (l *Ledger) Servers() []ServerStatus {
 	list := make([]ServerStatus, 0, len(l.order))
 	for _, id := range l.order {
 		s := l.servers[id]
@@ -79,17 +79,17 @@ func (l *Ledger) Servers(now shard.Instant) []ServerStatus {
 			if f.over && len(f.refs) == 0 {
 				continue
 			}
-			list = append(list, l.serverStatus(s, f, now))
+			list = append(list, l.serverStatus(s, f))
 		}
 	}
 	return list
 }
 
-func (l *Ledger) serverStatus(s *server, f *life, now shard.Instant) ServerStatus {
+func (l *Ledger) serverStatus(s *server, f *life) ServerStatus {
 	st := ServerStatus{Server: s.info, Draining: f.draining(), Shards: f.owned, Moves: f.moves, LastRenewal: -1, Reason: f.why}
 	st.Server.ID, st.Server.App, st.Server.Incarnation = s.id, f.app, f.Incarnation
 	if f.renewed {
-		st.LastRenewal = max(0, f.heard.WaitAge(now))
+		st.LastRenewal = max(0, f.heard.WaitAge(l.now))
 	}
 	switch {
 	case f.over:
@@ -111,12 +111,12 @@ func (l *Ledger) serverStatus(s *server, f *life, now shard.Instant) ServerStatu
 }
 
 // Moves lists the moves under way, placements and failovers included, and the last finished ones.
-func (l *Ledger) Moves(now shard.Instant) Moves {
+func (l *Ledger) Moves() Moves {
 	m := Moves{Finished: l.history.newestFirst(), FinishedCount: l.history.count}
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]
 		for _, at := range shard.SortedKeys(a.work) {
-			if s, ok := l.moveStatus(a, at, a.work[at], now); ok {
+			if s, ok := l.moveStatus(a, at, a.work[at]); ok {
 				m.Open = append(m.Open, s)
 			}
 		}
@@ -124,7 +124,7 @@ func (l *Ledger) Moves(now shard.Instant) Moves {
 	return m
 }
 
-func (l *Ledger) moveStatus(a *app, at shard.Index, w *work, now shard.Instant) (MoveStatus, bool) {
+func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (MoveStatus, bool) {
 	row, pending := a.rows[at], false
 	next, staged := a.staged[at]
 	if staged && row.Open == nil {
@@ -135,7 +135,7 @@ func (l *Ledger) moveStatus(a *app, at shard.Index, w *work, now shard.Instant) 
 	s := MoveStatus{App: a.spec.Name, Shard: a.id(at), From: w.from, To: row.Primary.Server, Reason: w.reason, Attempts: w.failures, Detail: w.waits,
 		Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}}
 	if !w.began.IsZero() {
-		s.Age = max(0, w.began.WaitAge(now))
+		s.Age = max(0, w.began.WaitAge(l.now))
 	}
 	if s.Reason == 0 {
 		s.Reason = placement.Failover
@@ -180,8 +180,8 @@ func stepOf(phase MovePhase, w *work, pending bool) MoveStep {
 	return StepLinger
 }
 
-// Apps lists the specs by name.
-func (l *Ledger) Apps() []Spec {
+// Specs lists the apps by name.
+func (l *Ledger) Specs() []Spec {
 	list := make([]Spec, 0, len(l.apps))
 	for _, name := range shard.SortedKeys(l.apps) {
 		list = append(list, l.apps[name].spec)
@@ -189,9 +189,9 @@ func (l *Ledger) Apps() []Spec {
 	return list
 }
 
-// Status is the ledger as a whole.
-func (l *Ledger) Status(now shard.Instant) Overview {
-	s := Overview{Epoch: l.epoch, Leading: l.tenure == leading && l.confirmed.PermissionAge(now) < l.s.LeaderValidity}
+// Summary is the ledger as a whole, as of the last step.
+func (l *Ledger) Summary() Summary {
+	s := Summary{Epoch: l.epoch, Leading: l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity}
 	for _, a := range l.apps {
 		s.OpenMoves += a.moves
 		s.Unplaced += len(a.unplaced)

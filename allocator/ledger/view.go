@@ -71,8 +71,8 @@ type Moves struct {
 	FinishedCount uint64       // under this leader
 }
 
-// Overview is the ledger as a whole.
-type Overview struct {
+// Summary is the ledger as a whole.
+type Summary struct {
 	Epoch     shard.Epoch
 	Leading   bool // loaded, not stopping, and the lock was confirmed less than LV ago
 	Unplaced  int  // shards without a primary that lives and acknowledged
