@@ -67,10 +67,10 @@ func agentStatusCommand() *cobra.Command {
 func agentTable(w io.Writer, status *pb.StatusResponse) {
 	row(w, "SERVER", "INCARNATION", "LEASE", "BY", "ATTACHED", "SHARDS", "PID", "PROBLEM")
 	for _, s := range status.GetServers() {
-		shards := 0
-		for _, held := range s.GetHeld() {
-			if held.GetPhase() != pb.ShardPhase_SHARD_PHASE_NONE {
-				shards++
+		held := 0
+		for _, replica := range s.GetHeld() {
+			if replica.GetPhase() != pb.ShardPhase_SHARD_PHASE_NONE {
+				held++
 			}
 		}
 		attached := yes(s.GetAttached())
@@ -78,7 +78,7 @@ func agentTable(w io.Writer, status *pb.StatusResponse) {
 			attached += ", draining"
 		}
 		row(w, s.GetServer().GetId(), shard.Incarnation(s.GetServer().GetIncarnation()).String(), milliseconds(s.GetLeaseRemainingMs()),
-			dash(s.GetVouchedBy()), attached, fmt.Sprint(shards), fmt.Sprint(s.GetPid()), dash(s.GetProblem()))
+			dash(s.GetVouchedBy()), attached, fmt.Sprint(held), fmt.Sprint(s.GetPid()), dash(s.GetProblem()))
 	}
 }
 
@@ -104,7 +104,7 @@ func agentDrainCommand() *cobra.Command {
 			last := uint32(0)
 			for stream.Receive() {
 				last = stream.Msg().GetRemaining()
-				if err := a.progress(c.OutOrStdout(), stream.Msg(), fmt.Sprintf("%d shards left", last)); err != nil {
+				if err := a.progress(c.OutOrStdout(), stream.Msg(), shards(last)+" left"); err != nil {
 					return err
 				}
 			}
@@ -112,7 +112,7 @@ func agentDrainCommand() *cobra.Command {
 				return a.explain(err)
 			}
 			if last > 0 {
-				return fmt.Errorf("drain: %d shards are left: see `shardmanager moves`", last)
+				return fmt.Errorf("drain: not finished, %s left: see `shardmanager moves`", shards(last))
 			}
 			return stream.Close()
 		},

@@ -42,7 +42,7 @@ func drainCommand() *cobra.Command {
 				defer cancel()
 				return a.awaitDrain(ctx, c.OutOrStdout(), args[0], patience, answer)
 			}
-			text := fmt.Sprintf("%s: draining, %d shards left", args[0], answer.GetRemaining())
+			text := fmt.Sprintf("%s: draining, %s left", args[0], shards(answer.GetRemaining()))
 			if undo {
 				text = args[0] + ": takes shards again"
 			}
@@ -63,7 +63,7 @@ func (a *adminClient) awaitDrain(ctx context.Context, w io.Writer, server string
 	defer ticker.Stop()
 	for {
 		if left := last.GetRemaining(); left != shown {
-			if err := a.progress(w, last, fmt.Sprintf("%s: %d shards left", server, left)); err != nil {
+			if err := a.progress(w, last, fmt.Sprintf("%s: %s left", server, shards(left))); err != nil {
 				return err
 			}
 			shown = left
@@ -72,7 +72,7 @@ func (a *adminClient) awaitDrain(ctx context.Context, w io.Writer, server string
 		_, said := wire.DetailOf(err)
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("drain: %s still has %d shards after %s: see `shardmanager moves`; the drain goes on", server, last.GetRemaining(), patience)
+			return fmt.Errorf("drain: %s still has %s after %s: see `shardmanager moves`; the drain goes on", server, shards(last.GetRemaining()), patience)
 		case err != nil && said:
 			return err
 		case err == nil:

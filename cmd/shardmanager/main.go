@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 )
 
@@ -21,6 +23,7 @@ const (
 )
 
 func main() {
+	zerolog.TimeFieldFormat = time.RFC3339Nano // the library knows no other way to log fractions of a second
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 

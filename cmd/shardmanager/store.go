@@ -86,7 +86,7 @@ func runStore(ctx context.Context, cfg storeConfig, log zerolog.Logger) (err err
 	defer func() { err = errors.Join(err, engine.Close()) }()
 	listener, err := transport.Listen(cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("store: %w", err)
+		return fmt.Errorf("store: %w: choose another address by --listen", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle(embedded.NewHandler(engine))

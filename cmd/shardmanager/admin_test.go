@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/internal/transport"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+// plane is an allocator's admin side over the real protocol, with answers made up.
+type plane struct {
+	shardmanagerv1connect.UnimplementedAdminServiceHandler
+	leader string       // hint of a follower; empty: this one leads
+	left   atomic.Int32 // shards that a drain still has to move
+	calls  atomic.Int32
+}
+
+func (p *plane) refuse() error {
+	p.calls.Add(1)
+	if p.leader == "" {
+		return nil
+	}
+	return wire.Error(connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_NOT_LEADER, "allocator follower", "the leader", p.leader)
+}
+
+func (p *plane) CreateApp(_ context.Context, r *pb.CreateAppRequest) (*pb.CreateAppResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	if r.GetSpec().GetKeySpace().GetHash().GetShards() == 13 {
+		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "spec.key_space.hash.shards", "expected a luckier number", "")
+	}
+	r.Spec.ResourceVersion = 7
+	return &pb.CreateAppResponse{Spec: r.GetSpec()}, nil
+}
+
+func (p *plane) DrainServer(_ context.Context, r *pb.DrainServerRequest) (*pb.DrainServerResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	if r.GetServer() != "node-1.kv" {
+		return nil, wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, "server", "the id of a server", "")
+	}
+	return &pb.DrainServerResponse{Remaining: uint32(p.left.Load())}, nil
+}
+
+func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListServersResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	left := max(p.left.Add(-1), 0)
+	return &pb.ListServersResponse{Servers: []*pb.ServerStatus{{
+		Server: &pb.Server{Id: "node-1.kv"}, State: pb.ServerState_SERVER_STATE_ATTACHED, Shards: uint32(left), LastRenewalMs: 40, Draining: true,
+	}}}, nil
+}
+
+func (p *plane) GetShardMap(context.Context, *pb.AdminServiceGetShardMapRequest) (*pb.AdminServiceGetShardMapResponse, error) {
+	return &pb.AdminServiceGetShardMapResponse{Snapshot: &pb.ShardMapSnapshot{
+		App: "kv", Version: &pb.MapVersion{Epoch: &pb.Epoch{Index: 3}, Counter: 2},
+		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: 2}}},
+		Servers:  []*pb.Server{{Id: "node-1.kv", App: "kv", Agent: "node-1", Incarnation: 5, DataAddress: "127.0.0.1:9"}}, Primaries: []uint32{1, 0}, Terms: []uint64{4, 0},
+	}}, nil
+}
+
+func serve(t *testing.T, p *plane) string {
+	t.Helper()
+	_, handler := shardmanagerv1connect.NewAdminServiceHandler(p)
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = transport.NewServer(context.Background(), handler)
+	server.Start()
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestOperatorsFollowTheLeader(t *testing.T) {
+	leader := &plane{}
+	follower := &plane{leader: serve(t, leader)}
+	admin := "127.0.0.1:1," + serve(t, follower) // the first does not run
+	spec := write(t, "app.yaml", "name: kv\nkey_space: {hash: {shards: 96}}\n")
+	code, out, errs := shell(t, "app", "create", "-f", spec, "--admin", admin)
+	if code != exitOK || !strings.Contains(out, "hash, 96 shards") || !strings.Contains(out, "primary-only") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, errs)
+	}
+	if leader.calls.Load() != 1 || follower.calls.Load() != 1 {
+		t.Errorf("%d calls of the leader and %d of the follower, want 1 each", leader.calls.Load(), follower.calls.Load())
+	}
+	code, out, errs = shell(t, "app", "create", "-f", spec, "--admin", admin, "-o", "json")
+	var answer struct{ ResourceVersion string }
+	if err := json.Unmarshal([]byte(out), &answer); code != exitOK || err != nil || answer.ResourceVersion != "7" {
+		t.Errorf("exit %d, %v, stdout %q, stderr %q", code, err, out, errs)
+	}
+}
+
+func TestServersRefusalNamesTheLine(t *testing.T) {
+	spec := write(t, "app.yaml", "name: kv\nkey_space:\n  hash:\n    shards: 13\n")
+	code, _, errs := shell(t, "app", "create", "-f", spec, "--admin", serve(t, &plane{}))
+	if want := spec + ":4: key_space.hash.shards: expected a luckier number"; code != exitUsage || !strings.Contains(errs, want) {
+		t.Errorf("exit %d, stderr %q, want %q", code, errs, want)
+	}
+}
+
+func TestDrainWaits(t *testing.T) {
+	p := &plane{}
+	p.left.Store(3)
+	code, out, errs := shell(t, "drain", "node-1.kv", "--wait", "--admin", serve(t, p))
+	if want := "node-1.kv: 3 shards left\nnode-1.kv: 2 shards left\nnode-1.kv: 1 shard left\nnode-1.kv: drained\n"; code != exitOK || out != want {
+		t.Errorf("exit %d, stdout %q, stderr %q, want %q", code, out, errs, want)
+	}
+	p.left.Store(1000)
+	code, _, errs = shell(t, "drain", "node-1.kv", "--wait", "--timeout", "100ms", "--admin", serve(t, p))
+	if code != exitFailure || !strings.Contains(errs, "the drain goes on") {
+		t.Errorf("exit %d, stderr %q", code, errs)
+	}
+	if code, _, errs := shell(t, "drain", "nobody", "--admin", serve(t, p)); code != exitFailure || !strings.Contains(errs, "the id of a server") {
+		t.Errorf("exit %d, stderr %q", code, errs)
+	}
+}
+
+func TestTables(t *testing.T) {
+	admin := serve(t, &plane{})
+	_, out, _ := shell(t, "map", "kv", "--admin", admin)
+	if want := "SHARD  SERVER     ADDRESS      TERM\n0      node-1.kv  127.0.0.1:9  4\n1      -          -            -\n"; out != want {
+		t.Errorf("map: got %q, want %q", out, want)
+	}
+	_, out, _ = shell(t, "servers", "--admin", admin)
+	if !strings.Contains(out, "node-1.kv  attached, draining  0       0") || !strings.Contains(out, "40ms ago") {
+		t.Errorf("servers: got %q", out)
+	}
+	code, _, errs := shell(t, "moves", "--admin", admin)
+	if code != exitFailure || !strings.Contains(errs, "unimplemented") && !strings.Contains(errs, "not implemented") {
+		t.Errorf("moves of an allocator without them: exit %d, stderr %q", code, errs)
+	}
+}

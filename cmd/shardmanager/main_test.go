@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// hangEnv makes the test's own binary a daemon that does not stop, for the test of signals.
+const hangEnv = "TEST_DAEMON_THAT_HANGS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(hangEnv) != "" {
+		ctx, _ := untilSignal(context.Background(), zerolog.Nop())
+		_, _ = os.Stdout.WriteString("ready\n")
+		<-ctx.Done()
+		_, _ = os.Stdout.WriteString("stopping\n")
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+// shell runs one command line in this process.
+func shell(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func write(t *testing.T, name, contents string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(contents), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRefusals(t *testing.T) {
+	bad := write(t, "bad.yaml", "cluster: test\nlease:\n  validty: 1s\n")
+	slow := write(t, "slow.yaml", "cluster: test\nallocators: [a:1]\nlease:\n  validity: 100ms\n")
+	spec := write(t, "app.yaml", "name: kv\nkey_space:\n  range: {}\n")
+	for _, test := range []struct {
+		line string
+		code int
+		want []string // in stderr
+	}{
+		{"nonsense", exitUsage, []string{`unknown command "nonsense"; see shardmanager --help`}},
+		{"stats", exitUsage, []string{"did you mean status?"}},
+		{"app nonsense", exitUsage, []string{`shardmanager app: unknown command "nonsense"`}},
+		{"app get", exitUsage, []string{"expected NAME; usage: shardmanager app get NAME"}},
+		{"app get a b", exitUsage, []string{`unexpected argument "b"`}},
+		{"map", exitUsage, []string{"expected APP"}},
+		{"drain", exitUsage, []string{"expected SERVER"}},
+		{"drain a.kv --undo --wait", exitUsage, []string{"expected one of them"}},
+		{"servers --nonsense", exitUsage, []string{"unknown flag: --nonsense; see shardmanager servers --help"}},
+		{"status -o yaml", exitUsage, []string{`--output: expected table or json, not "yaml"`}},
+		{"status --admin nonsense", exitUsage, []string{"--admin", "expected host:port"}},
+		{"agent status --socket nonsense", exitUsage, []string{"--socket", "unix:///path"}},
+		{"app create", exitUsage, []string{"expected -f FILE"}},
+		{"app create -f " + spec, exitUsage, []string{spec + ":3: key_space.range: not supported yet"}},
+		{"app create -f /does/not/exist", exitUsage, []string{"/does/not/exist: no such file"}},
+		{"store extra", exitUsage, []string{`unexpected argument "extra"`}},
+		{"store --max-bytes 7", exitUsage, []string{"--max-bytes: max_bytes: expected 0"}},
+		{"store --max-bytes many", exitUsage, []string{`--max-bytes: max_bytes: expected a whole number, not "many"`}},
+		{"store --log-level loud", exitUsage, []string{`--log-level: log_level: expected debug, info, warn or error, not "loud"`}},
+		{"store --listen nonsense", exitFailure, []string{"expected host:port"}},
+		{"agent --config " + bad, exitUsage, []string{bad + ":3: lease.validty: unknown field; did you mean validity?"}},
+		{"agent --config " + slow, exitUsage, []string{slow + ":4: lease_validity: 100ms: expected at least twice lease_interval"}},
+		{"agent --allocators a:1", exitUsage, []string{"cluster:", "(set it by --cluster, SHARDMANAGER_CLUSTER or cluster in the file)"}},
+		{"agent --cluster a --allocators a:1 --store consul", exitUsage, []string{"--store: store:", "not supported yet"}},
+		{"agent --cluster a --allocators a:1 --store-address nonsense", exitUsage, []string{"--store-address:", "expected host:port"}},
+		{"allocator --cluster a --name b", exitUsage, []string{"state_dir: expected a directory", "--state-dir"}},
+		{"allocator --cluster a --name b --state-dir /x --lease-validity 1s", exitUsage, []string{"--lease-validity: allocator: lease_validity: expected at least"}},
+		{"allocator --cluster a --name b --state-dir /x --store consul", exitUsage, []string{"--store: store: expected embedded", "not supported yet"}},
+		{"status --admin 127.0.0.1:1", exitFailure, []string{"cannot reach allocator 127.0.0.1:1", "refused", "--admin or SHARDMANAGER_ADMIN"}},
+		{"agent status --socket unix:///does/not/exist", exitFailure, []string{"cannot reach the agent at unix:///does/not/exist", "start it with"}},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			code, out, errs := shell(t, strings.Fields(test.line)...)
+			if code != test.code || out != "" {
+				t.Errorf("exit %d, stdout %q, want exit %d and nothing", code, out, test.code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(errs, want) {
+					t.Errorf("stderr %q lacks %q", errs, want)
+				}
+			}
+			for line := range strings.Lines(errs) {
+				if !strings.HasPrefix(line, "shardmanager") {
+					t.Errorf("line %q does not say who speaks", line)
+				}
+			}
+		})
+	}
+}
+
+func TestSettingsFromEnvironment(t *testing.T) {
+	t.Setenv("SHARDMANAGER_ADMIN", "127.0.0.1:2")
+	if code, _, errs := shell(t, "status"); code != exitFailure || !strings.Contains(errs, "127.0.0.1:2") {
+		t.Errorf("SHARDMANAGER_ADMIN: exit %d, %q", code, errs)
+	}
+	t.Setenv("SHARDMANAGER_CONFIG", write(t, "store.yaml", "listn: x\n"))
+	if code, _, errs := shell(t, "store"); code != exitUsage || !strings.Contains(errs, "store.yaml:1: listn: unknown field; did you mean listen?") {
+		t.Errorf("SHARDMANAGER_CONFIG: exit %d, %q", code, errs)
+	}
+}
+
+// Every command explains itself, and every setting of a daemon has a flag with help.
+func TestHelp(t *testing.T) {
+	count := 0
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+			return
+		}
+		count++
+		path := strings.Fields(c.CommandPath())[1:]
+		code, out, errs := shell(t, append(path, "--help")...)
+		if code != exitOK || errs != "" || !strings.Contains(out, "Usage:") || c.Short == "" {
+			t.Errorf("%v: exit %d, stderr %q, short %q, help %q", path, code, errs, c.Short, out)
+		}
+		if c.Runnable() && len(c.Commands()) == 0 && c.Name() != "dev" && !strings.Contains(out, "Examples:") {
+			t.Errorf("%v: help without an example", path)
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(rootCommand())
+	if count < 20 {
+		t.Errorf("only %d commands were looked at", count)
+	}
+	_, out, _ := shell(t, "allocator", "--help")
+	for _, flag := range []string{"--lease-validity", "--partition-grace", "--store-address", "--config", "--log-format"} {
+		if !strings.Contains(out, flag) {
+			t.Errorf("help of the allocator lacks %s", flag)
+		}
+	}
+	if strings.Contains(out, "unsafe-fence-wait") {
+		t.Error("help of the allocator shows a hidden flag")
+	}
+	_, out, _ = shell(t, "--help")
+	if strings.Contains(out, "example-kv") {
+		t.Error("help shows the hidden example")
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if code, out, _ := shell(t, "version"); code != exitOK || !strings.HasPrefix(out, "shardmanager ") {
+		t.Errorf("version: exit %d, %q", code, out)
+	}
+	built := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.modified", Value: "true"}}}
+	released := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}
+	for _, test := range []struct {
+		set   string
+		info  *debug.BuildInfo
+		known bool
+		want  string
+	}{
+		{"v9", released, true, "v9"}, {"", released, true, "v1.2.3"}, {"", built, true, "devel-0123456789ab+changes"},
+		{"", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}}, true, "devel"}, {"", nil, false, "unknown"},
+	} {
+		if got := versionOf(test.set, test.info, test.known); got != test.want {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
+}
