@@ -60,6 +60,7 @@ type Allocator struct {
 
 	lock    *cell[lockView]
 	leading atomic.Pointer[mailbox] // nil: does not lead
+	unfit   atomic.Pointer[string]  // why it could not lead when it was its turn; nil: it could, or another does
 	wanted  chan struct{}           // capacity 1: a watcher wants an app that has no map here
 
 	// Set by Run before anything else runs.
@@ -211,13 +212,15 @@ func (a *Allocator) candidacy(ctx context.Context) (led bool, err error) {
 		a.closeSession(s.id)
 	}()
 	g, err := a.acquire(ctx, s)
-	if g == nil || err != nil {
-		return false, err
+	if g != nil {
+		a.log.Info().Stringer("epoch", g.epoch).Bool("clean", g.clean).Msg("lock acquired")
+		led, err = a.lead(ctx, g)
 	}
-	a.log.Info().Stringer("epoch", g.epoch).Bool("clean", g.clean).Msg("leads")
-	began := a.clock()
-	err = a.lead(ctx, g)
-	return began.WaitAge(a.clock()) >= confirmEvery, err
+	if err != nil && !led {
+		text := err.Error()
+		a.unfit.Store(&text)
+	}
+	return led, err
 }
 
 // Leader implements api.Node.
@@ -231,6 +234,9 @@ func (a *Allocator) Leader() api.Leader {
 // Status implements api.Node.
 func (a *Allocator) Status() api.Status {
 	s := api.Status{Cluster: a.cfg.Cluster, Name: a.cfg.Name, Version: a.deps.Version, StoreTrouble: a.store.trouble()}
+	if unfit := a.unfit.Load(); unfit != nil && s.StoreTrouble == "" {
+		s.StoreTrouble = *unfit
+	}
 	view, _ := a.lock.get()
 	switch {
 	case a.leading.Load() != nil:

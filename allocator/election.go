@@ -121,6 +121,9 @@ type grip struct {
 func (a *Allocator) acquire(ctx context.Context, s *session) (*grip, error) {
 	for ctx.Err() == nil && s.alive.Err() == nil {
 		view, changed := a.lock.get()
+		if view.held && view.record.Allocator != a.cfg.Name {
+			a.unfit.Store(nil) // another could do what we could not
+		}
 		if view.seen && !view.held {
 			g, err := a.tryAcquire(ctx, s)
 			if g != nil || err != nil {

@@ -33,6 +33,7 @@ type tenure struct {
 	a    *Allocator
 	grip *grip
 	box  *mailbox
+	led  bool // it loaded, and took events
 
 	writes   *queue[ledger.Write]
 	solves   *queue[placement.Input]
@@ -40,8 +41,9 @@ type tenure struct {
 	destroys *queue[coord.SessionID]
 }
 
-// lead runs a leadership to its end, which is in order if ctx ended. The lock is free, or as good as lost, when it returns.
-func (a *Allocator) lead(ctx context.Context, g *grip) error {
+// lead runs a leadership to its end, which is in order if ctx ended. The lock is free, or as good as lost, when it returns. It reports
+// whether it came as far as to lead.
+func (a *Allocator) lead(ctx context.Context, g *grip) (led bool, err error) {
 	t := &tenure{
 		a: a, grip: g, box: newMailbox(),
 		writes: newQueue[ledger.Write](maxWrites), solves: newQueue[placement.Input](maxSolves),
@@ -59,11 +61,11 @@ func (a *Allocator) lead(ctx context.Context, g *grip) error {
 	}
 	switch {
 	case err != nil:
-		return err
+		return t.led, err
 	case stop.Clean:
-		return a.release(g)
+		return t.led, a.release(g)
 	default:
-		return fmt.Errorf("without the clean mark: %s", stop.Reason)
+		return t.led, fmt.Errorf("without the clean mark: %s", stop.Reason)
 	}
 }
 
@@ -86,6 +88,9 @@ func (t *tenure) run(ctx, work context.Context, workers *errgroup.Group) (ledger
 	workers.Go(func() error { return t.runDestroyer(work) })
 	workers.Go(func() error { return t.watchServers(work) })
 	t.a.publishOnly(loaded.Apps)
+	t.a.unfit.Store(nil)
+	t.led = true
+	t.a.log.Info().Stringer("epoch", t.grip.epoch).Int("apps", len(loaded.Apps)).Msg("leads")
 	return newLoop(t).run(ctx, work, loaded)
 }
 

@@ -114,7 +114,9 @@ func newWriterTest(t *testing.T) *writerTest {
 	return w
 }
 
-func drain(id shard.ServerID) []ledger.WriteOp { return []ledger.WriteOp{ledger.PutDrain{Server: id, On: true}} }
+func drain(id shard.ServerID) []ledger.WriteOp {
+	return []ledger.WriteOp{ledger.PutDrain{Server: id, On: true}}
+}
 
 func (w *writerTest) expect(got fate, want ledger.WriteOutcome) {
 	w.Helper()

@@ -22,7 +22,9 @@ type UnsupportedError struct {
 }
 
 // Error implements error.
-func (e *UnsupportedError) Error() string { return e.Field + ": not supported yet: expected " + e.Expected }
+func (e *UnsupportedError) Error() string {
+	return e.Field + ": not supported yet: expected " + e.Expected
+}
 
 // FromProto converts a spec. Its errors are *wire.FieldError or *UnsupportedError and name the field.
 func FromProto(p *pb.AppSpec) (ledger.Spec, error) {

@@ -1,0 +1,406 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/mapfeed"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transport"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+const patience = 10 * time.Second
+
+// recorder stands in for the loop: it keeps the events that it is given.
+type recorder struct {
+	events chan ledger.Event
+	ended  chan struct{}
+	once   sync.Once
+	ask    func(ledger.Wish) (ledger.Reply, error)
+}
+
+func newRecorder() *recorder {
+	return &recorder{events: make(chan ledger.Event, 100), ended: make(chan struct{})}
+}
+
+func (r *recorder) Post(ctx context.Context, event ledger.Event) error {
+	select {
+	case <-r.ended:
+		return api.ErrNotLeading
+	default:
+	}
+	select {
+	case r.events <- event:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *recorder) Ask(_ context.Context, wish ledger.Wish) (ledger.Reply, error) { return r.ask(wish) }
+func (r *recorder) View(context.Context) (*api.View, error)                       { return new(api.View), nil }
+func (r *recorder) Ended() <-chan struct{}                                        { return r.ended }
+func (r *recorder) end()                                                          { r.once.Do(func() { close(r.ended) }) }
+
+// next returns the next event.
+func (r *recorder) next(t *testing.T) ledger.Event {
+	t.Helper()
+	select {
+	case e := <-r.events:
+		return e
+	case <-time.After(patience):
+		t.Fatal("no event")
+		return nil
+	}
+}
+
+type testNode struct {
+	mu     sync.Mutex
+	leader *recorder
+	status api.Status
+}
+
+func (n *testNode) Leader() api.Leader {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.leader == nil {
+		return nil
+	}
+	return n.leader
+}
+
+func (n *testNode) Status() api.Status {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.status
+}
+
+type server struct {
+	*testing.T
+	node     *testNode
+	attach   *api.Attach
+	endpoint transport.Endpoint
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{T: t, node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
+	s.attach = api.NewAttach(s.node)
+	hub := mapfeed.NewHub(mapfeed.HubConfig{})
+	mux := api.DataMux(s.node, s.attach, hub)
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub)))
+	l, err := transport.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	h := transport.NewServer(ctx, mux)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	}()
+	if s.endpoint, err = transport.Dial(l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		s.endpoint.Close()
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+	})
+	return s
+}
+
+type stream = connect.BidiStreamForClientSimple[pb.AttachRequest, pb.AttachResponse]
+
+// open attaches a server and returns its stream and hello event.
+func (s *server) open(ctx context.Context) (*stream, ledger.Hello) {
+	s.Helper()
+	conn, err := shardmanagerv1connect.NewAllocatorServiceClient(s.endpoint.Client, s.endpoint.URL).Attach(ctx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.send(conn, &pb.AttachRequest{Message: &pb.AttachRequest_Hello{Hello: &pb.Hello{
+		Cluster: "c1", ProtocolVersion: 1, Draining: true, HighestEpoch: &pb.Epoch{Index: 5},
+		Server: &pb.Server{Id: "x.kv", App: "kv", Agent: "x", Incarnation: 7},
+		Held:   []*pb.HeldShard{{Shard: "3", Phase: pb.ShardPhase_SHARD_PHASE_PRIMARY, Term: 2, MaxTerm: 2, MaxMove: 4, Activated: true}},
+	}}})
+	hello, ok := s.node.leader.next(s.T).(ledger.Hello)
+	if !ok {
+		s.Fatal("the first event is no hello")
+	}
+	return conn, hello
+}
+
+func (s *server) send(conn *stream, m *pb.AttachRequest) {
+	s.Helper()
+	if err := conn.Send(m); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// Every message of an agent becomes its event, in order.
+func TestMessagesUp(t *testing.T) {
+	s := newServer(t)
+	conn, hello := s.open(t.Context())
+	id := hello.Stream
+	want := ledger.Hello{
+		Stream: id, Server: shard.Server{ID: "x.kv", App: "kv", Agent: "x", Incarnation: 7}, Draining: true, HighestEpoch: shard.Epoch{Index: 5},
+		Held: []shard.Held{{Shard: "3", Phase: shard.Serving, Term: 2, Max: shard.Order{Term: 2, Move: 4}, Activated: true}},
+	}
+	if d := cmp.Diff(want, hello); d != "" {
+		t.Errorf("hello (-want +got):\n%s", d)
+	}
+	for _, test := range []struct {
+		message *pb.AttachRequest
+		want    ledger.Event
+	}{
+		{
+			&pb.AttachRequest{Message: &pb.AttachRequest_Renew{Renew: &pb.Renew{
+				Sequence: 4, AskedNs: 99, Loads: []*pb.ShardLoad{{Shard: "3", Load: map[string]int64{"cpu": 8}}},
+			}}},
+			ledger.Renew{Stream: id, Sequence: 4, AskedNS: 99, Loads: []ledger.ShardLoad{{Shard: "3", Load: map[string]int64{"cpu": 8}}}},
+		},
+		{
+			&pb.AttachRequest{Message: &pb.AttachRequest_Result{Result: &pb.Result{
+				Command: &pb.CommandId{Epoch: &pb.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Term: 2, Move: 4, Kind: pb.CommandKind_COMMAND_KIND_DROP_SHARD},
+				Status:  pb.ResultStatus_RESULT_STATUS_FAILED, Error: "no",
+			}}},
+			ledger.Result{Stream: id, Status: ledger.Failed, Err: "no", ID: ledger.CommandID{
+				Epoch: shard.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: ledger.DropShard,
+			}},
+		},
+		{
+			&pb.AttachRequest{Message: &pb.AttachRequest_ProbeAnswer{ProbeAnswer: &pb.ProbeAnswer{
+				Id: 3, Server: "y.kv", Agent: pb.ProbeOutcome_PROBE_OUTCOME_REFUSED, Application: pb.ProbeOutcome_PROBE_OUTCOME_SILENT,
+			}}},
+			ledger.ProbeAnswer{Stream: id, ID: 3, Server: "y.kv", Agent: ledger.Refused, Application: ledger.Silent},
+		},
+		{
+			&pb.AttachRequest{Message: &pb.AttachRequest_Drain{Drain: &pb.DrainRequested{On: true}}},
+			ledger.DrainRequested{Stream: id, On: true},
+		},
+		{
+			&pb.AttachRequest{Message: &pb.AttachRequest_Rest{Rest: &pb.RestRequested{LengthNs: int64(time.Second), Sequence: 2}}},
+			ledger.RestRequested{Stream: id, Length: time.Second, Sequence: 2},
+		},
+		{
+			&pb.AttachRequest{Message: &pb.AttachRequest_Ended{Ended: &pb.Ended{Incarnation: 7, ProvenDead: true, Reason: "exit 1"}}},
+			ledger.Ended{Stream: id, Incarnation: 7, ProvenDead: true, Reason: "exit 1"},
+		},
+	} {
+		s.send(conn, test.message)
+		if d := cmp.Diff(test.want, s.node.leader.next(t)); d != "" {
+			t.Errorf("%v (-want +got):\n%s", test.message, d)
+		}
+	}
+	s.send(conn, new(pb.AttachRequest)) // of a newer protocol: ignored
+	if err := conn.CloseRequest(); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(ledger.Event(ledger.Detached{Stream: id}), s.node.leader.next(t)); d != "" {
+		t.Errorf("after an orderly end:\n%s", d)
+	}
+	if _, err := conn.Receive(); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream ends with %v", err)
+	}
+}
+
+func TestBrokenStreamIsAReset(t *testing.T) {
+	s := newServer(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, hello := s.open(ctx)
+	cancel()
+	if d := cmp.Diff(ledger.Event(ledger.Detached{Stream: hello.Stream, Reset: true}), s.node.leader.next(t)); d != "" {
+		t.Error(d)
+	}
+}
+
+// What makes no sense ends the stream and says what is wrong.
+func TestSenselessMessages(t *testing.T) {
+	for field, m := range map[string]*pb.AttachRequest{
+		"hello":                    {Message: &pb.AttachRequest_Hello{Hello: &pb.Hello{}}},
+		"result.status":            {Message: &pb.AttachRequest_Result{Result: &pb.Result{Status: 99}}},
+		"result.command.kind":      {Message: &pb.AttachRequest_Result{Result: &pb.Result{Status: 1}}},
+		"probe_answer.agent":       {Message: &pb.AttachRequest_ProbeAnswer{ProbeAnswer: &pb.ProbeAnswer{Application: 1}}},
+		"probe_answer.application": {Message: &pb.AttachRequest_ProbeAnswer{ProbeAnswer: &pb.ProbeAnswer{Agent: 1}}},
+		"rest.length_ns":           {Message: &pb.AttachRequest_Rest{Rest: &pb.RestRequested{LengthNs: -1}}},
+	} {
+		t.Run(field, func(t *testing.T) {
+			s := newServer(t)
+			conn, hello := s.open(t.Context())
+			s.send(conn, m)
+			_, err := conn.Receive()
+			if detail, _ := wire.DetailOf(err); connect.CodeOf(err) != connect.CodeInvalidArgument || detail.GetSubject() != field {
+				t.Errorf("error %v: expected INVALID of %s", err, field)
+			}
+			if d := cmp.Diff(ledger.Event(ledger.Detached{Stream: hello.Stream, Reset: true}), s.node.leader.next(t)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// Every body that the ledger sends reaches the agent, in order; those that are the last end the stream.
+func TestMessagesDown(t *testing.T) {
+	s := newServer(t)
+	conn, hello := s.open(t.Context())
+	epoch := shard.Epoch{Index: 5}
+	bodies := []ledger.Body{
+		ledger.Welcome{Epoch: epoch, Interval: time.Second, Validity: 6 * time.Second},
+		ledger.Grant{Sequence: 1, Remaining: 5 * time.Second},
+		ledger.RestGranted{Sequence: 2, Remaining: time.Second},
+		ledger.Command{
+			ID:   ledger.CommandID{Epoch: epoch, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: ledger.PrepareAddShard},
+			Peer: shard.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, Deadline: 10 * time.Second,
+		},
+		ledger.Probe{ID: 3, Target: shard.Server{ID: "y.kv", Incarnation: 8, AgentAddress: "h:2", DataAddress: "h:1"}, Timeout: time.Second},
+		ledger.DrainProgress{Remaining: 4},
+		ledger.Fenced{Incarnation: 7, Reason: "silent"},
+	}
+	want := []*pb.AttachResponse{
+		{Message: &pb.AttachResponse_Welcome{Welcome: &pb.Welcome{Epoch: &pb.Epoch{Index: 5}, IntervalMs: 1000, ValidityMs: 6000}}},
+		{Message: &pb.AttachResponse_Grant{Grant: &pb.Grant{Sequence: 1, RemainingNs: 5e9}}},
+		{Message: &pb.AttachResponse_RestGranted{RestGranted: &pb.RestGranted{Sequence: 2, RemainingNs: 1e9}}},
+		{Message: &pb.AttachResponse_Command{Command: &pb.Command{
+			Id: &pb.CommandId{
+				Epoch: &pb.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Term: 2, Move: 4, Kind: pb.CommandKind_COMMAND_KIND_PREPARE_ADD_SHARD,
+			},
+			Peer: &pb.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, DeadlineMs: 10_000,
+		}}},
+		{Message: &pb.AttachResponse_Probe{Probe: &pb.Probe{
+			Id: 3, Server: "y.kv", Incarnation: 8, AgentAddress: "h:2", DataAddress: "h:1", TimeoutMs: 1000,
+		}}},
+		{Message: &pb.AttachResponse_DrainProgress{DrainProgress: &pb.DrainProgress{Remaining: 4}}},
+		{Message: &pb.AttachResponse_Fenced{Fenced: &pb.Fenced{Incarnation: 7, Reason: "silent"}}},
+	}
+	for _, b := range bodies {
+		s.attach.Send([]ledger.Message{{Stream: hello.Stream, Body: b}, {Stream: hello.Stream + 1, Body: b}})
+	}
+	s.attach.Send([]ledger.Message{{Stream: hello.Stream, Body: ledger.DrainProgress{}}}) // after the end: swallowed
+	for _, w := range want {
+		got, err := conn.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(w, got, protocmp.Transform()); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	}
+	_, err := conn.Receive()
+	if detail, _ := wire.DetailOf(err); detail.GetReason() != pb.ErrorReason_ERROR_REASON_FENCED {
+		t.Errorf("the stream ends with %v", err)
+	}
+}
+
+func TestStreamEnds(t *testing.T) {
+	for name, test := range map[string]struct {
+		body   ledger.Body
+		code   connect.Code
+		reason pb.ErrorReason
+	}{
+		"duplicate": {ledger.Refuse{Duplicate: true, Reason: "x"}, connect.CodeAlreadyExists, pb.ErrorReason_ERROR_REASON_DUPLICATE_SERVER},
+		"retry":     {ledger.Refuse{Retry: true, Reason: "x"}, connect.CodeUnavailable, pb.ErrorReason_ERROR_REASON_STORE},
+		"refused":   {ledger.Refuse{Reason: "x"}, connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_STALE},
+		"closed":    {ledger.Close{Reason: "x"}, connect.CodeAborted, pb.ErrorReason_ERROR_REASON_UNSPECIFIED},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			conn, hello := s.open(t.Context())
+			s.attach.Send([]ledger.Message{{Stream: hello.Stream, Body: test.body}})
+			_, err := conn.Receive()
+			detail, _ := wire.DetailOf(err)
+			if connect.CodeOf(err) != test.code || detail.GetReason() != test.reason {
+				t.Errorf("error %v: expected %s with %s", err, test.code, test.reason)
+			}
+		})
+	}
+}
+
+// The leadership ends: every stream is told, with the address of the next leader where it is known.
+func TestLeadershipEnds(t *testing.T) {
+	s := newServer(t)
+	conn, _ := s.open(t.Context())
+	s.node.mu.Lock()
+	s.node.status.Leader, s.node.status.LeaderData = "a2", "h:7410"
+	s.node.mu.Unlock()
+	s.node.leader.end()
+	_, err := conn.Receive()
+	if detail, _ := wire.DetailOf(err); detail.GetReason() != pb.ErrorReason_ERROR_REASON_NOT_LEADER || detail.GetHint() != "h:7410" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// An agent that does not read loses its stream, at the limit and not before.
+func TestSlowReaderLosesItsStream(t *testing.T) {
+	s := newServer(t)
+	conn, hello := s.open(t.Context())
+	big := ledger.Message{Stream: hello.Stream, Body: ledger.Command{Peer: shard.Peer{Server: shard.ServerID(make([]byte, 1024))}}}
+	flood := make([]ledger.Message, 1024)
+	for i := range flood {
+		flood[i] = big
+	}
+	// 64 MiB and more: no window of the connection takes that. The stream's end is the proof.
+	for range 4 * api.MaxOutgoing / len(flood) {
+		s.attach.Send(flood)
+	}
+	if d := cmp.Diff(ledger.Event(ledger.Detached{Stream: hello.Stream, Reset: true}), s.drainUntilDetached(conn)); d != "" {
+		t.Error(d)
+	}
+}
+
+func (s *server) drainUntilDetached(conn *stream) ledger.Event {
+	s.Helper()
+	for {
+		if _, err := conn.Receive(); err != nil {
+			if connect.CodeOf(err) != connect.CodeResourceExhausted {
+				s.Errorf("the stream ends with %v", err)
+			}
+			return s.node.leader.next(s.T)
+		}
+	}
+}
+
+// The one table of refusals.
+func TestRefusedWishes(t *testing.T) {
+	s := newServer(t)
+	client := shardmanagerv1connect.NewAdminServiceClient(s.endpoint.Client, s.endpoint.URL)
+	for kind, want := range map[ledger.ErrorKind]connect.Code{
+		ledger.Invalid: connect.CodeInvalidArgument, ledger.NotFound: connect.CodeNotFound, ledger.AlreadyExists: connect.CodeAlreadyExists,
+		ledger.Conflict: connect.CodeAborted, ledger.Unsupported: connect.CodeUnimplemented, ledger.NotNow: connect.CodeUnavailable,
+	} {
+		s.node.leader.ask = func(ledger.Wish) (ledger.Reply, error) {
+			return ledger.Reply{Err: &ledger.RequestError{Kind: kind, Subject: "subject", Expected: "expected"}}, nil
+		}
+		_, err := client.DeleteApp(t.Context(), &pb.DeleteAppRequest{Name: "kv"})
+		detail, _ := wire.DetailOf(err)
+		if connect.CodeOf(err) != want || detail.GetSubject() != "subject" || detail.GetExpected() != "expected" {
+			t.Errorf("kind %d: %v, expected %s", kind, err, want)
+		}
+	}
+	s.node.leader.ask = func(ledger.Wish) (ledger.Reply, error) { return ledger.Reply{}, fmt.Errorf("x: %w", api.ErrNotLeading) }
+	_, err := client.DeleteApp(t.Context(), &pb.DeleteAppRequest{Name: "kv"})
+	if detail, _ := wire.DetailOf(err); detail.GetReason() != pb.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME {
+		t.Errorf("interrupted: %v", err)
+	}
+}
