@@ -180,7 +180,13 @@ func (t *attacher) try(ctx context.Context, address string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = conn.CloseResponse() }()
+	// While a request's body is open, net/http does not look at its context: closing it makes a cancelled stream end.
+	stop := context.AfterFunc(ctx, func() { _ = conn.CloseRequest() })
+	defer func() {
+		stop()
+		_ = conn.CloseRequest()
+		_ = conn.CloseResponse()
+	}()
 	if err := conn.Send(hello); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}

@@ -1,0 +1,204 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/internal/coord"
+)
+
+// TestDuplicateServer: a second agent of the same name is told who holds the key, and takes over once that one is gone (R26).
+func TestDuplicateServer(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	one, two := config(t, l), config(t, l)
+	first := run(t, one, store)
+	run(t, two, store)
+	held := application0(t, one.Socket).registered(t)
+	late := application0(t, two.Socket)
+	_, err := late.register(context.Background())
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("held by agent a at 127.0.0.1:")) || !strings.Contains(err.Error(), fmt.Sprintf("%016x", held)) {
+		t.Fatalf("a duplicate: %v", err)
+	}
+	if _, record, _ := keyOf(t, store, "a.kv"); record.GetServer().GetIncarnation() != held {
+		t.Fatal("the duplicate took the key")
+	}
+	first.Hurry()
+	first.cancel()
+	if err := first.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if next := late.registered(t); next == held {
+		t.Error("the same incarnation at another agent")
+	}
+}
+
+// TestOneAgentPerDirectory: the second says so.
+func TestOneAgentPerDirectory(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	cfg := config(t, l)
+	run(t, cfg, store)
+	eventually(t, "the first", func() bool { _, err := os.Stat(strings.TrimPrefix(cfg.Socket, "unix://")); return err == nil })
+	other := config(t, l)
+	other.StateDir = cfg.StateDir
+	if err := run(t, other, store).wait(); err == nil || !strings.Contains(err.Error(), "another agent uses it") {
+		t.Errorf("the second: %v", err)
+	}
+}
+
+// TestCorruptStateFile: moved aside, and a new incarnation begins; the application drops what it holds first.
+func TestCorruptStateFile(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	cfg := config(t, l)
+	first := run(t, cfg, store)
+	app := application0(t, cfg.Socket)
+	before := app.registered(t)
+	eventually(t, "a lease", func() bool { return app.pull(t).GetRemainingNs() > 0 })
+	go func() { _, _ = first.Restart(context.Background(), time.Second) }()
+	first.wait()
+
+	path := filepath.Join(cfg.StateDir, "kv.state")
+	if err := os.WriteFile(path, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	entry, _, _ := keyOf(t, store, "a.kv")
+	second := run(t, cfg, store)
+	eventually(t, "EndIncarnation", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		_, _ = app.register(ctx)
+		app.mu.Lock()
+		defer app.mu.Unlock()
+		return len(app.ended) == 1 && app.ended[0] == before
+	})
+	if aside, _ := filepath.Glob(path + ".corrupt-*"); len(aside) != 1 {
+		t.Errorf("moved aside: %v", aside)
+	}
+	// The old session is not ours to destroy, as far as we can prove; the store ends it in its own time.
+	if err := store.DestroySession(context.Background(), entry.Session); err != nil {
+		t.Fatal(err)
+	}
+	if next := app.registered(t); next == before {
+		t.Error("the old incarnation again")
+	}
+	_ = second
+}
+
+// lossy is a store whose transactions lose their answers.
+type lossy struct {
+	coord.Store
+	mode atomic.Int32 // of the next transaction: 0 normal, 1 committed but unanswered, 2 unanswered and not committed
+}
+
+func (s *lossy) Txn(ctx context.Context, ops []coord.Op) (coord.Index, error) {
+	switch s.mode.Swap(0) {
+	case 1:
+		if _, err := s.Store.Txn(ctx, ops); err != nil {
+			return 0, err
+		}
+		return 0, fmt.Errorf("connection lost: %w", coord.ErrUnknown)
+	case 2:
+		return 0, fmt.Errorf("connection lost: %w", coord.ErrUnknown)
+	}
+	return s.Store.Txn(ctx, ops)
+}
+
+// TestUnknownOutcome: the key is read again, and says whether we hold it (R12).
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[int32]string{1: "", 2: "outcome unknown"} {
+		store, l := &lossy{Store: memory(t)}, newLeader(t, 7)
+		cfg := config(t, l)
+		run(t, cfg, store)
+		app := application0(t, cfg.Socket)
+		eventually(t, "the socket", func() bool { _, err := os.Stat(strings.TrimPrefix(cfg.Socket, "unix://")); return err == nil })
+		store.mode.Store(mode)
+		incarnation, err := app.register(context.Background())
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("mode %d: %v, expected %q", mode, err, want)
+		}
+		if again := app.registered(t); incarnation != 0 && again != incarnation {
+			t.Errorf("mode %d: incarnations %x and %x", mode, incarnation, again)
+		}
+		if entry, record, _ := keyOf(t, store, "a.kv"); entry.Session == "" || record.GetServer().GetIncarnation() != app.request().GetIncarnation() {
+			t.Errorf("mode %d: key %v", mode, record)
+		}
+	}
+}
+
+// TestForeignAndUnallowed: an app that the agent does not serve, and a name that cannot be one.
+func TestForeignAndUnallowed(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	cfg := config(t, l)
+	cfg.Apps = []string{"other"}
+	run(t, cfg, store)
+	app := application0(t, cfg.Socket)
+	eventually(t, "a refusal", func() bool {
+		_, err := app.register(context.Background())
+		return err != nil && strings.Contains(err.Error(), "serves [other] only")
+	})
+	for field, change := range map[string]func(){
+		"app": func() {}, "pid": func() {}, "host_address": func() {}, "data_address": func() {},
+	} {
+		request := app.request()
+		change()
+		switch field {
+		case "app":
+			request.App = "../x"
+		case "pid":
+			request.Pid = 0
+		case "host_address":
+			request.HostAddress = ""
+		case "data_address":
+			request.DataAddress = "http://h:1"
+		}
+		if _, err := app.agent.Register(context.Background(), request); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+// TestConfig: what is wrong is named, field by field.
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	for field, change := range map[string]func(*agent.Config){
+		"cluster":        func(c *agent.Config) { c.Cluster = "a/b" },
+		"name":           func(c *agent.Config) { c.Name = "a.b" },
+		"listen":         func(c *agent.Config) { c.Listen = "7420" },
+		"advertise":      func(c *agent.Config) { c.Listen = ":7420" },
+		"socket":         func(c *agent.Config) { c.Socket = "/run/agent.sock" },
+		"store":          func(c *agent.Config) { c.Store = "consul" },
+		"allocators":     func(c *agent.Config) { c.Allocators = nil },
+		"allocators[0]":  func(c *agent.Config) { c.Allocators = []string{"x"} },
+		"apps[1]":        func(c *agent.Config) { c.Apps = []string{"kv", "k v"} },
+		"capacity.keys":  func(c *agent.Config) { c.Capacity = map[string]int64{"keys": -1} },
+		"profile":        func(c *agent.Config) { c.Profile = "slow" },
+		"lease_interval": func(c *agent.Config) { c.LeaseInterval = time.Millisecond },
+		"lease_validity": func(c *agent.Config) { c.LeaseValidity = time.Second },
+		"drain_timeout":  func(c *agent.Config) { c.DrainTimeout = -1 },
+	} {
+		cfg := agent.Config{Cluster: "c", Allocators: []string{"h:7410"}}
+		cfg = cfg.WithDefaults()
+		change(&cfg)
+		_, err := agent.New(cfg, agent.Deps{Store: memory(t), Log: zerolog.Nop()})
+		if err == nil || !strings.Contains(err.Error(), field+": ") || !strings.Contains(err.Error(), "expected") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	fast := agent.Config{Cluster: "c", Name: "a", Profile: "fast", Allocators: []string{"h:7410"}}.WithDefaults()
+	if err := fast.Validate(); err != nil || fast.LeaseInterval != 500*time.Millisecond || fast.LeaseValidity != 2500*time.Millisecond {
+		t.Errorf("profile fast: %+v, %v", fast, err)
+	}
+}
