@@ -1,0 +1,136 @@
+package archtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// layers lists the packages in the order of docs/architecture.md §2: an import may only point to an earlier row. A path that ends in
+// /... is a whole subtree, whose packages may import each other.
+var layers = []struct{ layer, path, what string }{
+	{"L0", "internal/shard", "vocabulary"},
+	{"L0", "internal/load", "load vectors"},
+	{"L1", "allocator/placement", "pure core: solver"},
+	{"L1", "allocator/ledger", "pure core: assignments"},
+	{"L1", "agent/roster", "pure core: what a server holds"},
+	{"wire", "proto/...", "generated: below it nobody knows the wire"},
+	{"L2", "internal/wire", "proto to vocabulary"},
+	{"L2", "internal/clock", "the two clocks"},
+	{"L2", "internal/transport", "HTTP"},
+	{"L2", "internal/coord", "what we need of a store"},
+	{"L2", "internal/coord/coordtest", "conformance suite"},
+	{"L2", "internal/coord/embedded", "bbolt"},
+	{"L2", "internal/mapfeed", "shard maps served and followed"},
+	{"L2", "internal/config", "flags, environment, YAML"},
+	{"L2", "allocator/appspec", "app specs to and from proto"},
+	{"L2", "allocator/storage", "the ledger's rows in the store"},
+	{"L2", "allocator/api", "Connect handlers"},
+	{"L2", "agent/api", "Connect handlers"},
+	{"L2", "agent/app", "calls to the local application"},
+	{"L3", "allocator", "shell"},
+	{"L3", "agent", "shell"},
+	{"L3", "sdk", "public library"},
+	{"L3", "sdk/sdktest", "test kit for users' callbacks"},
+	{"–", "internal/overlap/...", "detector"},
+	{"–", "examples/...", "applications"},
+	{"–", "internal/dev", "the demo"},
+	{"–", "cmd/shardmanager", "the binary"},
+	{"–", "e2e", "tests over processes"},
+	{"–", "internal/archtest", "this test"},
+}
+
+// apart lists who must not know of whom, whatever the layers say; tests included.
+var apart = []struct{ from, to, why string }{
+	{"agent", "allocator", "they are different processes and meet on the wire only"},
+	{"allocator", "agent", "they are different processes and meet on the wire only"},
+	{"sdk", "agent", "users link the SDK, not the sidecar"},
+	{"sdk", "allocator", "users link the SDK, not the control plane"},
+	{"examples", "agent", "an example shows what a user has: the SDK"},
+	{"examples", "allocator", "an example shows what a user has: the SDK"},
+}
+
+// rank is a package's row in the table; false if it has none.
+func rank(p string) (int, bool) {
+	for i, l := range layers {
+		if top, subtree := strings.CutSuffix(l.path, "/..."); p == l.path || (subtree && under(p, top)) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func layerViolations(t *tree) []string {
+	var bad []string
+	for _, p := range t.sorted() {
+		own, ok := rank(p.path)
+		if !ok {
+			bad = append(bad, fmt.Sprintf("%s: has no row in the table of layers: decide where it belongs, here and in docs/architecture.md §2", p.path))
+			continue
+		}
+		for _, imported := range imports(p.code()) {
+			target, ok := inModule(imported)
+			if !ok {
+				continue
+			}
+			other, known := rank(target)
+			if known && (other > own || (other == own && !strings.HasSuffix(layers[own].path, "/..."))) {
+				bad = append(bad, fmt.Sprintf("%s (%s, %s) imports %s (%s, %s): imports point to earlier rows only",
+					p.path, layers[own].layer, layers[own].what, target, layers[other].layer, layers[other].what))
+			}
+		}
+	}
+	return bad
+}
+
+func apartViolations(t *tree) []string {
+	var bad []string
+	for _, p := range t.sorted() {
+		for _, imported := range imports(p.files) {
+			target, _ := inModule(imported)
+			for _, a := range apart {
+				if under(p.path, a.from) && under(target, a.to) {
+					bad = append(bad, fmt.Sprintf("%s imports %s: %s", p.path, target, a.why))
+				}
+			}
+		}
+	}
+	return bad
+}
+
+func TestLayers(t *testing.T) {
+	all := loadTree(t)
+	report(t, layerViolations(all))
+	report(t, apartViolations(all))
+}
+
+func TestLayersBite(t *testing.T) {
+	bites(t, "upward", layerViolations(imaginary(t, map[string]string{"internal/shard/a.go": importing("internal/wire")})), "earlier rows only")
+	bites(t, "core knows the wire", layerViolations(imaginary(t, map[string]string{"agent/roster/a.go": importing("proto/shardmanager/v1")})), "earlier rows only")
+	bites(t, "unknown package", layerViolations(imaginary(t, map[string]string{"internal/utils/a.go": "package utils\n"})), "has no row")
+	bites(t, "agent and allocator", apartViolations(imaginary(t, map[string]string{"agent/api/a_test.go": importing("allocator/api")})), "different processes")
+	bites(t, "sdk and agent", apartViolations(imaginary(t, map[string]string{"sdk/a.go": importing("agent/roster")})), "not the sidecar")
+}
+
+func importing(target string) string {
+	return fmt.Sprintf("package a\n\nimport _ %q\n", module+"/"+target)
+}
+
+// The table and the page for people say the same.
+func TestLayersAreDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(loadTree(t).root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		name := strings.TrimSuffix(l.path, "/...")
+		if name == "examples" {
+			name = "examples/kv"
+		}
+		if !strings.Contains(string(page), "`"+name+"`") && !strings.HasPrefix(l.layer, "wire") {
+			t.Errorf("docs/architecture.md does not name `%s`", name)
+		}
+	}
+}
