@@ -116,12 +116,15 @@ func (l *Ledger) life(app shard.App, o Owner) *life {
 	return f
 }
 
-// known returns an incarnation that a row names; nil for the zero owner.
+// known returns an incarnation that a row names; nil for the zero owner. Whoever a durable or staged row names is never forgotten.
 func (l *Ledger) known(o Owner) *life {
 	if o.Incarnation == 0 {
 		return nil
 	}
-	return l.servers[o.Server].lives[o.Incarnation]
+	if s := l.servers[o.Server]; s != nil {
+		return s.lives[o.Incarnation]
+	}
+	return nil
 }
 
 // current is the incarnation in the key; nil: none.

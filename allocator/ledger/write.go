@@ -299,9 +299,6 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	for _, o := range old.owners() {
 		if f := l.known(o); f != nil && !slices.Contains(named, o) {
 			delete(f.refs, at)
-			if f.over && len(f.refs) == 0 {
-				l.forget(f.server)
-			}
 		}
 	}
 	if f := l.known(old.Primary); f != nil {
@@ -309,5 +306,10 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	}
 	if f := l.known(row.Primary); f != nil {
 		f.owned++
+	}
+	for _, o := range old.owners() {
+		if f := l.known(o); f != nil && f.over && len(f.refs) == 0 {
+			l.forget(f.server)
+		}
 	}
 }
