@@ -110,20 +110,6 @@ func (r *Roster) tickRest(now shard.Instant, out *Effects) {
 	r.restRefused("the leader did not answer in time", out)
 }
 
-func (r *Roster) endAnswered(now shard.Instant, ev CallDone, out *Effects) {
-	r.end.calling = 0
-	if r.life != Ending || r.end.appDone {
-		return
-	}
-	if ev.Outcome == CallFailed {
-		r.trace(out, Trouble, "end not acknowledged", ev.Err)
-		r.end.retry.again(now, r.saved.Incarnation)
-		return
-	}
-	r.end.appDone, r.end.retry = true, retry{} // stale: it serves under no such incarnation any more
-	r.tickEnding(now, out)
-}
-
 // loads is what the application measures and the leader has not heard yet.
 type loads struct {
 	at      shard.Instant
