@@ -111,19 +111,7 @@ func (t *routedTransport) attempt(req *http.Request, body *requestBody, route Ro
 		cancel(err)
 		return nil, attempted{err: err}
 	}
-	timer := time.AfterFunc(c.patience, func() {
-		if c.repeatable || sent.nothing() {
-			cancel(fmt.Errorf("%w (%s)", errAttemptTimeout, c.patience))
-		}
-	})
-	response, err := t.base.RoundTrip(out)
-	timer.Stop()
-	if late := context.Cause(ctx); errors.Is(late, errAttemptTimeout) {
-		if response != nil {
-			_ = response.Body.Close() // came as time ran out, and cannot be read any more
-		}
-		response, err = nil, late
-	}
+	response, err := t.inTime(out, c, sent, cancel)
 	if err != nil {
 		cancel(err)
 		return nil, attempted{err: err, outcome: sent.outcome(err)}
@@ -137,6 +125,26 @@ func (t *routedTransport) attempt(req *http.Request, body *requestBody, route Ro
 		res.err = fmt.Errorf("%s: refused: %s (HTTP %d)", route.address, outcome, response.StatusCode)
 	}
 	return response, res
+}
+
+// inTime is one exchange, ended with errAttemptTimeout when it takes longer than the call's patience and may be ended.
+func (t *routedTransport) inTime(out *http.Request, c *routed, sent *sentTrace, cancel context.CancelCauseFunc) (*http.Response, error) {
+	var settled atomic.Bool // the answer and the timer race for it
+	late := fmt.Errorf("%w (%s)", errAttemptTimeout, c.patience)
+	timer := time.AfterFunc(c.patience, func() {
+		if (c.repeatable || sent.nothing()) && settled.CompareAndSwap(false, true) {
+			cancel(late)
+		}
+	})
+	response, err := t.base.RoundTrip(out)
+	timer.Stop()
+	if settled.CompareAndSwap(false, true) {
+		return response, err
+	}
+	if response != nil {
+		_ = response.Body.Close()
+	}
+	return nil, late
 }
 
 // addressed is a copy of the request for one server. The Host that the caller wrote stays, for servers that look at it.

@@ -178,7 +178,7 @@ func (f *Follower) seek(ctx context.Context, s *session) func() *session {
 				return
 			case <-ticker.C:
 			}
-			if better, err := f.connect(ctx, 0, f.cfg.Preferred); err == nil {
+			if better := f.preferred(ctx, looking); better != nil {
 				found <- better
 				s.close()
 				return
@@ -189,6 +189,23 @@ func (f *Follower) seek(ctx context.Context, s *session) func() *session {
 		stop()
 		return <-found
 	}
+}
+
+// preferred opens a stream at a preferred address; nil if none answers before the search ends. The stream lives as long as ctx.
+func (f *Follower) preferred(ctx, looking context.Context) *session {
+	own, cancel := context.WithCancel(ctx)
+	keep := context.AfterFunc(looking, cancel)
+	s, err := f.connect(own, 0, f.cfg.Preferred)
+	switch {
+	case err != nil:
+		cancel()
+		return nil
+	case !keep():
+		s.close()
+		return nil
+	}
+	s.release = cancel
+	return s
 }
 
 // drain takes in a stream's messages until it ends.

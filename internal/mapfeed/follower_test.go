@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,6 +198,34 @@ func TestFollowerReturns(t *testing.T) {
 	case err := <-troubles:
 		t.Errorf("trouble on the way: %v", err)
 	default:
+	}
+}
+
+// A preferred address that does not answer holds nothing up when the feed breaks meanwhile.
+func TestFollowerDoesNotWaitForThePreferred(t *testing.T) {
+	var refused atomic.Bool
+	mute := newScript(func(*pb.WatchRequest, *connect.ServerStream[pb.WatchResponse]) error {
+		if !refused.Swap(true) {
+			return errors.New("not yet")
+		}
+		return nil // and says nothing
+	})
+	preferred, _ := serve(t, mute)
+	h := NewHub(HubConfig{})
+	h.Set(testMap(t, version(1, 1)))
+	one, stopOne := serve(t, h)
+	two, _ := serve(t, h)
+	const silence = 8 * time.Second
+	f, updates, _ := follow(t, FollowerConfig{Addresses: []string{preferred, one, two}, Preferred: 1, Return: 10 * time.Millisecond, Silence: silence})
+	next(t, updates, "map")
+	next(t, mute.requests, "first request")
+	next(t, mute.requests, "request for a return")
+	began := time.Now()
+	stopOne()
+	mustApply(t, h, move(version(1, 1), 1, "b.kv"))
+	next(t, updates, "delta")
+	if waited := time.Since(began); waited > silence/2 || f.Following() != two {
+		t.Errorf("followed %s after %s, want %s at once", f.Following(), waited, two)
 	}
 }
 

@@ -23,6 +23,7 @@ type session struct {
 	stream  *connect.ServerStreamForClient[pb.WatchResponse]
 	first   *pb.WatchResponse
 	cancel  context.CancelCauseFunc
+	release context.CancelFunc // of the context around ctx; nil: none
 	ctx     context.Context
 	silence *time.Timer
 	limit   time.Duration
@@ -79,4 +80,7 @@ func (s *session) cause(err error) error {
 func (s *session) close() {
 	s.silence.Stop()
 	s.cancel(context.Canceled)
+	if s.release != nil {
+		s.release()
+	}
 }
