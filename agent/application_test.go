@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ type application struct {
 	held        map[string]*pb.HeldShard
 	calls       []string
 	ended       []uint64
-	fail        bool
+	loads       int // shards with a load; 0: shard 0 only
 }
 
 // startApplication serves ShardHostService on a socket of its own and dials the agent's.
@@ -58,7 +59,7 @@ func startApplication(dir, agentSocket string, single bool) (*application, error
 	return a, nil
 }
 
-func application0(t *testing.T, agentSocket string) *application {
+func application0(t testing.TB, agentSocket string) *application {
 	a, err := startApplication(short(t), agentSocket, true)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +69,7 @@ func application0(t *testing.T, agentSocket string) *application {
 }
 
 // short is a directory whose path fits a Unix socket.
-func short(t *testing.T) string {
+func short(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "a")
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +111,7 @@ func (a *application) register(ctx context.Context) (uint64, error) {
 }
 
 // registered registers until it works.
-func (a *application) registered(t *testing.T) uint64 {
+func (a *application) registered(t testing.TB) uint64 {
 	t.Helper()
 	var incarnation uint64
 	eventually(t, "the registration", func() bool {
@@ -123,7 +124,7 @@ func (a *application) registered(t *testing.T) uint64 {
 	return incarnation
 }
 
-func (a *application) pull(t *testing.T) *pb.PullLeaseResponse {
+func (a *application) pull(t testing.TB) *pb.PullLeaseResponse {
 	t.Helper()
 	a.mu.Lock()
 	incarnation := a.incarnation
@@ -182,7 +183,35 @@ func (a *application) CancelMove(_ context.Context, req *pb.CancelMoveRequest) (
 }
 
 func (a *application) CollectLoad(context.Context, *pb.CollectLoadRequest) (*pb.CollectLoadResponse, error) {
-	return &pb.CollectLoadResponse{Loads: []*pb.CollectedLoad{{Shard: "0", Load: map[string]int64{"keys": 3}}}}, nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loads == 0 {
+		return &pb.CollectLoadResponse{Loads: []*pb.CollectedLoad{{Shard: "0", Load: map[string]int64{"keys": 3}}}}, nil
+	}
+	response := &pb.CollectLoadResponse{}
+	for i := range a.loads {
+		response.Loads = append(response.Loads, &pb.CollectedLoad{Shard: fmt.Sprintf("%03d", i), Load: map[string]int64{"keys": 3}})
+	}
+	return response, nil
+}
+
+func (a *application) set(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+}
+
+// attend pulls once a second and watches, until the agent is gone.
+func (a *application) attend(incarnation uint64) {
+	watch, err := a.agent.Watch(context.Background(), &pb.AgentServiceWatchRequest{App: "kv", Incarnation: incarnation})
+	if err != nil {
+		return
+	}
+	for watch.Receive() { // a keep-alive a second
+		if _, err := a.agent.PullLease(context.Background(), &pb.PullLeaseRequest{App: "kv", Incarnation: incarnation}); err != nil {
+			return
+		}
+	}
 }
 
 func (a *application) EndIncarnation(_ context.Context, req *pb.EndIncarnationRequest) (*pb.EndIncarnationResponse, error) {

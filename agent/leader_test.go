@@ -18,21 +18,22 @@ import (
 
 // leader is a small allocator that speaks the real protocol: it welcomes, grants what it is told to, and keeps what it hears.
 type leader struct {
-	t       *testing.T
+	t       testing.TB
 	address string
 	server  *http.Server
 	mux     *http.ServeMux
 
-	mu      sync.Mutex
-	leads   bool
-	hint    string
-	epoch   uint64
-	grant   time.Duration // of each renewal; 0: denied
-	rest    time.Duration // of each rest lease
-	left    int           // drain progress
-	streams map[*attached]struct{}
-	heard   []*pb.AttachRequest
-	hellos  []*pb.Hello
+	mu                 sync.Mutex
+	leads              bool
+	hint               string
+	epoch              uint64
+	interval, validity time.Duration // as welcomed
+	grant              time.Duration // of each renewal; 0: denied
+	rest               time.Duration // of each rest lease
+	left               int           // drain progress
+	streams            map[*attached]struct{}
+	heard              []*pb.AttachRequest
+	hellos             []*pb.Hello
 }
 
 type attached struct {
@@ -41,8 +42,8 @@ type attached struct {
 	reset chan struct{}
 }
 
-func newLeader(t *testing.T, epoch uint64) *leader {
-	l := &leader{t: t, leads: true, epoch: epoch, grant: validity, rest: 10 * time.Second, streams: map[*attached]struct{}{}, mux: http.NewServeMux()}
+func newLeader(t testing.TB, epoch uint64) *leader {
+	l := &leader{t: t, leads: true, epoch: epoch, interval: interval, validity: validity, grant: validity, rest: 10 * time.Second, streams: map[*attached]struct{}{}, mux: http.NewServeMux()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -87,10 +88,10 @@ func (l *leader) Attach(_ context.Context, conn *connect.BidiStream[pb.AttachReq
 		defer l.mu.Unlock()
 		return wire.Error(connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_NOT_LEADER, "attach", "the leader", l.hint)
 	}
-	s := &attached{hello: first.GetHello(), out: make(chan *pb.AttachResponse, 100), reset: make(chan struct{})}
+	s := &attached{hello: first.GetHello(), out: make(chan *pb.AttachResponse, 2000), reset: make(chan struct{})}
 	l.streams[s] = struct{}{}
 	l.hellos = append(l.hellos, s.hello)
-	welcome := &pb.Welcome{Epoch: &pb.Epoch{Index: l.epoch}, IntervalMs: interval.Milliseconds(), ValidityMs: validity.Milliseconds()}
+	welcome := &pb.Welcome{Epoch: &pb.Epoch{Index: l.epoch}, IntervalMs: l.interval.Milliseconds(), ValidityMs: l.validity.Milliseconds()}
 	l.mu.Unlock()
 	defer l.set(func() { delete(l.streams, s) })
 	if err := conn.Send(&pb.AttachResponse{Message: &pb.AttachResponse_Welcome{Welcome: welcome}}); err != nil {
@@ -198,7 +199,7 @@ func (l *leader) command(incarnation uint64, shard string, term, move uint64, ki
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	ticker := time.NewTicker(3 * time.Millisecond)
