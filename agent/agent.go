@@ -163,6 +163,9 @@ func (a *Agent) leave() {
 		left := 0
 		for _, v := range views {
 			left += drainLeft(v)
+			if v.Life == roster.Live && !v.Draining { // it was only just taken up again
+				a.post(drainMail{app: v.Server.App, on: true})
+			}
 		}
 		if time.Since(told) >= progressEvery {
 			told = time.Now()
@@ -194,6 +197,9 @@ func (a *Agent) leave() {
 
 // drainLeft is what keeps a server from being drained: the leader's number, or what it holds while no leader has said.
 func drainLeft(v roster.View) int {
+	if v.Life == roster.Resuming {
+		return 1 // what it holds, its application will say
+	}
 	if v.Life != roster.Live {
 		return 0
 	}

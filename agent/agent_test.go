@@ -144,7 +144,12 @@ func TestLifeOfAServer(t *testing.T) {
 	l.set(func() { l.left = 1 })
 	r.cancel()
 	l.find("the drain", func(m *pb.AttachRequest) bool { return m.GetDrain().GetOn() })
-	if _, err := app.agent.Register(context.Background(), app.request()); err == nil {
+	if again, err := app.agent.Register(context.Background(), app.request()); err != nil || again.GetIncarnation() != incarnation {
+		t.Errorf("a draining agent does not know its application any more: %v, %v", again, err)
+	}
+	foreign := app.request()
+	foreign.App, foreign.Incarnation = "other", 0
+	if _, err := app.agent.Register(context.Background(), foreign); err == nil {
 		t.Error("a draining agent takes an application on")
 	}
 	if _, _, found := keyOf(t, store, "a.kv"); !found {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // TestDuplicateServer: a second agent of the same name is told who holds the key, and takes over once that one is gone (R26).
@@ -93,6 +95,42 @@ func TestCorruptStateFile(t *testing.T) {
 		t.Error("the old incarnation again")
 	}
 	_ = second
+}
+
+// TestFileOfAnotherBoot: it may be another machine's, where the application lives on: nothing is reported as proven, and its session is not
+// destroyed (R26).
+func TestFileOfAnotherBoot(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	cfg := config(t, l)
+	other, err := store.CreateSession(context.Background(), coord.SessionSpec{TTL: time.Minute, Behavior: coord.DeleteKeys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err = wire.WriteFile(filepath.Join(cfg.StateDir, "kv.state"), &pb.AgentState{
+		Cluster: "c", Server: "a.kv", Incarnation: 5, Session: string(other), BootId: "another", Pid: 1, ExitProves: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, cfg, store)
+	if i := application0(t, cfg.Socket).registered(t); i == 5 {
+		t.Error("an incarnation of another boot goes on")
+	}
+	if lives, err := store.RenewSession(context.Background(), other); err != nil || !lives {
+		t.Errorf("the session of another boot lives: %v, %v", lives, err)
+	}
+	eventually(t, "the attachment", func() bool { return l.attachedNow() == 1 })
+	l.set(func() {
+		for _, m := range l.heard {
+			if m.GetEnded() != nil {
+				t.Errorf("reported %v", m)
+			}
+		}
+	})
 }
 
 // lossy is a store whose transactions lose their answers.

@@ -18,6 +18,8 @@ const (
 	maxMailbox = 4096
 	// maxServers is the most applications beside one agent; a further one is refused.
 	maxServers = 64
+	// maxFeeds is the most watchers of one server's hints; a further one is refused.
+	maxFeeds = 64
 	// tick is how often the rosters are asked what is due.
 	tick = 100 * time.Millisecond
 )
@@ -281,14 +283,14 @@ func (l *loop) start(f loaded) {
 		l.log.Warn().Err(err).Msg("state file of another app")
 		return
 	}
+	if f.rebooted {
+		// Another boot may be another machine, where the process lives on: nothing is proven, and its session is not ours to destroy (R26).
+		l.log.Warn().Str("server", string(s.id)).Stringer("incarnation", f.saved.Incarnation).
+			Msg("state file of another boot: its incarnation is left to the leader and the store to end")
+		return
+	}
 	started := roster.Started{Saved: f.saved}
-	switch p, err := openProcess(f.saved.Process); {
-	case f.saved.Incarnation == 0 || f.rebooted: // nothing survives the machine's end
-		if err == nil {
-			p.close()
-		}
-		started.Saved.Process.ExitProves = true
-	case err == nil:
+	if p, err := openProcess(f.saved.Process); err == nil {
 		started.Alive = true
 		l.watch(s, p)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -78,7 +79,7 @@ func (m registerMail) deliver(l *loop) {
 		m.process.close()
 		m.answer <- roster.Reply{Refusal: r, Why: why}
 	}
-	if l.stopped != "" {
+	if l.stopped != "" && !l.serves(m.registration) {
 		refuse(roster.RefusedStopping, l.stopped)
 		return
 	}
@@ -98,6 +99,12 @@ func (m registerMail) deliver(l *loop) {
 		l.watch(s, m.process)
 	}
 	l.register(s, m, app)
+}
+
+// serves: a process that serves here already comes again; even a draining agent goes on looking after it.
+func (l *loop) serves(r api.Registration) bool {
+	s, ok := l.servers[r.App]
+	return ok && r.Incarnation != 0 && r.Incarnation == s.roster.View(l.agent.now()).Server.Incarnation
 }
 
 func (l *loop) register(s *server, m registerMail, app roster.Application) {
@@ -165,6 +172,9 @@ func (m hintsMail) deliver(l *loop) {
 		return
 	}
 	a := hintsAnswer{reply: s.roster.Standing(m.incarnation)}
+	if len(s.feeds) >= maxFeeds {
+		a.reply = roster.Reply{Refusal: roster.RefusedStore, Why: fmt.Sprintf("%d watchers are there already", maxFeeds)}
+	}
 	if a.reply.Refusal == 0 {
 		a.feed = &feed{c: make(chan roster.Hint, 1)}
 		if a.reply.Ended {
