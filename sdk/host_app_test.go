@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -60,21 +62,26 @@ func (a *app) seen() []string {
 	return slices.Clone(a.calls)
 }
 
-// waitCall returns once the callbacks seen contain call.
-func (a *app) waitCall(t *testing.T, call string) {
+// waitCalls returns once call was seen n times.
+func (a *app) waitCalls(t *testing.T, call string, n int) {
 	t.Helper()
 	ctx := testContext(t)
 	for {
 		a.mu.Lock()
-		seen, changed := slices.Contains(a.calls, call), a.onChange
+		seen, changed := 0, a.onChange
+		for _, had := range a.calls {
+			if had == call {
+				seen++
+			}
+		}
 		a.mu.Unlock()
-		if seen {
+		if seen >= n {
 			return
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("no call %q, only %q", call, a.seen())
+			t.Fatalf("fewer than %d calls %q: %q", n, call, a.seen())
 		}
 	}
 }
@@ -134,13 +141,19 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	counters := a.data[s.ID]
+	before := counters[string(key)]
+	a.mu.Unlock()
+	for range 100 { // an operation takes a while; each key has one writer, so only a hand-over in between could lose the update
+		runtime.Gosched()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if counters == nil {
 		http.Error(w, "executed without state", http.StatusInternalServerError)
 		return
 	}
-	counters[string(key)]++
+	counters[string(key)] = before + 1
 	_, _ = fmt.Fprint(w, counters[string(key)])
 }
 
@@ -198,5 +211,61 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// witness is an Observer of several Hosts on one machine: it remembers who had the right to execute when.
+type witness struct {
+	mu         sync.Mutex
+	owned      map[uint64][2]int64 // term → from, to
+	operations map[uint64][2]int64 // term → first start, last end
+	count      int
+}
+
+func newWitness() *witness {
+	return &witness{owned: map[uint64][2]int64{}, operations: map[uint64][2]int64{}}
+}
+
+func (w *witness) Activated(_ string, term uint64, at int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.owned[term] = [2]int64{at, math.MaxInt64}
+}
+
+func (w *witness) Released(_ string, term uint64, at int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.owned[term] = [2]int64{w.owned[term][0], at}
+}
+
+func (*witness) LeaseExtended(int64) {}
+func (*witness) LeaseRevoked(int64)  {}
+
+func (w *witness) Operation(_ string, term uint64, start, end int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count++
+	span, ok := w.operations[term]
+	if !ok {
+		span = [2]int64{start, end}
+	}
+	w.operations[term] = [2]int64{min(span[0], start), max(span[1], end)}
+}
+
+// check fails if two terms overlap, or an operation ran outside its term.
+func (w *witness) check(t *testing.T, terms int) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.owned) != terms || w.count == 0 {
+		t.Errorf("%d terms and %d operations were observed, want %d terms and some operations", len(w.owned), w.count, terms)
+	}
+	for term, span := range w.owned {
+		if next, ok := w.owned[term+1]; ok && next[0] < span[1] {
+			t.Errorf("term %d was activated %d ns before term %d was released", term+1, span[1]-next[0], term)
+		}
+		if ran, ok := w.operations[term]; ok && (ran[0] < span[0] || ran[1] > span[1]) {
+			t.Errorf("term %d: operations from %d to %d, the right to execute from %d to %d", term, ran[0], ran[1], span[0], span[1])
+		}
 	}
 }

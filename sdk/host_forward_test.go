@@ -20,10 +20,10 @@ func TestMovesUnderLoadLoseNothing(t *testing.T) {
 	const clients, moves, least = 8, 12, 20
 	ctx := testContext(t)
 	cluster := sdktest.NewCluster(t, "kv")
-	apps := []*app{newApp(), newApp()}
+	apps, seen := []*app{newApp(), newApp()}, newWitness()
 	servers := []*sdktest.Server{
-		cluster.Start("a", apps[0], mountApp(apps[0])),
-		cluster.Start("b", apps[1], mountApp(apps[1])),
+		cluster.Start("a", apps[0], mountApp(apps[0]), sdk.WithObserver(seen)),
+		cluster.Start("b", apps[1], mountApp(apps[1]), sdk.WithObserver(seen)),
 	}
 	must(t, cluster.Grant(ctx, testShard, servers[0]))
 
@@ -69,7 +69,8 @@ func TestMovesUnderLoadLoseNothing(t *testing.T) {
 	if diff := cmp.Diff(wanted, apps[0].counters(testShard)); diff != "" {
 		t.Errorf("counters (-want +got):\n%s", diff)
 	}
-	t.Logf("%d refusals after drops", refusals.Load())
+	seen.check(t, moves+1)
+	t.Logf("%d requests, %d refusals after drops", seen.count, refusals.Load())
 	for _, s := range servers {
 		if count, bytes := s.Host.Held(); count != 0 || bytes != 0 {
 			t.Errorf("%s still accounts for %d requests, %d bytes", s.Name, count, bytes)

@@ -15,6 +15,8 @@ type request struct {
 	forward shard.Order
 	// patience bounds how long it may be held; 0: maxHold.
 	patience time.Duration
+	// within is the operation that this one is part of; nil: none.
+	within *Token
 }
 
 func (q request) forwarded() bool { return q.forward != shard.Order{} }
@@ -190,6 +192,9 @@ func (h *Host) look(q request, token *Token) sight {
 	case gateOpen:
 		return r.start(q, token, now, allowed)
 	case gateHold:
+		if q.within.keeps(r) {
+			return r.start(q, token, now, allowed) // waiting for its own end would last for ever
+		}
 		if !allowed {
 			return refused(q, "this server has no lease now", "")
 		}

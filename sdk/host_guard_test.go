@@ -302,6 +302,35 @@ func TestCancelledOperationLetsTheShardGo(t *testing.T) {
 	})
 }
 
+// An operation may begin others on its shard while the shard is being handed over: the hand-over waits for all of them.
+func TestBeginWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := leased(t)
+		h.add(t, testOrder{1, 1})
+		ctx, outer := begin(t, h)
+		r := h.life.Load().find(oneShard)
+		r.setGate(gateHold)
+		_, inner, err := h.Begin(ctx, oneShard)
+		if err != nil {
+			t.Fatalf("within an operation: %v", err)
+		}
+		if err := outer.End(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.quiesce(t.Context(), time.Second); !errors.Is(err, errStillRunning) {
+			t.Errorf("quiesce while the inner operation runs: %v", err)
+		}
+		if err := inner.End(); err != nil {
+			t.Error(err)
+		}
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if _, _, err := h.Begin(late, oneShard); outcome(err) != "not-executed" {
+			t.Errorf("within an operation that has ended: %v, want not-executed", err)
+		}
+	})
+}
+
 // Held requests are bounded in number, bytes and time, and end with the lease (PROTOCOL R32).
 func TestHoldLimits(t *testing.T) {
 	body := func(n int) *http.Request {

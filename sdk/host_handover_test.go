@@ -151,6 +151,9 @@ func TestGrantedAgainWhileServing(t *testing.T) {
 		_ = token.End()
 	}()
 	must(t, a.AddShard(ctx, testShard, sdktest.Order{Term: 4, Move: 5}))
+	if opCtx.Err() == nil {
+		t.Error("activated at term 4 while an operation of term 1 ran")
+	}
 	if err := a.AddShard(ctx, testShard, sdktest.Order{Term: 1, Move: 1}); !sdktest.IsStale(err) {
 		t.Errorf("AddShard at the old term: %v, want stale", err)
 	}
@@ -240,7 +243,7 @@ func TestForwardThatBreaks(t *testing.T) {
 // Repeated and stale commands to a server, over the wire.
 func TestCommandsAreIdempotent(t *testing.T) {
 	ctx := testContext(t)
-	_, a, b, _, target := pair(t, ctx)
+	_, a, b, source, target := pair(t, ctx)
 	for range 2 {
 		must(t, b.PrepareAddShard(ctx, testShard, move, a))
 	}
@@ -261,7 +264,11 @@ func TestCommandsAreIdempotent(t *testing.T) {
 	if err := b.PrepareAddShard(ctx, testShard, move, a); !sdktest.IsStale(err) {
 		t.Errorf("PrepareAddShard of a move that is over: %v, want stale", err)
 	}
-	want := []string{"PrepareAddShard 07@2", "Activate 07@2", "AddShard 07@2"}
+	want := []string{"Activate 07@1", "AddShard 07@1", "LastState 07@1", "DropShard 07@1"}
+	if diff := cmp.Diff(want, source.seen()); diff != "" {
+		t.Errorf("source's callbacks (-want +got):\n%s", diff)
+	}
+	want = []string{"PrepareAddShard 07@2", "Activate 07@2", "AddShard 07@2"}
 	if diff := cmp.Diff(want, target.seen()); diff != "" {
 		t.Errorf("target's callbacks (-want +got):\n%s", diff)
 	}

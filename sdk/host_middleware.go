@@ -17,7 +17,7 @@ import (
 //
 // A request runs in next with a context that carries the shard (ShardFromContext), and its answer is kept back, up to 1 MiB, until the
 // final check of the lease. A larger answer, or one that is flushed, is checked before its first byte leaves and before every later
-// write; if the lease ends in between, the connection is broken off.
+// write; if the lease ends in between, the connection is broken off. Taking over the connection (http.Hijacker) is not supported.
 //
 // While the shard is handed over, requests wait within the limits of WithHoldLimits, the timeout that a Connect client announced, and 10
 // s; then they are forwarded to the new owner. A held or forwarded request is read whole first, so its body counts towards the

@@ -51,6 +51,7 @@ func (h *Host) Run(ctx context.Context) error {
 		return fmt.Errorf("sdk: run: %w", err)
 	}
 	defer closeSocket()
+	defer h.peers.CloseIdleConnections()
 	err = h.stay(ctx, shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL))
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()

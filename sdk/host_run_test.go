@@ -82,8 +82,11 @@ func TestIncarnationEnds(t *testing.T) {
 			if err := test.end(ctx, a); (err == nil) == (test.name == "by a command") {
 				t.Errorf("ending while DropShard fails: %v", err)
 			}
-			mine.waitCall(t, "DropShard 07@1")
+			mine.waitCalls(t, "DropShard 07@1", 3) // again and again
 			refusedNotExecuted(t, ctx, a, "after the end")
+			if n := a.Agent.Registrations(); n != 1 {
+				t.Errorf("%d registrations, want 1: not everything is dropped yet", n)
+			}
 			mine.fail("DropShard", nil)
 			second, err := a.Agent.WaitRegistered(ctx, 2)
 			must(t, err)
@@ -112,7 +115,7 @@ func TestAgentForgotTheIncarnation(t *testing.T) {
 	a.Agent.Stop()
 	a.Agent.Forget()
 	must(t, a.Agent.Start())
-	mine.waitCall(t, "DropShard 07@1")
+	mine.waitCalls(t, "DropShard 07@1", 1)
 	must(t, a.Agent.WaitReady(ctx))
 	if id, incarnation := a.Host.Server(); id != "a.kv" || incarnation != a.Agent.Incarnation() {
 		t.Errorf("Server() = %s, %d, want a.kv, %d", id, incarnation, a.Agent.Incarnation())

@@ -89,7 +89,6 @@ func (h *Host) command(ctx context.Context, kind command, c *pb.ShardCommand, do
 		return nil
 	case take:
 		if err := do(r, o); err != nil {
-			h.logger.Warn("command failed", "shard", r.id, "command", kind.String(), "order", o.String(), "error", err.Error())
 			return err
 		}
 		r.mu.Lock()

@@ -35,14 +35,15 @@ func ShardFromContext(ctx context.Context) (Shard, bool) {
 // Begin starts an operation on a shard: background work, or requests of a protocol that Middleware and Interceptor do not know.
 //
 // It succeeds if this process is primary of the shard and its lease holds. While the shard is being handed over it waits, within the
-// limits of WithHoldLimits, the context's deadline and 10 s. Otherwise it returns an *Error with NotExecuted; where the shard has
-// moved away its Hint names the new owner.
+// limits of WithHoldLimits, the context's deadline and 10 s, unless ctx belongs to an operation on the same shard. Otherwise it
+// returns an *Error with NotExecuted; where the shard has moved away its Hint names the new owner.
 //
 // The context returned carries the shard (ShardFromContext). It is cancelled when the operation has to stop: at the deadline of a
 // hand-over, or when the incarnation ends. Call End when the operation is over, and before its answer leaves.
 func (h *Host) Begin(ctx context.Context, shardID string) (context.Context, *Token, error) {
 	begun := &beginCall{ctx: ctx}
-	h.carry(ctx, request{shard: shardID}, begun)
+	within, _ := ctx.Value(shardKey{}).(*Token)
+	h.carry(ctx, request{shard: shardID, within: within}, begun)
 	if begun.err != nil {
 		return ctx, nil, begun.err
 	}
@@ -103,6 +104,9 @@ func (t *Token) abandon() {
 	t.replica.untoken(t)
 	t.cancel(context.Canceled)
 }
+
+// keeps reports whether t keeps the shard here for now: it is out, so no hand-over can complete. The caller holds r.mu.
+func (t *Token) keeps(r *replica) bool { return t != nil && t.replica == r && !t.ended.Load() }
 
 func (t *Token) lost() *Error {
 	return &Error{Outcome: Unknown, Shard: t.shard.ID, Reason: "the lease ended while the operation was running"}
