@@ -42,7 +42,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		name  string
 		tests map[string]func(*suite)
 	}{
-		{"transactions", transactionTests()}, {"limits", limitTests()}, {"locks", lockTests()}, {"sessions", sessionTests()},
+		{"transactions", transactionTests()}, {"checks", checkTests()}, {"reads", readTests()}, {"limits", limitTests()},
+		{"locks", lockTests()}, {"sessions", sessionTests()},
 		{"watches", watchTests()}, {"restarts", restartTests()}, {"concurrency", concurrencyTests()}, {"outcomes", outcomeTests()},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -66,6 +66,11 @@ func transactionTests() map[string]func(*suite) {
 			s.above("the second life", again, first)
 			s.equal("create", s.mustGet("k", "1").Create, again)
 		},
+	}
+}
+
+func checkTests() map[string]func(*suite) {
+	return map[string]func(*suite){
 		"checks": func(s *suite) {
 			notExists := func(key string) coord.Op { return coord.Op{Verb: coord.CheckNotExists, Key: key} }
 			checkIndex := func(key string, index coord.Index) coord.Op {
@@ -88,6 +93,11 @@ func transactionTests() map[string]func(*suite) {
 			s.conflict(1, set("new", "1"), coord.Op{Verb: coord.CheckNotExists, Key: "new"})
 			s.absent("new")
 		},
+	}
+}
+
+func readTests() map[string]func(*suite) {
+	return map[string]func(*suite){
 		"a list has the prefix, in key order": func(s *suite) {
 			for _, key := range []string{"p/b", "p/a", "q", "p", "p/a/x", "o"} {
 				s.set(key, key)
@@ -116,7 +126,9 @@ func transactionTests() map[string]func(*suite) {
 	}
 }
 
-func set(key, value string) coord.Op { return coord.Op{Verb: coord.Set, Key: key, Value: []byte(value)} }
+func set(key, value string) coord.Op {
+	return coord.Op{Verb: coord.Set, Key: key, Value: []byte(value)}
+}
 
 func limitTests() map[string]func(*suite) {
 	sets := func(n int, value string) []coord.Op {
