@@ -32,7 +32,7 @@ func TestConfig(t *testing.T) {
 		"everybody":         {func(c *Config) { c.AdminListen = ":7440" }, "admin_advertise"},
 		"negative":          {func(c *Config) { c.Linger = -time.Second }, "linger: expected"},
 		"validity too low":  {func(c *Config) { c.LeaseValidity = time.Second }, "validity"},
-		"leader's too low":  {func(c *Config) { c.LeaderValidity = time.Second }, "leader validity"},
+		"leader's too low":  {func(c *Config) { c.LeaderValidity = time.Second }, "leader_validity"},
 		"grace outlasts it": {func(c *Config) { c.AgentGrace = time.Hour }, "partition grace"},
 	} {
 		t.Run(name, func(t *testing.T) {

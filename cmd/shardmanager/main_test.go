@@ -79,7 +79,7 @@ func TestRefusals(t *testing.T) {
 		{"agent --cluster a --allocators a:1 --store consul", exitUsage, []string{"--store: store:", "not supported yet"}},
 		{"agent --cluster a --allocators a:1 --store-address nonsense", exitUsage, []string{"--store-address:", "expected host:port"}},
 		{"allocator --cluster a --name b", exitUsage, []string{"state_dir: expected a directory", "--state-dir"}},
-		{"allocator --cluster a --name b --state-dir /x --lease-validity 1s", exitUsage, []string{"--lease-validity: allocator: lease_validity: expected at least"}},
+		{"allocator --cluster a --name b --state-dir /x --lease-validity 1s", exitUsage, []string{"--lease-validity: allocator: settings: lease_validity: expected at least twice lease_interval"}},
 		{"allocator --cluster a --name b --state-dir /x --store consul", exitUsage, []string{"--store: store: expected embedded", "not supported yet"}},
 		{"status --admin 127.0.0.1:1", exitFailure, []string{"cannot reach allocator 127.0.0.1:1", "refused", "--admin or SHARDMANAGER_ADMIN"}},
 		{"agent status --socket unix:///does/not/exist", exitFailure, []string{"cannot reach the agent at unix:///does/not/exist", "start it with"}},

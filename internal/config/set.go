@@ -215,6 +215,13 @@ func (s *Set) Explain(err error) error {
 		}
 		return errors.Join(explained...)
 	}
+	if lines := strings.Split(err.Error(), "\n"); len(lines) > 1 { // several, wrapped as one
+		var explained []error
+		for _, line := range lines {
+			explained = append(explained, s.Explain(errors.New(line)))
+		}
+		return errors.Join(explained...)
+	}
 	for part := range strings.SplitSeq(err.Error(), ": ") {
 		f, ok := s.fields[keyInError.FindString(part)]
 		switch {
