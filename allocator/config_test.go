@@ -33,7 +33,7 @@ func TestConfig(t *testing.T) {
 		"negative":          {func(c *Config) { c.Linger = -time.Second }, "linger: expected"},
 		"validity too low":  {func(c *Config) { c.LeaseValidity = time.Second }, "validity"},
 		"leader's too low":  {func(c *Config) { c.LeaderValidity = time.Second }, "leader_validity"},
-		"grace outlasts it": {func(c *Config) { c.AgentGrace = time.Hour }, "partition grace"},
+		"grace outlasts it": {func(c *Config) { c.AgentGrace = time.Hour }, "partition_grace"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := validConfig(t)
