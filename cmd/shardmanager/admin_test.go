@@ -39,6 +39,9 @@ func (p *plane) CreateApp(_ context.Context, r *pb.CreateAppRequest) (*pb.Create
 	if r.GetSpec().GetKeySpace().GetHash().GetShards() == 13 {
 		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "spec.key_space.hash.shards", "expected a luckier number", "")
 	}
+	if r.GetSpec().GetName() == "taken" {
+		return nil, wire.Error(connect.CodeAlreadyExists, pb.ErrorReason_ERROR_REASON_CONFLICT, "name", "a new name", "")
+	}
 	r.Spec.ResourceVersion = 7
 	return &pb.CreateAppResponse{Spec: r.GetSpec()}, nil
 }
@@ -104,6 +107,14 @@ func TestServersRefusalNamesTheLine(t *testing.T) {
 	spec := write(t, "app.yaml", "name: kv\nkey_space:\n  hash:\n    shards: 13\n")
 	code, _, errs := shell(t, "app", "create", "-f", spec, "--admin", serve(t, &plane{}))
 	if want := spec + ":4: key_space.hash.shards: expected a luckier number"; code != exitUsage || !strings.Contains(errs, want) {
+		t.Errorf("exit %d, stderr %q, want %q", code, errs, want)
+	}
+}
+
+func TestConflictIsNoUsageError(t *testing.T) {
+	spec := write(t, "app.yaml", "key_space: {hash: {shards: 8}}\nname: taken\n")
+	code, _, errs := shell(t, "app", "create", "-f", spec, "--admin", serve(t, &plane{}))
+	if want := spec + ":2: name: expected a new name"; code != exitFailure || !strings.Contains(errs, want) {
 		t.Errorf("exit %d, stderr %q, want %q", code, errs, want)
 	}
 }

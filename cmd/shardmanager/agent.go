@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -84,7 +85,7 @@ func runAgent(parent context.Context, a *agent.Agent, log zerolog.Logger) error 
 				if rest, err := a.Restart(ctx, 0); err != nil {
 					log.Error().Err(err).Msg("planned restart refused")
 				} else {
-					log.Info().Dur("rest", rest).Msg("planned restart granted")
+					log.Info().Str("rest", rest.Round(time.Millisecond).String()).Msg("planned restart granted")
 				}
 			case <-ended:
 				return

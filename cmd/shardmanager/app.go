@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,14 +40,24 @@ func readSpec(c *cobra.Command, path string) (*config.AppSpec, error) {
 	return spec, nil
 }
 
-// located puts file and line before a refusal that names a field of the spec.
+// located puts file and line before a refusal that names a field of the spec. What is wrong in the file is a usage error; what is in the
+// way in the cluster (a name that exists, another version) is not.
 func located(err error, spec *config.AppSpec) error {
-	if detail, ok := wire.DetailOf(err); ok {
-		if place, known := spec.Locate(detail.GetSubject()); known {
-			return &usageError{fmt.Errorf("%s: %s", place, detail.GetExpected())}
-		}
+	detail, ok := wire.DetailOf(err)
+	if !ok {
+		return err
 	}
-	return err
+	place, known := spec.Locate(detail.GetSubject())
+	if !known {
+		return err
+	}
+	told := fmt.Errorf("%s: expected %s", place, strings.TrimPrefix(detail.GetExpected(), "expected "))
+	switch detail.GetReason() {
+	case pb.ErrorReason_ERROR_REASON_INVALID, pb.ErrorReason_ERROR_REASON_UNSUPPORTED:
+		return &usageError{told}
+	default:
+		return told
+	}
 }
 
 func appCreateCommand() *cobra.Command {

@@ -150,9 +150,11 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 	row(w, "allocator", s.GetAllocator())
 	row(w, "leading", yes(s.GetLeading()))
 	row(w, "leader", leader)
-	row(w, "epoch", wire.EpochFromProto(s.GetEpoch()).String())
 	row(w, "store", firstOf(s.GetStoreError(), "good"))
-	row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
-	row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
+	if s.GetLeading() { // only the leader knows
+		row(w, "epoch", wire.EpochFromProto(s.GetEpoch()).String())
+		row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
+		row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
+	}
 	row(w, "version", s.GetVersion())
 }
