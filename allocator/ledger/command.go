@@ -229,7 +229,7 @@ func (t *task) acknowledged() {
 	w := t.w
 	w.served, w.idle, w.takeAway, w.gains, w.regain = true, false, false, 0, shard.Instant{}
 	t.publishShard(t.a, t.at)
-	if t.row.Open == nil {
+	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {
 		t.grantDone(t.a, t.at, w)
 	}
 }

@@ -2,7 +2,12 @@ package ledger
 
 // drainRequested takes an agent's wish to be drained while its incarnation lasts, or to be no longer.
 func (l *Ledger) drainRequested(ev DrainRequested) {
-	f := l.welcomed(ev.Stream)
+	st := l.streams[ev.Stream]
+	if st == nil {
+		return
+	}
+	st.hello.Draining = ev.On // for a welcome that is still to come
+	f := st.life
 	if f == nil || f.drain == ev.On {
 		return
 	}
@@ -11,7 +16,7 @@ func (l *Ledger) drainRequested(ev DrainRequested) {
 }
 
 func (l *Ledger) drainChanged(s *server) {
-	f := s.current()
+	f := s.present()
 	if f == nil {
 		return
 	}
@@ -31,7 +36,7 @@ func (l *Ledger) drainChanged(s *server) {
 func (l *Ledger) tellDrains() {
 	for _, id := range l.order {
 		s := l.servers[id]
-		f := s.current()
+		f := s.present()
 		if !f.attached() || !f.draining() || f.toldSome && f.told == len(f.refs) {
 			continue
 		}

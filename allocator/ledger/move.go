@@ -11,7 +11,6 @@ func (t *task) open(from, to *life, reason placement.Reason, why string) {
 	next.Term, next.Move = next.Term.Next(t.epoch.Generation), next.Move+1
 	next.Open = &OpenMove{Move: next.Move, Term: next.Term, From: from.Owner, To: to.Owner, Reason: reason, Phase: Opened}
 	w := t.workOf(t.a, t.at)
-	w.resetMove()
 	w.served, w.reason, w.from, w.began, w.failures = true, reason, from.Server, t.now, 0
 	t.stage(t.a, t.at, next, urgent, Decision{What: "move opened", Server: to.Server, Incarnation: to.Incarnation, Why: why})
 }
@@ -62,7 +61,6 @@ func (t *task) takeOver(why string) {
 	m.Phase = Moved
 	next.Open = &m
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = m.To, m.Term, m.Move
-	t.w.served, t.w.idle = false, false
 	t.stage(t.a, t.at, next, urgent, Decision{What: "primary moved", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
 }
 
@@ -118,8 +116,6 @@ func (t *task) closeAborted() {
 	m := *t.row.Open
 	next := *t.row
 	next.Open = nil
-	t.w.resetMove()
-	t.w.served = true
 	t.stage(t.a, t.at, next, lazy, Decision{What: "move rolled back", Server: m.From.Server, Incarnation: m.From.Incarnation,
 		Why: "the source had not begun; " + t.w.lastAbort})
 }
@@ -159,7 +155,5 @@ func (t *task) closeMoved(why string) {
 	m := *t.row.Open
 	next := *t.row
 	next.Open = nil
-	t.w.resetMove()
-	t.w.served = true
 	t.stage(t.a, t.at, next, lazy, Decision{What: "move done", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
 }

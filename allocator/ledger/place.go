@@ -47,14 +47,7 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 	targets := 0
 	for _, id := range l.order {
 		s := l.servers[id]
-		f := s.current()
-		if f == nil {
-			for _, o := range s.all() {
-				if !o.over && len(o.refs) > 0 {
-					f = o
-				}
-			}
-		}
+		f := s.present()
 		if f == nil || f.app != a.spec.Name {
 			continue
 		}
@@ -167,7 +160,7 @@ func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
 	if s == nil {
 		return false
 	}
-	to := s.current()
+	to := s.present()
 	if to == nil || to.app != a.spec.Name || !l.accepts(to) {
 		return false
 	}

@@ -71,7 +71,7 @@ func (l *Ledger) probers(f *life) ([]prober, int) {
 	rank := map[*life]int{}
 	for _, id := range l.order {
 		s := l.servers[id]
-		p := s.current()
+		p := s.present()
 		if p == nil || p == f || !l.healthy(p) {
 			continue
 		}

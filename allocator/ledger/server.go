@@ -135,6 +135,21 @@ func (s *server) current() *life {
 	return s.lives[s.key.Server.Incarnation]
 }
 
+// present is the incarnation to work with: the attached one, which may have lost its key and is vouched for all the same (PROTOCOL R13),
+// else the one in the key, else one that rows still name; nil: none.
+func (s *server) present() *life {
+	best := s.current()
+	for _, f := range s.all() {
+		if f.attached() && f.alive() {
+			return f
+		}
+		if best == nil && !f.over && len(f.refs) > 0 {
+			best = f
+		}
+	}
+	return best
+}
+
 // all lists the incarnations in the order of their numbers.
 func (s *server) all() []*life {
 	list := make([]*life, 0, len(s.lives))

@@ -8,7 +8,8 @@ import (
 )
 
 // work is what this leader knows, beyond the durable row, about a shard that is not at rest: a grant that is not acknowledged, an open
-// move, or somebody who holds it without reason. All of it can be learnt again, so a new leader starts without.
+// move, or somebody who holds it without reason. It always speaks of the durable row, never of a staged one. All of it can be learnt
+// again, so a new leader starts without.
 type work struct {
 	served bool // the primary acknowledged its grant
 	idle   bool // the primary said that it does not serve: it needs a new term
@@ -181,7 +182,6 @@ func (t *task) giveBack(owner *life) {
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = Owner{}, 0, 0
 	t.closeMove(&next)
 	t.a.avoidServer(t.at, owner.Server, t.now.Add(avoidFor))
-	t.w.takeAway, t.w.returned, t.w.served = false, false, false
 	t.stage(t.a, t.at, next, urgent, Decision{What: "shard given back", Server: owner.Server, Incarnation: owner.Incarnation,
 		Why: "its callbacks failed there, and it stopped"})
 }
@@ -209,7 +209,6 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 		w.from = old.Server
 	}
 	t.closeMove(&next)
-	w.served, w.idle, w.takeAway, w.returned = false, false, false, false
 	w.reason, w.began, w.failures = reason, t.now, 0
 	t.stage(t.a, t.at, next, h, Decision{What: "granted", Server: to.Server, Incarnation: to.Incarnation, Why: why})
 }
@@ -224,7 +223,6 @@ func (t *task) closeMove(next *Row) {
 		}
 	}
 	next.Open = nil
-	t.w.resetMove()
 }
 
 func (w *work) reasonOr(r placement.Reason) placement.Reason {
@@ -234,9 +232,15 @@ func (w *work) reasonOr(r placement.Reason) placement.Reason {
 	return r
 }
 
-func (w *work) resetMove() {
-	w.prepared, w.handed, w.stopped, w.cancel, w.mayHand, w.dropped, w.giveUp = false, false, false, 0, false, false, ""
-	w.linger = shard.Instant{}
+// rowChanged forgets what was known about a grant or a move that the durable row no longer has.
+func (w *work) rowChanged(old, row *Row) {
+	if old.Primary != row.Primary || old.PrimaryTerm != row.PrimaryTerm {
+		w.served, w.idle, w.takeAway, w.returned = false, false, false, false
+	}
+	if old.Open != nil && (row.Open == nil || row.Open.Move != old.Open.Move) {
+		w.prepared, w.handed, w.stopped, w.cancel, w.mayHand, w.dropped, w.giveUp = false, false, false, 0, false, false, ""
+		w.linger = shard.Instant{}
+	}
 }
 
 func (w *work) addStray(f *life) {

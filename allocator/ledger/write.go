@@ -291,6 +291,9 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	old, row := a.rows[at], a.staged[at]
 	delete(a.staged, at)
 	a.rows[at] = row
+	if w := a.work[at]; w != nil {
+		w.rowChanged(&old, &row)
+	}
 	if old.Open != nil && row.Open == nil {
 		l.countMove(a, old.Open, -1)
 		l.moveClosed(a, at, old.Open)
