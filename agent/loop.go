@@ -57,19 +57,23 @@ type server struct {
 // feed is one watcher of hints.
 type feed struct{ c chan roster.Hint }
 
-// throttle lets a message through when it is new, or again after a while.
-type throttle struct {
-	text string
-	at   time.Time
-}
+// throttle lets a kind of message through when it is new, or again after a while.
+type throttle struct{ last map[string]time.Time }
 
-const repeatAfter = 10 * time.Second
+const (
+	repeatAfter = 10 * time.Second
+	maxKinds    = 64 // beyond it all are forgotten, and pass once more
+)
 
-func (t *throttle) pass(text string) bool {
-	if text == t.text && time.Since(t.at) < repeatAfter {
+func (t *throttle) pass(kind string) bool {
+	now := time.Now()
+	if at, ok := t.last[kind]; ok && now.Sub(at) < repeatAfter {
 		return false
 	}
-	t.text, t.at = text, time.Now()
+	if t.last == nil || len(t.last) >= maxKinds {
+		t.last = map[string]time.Time{}
+	}
+	t.last[kind] = now
 	return true
 }
 

@@ -5,9 +5,12 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/shardmanager/shardmanager/agent/api"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
 )
 
 // rosterMail is an event for one server.
@@ -62,7 +65,9 @@ type attachTrouble struct {
 }
 
 func (m attachTrouble) deliver(l *loop) {
-	if s, ok := l.servers[m.app]; ok && m.err != nil && s.trouble.pass(m.err.Error()) {
+	detail, _ := wire.DetailOf(m.err)
+	kind := connect.CodeOf(m.err).String() + detail.GetReason().String() // who said so differs from round to round
+	if s, ok := l.servers[m.app]; ok && m.err != nil && s.trouble.pass(kind) {
 		l.log.Warn().Str("server", string(s.id)).Str("at", m.where).Err(m.err).Msg("not attached")
 	}
 }
