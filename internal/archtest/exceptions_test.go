@@ -12,6 +12,4 @@ var exceptions = map[string]exception{
 	"types of allocator/ledger": {39, "the values in its events and effects: they are its whole interface"},
 	"types of agent/roster":     {31, "the values in its events and effects: they are its whole interface"},
 	"types of sdk":              {20, "the optional callbacks are an interface each"},
-
-	"func internal/coord/coordtest.transactionTests": {110, "a table of cases, in a package that is a test in all but name"},
 }
