@@ -215,6 +215,12 @@ func TestLeaderChange(t *testing.T) {
 	incarnation := app.registered(t)
 	eventually(t, "the hinted leader", func() bool { return two.attachedNow() == 1 && app.pull(t).GetRemainingNs() > 0 })
 
+	two.resetAll() // attached anew at once
+	eventually(t, "the second stream", func() bool {
+		two.mu.Lock()
+		defer two.mu.Unlock()
+		return len(two.hellos) == 2
+	})
 	two.stop()
 	one.set(func() { one.hint = "" })
 	eventually(t, "the store's vouch", func() bool {

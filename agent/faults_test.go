@@ -28,7 +28,7 @@ func TestDuplicateServer(t *testing.T) {
 	held := application0(t, one.Socket).registered(t)
 	late := application0(t, two.Socket)
 	_, err := late.register(context.Background())
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("held by agent a at 127.0.0.1:")) || !strings.Contains(err.Error(), fmt.Sprintf("%016x", held)) {
+	if err == nil || !strings.Contains(err.Error(), "held by agent a at 127.0.0.1:") || !strings.Contains(err.Error(), fmt.Sprintf("%016x", held)) {
 		t.Fatalf("a duplicate: %v", err)
 	}
 	if _, record, _ := keyOf(t, store, "a.kv"); record.GetServer().GetIncarnation() != held {

@@ -30,14 +30,14 @@ func runProbe(ctx context.Context, p *pb.Probe) *pb.ProbeAnswer {
 	answer := &pb.ProbeAnswer{Id: p.GetId(), Server: p.GetServer()}
 	var both errgroup.Group
 	both.Go(func() error {
-		answer.Agent = try(ctx, p.GetAgentAddress(), func(e transport.Endpoint) error {
+		answer.Agent = try(p.GetAgentAddress(), func(e transport.Endpoint) error {
 			_, err := shardmanagerv1connect.NewAgentServiceClient(e.Client, e.URL).Ping(ctx, &pb.AgentServicePingRequest{})
 			return err
 		})
 		return nil
 	})
 	both.Go(func() error {
-		answer.Application = try(ctx, p.GetDataAddress(), func(e transport.Endpoint) error {
+		answer.Application = try(p.GetDataAddress(), func(e transport.Endpoint) error {
 			return pingApplication(ctx, e, shard.ServerID(p.GetServer()), shard.Incarnation(p.GetIncarnation()))
 		})
 		return nil
@@ -46,7 +46,7 @@ func runProbe(ctx context.Context, p *pb.Probe) *pb.ProbeAnswer {
 	return answer
 }
 
-func try(ctx context.Context, address string, ping func(transport.Endpoint) error) pb.ProbeOutcome {
+func try(address string, ping func(transport.Endpoint) error) pb.ProbeOutcome {
 	endpoint, err := transport.Dial(address)
 	if err == nil {
 		err = ping(endpoint)

@@ -156,7 +156,7 @@ func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects
 	if r.life != Registering || ev.Incarnation != r.saved.Incarnation {
 		return
 	}
-	r.saved.Session, r.saved.Create = ev.Session, uint64(ev.Create)
+	r.saved.Session, r.saved.Create = ev.Session, ev.Create
 	out.Store = append(out.Store, Save{Saved: r.saved})
 	r.life, r.retry, r.problem, r.introduced = Live, retry{}, "", false
 	r.session = sessionTimer{at: now.Add(r.settings.SessionRenewal)}

@@ -19,7 +19,7 @@ func (r *Roster) drainAsked(ev Drain, out *Effects) {
 	}
 	r.drain = drain{on: ev.On}
 	r.trace(out, Notable, map[bool]string{true: "drain asked for", false: "drain taken back"}[ev.On], "")
-	r.send(out, DrainRequested{On: ev.On})
+	r.send(out, DrainRequested(ev))
 }
 
 func (r *Roster) drainProgress(ev DrainProgress, out *Effects) {
