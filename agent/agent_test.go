@@ -36,7 +36,7 @@ func memory(t *testing.T) *embedded.Engine {
 func config(t *testing.T, leaders ...*leader) agent.Config {
 	dir := short(t)
 	cfg := agent.Config{
-		Cluster: "c", Name: "a", Listen: "127.0.0.1:0", Socket: "unix://" + filepath.Join(dir, "agent.sock"), StateDir: filepath.Join(dir, "state"),
+		Cluster: "c", Name: "a", Listen: "127.0.0.1:0", Socket: "unix://" + filepath.Join(dir, "run", "agent.sock") /* its directory is made */, StateDir: filepath.Join(dir, "state"),
 		LeaseInterval: interval, LeaseValidity: validity, DrainTimeout: 10 * time.Second,
 	}
 	for _, l := range leaders {

@@ -53,6 +53,7 @@ func TestOneAgentPerDirectory(t *testing.T) {
 	eventually(t, "the first", func() bool { _, err := os.Stat(strings.TrimPrefix(cfg.Socket, "unix://")); return err == nil })
 	other := config(t, l)
 	other.StateDir = cfg.StateDir
+
 	if err := run(t, other, store).wait(); err == nil || !strings.Contains(err.Error(), "another agent uses it") {
 		t.Errorf("the second: %v", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,7 +49,11 @@ func (a *Agent) open(ctx context.Context) (*doors, error) {
 	if a.advertise == "" {
 		a.advertise = tcp.Addr().String()
 	}
-	socket, err := a.listen(a.cfg.Socket)
+	err = os.MkdirAll(filepath.Dir(strings.TrimPrefix(a.cfg.Socket, "unix://")), 0o755)
+	var socket net.Listener
+	if err == nil {
+		socket, err = a.listen(a.cfg.Socket)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("socket: %w", err), tcp.Close())
 	}
