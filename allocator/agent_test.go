@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +25,7 @@ import (
 // every command at once and remembers what it holds.
 type testAgent struct {
 	*testing.T
-	store   coord.Store
+	cluster *testCluster
 	server  shard.Server
 	session coord.SessionID
 	kill    context.CancelFunc
@@ -48,6 +50,7 @@ func (c *testCluster) agent(name, app string, incarnation shard.Incarnation, nod
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	a.kill = kill
+	c.living.Store(string(a.server.ID), a)
 	go func() {
 		defer close(a.gone)
 		a.run(ctx, addresses)
@@ -59,7 +62,7 @@ func (c *testCluster) agent(name, app string, incarnation shard.Incarnation, nod
 // registered makes a server's session and key, and nothing else.
 func (c *testCluster) registered(name, app string, incarnation shard.Incarnation) *testAgent {
 	c.Helper()
-	a := &testAgent{T: c.T, store: c.store, held: map[string]*pb.HeldShard{}, gone: make(chan struct{})}
+	a := &testAgent{T: c.T, cluster: c, held: map[string]*pb.HeldShard{}, gone: make(chan struct{})}
 	a.server = shard.Server{
 		ID: shard.MakeServerID(name, shard.App(app)), App: shard.App(app), Agent: name, Incarnation: incarnation,
 		Locality: shard.Locality{Region: "r1", Zone: name}, DataAddress: "127.0.0.1:1", AgentAddress: "127.0.0.1:2",
@@ -84,6 +87,7 @@ func (c *testCluster) registered(name, app string, incarnation shard.Incarnation
 
 // die ends the agent at once: its connection breaks and its key stays.
 func (a *testAgent) die() {
+	a.cluster.living.Delete(string(a.server.ID))
 	a.kill()
 	<-a.gone
 }
@@ -122,13 +126,13 @@ func (a *testAgent) hello() *pb.AttachRequest {
 
 // attach runs one stream to its end.
 func (a *testAgent) attach(ctx context.Context, address string) error {
-	endpoint, err := transport.Dial(address)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	endpoint, err := breakable(ctx, address)
 	if err != nil {
 		return err
 	}
 	defer endpoint.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	stream, err := shardmanagerv1connect.NewAllocatorServiceClient(endpoint.Client, endpoint.URL).Attach(ctx)
 	if err != nil {
 		return err
@@ -148,6 +152,28 @@ func (a *testAgent) attach(ctx context.Context, address string) error {
 			}
 		}
 	}
+}
+
+// breakable dials so that the end of ctx breaks the connection, as the end of a process does. (The context alone does not end a stream
+// whose sender is idle: net/http does not look at it then.)
+func breakable(ctx context.Context, address string) (transport.Endpoint, error) {
+	endpoint, err := transport.Dial(address)
+	if err != nil {
+		return endpoint, err
+	}
+	t, ok := endpoint.Client.Transport.(*http.Transport)
+	if !ok {
+		return endpoint, errors.New("no http.Transport")
+	}
+	dial := t.DialContext
+	t.DialContext = func(dialling context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(dialling, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() })
+		}
+		return conn, err
+	}
+	return endpoint, nil
 }
 
 func (a *testAgent) send(ctx context.Context, stream *connect.BidiStreamForClientSimple[pb.AttachRequest, pb.AttachResponse], up <-chan *pb.AttachRequest) {
@@ -186,8 +212,12 @@ func (a *testAgent) take(address string, m *pb.AttachResponse) *pb.AttachRequest
 			Command: m.Command.Id, Status: pb.ResultStatus_RESULT_STATUS_DONE,
 		}}}
 	case *pb.AttachResponse_Probe:
+		found := pb.ProbeOutcome_PROBE_OUTCOME_SILENT
+		if _, lives := a.cluster.living.Load(m.Probe.Server); lives {
+			found = pb.ProbeOutcome_PROBE_OUTCOME_ANSWERED
+		}
 		return &pb.AttachRequest{Message: &pb.AttachRequest_ProbeAnswer{ProbeAnswer: &pb.ProbeAnswer{
-			Id: m.Probe.Id, Server: m.Probe.Server, Agent: pb.ProbeOutcome_PROBE_OUTCOME_SILENT, Application: pb.ProbeOutcome_PROBE_OUTCOME_SILENT,
+			Id: m.Probe.Id, Server: m.Probe.Server, Agent: found, Application: found,
 		}}}
 	case *pb.AttachResponse_Fenced:
 		a.fenced = true

@@ -192,7 +192,7 @@ func TestNewestStreamWins(t *testing.T) {
 	c.leader(n)
 	first := c.agent("x", "kv", 1, n)
 	eventually(t, "attached", func() bool { return first.granted() > 0 })
-	second := &testAgent{T: t, server: first.server, held: map[string]*pb.HeldShard{}, gone: make(chan struct{})}
+	second := &testAgent{T: t, cluster: c, server: first.server, held: map[string]*pb.HeldShard{}, gone: make(chan struct{})}
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
 	go func() {
@@ -335,7 +335,7 @@ func TestPlainHTTP(t *testing.T) {
 		return len(specs) == 1
 	})
 	for _, address := range []string{n.address, n.adminAddress} {
-		if code, out := post(address, "/grpc.health.v1.Health/Check", `{}`); code != http.StatusOK || out["status"] != "SERVING" {
+		if code, out := post(address, "/grpc.health.v1.Health/Check", `{}`); code != http.StatusOK || out["status"] != "SERVING_STATUS_SERVING" {
 			t.Errorf("health: %d %v", code, out)
 		}
 		eventually(t, "the map is served", func() bool {

@@ -38,7 +38,8 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // testCluster is a real store and the allocators on it, in this process.
 type testCluster struct {
 	*testing.T
-	store coord.Store
+	store  coord.Store
+	living sync.Map // ids of servers whose agents answer probes
 }
 
 func newTestCluster(t *testing.T) *testCluster {
@@ -58,7 +59,7 @@ func fastConfig(name, dir string) Config {
 	cfg := DefaultConfig()
 	cfg.Cluster, cfg.Name, cfg.StateDir = "c1", name, dir
 	cfg.LeaseInterval, cfg.LeaseValidity, cfg.LeaderValidity = 100*time.Millisecond, 600*time.Millisecond, time.Second
-	cfg.AgentGrace, cfg.PartitionGrace, cfg.Linger = 300*time.Millisecond, time.Second, 20*time.Millisecond
+	cfg.AgentGrace, cfg.PartitionGrace, cfg.Linger = 3*time.Second, 10*time.Second, 20*time.Millisecond // patient with a busy machine
 	return cfg
 }
 
