@@ -149,6 +149,13 @@ func (a *Agent) WaitRegistered(ctx context.Context, n int) (*pb.RegisterRequest,
 	return a.registered[len(a.registered)-1], nil
 }
 
+// Registrations is how often the Host has registered.
+func (a *Agent) Registrations() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.registered)
+}
+
 // Incarnation is the present one of the server, 0 if none.
 func (a *Agent) Incarnation() uint64 {
 	a.mu.Lock()
