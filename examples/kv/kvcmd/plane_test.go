@@ -78,6 +78,7 @@ type plane struct {
 	t       *testing.T
 	space   shard.HashSpace
 	hub     *mapfeed.Hub
+	lease   time.Duration
 	address string // of the map's service
 
 	mu      sync.Mutex
@@ -87,9 +88,9 @@ type plane struct {
 	servers []*agent
 }
 
-func newPlane(t *testing.T, shards uint32) *plane {
+func newPlane(t *testing.T, shards uint32, lease time.Duration) *plane {
 	p := &plane{
-		t: t, space: shard.HashSpace{Shards: shards}, hub: mapfeed.NewHub(mapfeed.HubConfig{}),
+		t: t, lease: lease, space: shard.HashSpace{Shards: shards}, hub: mapfeed.NewHub(mapfeed.HubConfig{}),
 		terms: make([]uint64, shards), owners: make([]*agent, shards),
 	}
 	mux := http.NewServeMux()
@@ -110,25 +111,30 @@ func serve(t *testing.T, address string, handler http.Handler) string {
 	return listener.Addr().String()
 }
 
-// agent stands for the agent of one server.
+// agent stands for the agent of one server. It pulls as seldom as a real one, so that TestCost measures the load and not the leases.
 type agent struct {
 	shardmanagerv1connect.UnimplementedAgentServiceHandler
 	socket string
 
-	mu         sync.Mutex
+	// What the first registration said; not changed after registered is closed.
+	registered chan struct{}
+	once       sync.Once
 	server     shard.Server
 	host       shardmanagerv1connect.ShardHostServiceClient
-	registered chan struct{}
+
+	mu          sync.Mutex
+	incarnation shard.Incarnation // the present one; 0: fenced
+	lease       time.Duration
 }
 
 const (
 	leaseInterval = 200 * time.Millisecond
-	lease         = 2 * time.Second
+	longLease     = 20 * time.Second // outlasts what a busy machine does to a test
 )
 
 func (p *plane) newAgent(name string) *agent {
-	a := &agent{registered: make(chan struct{})}
-	a.server = shard.Server{ID: shard.MakeServerID(name, "kv"), App: "kv", Agent: name, Incarnation: shard.Incarnation(len(p.servers) + 1)}
+	a := &agent{registered: make(chan struct{}), incarnation: shard.Incarnation(len(p.servers) + 1), lease: p.lease}
+	a.server = shard.Server{ID: shard.MakeServerID(name, "kv"), App: "kv", Agent: name, Incarnation: a.incarnation}
 	a.socket = "unix://" + filepath.Join(p.t.TempDir(), "a")
 	mux := http.NewServeMux()
 	mux.Handle(shardmanagerv1connect.NewAgentServiceHandler(a))
@@ -142,16 +148,33 @@ func (a *agent) Register(_ context.Context, r *pb.RegisterRequest) (*pb.Register
 	if err != nil {
 		return nil, err
 	}
+	a.once.Do(func() {
+		a.server.DataAddress = r.GetDataAddress()
+		a.host = shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL)
+		close(a.registered)
+	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.server.DataAddress = r.GetDataAddress()
-	a.host = shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL)
-	close(a.registered)
-	return &pb.RegisterResponse{Server: string(a.server.ID), Incarnation: uint64(a.server.Incarnation), IntervalMs: leaseInterval.Milliseconds()}, nil
+	if a.incarnation == 0 {
+		a.incarnation = a.server.Incarnation + 1000
+	}
+	return &pb.RegisterResponse{Server: string(a.server.ID), Incarnation: uint64(a.incarnation), IntervalMs: leaseInterval.Milliseconds()}, nil
 }
 
-func (a *agent) PullLease(context.Context, *pb.PullLeaseRequest) (*pb.PullLeaseResponse, error) {
-	return &pb.PullLeaseResponse{RemainingNs: int64(lease)}, nil
+func (a *agent) PullLease(_ context.Context, r *pb.PullLeaseRequest) (*pb.PullLeaseResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.GetIncarnation() != uint64(a.incarnation) {
+		return &pb.PullLeaseResponse{Ended: true}, nil
+	}
+	return &pb.PullLeaseResponse{RemainingNs: int64(a.lease)}, nil
+}
+
+// fence stops vouching for the incarnation; once the last lease is over, its shards may be given away.
+func (a *agent) fence() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.incarnation = 0
 }
 
 func (a *agent) Watch(ctx context.Context, _ *pb.AgentServiceWatchRequest, _ *connect.ServerStream[pb.AgentServiceWatchResponse]) error {
@@ -243,23 +266,24 @@ func awaitFile(t *testing.T, path string) string {
 // fleet is a store and servers, with all shards dealt out, round robin.
 type fleet struct {
 	*plane
-	store     *process
-	processes []*process
-	histories []string
+	store        *process
+	storeAddress string
+	processes    []*process
+	histories    []string
 }
 
-func startFleet(t *testing.T, shards uint32, servers int) *fleet {
+func startFleet(t *testing.T, shards uint32, servers int, lease time.Duration) *fleet {
 	t.Helper()
 	dir := t.TempDir()
-	f := &fleet{plane: newPlane(t, shards)}
+	f := &fleet{plane: newPlane(t, shards, lease)}
 	file := filepath.Join(dir, "store.address")
 	f.store = start(t, "store", "--address-file", file)
-	store := "http://" + awaitFile(t, file)
+	f.storeAddress = awaitFile(t, file)
 	for n := range servers {
 		a := f.newAgent(fmt.Sprintf("a%d", n))
 		history := filepath.Join(dir, fmt.Sprintf("history-%d", n))
 		f.histories = append(f.histories, history)
-		f.processes = append(f.processes, start(t, "serve", "--agent", a.socket, "--store", store, "--history", history, "--log-level", "warn"))
+		f.processes = append(f.processes, start(t, "serve", "--agent", a.socket, "--store", f.storeAddress, "--history", history, "--log-level", "warn"))
 	}
 	for _, a := range f.servers {
 		select {

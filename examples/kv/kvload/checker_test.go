@@ -9,10 +9,9 @@ import (
 // TestCounter tells stories about one key; each step is what the generator calls, with the violations it must find.
 func TestCounter(t *testing.T) {
 	type story struct {
-		c        counter
-		w        writeAttempt
-		low      int64
-		expected violations
+		c   counter
+		w   writeAttempt
+		low int64
 	}
 	write := func(s *story) violations { s.w, _ = s.c.beginWrite(); return violations{} }
 	ack := func(value int64) func(*story) violations {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -132,9 +133,6 @@ func (c *Client) exchange(ctx context.Context, r request, decode func(status, []
 	s, body, err := conn.roundTrip(ctx, r)
 	if err != nil {
 		_ = conn.Close()
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
 		return fmt.Errorf("store %s: %w", c.address, err)
 	}
 	err = decode(s, body)
@@ -177,10 +175,12 @@ func (c *connection) roundTrip(ctx context.Context, r request) (status, []byte, 
 	if err == nil {
 		body, err = readFrame(c.reader, c.in)
 	}
-	if !stop() {
-		return 0, nil, errors.Join(context.Cause(ctx), err)
-	}
-	if err != nil {
+	switch {
+	case !stop():
+		return 0, nil, context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded): // the connection's clock was faster than the context's
+		return 0, nil, context.DeadlineExceeded
+	case err != nil:
 		return 0, nil, err
 	}
 	c.in = body
