@@ -67,7 +67,7 @@ checkgen: $(BIN)/buf ## Check that the generated Go is that of the .proto files
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf ## Run the linters (.golangci.yml, buf)
-	$(BIN)/golangci-lint run
+	$(BIN)/golangci-lint run --allow-parallel-runners
 	$(BIN)/buf lint
 
 # The tools have modules of their own, so that what they need does not become ours. Building them takes minutes, once.

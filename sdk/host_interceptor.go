@@ -56,7 +56,7 @@ func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) co
 		if seen.view != viewRun {
 			token.cancel(context.Canceled)
 			if seen.err == nil {
-				seen.err = &Error{Outcome: NotExecuted, Shard: q.shard, Hint: string(seen.target.peer.DataAddress), Reason: "the shard is being handed over"}
+				seen.err = &Error{Outcome: NotExecuted, Shard: q.shard, Hint: seen.target.peer.DataAddress, Reason: "the shard is being handed over"}
 			}
 			return refusal(seen.err)
 		}

@@ -21,21 +21,20 @@ type outbox struct {
 
 func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
 
-// put queues a message; it reports false where the queue is full, which closes the stream.
-func (o *outbox) put(m *pb.AttachResponse) bool {
+// put queues a message. A queue that is full closes the stream.
+func (o *outbox) put(m *pb.AttachResponse) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.over {
-		return true
+		return
 	}
 	if len(o.waiting) >= MaxOutgoing {
 		o.waiting, o.over, o.cause = nil, true, errSlowReader
 		o.signal()
-		return false
+		return
 	}
 	o.waiting = append(o.waiting, m)
 	o.signal()
-	return true
 }
 
 // end closes the stream after what waits was sent.

@@ -15,7 +15,6 @@ type Ledger struct {
 	out *Effects      // of the present step
 
 	epoch     shard.Epoch
-	clean     bool          // the predecessor left cleanly
 	base      shard.Instant // no earlier leader grants a lease after this (PROTOCOL R1)
 	confirmed shard.Instant // when the last proof of our lock was asked for
 	evidence  shard.Instant // silence before this is no evidence (PROTOCOL R15)

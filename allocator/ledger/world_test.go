@@ -193,9 +193,7 @@ func (w *world) elect(rate int64) *leader {
 	for _, id := range shard.SortedKeys(w.store.rests) {
 		loaded.Rests = append(loaded.Rests, w.store.rests[id])
 	}
-	for _, id := range shard.SortedKeys(w.store.drains) {
-		loaded.Drains = append(loaded.Drains, id)
-	}
+	loaded.Drains = append(loaded.Drains, shard.SortedKeys(w.store.drains)...)
 	ld.step(loaded)
 	return ld
 }

@@ -43,7 +43,7 @@ func (s *state) place() {
 			s.stuck(i, reason, binds, why)
 			continue
 		}
-		before, _ := s.utilisation(to)
+		before := s.utilisation(to)
 		s.move(i, to, reason, fmt.Sprintf("%s is the least utilised server with room: %d %% of its fair share before", s.serverID(to), before))
 	}
 }
@@ -114,7 +114,7 @@ func (s *state) drain() {
 			}
 			continue
 		}
-		before, _ := s.utilisation(to)
+		before := s.utilisation(to)
 		s.move(i, to, Drain, fmt.Sprintf("%s is to be left; %s is the least utilised server with room: %d %% of its fair share before",
 			s.serverID(sh.On), s.serverID(to), before))
 	}

@@ -243,14 +243,13 @@ func (s *state) capped(server int) bool { return s.moves[server] >= s.in.Limits.
 func (s *state) full() bool { return s.open >= s.in.Limits.Moves }
 
 // utilisation of a server in percent of its fair share of its worst metric, for people.
-func (s *state) utilisation(server int) (percent int64, metric string) {
-	metric = MetricShards
+func (s *state) utilisation(server int) (percent int64) {
 	for m := range s.metrics.Len() {
-		if r := s.relative(server, m) / (fair / 100); s.share[server][m] > 0 && r > percent {
-			percent, metric = r, s.metrics.Name(m)
+		if r := s.relative(server, m) / (fair / 100); s.share[server][m] > 0 {
+			percent = max(percent, r)
 		}
 	}
-	return percent, metric
+	return percent
 }
 
 // serverID names a server by position.

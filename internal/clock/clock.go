@@ -15,7 +15,7 @@ func Now() shard.Instant {
 func read(id int32) int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(id, &ts); err != nil {
-		panic("clock: the kernel lacks clock " + string('0'+rune(id)) + ": " + err.Error())
+		panic("clock: the kernel lacks clock " + string('0'+id) + ": " + err.Error())
 	}
 	return ts.Nano()
 }

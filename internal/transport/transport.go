@@ -59,7 +59,9 @@ func Dial(address string) (Endpoint, error) {
 	dialer := &net.Dialer{Timeout: 2 * time.Second}
 	t := &http.Transport{
 		Protocols: protocols, HTTP2: pings(), DisableCompression: true, IdleConnTimeout: time.Minute,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, network, target) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, target)
+		},
 	}
 	url := "http://" + target
 	if network == "unix" {
