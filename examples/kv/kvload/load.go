@@ -103,7 +103,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err 
 			return err
 		}
 		defer func() { err = errors.Join(err, history.Close()) }()
-		record, flush = history.Add, history.Flush
+		record, flush = untilFull(history, log), history.Flush
 	}
 	router, err := newRouter(cfg, log)
 	if err != nil {
@@ -133,6 +133,19 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err 
 		newClient(router, id), makeKeys(router, id, cfg.Keys),
 		func(q requests.Request) { r.fail(record(q)) })
 	return r.do(ctx)
+}
+
+// untilFull goes on without a log once it is full: whoever reads it is told.
+func untilFull(history *requests.Log, log *slog.Logger) func(requests.Request) error {
+	var once sync.Once
+	return func(r requests.Request) error {
+		err := history.Add(r)
+		if errors.Is(err, requests.ErrFull) {
+			once.Do(func() { log.Warn("requests are no longer logged", "error", err) })
+			return nil
+		}
+		return err
+	}
 }
 
 func newRouter(cfg Config, log *slog.Logger) (*sdk.Router, error) {

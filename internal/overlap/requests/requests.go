@@ -9,6 +9,7 @@ package requests
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ const (
 	recordSize = 24
 	magic      = "shardmanager requests 01"
 	bufferSize = 64 << 10
-	// MaxFileBytes is where a log ends: 44 million requests. What comes later fails.
+	// MaxFileBytes is where a log ends: 44 million requests. Later ones are refused, and so is reading a full log.
 	MaxFileBytes = 1 << 30
 )
 
@@ -114,6 +115,9 @@ func ReadFile(path string) ([]Request, error) {
 		return nil, fmt.Errorf("read log of requests: %w", err)
 	}
 	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err != nil || info.Size() > MaxFileBytes-recordSize {
+		return nil, fmt.Errorf("read log of requests: %s: %w", path, cmp.Or(err, ErrFull))
+	}
 	requests, err := read(bufio.NewReaderSize(file, 1<<20))
 	if err != nil {
 		return nil, fmt.Errorf("read log of requests: %s: %w", path, err)

@@ -87,6 +87,12 @@ func TestLogIsBoundedAndSafe(t *testing.T) {
 	if got, err := ReadFile(path); err != nil || len(got) != 1000 {
 		t.Errorf("%d requests, %v", len(got), err)
 	}
+	if err := os.Truncate(path, MaxFileBytes); err != nil { // sparse
+		t.Fatal(err)
+	}
+	if _, err := ReadFile(path); !errors.Is(err, ErrFull) {
+		t.Errorf("a full log: %v", err)
+	}
 }
 
 func TestWindow(t *testing.T) {
