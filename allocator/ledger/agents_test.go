@@ -42,6 +42,7 @@ type agent struct {
 	failing map[ledger.Kind]ledger.Status // what callbacks answer instead of done
 	mute    map[ledger.Kind]bool          // callbacks that never answer
 	lost    int64                         // time its clocks lost
+	away    int64                         // how long a rest lasts
 	back    int64                         // real time at which a resting agent returns
 }
 
@@ -177,7 +178,7 @@ func (a *agent) take(b ledger.Body) {
 	case ledger.RestGranted:
 		a.extend(b.Sequence, int64(b.Remaining))
 		if b.Remaining > 0 {
-			a.agentDown, a.back = true, a.w.real+2*second
+			a.agentDown, a.back = true, a.w.real+a.away
 			a.hangUp()
 		}
 	case ledger.Command:

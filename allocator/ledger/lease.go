@@ -123,6 +123,9 @@ func (c *clockCheck) lostTime(now shard.Instant, asked int64, interval time.Dura
 	switch {
 	case !jumped:
 		c.jumps = 0
+		if c.at.WaitAge(now) > jumpWindow {
+			c.best, c.at = offset, now
+		}
 	case c.jumps == 0 || c.counted.WaitAge(now) >= interval/2:
 		c.jumps++
 		c.counted = now
@@ -130,6 +133,8 @@ func (c *clockCheck) lostTime(now shard.Instant, asked int64, interval time.Dura
 	return c.jumps >= jumpsMost
 }
 
+// exceeds reports whether more was lost than two clocks that both drift can lose, as far as waits cover that, and than a slow answer can
+// pretend.
 func exceeds(lost, elapsed int64) bool {
-	return lost > elapsed*shard.DriftPermille/1000+int64(jumpTolerance)
+	return lost > int64(shard.CoverDrift(time.Duration(elapsed))+jumpTolerance)-elapsed
 }

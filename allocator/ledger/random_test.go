@@ -13,12 +13,14 @@ import (
 
 // TestRandom plays random faults: crashes of leaders, agents and applications, pauses, lost keys and locks, streams that hold or lose what
 // is on them, commands that arrive late or again, callbacks that fail or never answer, writes that wait or fail, clocks that drift.
-// World.check and the other checkers look after every step; in the end everything calms down, and every shard must have an owner.
+// World.check and the other checkers look after every step; in the end everything calms down, and every shard must have an owner. Each
+// case draws a few kinds of faults and repeats them: rare combinations are met far more often than if all kinds were mixed.
 func TestRandom(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := randomWorld(t)
-		for i := range rapid.IntRange(20, 120).Draw(t, "actions") {
-			act(t, w, i)
+		kinds := rapid.SliceOfN(rapid.IntRange(0, len(actions)-1), 2, 9).Draw(t, "kinds of faults")
+		for range rapid.IntRange(20, 120).Draw(t, "actions") {
+			act(t, w, kinds)
 			w.mustBeWhole(t)
 		}
 		w.calm()
@@ -43,7 +45,9 @@ func lines(list []string) string {
 }
 
 func randomWorld(t *rapid.T) *world {
-	w := newWorld(quick())
+	s := quick()
+	s.LeaderValidity = 9e9 // a stale leader grants long after its successor could fence, were it not for R1
+	w := newWorld(s)
 	w.plan = w.restless
 	drift := rapid.SampledFrom([]int64{1000, 990, 1010})
 	for i := range 3 {
@@ -56,11 +60,11 @@ func randomWorld(t *rapid.T) *world {
 	return w
 }
 
-// restless places like spread, and moves a shard elsewhere with every plan.
+// restless places like spread, and moves shards elsewhere with every plan.
 func (w *world) restless(in placement.Input) placement.Plan {
 	p := spread(in)
 	w.names++
-	n := len(in.Shards)
+	n, moves := len(in.Shards), 0
 	for i := range n {
 		s := in.Shards[(i+w.names)%n]
 		if s.Pinned || s.On < 0 {
@@ -69,7 +73,9 @@ func (w *world) restless(in placement.Input) placement.Plan {
 		to := in.Servers[(s.On+1+w.names%max(1, len(in.Servers)-1))%len(in.Servers)]
 		if to.Accepts && in.Servers[s.On].ID != to.ID {
 			p.Moves = append(p.Moves, placement.Move{Shard: s.Index, From: in.Servers[s.On].ID, To: to.ID, Reason: placement.Balance})
-			break
+			if moves++; moves == 3 {
+				break
+			}
 		}
 	}
 	return p
@@ -80,8 +86,8 @@ type action struct {
 	do   func(t *rapid.T, w *world)
 }
 
-func act(t *rapid.T, w *world, _ int) {
-	a := actions[rapid.IntRange(0, len(actions)-1).Draw(t, "action")]
+func act(t *rapid.T, w *world, kinds []int) {
+	a := actions[kinds[rapid.IntRange(0, len(kinds)-1).Draw(t, "action")]]
 	w.note("t=%.1fs ACTION %s", float64(w.real)/1e9-1000, a.name)
 	a.do(t, w)
 	if w.store.lock == nil && rapid.IntRange(0, 2).Draw(t, "elect") > 0 {
@@ -91,7 +97,9 @@ func act(t *rapid.T, w *world, _ int) {
 	w.run(rapid.Int64Range(0, 12).Draw(t, "steps") * step)
 }
 
-func anAgent(t *rapid.T, w *world) *agent { return w.agents[rapid.IntRange(0, len(w.agents)-1).Draw(t, "agent")] }
+func anAgent(t *rapid.T, w *world) *agent {
+	return w.agents[rapid.IntRange(0, len(w.agents)-1).Draw(t, "agent")]
+}
 
 func aLeader(t *rapid.T, w *world) *leader {
 	if len(w.leaders) == 0 {
@@ -148,11 +156,12 @@ var actions = []action{
 		a.drain = !a.drain
 		a.say(ledger.DrainRequested{Stream: a.stream(), On: a.drain})
 	})},
-	{"rest", onAgent(func(_ *rapid.T, _ *world, a *agent) {
+	{"rest", onAgent(func(t *rapid.T, _ *world, a *agent) {
 		if a.active() && a.welcome {
 			a.seq++
 			a.asked[a.seq] = a.now()
-			a.say(ledger.RestRequested{Stream: a.stream(), Sequence: a.seq, Length: 8e9})
+			a.say(ledger.RestRequested{Stream: a.stream(), Sequence: a.seq, Length: 20e9})
+			a.away = rapid.Int64Range(1, 20).Draw(t, "away") * second
 		}
 	})},
 	{"callback fails or works", onAgent(func(t *rapid.T, _ *world, a *agent) {
@@ -197,6 +206,11 @@ var actions = []action{
 		}
 		ld.die()
 		if w.store.lock == ld {
+			w.store.lock = nil
+		}
+	})},
+	{"leader isolated", onLeader(func(_ *rapid.T, w *world, ld *leader) {
+		if ld.blind = true; w.store.lock == ld {
 			w.store.lock = nil
 		}
 	})},

@@ -23,8 +23,9 @@ const (
 	finishedMost   = 1000             // finished moves that are remembered
 	probersMost    = 4                // servers asked in one round of probes
 	jumpTolerance  = 500 * time.Millisecond
-	jumpsMost      = 3 // consecutive renewals that must show lost time (PROTOCOL R8)
-	stuckFactor    = 3 // step deadlines until a target that does not stop is fenced (PROTOCOL R10)
+	jumpWindow     = 10 * time.Minute // clocks are compared over so long: what counts is time lost within a lease
+	jumpsMost      = 3                // consecutive renewals that must show lost time (PROTOCOL R8)
+	stuckFactor    = 3                // step deadlines until a target that does not stop is fenced (PROTOCOL R10)
 	rowBytes       = 12
 	writeBytesMost = 300 << 10
 
