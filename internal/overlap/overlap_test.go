@@ -58,6 +58,7 @@ func TestAnalyse(t *testing.T) {
 		{"revoked, then extended again without a release", []History{life(1, 100, activated(1, 10), revoked(30), extended(40, 50)), life(2, 200, activated(2, 30), ran)}, nil, 10, 1},
 		{"killed", []History{life(1, 100, activated(1, 10)), life(2, 200, activated(2, 31), ran)}, []Kill{{Process{PID: 1}, 30}}, 0, 0},
 		{"killed late", []History{life(1, 100, activated(1, 10)), life(2, 200, activated(2, 31), ran)}, []Kill{{Process{PID: 1}, 33}}, 2, 1},
+		{"killed twice: the first counts", []History{life(1, 100, activated(1, 10)), life(2, 200, activated(2, 31), ran)}, []Kill{{Process{PID: 1}, 30}, {Process{PID: 1}, 40}}, 0, 0},
 		{"killed after the lease ended", []History{life(1, 30, activated(1, 10)), life(2, 200, activated(2, 31), ran)}, []Kill{{Process{PID: 1}, 90}}, 0, 0},
 		{"a kill does not excuse an operation", []History{life(1, 100, activated(1, 10), operated(1, 20, 40)), life(2, 200, activated(2, 31), ran)}, []Kill{{Process{PID: 1}, 30}}, 9, 1},
 		{"released at an older term", []History{life(1, 100, activated(3, 10), released(2, 20)), life(2, 200, activated(4, 90), ran)}, nil, 10, 1},
@@ -151,7 +152,7 @@ func TestFailovers(t *testing.T) {
 	histories := []History{
 		life(1, 1000, owned("1", 10), owned("2", 10), owned("3", 10), owned("4", 10),
 			Record{Kind: Released, Name: "4", Term: 1, At: 90}, op("1", 20, 21), op("1", 101, 102)),
-		life(2, 1000, owned("4", 92), owned("1", 140), owned("2", 150), op("1", 160, 190), op("1", 165, 170), op("2", 155, 156), op("4", 95, 150)),
+		life(2, 1000, op("1", 2, 9), owned("4", 92), owned("1", 140), owned("2", 150), op("1", 160, 190), op("1", 165, 170), op("2", 155, 156), op("4", 95, 150)),
 	}
 	r, err := Analyse(histories, []Kill{{Process{PID: 1}, 100}})
 	if err != nil {

@@ -62,6 +62,14 @@ func TestService(t *testing.T) {
 	if r, err := kv.Get(ctx, &kvv1.GetRequest{Key: "never"}); err != nil || r.GetValue() != 0 {
 		t.Errorf("get of a key never written: %d, %v", r.GetValue(), err)
 	}
+	// A write that this server does not remember: the store refuses the next one, and says what it has.
+	store := kvstore.NewClient(f.storeAddress)
+	if _, _, err := store.Write(ctx, "0", 1, "k", 10, 4, kvstore.RequestID{Client: 9, Number: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if value, err := increment(1, 4); err != nil || value != 11 {
+		t.Errorf("from memory that is out of date: %d, %v", value, err)
+	}
 	for _, key := range []string{"", strings.Repeat("k", 257)} {
 		if _, err := kv.Get(ctx, &kvv1.GetRequest{Key: key}); connect.CodeOf(err) != connect.CodeInvalidArgument {
 			t.Errorf("key of %d bytes: %v", len(key), err)
