@@ -48,12 +48,19 @@ type outcome struct {
 // patience bounds one scenario; the test fails with what was printed until then.
 const patience = 2 * time.Minute
 
-// play runs one scenario under a light load, so that the machine's speed decides nothing.
-func play(t *testing.T, scenario string, args ...string) outcome {
+// Rates of the load. A light one, so that the machine's speed decides nothing; where failover is measured, enough for every shard to be
+// asked for many times a second: it ends with the first request that is answered.
+const (
+	light = "300"
+	dense = "1500"
+)
+
+// play runs one scenario.
+func play(t *testing.T, scenario, rate string, args ...string) outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args = append([]string{"dev", "--scenario", scenario, "--json", "--data-dir", t.TempDir(), "--rate", "300", "--trials", "1"}, args...)
+	args = append([]string{"dev", "--scenario", scenario, "--json", "--data-dir", t.TempDir(), "--rate", rate, "--trials", "1"}, args...)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Cancel, cmd.WaitDelay = &stdout, &stderr, func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
@@ -90,7 +97,7 @@ func running(t *testing.T) []string {
 }
 
 func TestDrainDropsNothing(t *testing.T) {
-	o := play(t, "drain")
+	o := play(t, "drain", light)
 	r := o.result
 	if o.status != 0 || !r.OK || r.Failed != 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
 		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
@@ -101,7 +108,7 @@ func TestDrainDropsNothing(t *testing.T) {
 }
 
 func TestCrashFailsOver(t *testing.T) {
-	o := play(t, "crash")
+	o := play(t, "crash", dense)
 	r := o.result
 	if o.status != 0 || !r.OK || r.OverlapMS != 0 || r.LostWrites != 0 {
 		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
@@ -113,7 +120,7 @@ func TestCrashFailsOver(t *testing.T) {
 
 // Without the wait after a fence, a paused owner and its successor own shards at once: if the detector did not see that, it would see nothing.
 func TestABrokenLeaseIsDetected(t *testing.T) {
-	o := play(t, "pause", "--break-lease")
+	o := play(t, "pause", light, "--break-lease")
 	if r := o.result; o.status == 0 || r.OK || r.OverlapMS == 0 || !strings.Contains(o.progress, "owned a shard at once") {
 		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
 	}

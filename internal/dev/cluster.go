@@ -16,6 +16,7 @@ import (
 // Patience with programs that are told to end; whoever takes longer is killed.
 const (
 	stopPatience  = 4 * time.Second
+	appPatience   = 10 * time.Second // an application lets requests finish
 	drainPatience = 60 * time.Second
 	loadPatience  = 45 * time.Second // the read-back included
 )
@@ -203,8 +204,9 @@ func (c *cluster) stop() error {
 	failed := []error{c.load.stop(stopPatience)}
 	c.unwatch()
 	c.watching.Wait()
-	for _, kind := range [][]*unit{apps, agents, c.allocators, {c.kvStore, c.store}} {
-		failed = append(failed, stopTogether(kind))
+	failed = append(failed, stopTogether(apps, appPatience))
+	for _, kind := range [][]*unit{agents, c.allocators, {c.kvStore, c.store}} {
+		failed = append(failed, stopTogether(kind, stopPatience))
 	}
 	c.admins.close()
 	c.starter.close()
@@ -214,11 +216,11 @@ func (c *cluster) stop() error {
 	return errors.Join(failed...)
 }
 
-func stopTogether(units []*unit) error {
+func stopTogether(units []*unit, patience time.Duration) error {
 	failed := make([]error, len(units))
 	var group sync.WaitGroup
 	for i, u := range units {
-		group.Go(func() { failed[i] = u.stop(stopPatience) })
+		group.Go(func() { failed[i] = u.stop(patience) })
 	}
 	group.Wait()
 	return errors.Join(failed...)

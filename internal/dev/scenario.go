@@ -29,6 +29,7 @@ const (
 	drainTrials     = 2
 	agentTrials     = 3 // of each kind of restart
 	pauseLength     = 15 * time.Second
+	restartPause    = time.Second // between restarts of agents: each of them renews leases in its own time
 )
 
 // scenarios lists what can be played, in the order of `all`.

@@ -116,7 +116,7 @@ func rollingRestart(ctx context.Context, s *stage) error {
 		if err := v.agent.ended(ctx, drainPatience+stopPatience); err != nil {
 			return err
 		}
-		if err := v.app.stop(stopPatience); err != nil {
+		if err := v.app.stop(appPatience); err != nil {
 			return err
 		}
 		v.version++
@@ -261,6 +261,9 @@ func agentRestart(ctx context.Context, s *stage) error {
 			return err
 		}
 		if err := s.rest(ctx); err != nil {
+			return err
+		}
+		if err := sleep(ctx, restartPause); err != nil {
 			return err
 		}
 	}
