@@ -5,10 +5,11 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/shard"
-	"pgregory.net/rapid"
 )
 
 // TestRandom plays random faults: crashes of leaders, agents and applications, pauses, lost keys and locks, streams that hold or lose what
