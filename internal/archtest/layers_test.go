@@ -39,6 +39,7 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "internal/dev", "the demo"},
 	{"–", "cmd/shardmanager", "the binary"},
 	{"–", "e2e", "tests over processes"},
+	{"–", "bench/...", "tools that make the figures of docs/benchmarks.md"},
 	{"–", "internal/archtest", "this test"},
 }
 
