@@ -13,7 +13,6 @@ import (
 )
 
 type greeter struct{ shards sync.Map } // shard id → *atomic.Int64
-
 func (g *greeter) AddShard(_ context.Context, s sdk.Shard) error {
 	g.shards.LoadOrStore(s.ID, new(atomic.Int64))
 	return nil
@@ -22,15 +21,14 @@ func (g *greeter) DropShard(_ context.Context, s sdk.Shard) error { g.shards.Del
 func (g *greeter) ServeHTTP(w http.ResponseWriter, r *http.Request) { // runs only at the shard's one owner
 	s, _ := sdk.ShardFromContext(r.Context())
 	count, _ := g.shards.Load(s.ID)
-	_, _ = fmt.Fprintf(w, "hello %s: greeting %d of shard %s\n", r.FormValue("name"), count.(*atomic.Int64).Add(1), s.ID)
+	_, _ = fmt.Fprintf(w, "greeting %d of shard %s\n", count.(*atomic.Int64).Add(1), s.ID)
 }
 
 func main() {
-	mux := http.NewServeMux()
+	app, mux := &greeter{}, http.NewServeMux()
 	server := http.Server{Addr: "127.0.0.1:9000", Handler: mux, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetUnencryptedHTTP2(true)
-	app := &greeter{}
 	host, err := sdk.NewHost("hello", app, sdk.WithDataAddress(server.Addr))
 	if err != nil {
 		log.Fatal(err)
