@@ -89,7 +89,7 @@ type action struct {
 
 func act(t *rapid.T, w *world, kinds []int) {
 	a := actions[kinds[rapid.IntRange(0, len(kinds)-1).Draw(t, "action")]]
-	w.note("t=%.1fs ACTION %s", float64(w.real)/1e9-1000, a.name)
+	w.note("ACTION %s", a.name)
 	a.do(t, w)
 	if w.store.lock == nil && rapid.IntRange(0, 2).Draw(t, "elect") > 0 {
 		ld := w.elect(rapid.SampledFrom([]int64{1000, 990, 1010}).Draw(t, "leader's clock"))
@@ -231,7 +231,7 @@ func (c *conn) flushIf() {
 
 // calm ends all faults. Whoever is dead stays dead, while somebody lives.
 func (w *world) calm() {
-	w.note("t=%.1fs CALM", float64(w.real)/1e9-1000)
+	w.note("CALM")
 	w.plan = spread
 	w.store.failing = false
 	clear(w.store.drains)

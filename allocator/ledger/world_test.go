@@ -45,7 +45,6 @@ type world struct {
 	plan    func(placement.Input) placement.Plan
 	faults  []string // broken promises
 	trace   []string
-	quiet   bool // do not gather traces
 }
 
 type handKey struct {
@@ -85,9 +84,7 @@ func (w *world) broken(format string, args ...any) {
 }
 
 func (w *world) note(format string, args ...any) {
-	if !w.quiet {
-		w.trace = append(w.trace, fmt.Sprintf(format, args...))
-	}
+	w.trace = append(w.trace, fmt.Sprintf("%5.1fs  ", float64(w.real)/1e9-1000)+fmt.Sprintf(format, args...))
 }
 
 // spread places unplaced shards on the emptiest server that accepts, and empties those that are leaving.
@@ -224,6 +221,7 @@ func (ld *leader) perform() {
 	for _, m := range ld.out.Messages {
 		if c := ld.conns[m.Stream]; c != nil && !c.gone {
 			if cmd, ok := m.Body.(ledger.Command); ok {
+				w.note("%s → %s: %s %s %s", ld.name, c.agent.id, cmd.ID.Kind, cmd.ID.Shard, cmd.ID.Order)
 				w.checkCommand(c.agent, cmd)
 			}
 			c.down = append(c.down, m.Body)
