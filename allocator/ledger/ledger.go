@@ -29,6 +29,7 @@ type Ledger struct {
 	pen       pen
 	wishes    []Request // the first may be under way
 	history   history
+	maps      uint64 // versions of maps published so far
 }
 
 // tenure is the stage of a ledger's own life.

@@ -21,11 +21,17 @@ type entry struct {
 	term   shard.Term
 }
 
+// nextVersion numbers the maps of all apps together, so that an app that is deleted and created again goes on above its old maps.
+func (l *Ledger) nextVersion() shard.Version {
+	l.maps++
+	return shard.Version{Epoch: l.epoch, Counter: l.maps}
+}
+
 // publishWhole makes the first map of an app under this leader, from the durable rows (PROTOCOL R23).
 func (l *Ledger) publishWhole(a *app) {
 	p := &a.published
 	*p = published{
-		version: shard.Version{Epoch: l.epoch, Counter: 1}, entries: make([]entry, len(a.rows)),
+		version: l.nextVersion(), entries: make([]entry, len(a.rows)),
 		servers: map[shard.ServerID]shard.Server{}, changedServers: map[shard.ServerID]struct{}{},
 	}
 	var servers []shard.Server
@@ -157,7 +163,7 @@ func (l *Ledger) publishChanges() {
 		if len(d.Servers)+len(d.Removed)+len(d.Shards) == 0 {
 			continue
 		}
-		p.version.Counter++
+		p.version = l.nextVersion()
 		d.Version = p.version
 		l.out.Publish = append(l.out.Publish, Publication{App: name, Delta: &d})
 	}
