@@ -7,9 +7,23 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
+// levelOf says how loudly a decision is told: the many steps of healthy shards only to who asks for them, and what takes a server or a
+// move out of its course to everybody.
+func levelOf(what string) zerolog.Level {
+	switch what {
+	case "granted", "move opened", "primary moved", "move done", "probed", "not moved", "server held off", "ignored":
+		return zerolog.DebugLevel
+	case "suspected", "lost", "fence", "move aborted", "move rolled back", "command failed", "duplicate refused", "write failed",
+		"superseded", "stray shard", "map not published":
+		return zerolog.WarnLevel
+	default:
+		return zerolog.InfoLevel
+	}
+}
+
 // logDecision writes what the ledger decided, with fixed keys; the message is the decision's constant name.
 func (a *Allocator) logDecision(d ledger.Decision) {
-	e := a.log.WithLevel(zerolog.InfoLevel)
+	e := a.log.WithLevel(levelOf(d.What))
 	if d.App != "" {
 		e = e.Str("app", string(d.App))
 	}

@@ -44,6 +44,12 @@ func TestFullMailbox(t *testing.T) {
 		if err := <-results; !errors.Is(err, api.ErrNotLeading) {
 			t.Errorf("sender after the end: %v", err)
 		}
+		<-m.letters
+		for range 100 { // room or not: nobody opens letters any more
+			if err := m.Post(t.Context(), ledger.StopRequested{}); !errors.Is(err, api.ErrNotLeading) {
+				t.Fatalf("late sender: %v", err)
+			}
+		}
 	})
 }
 

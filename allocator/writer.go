@@ -146,14 +146,9 @@ func (w *writer) decide(ctx context.Context, number uint64, ops []coord.Op, caus
 		}
 	}
 	w.sequence = entry.Modify
-	if wire.EpochFromProto(record.Epoch) == w.epoch {
-		switch {
-		case record.Write == number:
-			w.took(ops, entry.Modify)
-			return committed, true
-		case record.Write > number: // one of the rewrites below: it went through after all
-			return fate{ledger.NotCommitted, cause}, true
-		}
+	if wire.EpochFromProto(record.Epoch) == w.epoch && record.Write == number {
+		w.took(ops, entry.Modify)
+		return committed, true
 	}
 	w.number++
 	index, err := w.try(ctx, w.number, nil)

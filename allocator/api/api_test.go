@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -378,6 +379,44 @@ func (s *server) drainUntilDetached(conn *stream) ledger.Event {
 			}
 			return s.node.leader.next(s.T)
 		}
+	}
+}
+
+// Health is that of the store; the agents' service is served by the leader alone.
+func TestHealth(t *testing.T) {
+	const attach, maps = shardmanagerv1connect.AllocatorServiceName, shardmanagerv1connect.ShardMapServiceName
+	for name, test := range map[string]struct {
+		leads   bool
+		trouble string
+		serving map[string]bool
+	}{
+		"leader":          {leads: true, serving: map[string]bool{"": true, attach: true, maps: true}},
+		"follower":        {serving: map[string]bool{"": true, attach: false, maps: true}},
+		"without a store": {leads: true, trouble: "gone", serving: map[string]bool{"": false, attach: false, maps: false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.node.mu.Lock()
+			if s.node.status.StoreTrouble = test.trouble; !test.leads {
+				s.node.leader = nil
+			}
+			s.node.mu.Unlock()
+			for service, want := range test.serving {
+				answer, err := s.endpoint.Client.Post(s.endpoint.URL+"/grpc.health.v1.Health/Check", "application/json",
+					strings.NewReader(fmt.Sprintf(`{"service":%q}`, service)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(answer.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = answer.Body.Close()
+				if got := strings.Contains(string(body), `_SERVING"`) && !strings.Contains(string(body), "NOT"); got != want {
+					t.Errorf("service %q: %s, expected serving: %t", service, body, want)
+				}
+			}
+		})
 	}
 }
 

@@ -376,6 +376,23 @@ func TestLargestAppIsDeleted(t *testing.T) {
 	}
 }
 
+// A key that a write names more than once gets the last word.
+func TestLastWordCounts(t *testing.T) {
+	c := newCluster(t)
+	contents := c.load()
+	rest := func(id shard.ServerID, seconds int) ledger.PutRest {
+		return ledger.PutRest{Rest: ledger.Rest{Owner: ledger.Owner{Server: id, Incarnation: 1}, Length: time.Duration(seconds) * time.Second}}
+	}
+	for range 2 { // where the keys are absent, and where they are there
+		c.write(contents, rest("a.kv", 1), rest("a.kv", 2), rest("b.kv", 1), ledger.RemoveRest{Server: "b.kv"}, ledger.RemoveRest{Server: "c.kv"}, rest("c.kv", 3))
+		want := []ledger.Rest{rest("a.kv", 2).Rest, rest("c.kv", 3).Rest}
+		if d := cmp.Diff(want, c.load().Rests); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+		c.write(contents, rest("b.kv", 1))
+	}
+}
+
 // A deletion that was cut short leaves chunks without a spec; they are no app, and are swept.
 func TestLeftoversAreSwept(t *testing.T) {
 	c := newCluster(t)

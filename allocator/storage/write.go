@@ -135,11 +135,16 @@ func (k Keys) Sweep(x *Indexes, leftovers []string) [][]coord.Op {
 	return b.done
 }
 
-// batches fills transactions up to the limits.
+// batches fills transactions up to the limits. A key that is written again in the same write takes the place of what was there: in a
+// transaction each key has one operation, and only the last word counts.
 type batches struct {
 	done  [][]coord.Op
 	bytes int // of the last
+	where map[string]place
 }
+
+// place of a key's operation.
+type place struct{ batch, op int }
 
 // add puts operations that belong together into one transaction.
 func (b *batches) add(ops ...coord.Op) {
@@ -152,8 +157,23 @@ func (b *batches) add(ops ...coord.Op) {
 		b.done, b.bytes = append(b.done, nil), 0
 		last++
 	}
+	if b.where == nil {
+		b.where = map[string]place{}
+	}
+	for i, op := range ops {
+		b.where[op.Key] = place{last, len(b.done[last]) + i}
+	}
 	b.done[last] = append(b.done[last], ops...)
 	b.bytes += size
+}
+
+// replace puts an operation in the place of the one on its key; false if there is none.
+func (b *batches) replace(op coord.Op) bool {
+	at, ok := b.where[op.Key]
+	if ok {
+		b.done[at.batch][at.op] = op
+	}
+	return ok
 }
 
 func (b *batches) put(x *Indexes, key string, m proto.Message) error {
@@ -161,7 +181,9 @@ func (b *batches) put(x *Indexes, key string, m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	b.add(op)
+	if !b.replace(op) {
+		b.add(op)
+	}
 	return nil
 }
 
@@ -175,7 +197,12 @@ func putOp(x *Indexes, key string, m proto.Message) (coord.Op, error) {
 
 // remove deletes a key that is there.
 func (b *batches) remove(x *Indexes, key string) {
-	if at, ok := x.at[key]; ok {
-		b.add(coord.Op{Verb: coord.DeleteCAS, Key: key, Index: at})
+	at, ok := x.at[key]
+	if !ok {
+		b.replace(coord.Op{Verb: coord.CheckNotExists, Key: key}) // written in this very write, and taken back
+		return
+	}
+	if op := (coord.Op{Verb: coord.DeleteCAS, Key: key, Index: at}); !b.replace(op) {
+		b.add(op)
 	}
 }
