@@ -73,14 +73,33 @@ func (s *stage) taken(ctx context.Context, v *server) error {
 	return sleep(ctx, time.Second)
 }
 
-// rest waits until the cluster has settled, and notes that as an event: what moves on the way counts.
+// rest waits until the cluster has settled and, for a while, until it is calm: balancing comes in several rounds. That is noted as an
+// event: what moves on the way counts.
 func (s *stage) rest(ctx context.Context) error {
 	s.played++
 	if err := s.settled(ctx); err != nil {
 		return err
 	}
+	if err := await(ctx, calmPatience, "calm", s.calm()); err != nil && ctx.Err() != nil {
+		return err // loads that keep changing are balanced for ever, and nothing waits for that
+	}
 	s.event("settled")
 	return nil
+}
+
+// calm fails until nothing has moved for a while.
+func (s *stage) calm() func(context.Context) error {
+	since := time.Now()
+	return func(ctx context.Context) error {
+		open, err := s.admins.openMoves(ctx)
+		if err != nil || open > 0 {
+			since = time.Now()
+		}
+		if quiet := time.Since(since); quiet < calmTime {
+			return errors.Join(err, fmt.Errorf("%d moves are open, quiet for %v", open, quiet))
+		}
+		return nil
+	}
 }
 
 func drain(ctx context.Context, s *stage) error {
@@ -145,9 +164,12 @@ func crash(trials int) play {
 			if err := v.app.start(); err != nil {
 				return err
 			}
-			if err := s.rest(ctx); err != nil {
+			// Not calm: the next kill may meet moves in progress.
+			s.played++
+			if err := s.settled(ctx); err != nil {
 				return err
 			}
+			s.event("settled")
 		}
 		return nil
 	}
