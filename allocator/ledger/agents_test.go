@@ -22,22 +22,23 @@ type agent struct {
 	blind     bool // cannot reach the store
 	hidden    bool // probes do not reach it
 
-	inc     shard.Incarnation
-	shards  map[shard.ID]*slot
-	end     int64 // of the lease, on its own clock
-	epoch   shard.Epoch
-	conn    *conn
-	welcome bool
-	seq     uint64
-	asked   map[uint64]int64
-	granted int64 // own clock at the last grant
-	vouched int64
-	renewed int64
-	tried   int64
-	diedAt  int64 // real
-	drain   bool
-	left    int // shards left, as last told
-	prefer  *leader
+	inc      shard.Incarnation
+	shards   map[shard.ID]*slot
+	end      int64 // of the lease, on its own clock
+	epoch    shard.Epoch
+	conn     *conn
+	welcome  bool
+	seq      uint64
+	asked    map[uint64]int64
+	granted  int64 // own clock at the last grant
+	vouched  int64
+	welcomed int64
+	renewed  int64
+	tried    int64
+	diedAt   int64 // real
+	drain    bool
+	left     int // shards left, as last told
+	prefer   *leader
 
 	failing map[ledger.Kind]ledger.Status // what callbacks answer instead of done
 	mute    map[ledger.Kind]bool          // callbacks that never answer
@@ -123,6 +124,27 @@ func (a *agent) appDies() {
 	a.register()
 }
 
+// endsUnproven ends the incarnation without proof that nothing of it runs any more.
+func (a *agent) endsUnproven() {
+	if !a.active() {
+		return
+	}
+	a.shards, a.end = map[shard.ID]*slot{}, 0
+	a.say(ledger.Ended{Stream: a.stream(), Incarnation: a.inc, Reason: "restarted"})
+	if a.conn != nil {
+		a.conn.flush()
+	}
+	a.register()
+}
+
+func (a *agent) askRest() {
+	if a.active() && a.welcome {
+		a.seq++
+		a.asked[a.seq] = a.now()
+		a.say(ledger.RestRequested{Stream: a.stream(), Sequence: a.seq, Length: 20e9})
+	}
+}
+
 // flush hands over what was said before the stream is closed in order.
 func (c *conn) flush() {
 	if !c.held && !c.gone && !c.leader.dead {
@@ -172,8 +194,12 @@ func (a *agent) take(b ledger.Body) {
 			a.hangUp()
 			return
 		}
-		a.epoch, a.welcome = b.Epoch, true
+		a.epoch, a.welcome, a.welcomed = b.Epoch, true, a.now()
 	case ledger.Grant:
+		if b.Remaining == 0 { // this leader cannot grant: perhaps another can
+			a.hangUp()
+			return
+		}
 		a.extend(b.Sequence, int64(b.Remaining))
 	case ledger.RestGranted:
 		a.extend(b.Sequence, int64(b.Remaining))
@@ -319,6 +345,10 @@ func (a *agent) work() {
 		a.say(ledger.Renew{Stream: a.stream(), Sequence: a.seq, AskedNS: a.now()})
 	}
 	if a.now()-a.granted >= int64(w.settings.Interval)*3/2 {
+		if a.welcome && a.now()-max(a.granted, a.welcomed) >= int64(w.settings.Validity) {
+			a.hangUp() // a leader that answers nobody
+			a.tried = a.now()
+		}
 		a.vouch()
 	}
 }

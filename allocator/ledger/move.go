@@ -117,7 +117,7 @@ func (t *task) closeAborted() {
 	next := *t.row
 	next.Open = nil
 	t.stage(t.a, t.at, next, lazy, Decision{What: "move rolled back", Server: m.From.Server, Incarnation: m.From.Incarnation,
-		Why: "the source had not begun; " + t.w.lastAbort})
+		Why: joined("the source had not begun", t.w.lastAbort)})
 }
 
 // moved is rows 5 to 8: the new primary serves, the map is published, the source forwards for the linger, drops, and the move is done.
@@ -156,4 +156,11 @@ func (t *task) closeMoved(why string) {
 	next := *t.row
 	next.Open = nil
 	t.stage(t.a, t.at, next, lazy, Decision{What: "move done", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
+}
+
+func joined(why, more string) string {
+	if more == "" {
+		return why
+	}
+	return why + "; " + more
 }

@@ -122,6 +122,7 @@ func (l *Ledger) conclude(r *round) {
 		return
 	}
 	s.asking = nil
+	before := s.verdict
 	agents, zones := 0, map[zone]struct{}{}
 	agent, app := false, false
 	for _, p := range r.asked {
@@ -142,6 +143,9 @@ func (l *Ledger) conclude(r *round) {
 		s.verdict = unreachable
 	default:
 		s.verdict = inconclusive
+	}
+	if s.verdict == before {
+		return
 	}
 	l.trace(Decision{What: "probed", App: r.target.app, Server: r.target.Server, Incarnation: r.target.Incarnation, Why: s.verdict.String()})
 }

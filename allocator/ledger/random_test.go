@@ -131,14 +131,7 @@ var actions = []action{
 	{"host crashes", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.crash() })},
 	{"host returns", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.restart() })},
 	{"application dies", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.appDies() })},
-	{"incarnation ends, unproven", onAgent(func(_ *rapid.T, _ *world, a *agent) {
-		if a.active() {
-			a.shards, a.end = map[shard.ID]*slot{}, 0
-			a.say(ledger.Ended{Stream: a.stream(), Incarnation: a.inc, Reason: "restarted"})
-			a.conn.flushIf()
-			a.register()
-		}
-	})},
+	{"incarnation ends, unproven", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.endsUnproven() })},
 	{"key lost", onAgent(func(_ *rapid.T, w *world, a *agent) { delete(w.store.keys, a.id) })},
 	{"stream breaks", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.hangUp() })},
 	{"stream holds or flows", onAgent(func(_ *rapid.T, _ *world, a *agent) {
@@ -158,12 +151,8 @@ var actions = []action{
 		a.say(ledger.DrainRequested{Stream: a.stream(), On: a.drain})
 	})},
 	{"rest", onAgent(func(t *rapid.T, _ *world, a *agent) {
-		if a.active() && a.welcome {
-			a.seq++
-			a.asked[a.seq] = a.now()
-			a.say(ledger.RestRequested{Stream: a.stream(), Sequence: a.seq, Length: 20e9})
-			a.away = rapid.Int64Range(1, 20).Draw(t, "away") * second
-		}
+		a.away = rapid.Int64Range(1, 20).Draw(t, "away") * second
+		a.askRest()
 	})},
 	{"callback fails or works", onAgent(func(t *rapid.T, _ *world, a *agent) {
 		k := rapid.SampledFrom([]ledger.Kind{ledger.AddShard, ledger.PrepareAddShard, ledger.PrepareDropShard, ledger.DropShard}).Draw(t, "kind")
@@ -221,12 +210,6 @@ var actions = []action{
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.DrainServer{Server: anAgent(t, w).id, Undo: rapid.Bool().Draw(t, "undo")}})
 	})},
-}
-
-func (c *conn) flushIf() {
-	if c != nil {
-		c.flush()
-	}
 }
 
 // calm ends all faults. Whoever is dead stays dead, while somebody lives.

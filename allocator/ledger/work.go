@@ -217,7 +217,7 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 func (t *task) closeMove(next *Row) {
 	if m := next.Open; m != nil {
 		for _, o := range []Owner{m.From, m.To} {
-			if f := t.known(o); !f.gone() && o != next.Primary {
+			if f := t.known(o); !f.gone() && o != next.Primary && !(o == m.To && t.w.stopped) {
 				t.w.addStray(f)
 			}
 		}

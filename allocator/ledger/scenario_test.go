@@ -1,0 +1,362 @@
+package ledger_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// TestScenarios plays testdata/*: a header in prose, then directives, each with what it showed. Every directive ends with the checks of
+// the world (one executor, growing terms, durable before sent); `owned` demands that every shard is served by its owner and nothing is
+// left over.
+//
+//	world agents=(a0,z0,a1,z1) shards=N      servers <agent>.kv in zones, an app, and a first leader that runs for 4 s
+//	run D                                    time passes; shows what was decided and sent
+//	until D TEXT                             the same until TEXT was shown, at most D; else the scenario fails
+//	agent NAME FAULT                         crash restart die end pause resume away back break cut join blind see hide show lose-key drain
+//	                                         undrain rest hold flow lose-time
+//	fail NAME KIND STATUS, works NAME        what callbacks answer from now on
+//	mute NAME KIND                           answers of that kind get lost
+//	leader FAULT                             crash crash-after-write elect stop isolate unlock pause resume slow flow blind see
+//	store full, store works
+//	move SHARD NAME                          placement wants it
+//	ask WISH                                 create update delete drain undrain NAME [key=value]
+//	rows, agents, servers, moves, map        what is durable, held, believed, under way, published
+//	owned                                    a second later: everything is
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
+		s := &scenario{}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			out := s.play(t, d)
+			if s.w != nil {
+				s.w.mustBeWhole(t)
+			}
+			return out
+		})
+		if s.owned == 0 {
+			t.Errorf("%s: no directive `owned`: a scenario must assert something", path)
+		}
+	})
+}
+
+type scenario struct {
+	w     *world
+	shown int
+	owned int
+}
+
+// fresh is what the trace shows since the last time.
+func (s *scenario) fresh() string {
+	out := strings.Join(s.w.trace[s.shown:], "\n")
+	s.shown = len(s.w.trace)
+	if out == "" {
+		return "(nothing)\n"
+	}
+	return out + "\n"
+}
+
+func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
+	words := make([]string, 0, len(d.CmdArgs))
+	for _, a := range d.CmdArgs {
+		words = append(words, a.Key)
+	}
+	if d.Cmd != "world" && s.w == nil {
+		t.Fatalf("%s: begin with `world`", d.Pos)
+	}
+	switch d.Cmd {
+	case "world":
+		return s.begin(t, d)
+	case "run":
+		s.w.run(nanoseconds(t, words[0]))
+		return s.fresh()
+	case "until":
+		return s.until(t, d, nanoseconds(t, words[0]), strings.TrimSpace(d.Input))
+	case "agent":
+		return s.agent(t, s.find(t, words[0]), words[1])
+	case "fail":
+		s.find(t, words[0]).failing[kindOf(t, words[1])] = map[string]ledger.Status{"failed": ledger.Failed, "busy": ledger.Busy}[words[2]]
+	case "works":
+		clear(s.find(t, words[0]).failing)
+		clear(s.find(t, words[0]).mute)
+	case "mute":
+		s.find(t, words[0]).mute[kindOf(t, words[1])] = true
+	case "leader":
+		return s.leader(t, words[0])
+	case "store":
+		s.w.store.failing = words[0] == "full"
+	case "move":
+		at, _ := strconv.Atoi(words[0])
+		s.w.wish(shard.Index(at), s.find(t, words[1]).id)
+	case "ask":
+		return s.ask(t, d)
+	case "rows", "agents", "servers", "moves", "map":
+		return s.show(d.Cmd)
+	case "owned":
+		s.owned++
+		s.w.run(second)
+		s.w.mustBeOwned(t)
+		return s.fresh()
+	default:
+		t.Fatalf("%s: unknown directive %s", d.Pos, d.Cmd)
+	}
+	return ""
+}
+
+func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
+	s.w, s.shown = newWorld(quick()), 0
+	shards := uint64(1)
+	for _, a := range d.CmdArgs {
+		switch a.Key {
+		case "agents":
+			for i := 0; i+1 < len(a.Vals); i += 2 {
+				s.w.addAgent(a.Vals[i], a.Vals[i+1], 1000)
+			}
+		case "shards":
+			shards, _ = strconv.ParseUint(a.Vals[0], 10, 32)
+		default:
+			t.Fatalf("%s: world: agents or shards, not %s", d.Pos, a.Key)
+		}
+	}
+	s.w.store.spec = &ledger.Spec{Name: theApp, Space: shard.HashSpace{Shards: uint32(shards)}, ResourceVersion: 1}
+	s.w.store.chunks[0] = make([]ledger.Row, shards)
+	s.w.elect(1000)
+	s.w.run(4 * second)
+	return s.fresh()
+}
+
+func (s *scenario) until(t *testing.T, d *datadriven.TestData, limit int64, text string) string {
+	for end := s.w.real + limit; s.w.real < end; {
+		s.w.step()
+		for _, line := range s.w.trace[s.shown:] {
+			if strings.Contains(line, text) {
+				return s.fresh()
+			}
+		}
+	}
+	t.Fatalf("%s: %q was not shown within %s:\n%s", d.Pos, text, time.Duration(limit), s.fresh())
+	return ""
+}
+
+func (s *scenario) agent(t *testing.T, a *agent, fault string) string {
+	switch fault {
+	case "crash":
+		a.crash()
+	case "restart":
+		a.restart()
+	case "die":
+		a.appDies()
+	case "end":
+		a.endsUnproven()
+	case "pause", "resume":
+		a.paused = fault == "pause"
+	case "away", "back":
+		if a.agentDown = fault == "away"; a.agentDown {
+			a.hangUp()
+		}
+	case "break":
+		a.hangUp()
+	case "cut", "join":
+		if a.cut = fault == "cut"; a.cut {
+			a.hangUp()
+		}
+	case "blind", "see":
+		a.blind = fault == "blind"
+	case "hide", "show":
+		a.hidden = fault == "hide"
+	case "lose-key":
+		delete(s.w.store.keys, a.id)
+	case "drain", "undrain":
+		a.drain = fault == "drain"
+		a.say(ledger.DrainRequested{Stream: a.stream(), On: a.drain})
+	case "rest":
+		a.away = 8 * second
+		a.askRest()
+	case "hold", "flow":
+		a.conn.held = fault == "hold"
+	case "lose-time":
+		a.lost += 2 * second
+	default:
+		t.Fatalf("unknown fault %s", fault)
+	}
+	return ""
+}
+
+func (s *scenario) leader(t *testing.T, fault string) string {
+	w := s.w
+	ld := w.store.lock
+	if ld == nil && fault != "elect" {
+		t.Fatalf("leader %s: there is none", fault)
+	}
+	switch fault {
+	case "crash", "crash-after-write":
+		w.crashLeader(fault == "crash-after-write")
+	case "elect":
+		w.elect(1000)
+	case "stop":
+		ld.step(ledger.StopRequested{})
+	case "isolate":
+		ld.blind, w.store.lock = true, nil
+	case "unlock": // the session ended while a write was on its way
+		w.store.lock, ld.slow = nil, false
+	case "pause", "resume":
+		ld.paused = fault == "pause"
+	case "slow", "flow":
+		ld.slow = fault == "slow"
+	case "blind", "see":
+		ld.blind = fault == "blind"
+	default:
+		t.Fatalf("unknown fault %s", fault)
+	}
+	return ""
+}
+
+// ask sends a wish, lets a second pass, and shows the answer.
+func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
+	name := d.CmdArgs[1].Key
+	spec := ledger.Spec{Name: shard.App(name), Space: shard.HashSpace{Shards: 2}}
+	var version uint64
+	for _, a := range d.CmdArgs[2:] {
+		n, err := strconv.ParseInt(a.Vals[0], 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", d.Pos, err)
+		}
+		switch a.Key {
+		case "shards":
+			spec.Space.Shards = uint32(n)
+		case "version":
+			version = uint64(n)
+		case "moves":
+			spec.MaxMoves = int(n)
+		case "tolerance":
+			spec.TolerancePercent = int(n)
+		case "load":
+			spec.DefaultLoad = map[string]int64{"cpu": n}
+		}
+	}
+	spec.ResourceVersion = version
+	wishes := map[string]ledger.Wish{
+		"create": ledger.CreateApp{Spec: spec}, "update": ledger.UpdateApp{Spec: spec},
+		"delete": ledger.DeleteApp{Name: spec.Name, ResourceVersion: version},
+		"drain":  ledger.DrainServer{Server: shard.ServerID(name)}, "undrain": ledger.DrainServer{Server: shard.ServerID(name), Undo: true},
+	}
+	wish, ok := wishes[d.CmdArgs[0].Key]
+	if !ok {
+		t.Fatalf("%s: unknown wish %s", d.Pos, d.CmdArgs[0].Key)
+	}
+	ld := s.w.store.lock
+	ld.requests++
+	ld.replies = nil
+	ld.step(ledger.Request{ID: ld.requests, Wish: wish})
+	early := len(ld.replies)
+	s.w.run(second)
+	out := ""
+	for i, r := range ld.replies {
+		when := "after the write"
+		if i < early {
+			when = "at once"
+		}
+		if r.Err != nil {
+			out += fmt.Sprintf("%s: refused (%d): %s\n", when, r.Err.Kind, r.Err)
+			continue
+		}
+		out += fmt.Sprintf("%s: done, version %d, remaining %d\n", when, r.Spec.ResourceVersion, r.Remaining)
+	}
+	return out + s.fresh()
+}
+
+func (s *scenario) show(what string) string {
+	out, ld := "", s.w.store.lock
+	switch what {
+	case "rows":
+		for i, r := range s.w.rows() {
+			out += fmt.Sprintf("%d: %d/%d %s at %d%s\n", i, r.Term, r.Move, owner(r.Primary), r.PrimaryTerm, openMove(r.Open))
+		}
+	case "agents":
+		for _, a := range s.w.agents {
+			out += s.held(a)
+		}
+	case "servers":
+		for _, v := range ld.core.Servers() {
+			out += fmt.Sprintf("%s/%d state=%d draining=%t shards=%d moves=%d %s\n", v.Server.ID, v.Server.Incarnation, v.State, v.Draining, v.Shards, v.Moves, v.Reason)
+		}
+	case "moves":
+		m := ld.core.Moves()
+		for _, v := range m.Open {
+			out += fmt.Sprintf("open %s %s %s→%s reason=%d step=%d attempts=%d %s\n", v.Shard, v.Order, v.From, v.To, v.Reason, v.Step, v.Attempts, v.Detail)
+		}
+		for _, v := range m.Finished {
+			out += fmt.Sprintf("finished %s %s %s→%s reason=%d step=%d attempts=%d %s\n", v.Shard, v.Order, v.From, v.To, v.Reason, v.Step, v.Attempts, v.Detail)
+		}
+	case "map":
+		m := ld.maps[theApp]
+		out = fmt.Sprintf("version %s\n", m.Version)
+		for _, e := range m.Entries() {
+			out += fmt.Sprintf("%d: %s at %d\n", e.Index, e.Primary, e.Term)
+		}
+		for _, v := range m.Servers() {
+			out += fmt.Sprintf("%s/%d\n", v.ID, v.Incarnation)
+		}
+	}
+	return out
+}
+
+func (s *scenario) held(a *agent) string {
+	lease := "no lease"
+	if a.now() < a.end {
+		lease = "lease"
+	}
+	out := fmt.Sprintf("%s/%d %s, %d left\n", a.id, a.inc, lease, a.left)
+	for _, id := range shard.SortedKeys(a.shards) {
+		v := a.shards[id]
+		out += fmt.Sprintf("  %s: %s at %d, highest %s\n", id, v.phase, v.term, v.max)
+	}
+	return out
+}
+
+func owner(o ledger.Owner) string {
+	if o.Incarnation == 0 {
+		return "nobody"
+	}
+	return fmt.Sprintf("%s/%d", o.Server, o.Incarnation)
+}
+
+func openMove(m *ledger.OpenMove) string {
+	if m == nil {
+		return ""
+	}
+	return fmt.Sprintf(", move %d/%d %s→%s phase %d", m.Term, m.Move, owner(m.From), owner(m.To), m.Phase)
+}
+
+func (s *scenario) find(t *testing.T, name string) *agent {
+	for _, a := range s.w.agents {
+		if a.id == shard.MakeServerID(name, theApp) {
+			return a
+		}
+	}
+	t.Fatalf("no agent %s", name)
+	return nil
+}
+
+func kindOf(t *testing.T, name string) ledger.Kind {
+	for k := ledger.AddShard; k <= ledger.CancelMove; k++ {
+		if k.String() == name {
+			return k
+		}
+	}
+	t.Fatalf("no command %s", name)
+	return 0
+}
+
+func nanoseconds(t *testing.T, word string) int64 {
+	d, err := time.ParseDuration(word)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(d)
+}
