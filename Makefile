@@ -24,10 +24,11 @@ build: ## Build the binary into .bin/
 demo: build ## Run a whole cluster on this machine under load, until Ctrl-C
 	$(BIN)/shardmanager dev
 
+# One package at a time: the end-to-end tests measure times.
 .PHONY: test
 test: ## Vet, and run every test (at most 5 minutes)
 	go vet ./...
-	go test -timeout 5m ./...
+	go test -p 1 -timeout 5m ./...
 
 .PHONY: race
 race: ## Run every test but the end-to-end ones under the race detector

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 const (
@@ -104,26 +105,29 @@ func (e *Engine) restartTimers() {
 	}
 }
 
-// expireLoop ends sessions that were not renewed in time.
+// expireLoop ends sessions that were not renewed in time. It measures from one look to the next, whatever it was woken by: a stop of the
+// process is noticed wherever it happened.
 func (e *Engine) expireLoop() {
+	looked := e.deps.Now()
 	for {
-		asleep := e.deps.Now()
 		nap := e.nap()
 		fired, stop := e.deps.After(nap)
 		select {
 		case <-fired:
 		case <-e.newSession:
 			stop()
-			continue
 		case <-e.closing.Done():
 			stop()
 			return
 		}
-		if asleep.WaitAge(e.deps.Now()) > nap+maxLate {
+		now := e.deps.Now()
+		late := looked.WaitAge(now) > nap+maxLate
+		looked = now
+		if late {
 			e.restartTimers()
 			continue
 		}
-		e.expire()
+		e.expire(now)
 	}
 }
 
@@ -144,13 +148,12 @@ func (e *Engine) nap() time.Duration {
 	return nap
 }
 
-// expire ends every session whose time is over, in one change. A refusal by the backend stays in Health and is tried again.
-func (e *Engine) expire() {
+// expire ends every session whose time was over at an instant, in one change. A refusal by the backend stays in Health and is tried again.
+func (e *Engine) expire(now shard.Instant) {
 	if err := e.takeTurn(e.closing); err != nil {
 		return
 	}
 	defer e.giveTurn()
-	now := e.deps.Now()
 	s := staged{state: e.state, change: newChange()}
 	e.mu.Lock()
 	for id, found := range e.state.sessions {
