@@ -3,6 +3,7 @@ package kvcmd_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,6 +30,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "" {
 		os.Exit(m.Run())
 	}
+	go func() { // a test that was killed closes its end: nothing is left behind
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
 	if err := kvcmd.Command().Execute(); err != nil {
 		os.Exit(1)
 	}
@@ -47,6 +52,9 @@ func start(t *testing.T, args ...string) *process {
 	p := &process{cmd: exec.Command(os.Args[0], args...), stdout: &strings.Builder{}, stderr: &strings.Builder{}}
 	p.cmd.Env = append(os.Environ(), asCommand+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if _, err := p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
