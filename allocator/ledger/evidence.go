@@ -190,10 +190,10 @@ func (l *Ledger) fence(f *life, why string) {
 func (l *Ledger) fenceStored(f *life) {
 	s := f.server
 	f.fencedAt = l.now
+	if f.session != "" { // as the write named it: by now the key may have been read as absent
+		l.out.Sessions = append(l.out.Sessions, f.session)
+	}
 	if s.key != nil && s.key.Server.Incarnation == f.Incarnation {
-		if s.key.Session != "" {
-			l.out.Sessions = append(l.out.Sessions, s.key.Session)
-		}
 		s.key = nil
 		l.serverChanged(s)
 	}

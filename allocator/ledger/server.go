@@ -53,7 +53,8 @@ type life struct {
 	fencing  bool // decided; nothing is granted any more
 	reread   bool // the key was not as known: decide again after a read
 	fencedAt shard.Instant
-	conflict bool // another incarnation took its key while it was attached: no proof that it ended
+	session  string // that the key to be deleted with the fence names; empty: none
+	conflict bool   // another incarnation took its key while it was attached: no proof that it ended
 	over     bool
 	why      string // fenced or over
 
@@ -138,16 +139,22 @@ func (s *server) current() *life {
 // present is the incarnation to work with: the attached one, which may have lost its key and is vouched for all the same (PROTOCOL R13),
 // else the one in the key, else one that rows still name; nil: none.
 func (s *server) present() *life {
-	best := s.current()
-	for _, f := range s.all() {
-		if f.attached() && f.alive() {
-			return f
-		}
-		if best == nil && !f.over && len(f.refs) > 0 {
-			best = f
+	var attached, named *life
+	for _, f := range s.lives {
+		switch {
+		case f.attached() && f.alive() && (attached == nil || f.Incarnation < attached.Incarnation):
+			attached = f
+		case !f.over && len(f.refs) > 0 && (named == nil || f.Incarnation < named.Incarnation):
+			named = f
 		}
 	}
-	return best
+	if attached != nil {
+		return attached
+	}
+	if f := s.current(); f != nil {
+		return f
+	}
+	return named
 }
 
 // all lists the incarnations in the order of their numbers.

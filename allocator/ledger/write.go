@@ -153,9 +153,10 @@ func (l *Ledger) fenceOps(f *flight) []WriteOp {
 		}
 		f.fences = append(f.fences, who)
 		op := PutFence{Fence: Fence{Owner: who.Owner, Reason: who.why}}
+		who.session = ""
 		if who.server.key != nil {
 			key := *who.server.key
-			op.Registered = &key
+			op.Registered, who.session = &key, key.Session
 		}
 		ops = append(ops, op)
 	}
