@@ -222,3 +222,10 @@ func (g *gate) DestroySession(ctx context.Context, id coord.SessionID) error {
 	}
 	return g.Store.DestroySession(ctx, id)
 }
+
+func (g *gate) Watch(ctx context.Context, prefix string, fn func([]coord.Entry)) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	return g.Store.Watch(ctx, prefix, fn)
+}

@@ -39,7 +39,7 @@ type lockView struct {
 
 // watchLock keeps the view of the lock up to date until ctx ends.
 func (a *Allocator) watchLock(ctx context.Context) error {
-	return a.store.Watch(ctx, a.keys.Leader(), func(entries []coord.Entry) {
+	return a.store.watch(ctx, a.keys.Leader(), func(entries []coord.Entry) {
 		view := lockView{seen: true, record: new(pb.LeaderRecord)}
 		for _, e := range entries {
 			if e.Key != a.keys.Leader() {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // One of three leads. Told to stop it leaves the clean mark, and the next one takes over with a higher epoch and clears it.
@@ -102,6 +104,34 @@ func TestCorruptValueIsNotLed(t *testing.T) {
 	if trouble := n.Status().StoreTrouble; trouble != "" {
 		t.Errorf("still in trouble: %s", trouble)
 	}
+}
+
+// An allocator that starts while the store is away stands for election when it is there.
+func TestStartWithoutStore(t *testing.T) {
+	c := newTestCluster(t)
+	g := &gate{Store: c.store}
+	g.set(true)
+	n := c.startOn(g, fastConfig("a1", t.TempDir()))
+	eventually(t, "the trouble is told", func() bool { return n.Status().StoreTrouble != "" })
+	g.set(false)
+	c.leader(n)
+}
+
+// What the deletion of an app left behind is deleted before anything else is written.
+func TestLeaderSweeps(t *testing.T) {
+	c := newTestCluster(t)
+	a, _ := candidate(t, c.store)
+	value, err := wire.Encode(&pb.AssignmentChunk{Terms: []uint64{7}, Moves: []uint64{1}, Primaries: []uint32{0}, PrimaryTerms: []uint64{0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustTxn(t, c.store, coord.Op{Verb: coord.Set, Key: a.keys.Chunk("kv", 0), Value: value})
+	n := c.start("a1")
+	c.leader(n)
+	if _, found, err := c.store.Get(t.Context(), a.keys.Chunk("kv", 0)); err != nil || found {
+		t.Errorf("found %t, %v", found, err)
+	}
+	c.createApp(n, "kv", 4) // at the right indexes
 }
 
 func TestStateDirIsExclusive(t *testing.T) {

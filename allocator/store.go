@@ -12,6 +12,9 @@ import (
 // callTimeout ends a call to the store that has no shorter time of its own.
 const callTimeout = 3 * time.Second
 
+// watchRetry is the pause before a watch that the store gave up is begun again.
+const watchRetry = time.Second
+
 // observedStore is a store that remembers whether it works, for honest health: reads and writes apart, because a full store still reads.
 type observedStore struct {
 	coord.Store
@@ -76,4 +79,18 @@ func (s *observedStore) RenewSession(ctx context.Context, id coord.SessionID) (b
 	found, err := s.Store.RenewSession(ctx, id)
 	s.note(&s.reads, ctx, err)
 	return found, err
+}
+
+// watch follows a prefix until ctx ends, even if the store gives a watch up: without it, nobody would notice a free lock or a new server.
+func (s *observedStore) watch(ctx context.Context, prefix string, fn func([]coord.Entry)) error {
+	for {
+		err := s.Watch(ctx, prefix, fn)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.note(&s.reads, ctx, err)
+		if !pause(ctx, watchRetry) {
+			return ctx.Err()
+		}
+	}
 }

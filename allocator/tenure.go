@@ -191,7 +191,7 @@ func (t *tenure) runReader(work context.Context) error {
 // watchServers reports the servers' keys whenever they change. While the mailbox is full, states in between are skipped.
 func (t *tenure) watchServers(work context.Context) error {
 	seen := registrations{keys: t.a.keys, known: map[string]known{}}
-	return t.a.store.Watch(work, t.a.keys.Servers(), func(entries []coord.Entry) {
+	return t.a.store.watch(work, t.a.keys.Servers(), func(entries []coord.Entry) {
 		_ = t.box.Post(work, ledger.RegistrationsSeen{Keys: seen.read(entries)}) // fails only when the tenure ends
 	})
 }
