@@ -182,6 +182,8 @@ func (a *Allocator) campaign(ctx context.Context) {
 			delay.Reset()
 		}
 		switch {
+		case err != nil && ctx.Err() != nil:
+			a.log.Info().Err(err).Msg("stepped down when told to")
 		case err != nil && led:
 			a.log.Warn().Err(err).Msg("stepped down")
 		case err != nil:

@@ -24,6 +24,7 @@ import (
 
 // An app is created, placed on the agents that attach, and the map is the same everywhere.
 func TestPlaceAndServeMaps(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := []*node{c.start("a1"), c.start("a2")}
 	leader := c.leader(nodes...)
@@ -52,6 +53,7 @@ func TestPlaceAndServeMaps(t *testing.T) {
 
 // The leader is unseated, then another stops in order: the agents follow, no shard moves, and versions only grow.
 func TestLeaderFailover(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := []*node{c.start("a1"), c.start("a2"), c.start("a3")}
 	leader := c.leader(nodes...)
@@ -95,6 +97,7 @@ func (n *node) stopped() bool { return len(n.ended) > 0 }
 
 // A server that vanished is fenced, durably, and its shards go to the other at higher terms.
 func TestServerLost(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -148,6 +151,7 @@ func (c *testCluster) attachOnce(n *node, first *pb.AttachRequest) (*pb.AttachRe
 }
 
 func TestHelloIsChecked(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := []*node{c.start("a1"), c.start("a2")}
 	leader := c.leader(nodes...)
@@ -187,6 +191,7 @@ func TestHelloIsChecked(t *testing.T) {
 
 // The newest stream of an incarnation closes the older one.
 func TestNewestStreamWins(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -211,6 +216,7 @@ func TestNewestStreamWins(t *testing.T) {
 
 // When a leader steps down, its streams say where to go.
 func TestStreamsEndWithTheLeadership(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -227,6 +233,7 @@ func TestStreamsEndWithTheLeadership(t *testing.T) {
 
 // Operators' wishes: what is wrong is refused by name, what is right is done.
 func TestAdministration(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := []*node{c.start("a1"), c.start("a2")}
 	n := c.leader(nodes...)
@@ -283,6 +290,7 @@ func TestAdministration(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -302,6 +310,7 @@ func TestDrain(t *testing.T) {
 
 // Unary calls work without any client of ours.
 func TestPlainHTTP(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -350,6 +359,7 @@ func TestPlainHTTP(t *testing.T) {
 
 // A store that cannot be used is said to be so; a leader keeps its wishes and goes on when the store comes back.
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	g := &gate{Store: c.store}
 	n := c.startOn(g, fastConfig("a1", t.TempDir()))
@@ -375,6 +385,7 @@ func TestStoreAway(t *testing.T) {
 
 // Requests and answers of the leader's transactions get lost at random; everything ends up placed, as the store has it.
 func TestUnknownOutcomes(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	flaky := &faultyStore{Store: c.store}
 	n := c.startOn(flaky, fastConfig("a1", t.TempDir()))

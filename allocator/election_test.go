@@ -13,6 +13,7 @@ import (
 
 // One of three leads. Told to stop it leaves the clean mark, and the next one takes over with a higher epoch and clears it.
 func TestOrderlyHandover(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := []*node{c.start("a1"), c.start("a2"), c.start("a3")}
 	first := c.leader(nodes...)
@@ -40,6 +41,7 @@ func TestOrderlyHandover(t *testing.T) {
 
 // The last one to go leaves the mark where everybody finds it.
 func TestCleanMark(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -53,6 +55,7 @@ func TestCleanMark(t *testing.T) {
 
 // A leader whose session is ended steps down without the mark, and stands again.
 func TestUnseatedLeaderStepsDown(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	n := c.start("a1")
 	c.leader(n)
@@ -69,6 +72,7 @@ func TestUnseatedLeaderStepsDown(t *testing.T) {
 
 // A restarted leader finds its old session in its file and does not wait for it to end by itself.
 func TestRestartedLeaderEndsItsOldSession(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	dir := t.TempDir()
 	g := &gate{Store: c.store}
@@ -84,6 +88,7 @@ func TestRestartedLeaderEndsItsOldSession(t *testing.T) {
 
 // A corrupt value stops whoever would lead, is named, and stays as it is.
 func TestCorruptValueIsNotLed(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	key := "shardmanager/c1/g/default/apps/kv/spec"
 	if _, err := c.store.Txn(t.Context(), []coord.Op{{Verb: coord.Set, Key: key, Value: []byte("rubbish")}}); err != nil {
@@ -108,6 +113,7 @@ func TestCorruptValueIsNotLed(t *testing.T) {
 
 // An allocator that starts while the store is away stands for election when it is there.
 func TestStartWithoutStore(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	g := &gate{Store: c.store}
 	g.set(true)
@@ -119,6 +125,7 @@ func TestStartWithoutStore(t *testing.T) {
 
 // What the deletion of an app left behind is deleted before anything else is written.
 func TestLeaderSweeps(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	a, _ := candidate(t, c.store)
 	value, err := wire.Encode(&pb.AssignmentChunk{Terms: []uint64{7}, Moves: []uint64{1}, Primaries: []uint32{0}, PrimaryTerms: []uint64{0}})
@@ -135,6 +142,7 @@ func TestLeaderSweeps(t *testing.T) {
 }
 
 func TestStateDirIsExclusive(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	dir := t.TempDir()
 	c.leader(c.startOn(c.store, fastConfig("a1", dir)))
