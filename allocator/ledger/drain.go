@@ -1,5 +1,7 @@
 package ledger
 
+import "github.com/shardmanager/shardmanager/internal/shard"
+
 // drainRequested takes an agent's wish to be drained while its incarnation lasts, or to be no longer.
 func (l *Ledger) drainRequested(ev DrainRequested) {
 	st := l.streams[ev.Stream]
@@ -15,7 +17,11 @@ func (l *Ledger) drainRequested(ev DrainRequested) {
 	l.drainChanged(f.server)
 }
 
+// watchDrain notes a server that may be draining.
+func (l *Ledger) watchDrain(s *server) { l.draining[s.id] = struct{}{} }
+
 func (l *Ledger) drainChanged(s *server) {
+	l.watchDrain(s)
 	f := s.present()
 	if f == nil {
 		return
@@ -34,9 +40,17 @@ func (l *Ledger) drainChanged(s *server) {
 
 // tellDrains tells draining servers how many shards they are still named for, when that number changes.
 func (l *Ledger) tellDrains() {
-	for _, id := range l.order {
+	for _, id := range shard.SortedKeys(l.draining) {
 		s := l.servers[id]
+		if s == nil {
+			delete(l.draining, id)
+			continue
+		}
 		f := s.present()
+		if !s.drain && (f == nil || !f.drain) {
+			delete(l.draining, id)
+			continue
+		}
 		if !f.attached() || !f.draining() || f.toldSome && f.told == len(f.refs) {
 			continue
 		}

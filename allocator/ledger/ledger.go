@@ -24,6 +24,8 @@ type Ledger struct {
 	order   []shard.ServerID // of servers, sorted
 	streams map[StreamID]*stream
 
+	draining map[shard.ServerID]struct{} // servers that are, or were a moment ago
+
 	probes    map[uint64]*round
 	nextProbe uint64
 	pen       pen
@@ -46,7 +48,7 @@ const (
 func New(s Settings) *Ledger {
 	return &Ledger{
 		s: s, apps: map[shard.App]*app{}, servers: map[shard.ServerID]*server{}, streams: map[StreamID]*stream{},
-		probes: map[uint64]*round{},
+		probes: map[uint64]*round{}, draining: map[shard.ServerID]struct{}{},
 	}
 }
 

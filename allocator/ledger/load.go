@@ -24,6 +24,7 @@ func (l *Ledger) load(ev Loaded) {
 	l.loadServers(ev, fenced)
 	for _, id := range ev.Drains {
 		l.server(id).drain = true
+		l.watchDrain(l.server(id))
 	}
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]

@@ -101,6 +101,7 @@ func (l *Ledger) welcome(f *life, st *stream) {
 	f.heard, f.reset, f.resting = l.now, false, false
 	f.suspicion, f.clock = suspicion{}, clockCheck{}
 	f.drain, f.toldSome = st.hello.Draining, false
+	l.watchDrain(s)
 	held := st.hello.Held
 	st.hello.Held = nil
 	l.describe(s, st.hello.Server)

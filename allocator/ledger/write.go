@@ -156,7 +156,9 @@ func (l *Ledger) fenceOps(f *flight) []WriteOp {
 		who.session = ""
 		if who.server.key != nil {
 			key := *who.server.key
-			op.Registered, who.session = &key, key.Session
+			if op.Registered = &key; key.Server.Incarnation == who.Incarnation {
+				who.session = key.Session
+			}
 		}
 		ops = append(ops, op)
 	}
