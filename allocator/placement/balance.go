@@ -18,7 +18,7 @@ type cell struct{ server, metric int }
 // (the fullest falls, and none rises to where it was), so it ends, and two solves never undo each other.
 type balancer struct {
 	*state
-	on        [][]int // by server: shards that may move
+	on        [][]int // by server: shards that may move away, those that it brings there included
 	spent     map[cell]bool
 	scanned   int // servers looked at
 	tolerance int64
@@ -28,7 +28,8 @@ func (s *state) balance() {
 	b := &balancer{state: s, on: make([][]int, len(s.in.Servers)), spent: map[cell]bool{}}
 	b.tolerance = load.MulDiv(fair, int64(s.in.Limits.TolerancePercent), 100)
 	for i := range s.in.Shards {
-		if sh := &s.in.Shards[i]; sh.On >= 0 && sh.To < 0 && !sh.Pinned && !sh.Backoff && s.in.Servers[sh.On].Accepts {
+		sh := &s.in.Shards[i]
+		if sh.On >= 0 && sh.To < 0 && !sh.Pinned && !sh.Backoff && !s.moved[i] && s.in.Servers[sh.On].Accepts {
 			b.on[sh.On] = append(b.on[sh.On], i)
 		}
 	}
@@ -101,7 +102,7 @@ func (b *balancer) candidates(c cell) []int {
 	m := c.metric
 	list := make([]int, 0, len(b.on[c.server]))
 	for _, i := range b.on[c.server] {
-		if !b.moved[i] && b.loads[i][m] > 0 {
+		if b.loads[i][m] > 0 {
 			list = append(list, i)
 		}
 	}
@@ -149,10 +150,18 @@ func (b *balancer) improves(c cell, i, to int) bool {
 func (b *balancer) shift(c cell, i, to int) {
 	from, m := c.server, c.metric
 	high, low := b.relative(from, m), b.relative(to, m)
-	b.move(i, to, Balance, "")
-	b.plan.Decisions[len(b.plan.Decisions)-1].Why = fmt.Sprintf("%s: %s from %d %% to %d %% of its fair share, %s from %d %% to %d %%",
-		b.metrics.Name(m), b.serverID(from), percent(high), percent(b.relative(from, m)),
-		b.serverID(to), percent(low), percent(b.relative(to, m)))
+	if b.moved[i] {
+		b.retarget(i, to)
+	} else {
+		b.move(i, to, Balance, "")
+	}
+	b.on[from] = slices.DeleteFunc(b.on[from], func(other int) bool { return other == i })
+	b.on[to] = append(b.on[to], i)
+	if p, ok := b.planned[i]; ok {
+		b.plan.Decisions[p.decision].Why = fmt.Sprintf("%s: %s from %d %% to %d %% of its fair share, %s from %d %% to %d %%",
+			b.metrics.Name(m), b.serverID(from), percent(high), percent(b.relative(from, m)),
+			b.serverID(to), percent(low), percent(b.relative(to, m)))
+	}
 }
 
 func percent(relative int64) int64 { return (relative + fair/200) / (fair / 100) }

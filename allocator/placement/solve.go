@@ -20,7 +20,7 @@ func Solve(in Input) Plan {
 	s.place()
 	s.drain()
 	s.balance()
-	return s.plan
+	return s.finish()
 }
 
 // place finds homes for unplaced shards; no cap holds it back.

@@ -23,17 +23,23 @@ type state struct {
 	capacity []load.Vector // by server
 	charged  []load.Vector
 	settled  []load.Vector
-	share    []load.Vector // fair share; 0: the server has no part in balancing this metric
-	tree     *tree         // accepting servers; keys: relative load per metric, then score
-	open     int           // moves under the caps, those in progress included
-	moves    []int         // by server, likewise
-	moved    []bool        // by shard: in the plan
+	share    []load.Vector   // fair share; 0: the server has no part in balancing this metric
+	tree     *tree           // accepting servers; keys: relative load per metric, then score
+	open     int             // moves under the caps, those in progress included
+	moves    []int           // by server, likewise
+	moved    []bool          // by shard: in the plan
+	planned  map[int]planned // by shard in the plan
+	taken    int             // moves of the plan that were taken back: their To is empty until finish
 	scratch  []int64
 	plan     Plan
 }
 
+// planned is where a shard of the plan goes, and which entries of the plan say so.
+type planned struct{ to, move, decision int }
+
 func newState(in *Input) *state {
-	s := &state{in: in, plan: Plan{App: in.App}, moved: make([]bool, len(in.Shards)), moves: make([]int, len(in.Servers))}
+	s := &state{in: in, plan: Plan{App: in.App}, moved: make([]bool, len(in.Shards)), moves: make([]int, len(in.Servers)),
+		planned: map[int]planned{}}
 	s.metrics = load.MetricsOf(everyLoad(in))
 	s.loads = vectors(len(in.Shards), s.metrics.Len())
 	s.capacity = vectors(len(in.Servers), s.metrics.Len())
@@ -213,13 +219,53 @@ func (s *state) move(i, to int, reason Reason, why string) {
 	}
 	s.settled[to].Add(s.loads[i])
 	s.charged[to].Add(s.loads[i])
-	s.moved[i] = true
+	s.moved[i], s.planned[i] = true, planned{to, len(s.plan.Moves), len(s.plan.Decisions)}
 	s.refresh(to)
 	if sh.On >= 0 {
 		s.refresh(sh.On)
 	}
 	s.plan.Moves = append(s.plan.Moves, m)
 	s.plan.Decisions = append(s.plan.Decisions, Decision{Shard: m.Shard, From: m.From, To: m.To, Reason: reason, Why: why})
+}
+
+// retarget gives a move of the plan another target, or takes it back where that is where the shard is. Every prefix of the plan still
+// keeps the constraints: what is charged only grows along the plan, and there is room at its end.
+func (s *state) retarget(i, to int) {
+	sh, p := &s.in.Shards[i], s.planned[i]
+	from := p.to
+	s.settled[from].Sub(s.loads[i])
+	s.charged[from].Sub(s.loads[i])
+	s.settled[to].Add(s.loads[i])
+	if sh.On >= 0 {
+		s.moves[from]--
+	}
+	d := &s.plan.Decisions[p.decision]
+	d.To = s.in.Servers[to].ID
+	if to == sh.On {
+		s.moves[to]--
+		s.open--
+		s.taken++
+		s.moved[i], s.plan.Moves[p.move].To, d.To = false, "", ""
+		delete(s.planned, i)
+	} else {
+		s.charged[to].Add(s.loads[i])
+		if sh.On >= 0 {
+			s.moves[to]++
+		}
+		p.to = to
+		s.planned[i], s.plan.Moves[p.move].To = p, d.To
+	}
+	s.refresh(from)
+	s.refresh(to)
+}
+
+// finish is the plan without what was taken back.
+func (s *state) finish() Plan {
+	if s.taken > 0 {
+		s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.To == "" })
+		s.plan.Decisions = slices.DeleteFunc(s.plan.Decisions, func(d Decision) bool { return d.To == "" && d.Binds == "" })
+	}
+	return s.plan
 }
 
 // stuck explains a shard for which no place was found.
