@@ -103,6 +103,7 @@ func (l *Ledger) prepareDelete(r Request, w DeleteApp) (*wishJob, *RequestError)
 			}
 		}
 	}
+	a.removed = true // nothing of it is staged or stored any more
 	return &wishJob{r.ID, w, RemoveApp{App: w.Name, Chunks: a.chunks()}, a.spec}, nil
 }
 
@@ -163,8 +164,9 @@ func (l *Ledger) wishStored(j *wishJob) {
 }
 
 func (l *Ledger) removeApp(name shard.App) {
-	a := l.apps[name]
-	a.removed = true
+	for i := range l.apps[name].rows {
+		l.deletedTerm = max(l.deletedTerm, l.apps[name].rows[i].Term)
+	}
 	delete(l.apps, name)
 	for _, id := range append([]shard.ServerID(nil), l.order...) {
 		s := l.servers[id]

@@ -11,7 +11,7 @@ import (
 // app is one app: its durable rows, and what this leader knows beyond them.
 type app struct {
 	spec    Spec
-	removed bool // deleted durably
+	removed bool // to be deleted, for good
 
 	rows     []Row // durable, by shard index
 	staged   map[shard.Index]Row

@@ -57,6 +57,16 @@ func (l *Ledger) restartEvidence(now shard.Instant) {
 	clear(l.probes)
 }
 
+// unsuspect drops the evidence against one incarnation.
+func (l *Ledger) unsuspect(f *life) {
+	if r := f.suspicion.asking; r != nil {
+		for _, id := range r.ids {
+			delete(l.probes, id)
+		}
+	}
+	f.suspicion = suspicion{}
+}
+
 // silent reports whether nothing was heard of a life for d, as far as silence counts.
 func (l *Ledger) silent(f *life, d time.Duration) bool {
 	return l.after(shard.LaterOf(f.heard, l.evidence), d)
@@ -210,7 +220,8 @@ func (l *Ledger) end4ever(f *life, why string) {
 	if f.over {
 		return
 	}
-	f.over, f.why, f.resting, f.suspicion = true, why, false, suspicion{}
+	f.over, f.why, f.resting = true, why, false
+	l.unsuspect(f)
 	l.trace(Decision{What: "incarnation over", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: why})
 	l.advanceAll(f)
 	l.membershipChanged(f.app)

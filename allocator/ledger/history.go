@@ -192,6 +192,13 @@ func (l *Ledger) Specs() []Spec {
 // Summary is the ledger as a whole, as of the last step.
 func (l *Ledger) Summary() Summary {
 	s := Summary{Epoch: l.epoch, Leading: l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity}
+	for _, srv := range l.servers {
+		for _, f := range srv.lives {
+			if f.fencing && !f.over {
+				s.Unplaced += f.owned
+			}
+		}
+	}
 	for _, a := range l.apps {
 		s.OpenMoves += a.moves
 		s.Unplaced += len(a.unplaced)

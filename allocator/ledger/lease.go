@@ -16,7 +16,7 @@ func (l *Ledger) renew(ev Renew) {
 	}
 	f.heard, f.renewed = l.now, true
 	if f.suspicion.suspect {
-		f.suspicion = suspicion{}
+		l.unsuspect(f)
 		l.trace(Decision{What: "suspicion withdrawn", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: "it renewed"})
 		l.membershipChanged(f.app)
 	}
@@ -65,6 +65,7 @@ func (l *Ledger) restRequested(ev RestRequested) {
 // restStored grants a rest whose record is durable.
 func (l *Ledger) restStored(w restWish) {
 	f := w.life
+	f.restRemoved = false
 	if w.remove {
 		f.restLength = 0
 		return

@@ -31,7 +31,9 @@ type Ledger struct {
 	pen       pen
 	wishes    []Request // the first may be under way
 	history   history
-	maps      uint64 // versions of maps published so far
+
+	deletedTerm shard.Term // highest term of apps that were deleted under this leader
+	maps        uint64     // versions of maps published so far
 }
 
 // tenure is the stage of a ledger's own life.

@@ -8,7 +8,7 @@ import (
 // open stages row 1 of a move: a term is reserved for the target. The caller checked owner, target and caps.
 func (t *task) open(from, to *life, reason placement.Reason, why string) {
 	next := *t.row
-	next.Term, next.Move = next.Term.Next(t.epoch.Generation), next.Move+1
+	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
 	next.Open = &OpenMove{Move: next.Move, Term: next.Term, From: from.Owner, To: to.Owner, Reason: reason, Phase: Opened}
 	w := t.workOf(t.a, t.at)
 	w.served, w.reason, w.from, w.began, w.failures = true, reason, from.Server, t.now, 0

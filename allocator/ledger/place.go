@@ -8,7 +8,12 @@ import (
 // requestPlans asks placement for what is due: at once for shards whose owner is gone, soon for the rest, never twice at a time.
 func (l *Ledger) requestPlans() {
 	for _, name := range shard.SortedKeys(l.apps) {
-		if a := l.apps[name]; !a.plan.asked && !a.removed && (l.emergency(a) || a.plan.due(l.now)) {
+		a := l.apps[name]
+		if a.plan.asked && l.after(a.plan.last, solvePatience) {
+			a.plan.asked = false
+			l.trace(Decision{What: "plan lost", App: name, Why: "placement did not answer in " + solvePatience.String()})
+		}
+		if !a.plan.asked && !a.removed && (l.emergency(a) || a.plan.due(l.now)) {
 			l.requestPlan(a)
 		}
 	}
@@ -128,7 +133,7 @@ func (l *Ledger) planReady(ev PlanReady) {
 	why := make(map[shard.Index]string, len(ev.Plan.Decisions))
 	for _, d := range ev.Plan.Decisions {
 		why[d.Shard] = d.Why
-		if d.To == "" && d.Binds != "" {
+		if d.To == "" && d.Binds != "" && a.plan.failures == 0 {
 			l.trace(Decision{What: "not moved", App: a.spec.Name, Shard: l.shardID(a, d.Shard), Server: d.From, Why: d.Binds + ": " + d.Why})
 		}
 	}

@@ -277,6 +277,13 @@ func (w *world) mustBeOwned(t interface{ Fatalf(string, ...any) }) {
 			bad("shard %s: the map says %v at %d, the row %v at %d", id, s, term, r.Primary, r.PrimaryTerm)
 		}
 	}
+	for _, s := range ld.maps[theApp].Servers() {
+		if key, ok := w.store.keys[s.ID]; (!ok || key.Server.Incarnation != s.Incarnation) && !slices.ContainsFunc(w.agents, func(a *agent) bool {
+			return a.welcome && a.inc == s.Incarnation
+		}) {
+			bad("the map lists %s/%d, which is gone", s.ID, s.Incarnation)
+		}
+	}
 	if sum := ld.core.Summary(); sum.Unplaced != 0 || sum.OpenMoves != 0 {
 		bad("left over: %+v", sum)
 	}

@@ -259,8 +259,8 @@ func TestResultsOfOthersMeanNothing(t *testing.T) {
 	b.step(ledger.PlanReady{Plan: placement.Plan{App: theApp, Moves: []placement.Move{{To: info("a", 7).ID, Reason: placement.Place}}}})
 	b.pass(200 * time.Millisecond)
 	b.step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
-	b.expect(sa, "AddShard 0 1/1")
-	right := ledger.CommandID{Epoch: shard.Epoch{Index: 9}, Incarnation: 7, Shard: "0", Order: shard.Order{Term: 1, Move: 1}, Kind: ledger.AddShard}
+	b.expect(sa, "AddShard 0 10/1")
+	right := ledger.CommandID{Epoch: shard.Epoch{Index: 9}, Incarnation: 7, Shard: "0", Order: shard.Order{Term: 10, Move: 1}, Kind: ledger.AddShard}
 	wrong := map[string]ledger.Result{
 		"another's stream": {Stream: sb, ID: right, Status: ledger.Done},
 		"no stream":        {Stream: 99, ID: right, Status: ledger.Done},

@@ -271,6 +271,7 @@ func (l *Ledger) forget(s *server) {
 	if len(s.lives) > 0 || s.key != nil || s.named > 0 || s.drain || s.reading || s.wantRead || l.greeting(s) {
 		return
 	}
+	l.serverChanged(s)
 	delete(l.servers, s.id)
 	if at, ok := slices.BinarySearch(l.order, s.id); ok {
 		l.order = slices.Delete(l.order, at, at+1)

@@ -29,10 +29,11 @@ const (
 	rowBytes       = 12
 	writeBytesMost = 300 << 10
 
-	solveSettle = time.Second            // after a change of membership
-	solvePause  = 5 * time.Second        // between two rebalancings
-	solveSoon   = 250 * time.Millisecond // between two solves while a server drains or caps bind
-	joinSettle  = 300 * time.Millisecond // shards that never had an owner wait for servers that join together
+	solvePatience = time.Minute            // a plan that takes longer is asked for again
+	solveSettle   = time.Second            // after a change of membership
+	solvePause    = 5 * time.Second        // between two rebalancings
+	solveSoon     = 250 * time.Millisecond // between two solves while a server drains or caps bind
+	joinSettle    = 300 * time.Millisecond // shards that never had an owner wait for servers that join together
 )
 
 // Defaults fills what is zero.

@@ -99,7 +99,8 @@ func (l *Ledger) welcome(f *life, st *stream) {
 	}
 	f.stream, st.life = st.id, f
 	f.heard, f.reset, f.resting = l.now, false, false
-	f.suspicion, f.clock = suspicion{}, clockCheck{}
+	f.clock = clockCheck{}
+	l.unsuspect(f)
 	f.drain, f.toldSome = st.hello.Draining, false
 	l.watchDrain(s)
 	held := st.hello.Held
@@ -136,6 +137,7 @@ func (l *Ledger) detached(ev Detached) {
 		f.reset = ev.Reset
 		l.trace(Decision{What: "server detached", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: detachWhy(ev.Reset)})
 		l.wantKey(f.server)
+		l.serverChanged(f.server)
 		l.membershipChanged(f.app)
 	}
 	l.forget(st.server)

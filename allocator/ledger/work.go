@@ -200,7 +200,7 @@ func (t *task) regrant(owner *life) {
 // grant stages the primary role at a new term. The caller made sure of the grant rule.
 func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	next := *t.row
-	next.Term, next.Move = next.Term.Next(t.epoch.Generation), next.Move+1
+	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = to.Owner, next.Term, next.Move
 	w := t.workOf(t.a, t.at)
 	t.w = w
@@ -211,6 +211,16 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	t.closeMove(&next)
 	w.reason, w.began, w.failures = reason, t.now, 0
 	t.stage(t.a, t.at, next, h, Decision{What: "granted", Server: to.Server, Incarnation: to.Incarnation, Why: why})
+}
+
+// nextTerm is the term of the next grant. A shard that never had one may be of an app that was deleted and created again, and its storage
+// may remember terms: they grew by at most one a write, and so does the store's index, so all of them are at or below the index of our
+// epoch, or were seen by this leader.
+func (l *Ledger) nextTerm(t shard.Term) shard.Term {
+	if t == 0 {
+		t = max(l.deletedTerm, shard.FirstTerm(l.epoch.Generation)+shard.Term(l.epoch.Index))
+	}
+	return t.Next(l.epoch.Generation)
 }
 
 // closeMove ends an open move in a row; who may still hold the shard is told to drop it.

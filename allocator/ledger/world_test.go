@@ -379,6 +379,9 @@ func (w *world) apply(op ledger.WriteOp) {
 	st := &w.store
 	switch op := op.(type) {
 	case ledger.PutSpec:
+		if st.spec == nil {
+			st.chunks[0] = make([]ledger.Row, op.Spec.Space.Shards)
+		}
 		st.spec = &op.Spec
 	case ledger.RemoveApp:
 		st.spec = nil
