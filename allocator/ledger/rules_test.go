@@ -84,7 +84,7 @@ func (b *bare) said(to ledger.StreamID) string {
 			list = append(list, fmt.Sprintf("Refuse duplicate=%t retry=%t", body.Duplicate, body.Retry))
 		case ledger.Grant:
 			list = append(list, fmt.Sprintf("Grant %d %s", body.Sequence, body.Remaining))
-		default:
+		case ledger.Close, ledger.DrainProgress, ledger.Fenced, ledger.Probe, ledger.RestGranted, ledger.Welcome:
 			list = append(list, strings.TrimPrefix(fmt.Sprintf("%T", body), "ledger."))
 		}
 	}
