@@ -65,7 +65,8 @@ type link struct {
 	sequence uint64
 	pending  question // the Renew under way
 	renewAt  shard.Instant
-	denied   bool // the newest grant was 0
+	denied   bool          // the newest grant was 0
+	good     shard.Instant // when it began, or granted last
 }
 
 // question is one asked of the leader.
@@ -120,7 +121,7 @@ func (r *Roster) attached(now shard.Instant, ev Attached, out *Effects) {
 	}
 	r.highest = ev.Epoch
 	r.link = link{
-		up: true, stream: ev.Stream, epoch: ev.Epoch, interval: ev.Interval, validity: ev.Validity, renewAt: now,
+		up: true, stream: ev.Stream, epoch: ev.Epoch, interval: ev.Interval, validity: ev.Validity, renewAt: now, good: now,
 	}
 	r.drain.known = false
 	r.loads.sendAll()
@@ -181,8 +182,19 @@ func (r *Roster) granted(now shard.Instant, ev Granted, out *Effects) {
 	}
 	r.link.denied = denied
 	if !denied {
+		r.link.good = now
 		r.vouched(now, p.asked, ev.Remaining, ByLeader, out)
 	}
+}
+
+// tickLink leaves a leader that granted nothing for V: it may be cut off from the store, while another leads already and waits for us.
+func (r *Roster) tickLink(now shard.Instant, out *Effects) {
+	if r.life != Live || !r.link.up || r.link.good.WaitAge(now) < r.validity() {
+		return
+	}
+	r.trace(out, Trouble, "leader left", fmt.Sprintf("it granted nothing for %s", r.validity()))
+	r.link.up, r.link.pending, r.link.denied = false, question{}, false
+	out.Attach = append(out.Attach, Attachment{}, Attachment{Incarnation: r.saved.Incarnation})
 }
 
 // vouched lets the lease go on. A lease that had run out resumes (R31): the application must look.

@@ -155,6 +155,7 @@ func (r *Roster) Tick(now shard.Instant, out *Effects) {
 		r.tickSession(now, out)
 	case Live:
 		r.tickSession(now, out)
+		r.tickLink(now, out)
 		r.tickRenew(now, out)
 		r.tickReads(now, out)
 		r.tickLoads(now, out)
