@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -108,7 +109,6 @@ func TestStateAndLoad(t *testing.T) {
 		held.remember(key, e)
 	}
 	held.remember("a", kvstore.Entry{Value: 4, Version: 1}) // older: forgotten
-	held.requests.Add(7)
 	state, err := from.LastState(ctx, at(1))
 	if err != nil {
 		t.Fatal(err)
@@ -123,14 +123,35 @@ func TestStateAndLoad(t *testing.T) {
 	if diff := cmp.Diff(want, taken.cache); diff != "" {
 		t.Error(diff)
 	}
-	for _, want := range []int64{7, 0} { // each call counts from the one before
-		load, err := from.CollectLoad(ctx)
-		if diff := cmp.Diff(map[string]map[string]int64{"1": {"requests": want}}, load); diff != "" || err != nil {
-			t.Errorf("%v %s", err, diff)
-		}
-	}
 	if _, err := to.find(at(1)); err == nil {
 		t.Error("held at an older term too")
+	}
+}
+
+// TestLoadIsARate: it does not depend on how often somebody asks, and one odd interval does not carry it far.
+func TestLoadIsARate(t *testing.T) {
+	begun := time.Now()
+	h := &heldShard{counted: begun, rate: -1}
+	for _, step := range []struct {
+		at       time.Duration
+		requests int64
+		want     int64
+	}{
+		{time.Second, 100, -1}, // too short to tell
+		{2 * time.Second, 100, 100_000},
+		{3 * time.Second, 50, 100_000},
+		{6 * time.Second, 350, 100_000},
+		{8 * time.Second, 0, 75_000},
+	} {
+		h.requests.Add(step.requests)
+		if h.count(begun.Add(step.at)); h.rate != step.want {
+			t.Errorf("after %v: %d requests in 1 000 s, want %d", step.at, h.rate, step.want)
+		}
+	}
+	app := &App{held: map[string]*heldShard{"1": h, "2": {counted: time.Now(), rate: -1}}}
+	load, err := app.CollectLoad(t.Context())
+	if err != nil || len(load) != 1 || len(load["1"]) != 1 {
+		t.Errorf("%v, %v: want the rate of shard 1 only, that of 2 is not known yet", load, err)
 	}
 }
 
