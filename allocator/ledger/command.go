@@ -77,6 +77,9 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 		return c
 	}
 	deadline := t.deadline(p)
+	if c.stream != to.stream {
+		c.since = t.now // what it could not hear before is not held against it
+	}
 	c.sent, c.stream, c.open, c.next = true, to.stream, true, t.now.Add(deadline+answerSlack)
 	t.send(to.stream, Command{
 		ID:       CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.kind()},

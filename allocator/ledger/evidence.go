@@ -51,7 +51,7 @@ func (l *Ledger) restartEvidence(now shard.Instant) {
 	l.evidence = shard.LaterOf(l.evidence, now)
 	for _, id := range l.order {
 		for _, f := range l.servers[id].lives {
-			f.suspicion = suspicion{}
+			f.suspicion, f.clock = suspicion{}, clockCheck{}
 		}
 	}
 	clear(l.probes)

@@ -21,7 +21,7 @@ func (l *Ledger) renew(ev Renew) {
 		l.membershipChanged(f.app)
 	}
 	l.takeLoads(f, ev.Loads)
-	if f.alive() && f.clock.lostTime(l.now, ev.AskedNS, l.s.Interval) {
+	if f.alive() && f.clock.lostTime(l.now, ev.AskedNS, l.s) {
 		l.fence(f, "its machine lost time: its clocks stood still (PROTOCOL R8)")
 	}
 	remaining := time.Duration(0)
@@ -100,16 +100,18 @@ func (l *Ledger) leasesEnd(f *life, fenced shard.Instant) shard.Instant {
 }
 
 // clockCheck finds machines that lost time (PROTOCOL R8): it compares how far our clocks and the agent's have come between renewals of one
-// stream. A renewal that travels long looks the same, so several in a row must show it, and not in one burst.
+// stream. A renewal that travels long, or waits long in a starved process, looks the same: so all of several renewals, over V at least, must
+// show it.
 type clockCheck struct {
 	started bool
 	best    shard.Instant // smallest (our clock − theirs) seen, per clock
 	at      shard.Instant // when it was seen, per clock
 	jumps   int
+	since   shard.Instant // when the first of them was seen
 	counted shard.Instant
 }
 
-func (c *clockCheck) lostTime(now shard.Instant, asked int64, interval time.Duration) bool {
+func (c *clockCheck) lostTime(now shard.Instant, asked int64, s Settings) bool {
 	offset := shard.Instant{Boot: now.Boot - asked, Raw: now.Raw - asked}
 	if !c.started {
 		*c = clockCheck{started: true, best: offset, at: now}
@@ -127,11 +129,13 @@ func (c *clockCheck) lostTime(now shard.Instant, asked int64, interval time.Dura
 		if c.at.WaitAge(now) > jumpWindow {
 			c.best, c.at = offset, now
 		}
-	case c.jumps == 0 || c.counted.WaitAge(now) >= interval/2:
+	case c.jumps == 0:
+		c.jumps, c.since, c.counted = 1, now, now
+	case c.counted.WaitAge(now) >= s.Interval/2:
 		c.jumps++
 		c.counted = now
 	}
-	return c.jumps >= jumpsMost
+	return c.jumps >= jumpsMost && c.since.WaitAge(now) >= s.Validity
 }
 
 // exceeds reports whether more was lost than two clocks that both drift can lose, as far as waits cover that, and than a slow answer can

@@ -15,6 +15,9 @@ func (t *task) open(from, to *life, reason placement.Reason, why string) {
 	t.stage(t.a, t.at, next, urgent, Decision{What: "move opened", Server: to.Server, Incarnation: to.Incarnation, Why: why})
 }
 
+// avoid keeps the shard away for a while from a server that failed it, so that the next plan tries another.
+func (t *task) avoid(o Owner) { t.a.avoidServer(t.at, o.Server, t.now.Add(avoidFor)) }
+
 func (m *OpenMove) order() shard.Order { return shard.Order{Term: m.Term, Move: m.Move} }
 
 // opened is rows 2 to 4: load at the target, hand over at the source, then the point of no return. Forward needs the target prepared
@@ -38,8 +41,10 @@ func (t *task) opened() {
 			limit = t.s.StepDeadline
 		}
 		if c.fails >= attemptsMost {
+			t.avoid(m.To)
 			t.abort("PrepareAddShard failed: " + c.err)
 		} else if t.after(c.since, limit) {
+			t.avoid(m.To)
 			t.abort("PrepareAddShard passed its deadline")
 		}
 	default:

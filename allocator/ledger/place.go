@@ -90,7 +90,7 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int) placeme
 			sh.To = to
 		}
 	}
-	sh.Pinned = pending || sh.On < 0 || row.Open != nil || a.work[at] != nil || !owner.attached() || !owner.alive()
+	sh.Pinned = pending || sh.On < 0 || row.Open != nil || !a.work[at].settled() || !owner.attached() || !owner.alive()
 	return sh
 }
 
@@ -185,7 +185,7 @@ func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
 		return true
 	}
 	from := l.known(t.row.Primary)
-	if t.w != nil || t.row.Open != nil || from == nil || from == to || from.Server != m.From || !from.attached() || !from.alive() {
+	if !t.w.settled() || t.row.Open != nil || from == nil || from == to || from.Server != m.From || !from.attached() || !from.alive() {
 		return false
 	}
 	limits := a.limits()

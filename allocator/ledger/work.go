@@ -40,6 +40,9 @@ type work struct {
 	linger   shard.Instant // since when the source only forwards
 }
 
+// settled reports whether the primary of a shard without an open move serves: what strays still have to drop keeps nobody waiting.
+func (w *work) settled() bool { return w == nil || w.served && !w.takeAway }
+
 func (l *Ledger) workOf(a *app, at shard.Index) *work {
 	w := a.work[at]
 	if w == nil {
@@ -181,7 +184,7 @@ func (t *task) giveBack(owner *life) {
 	next.Move++
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = Owner{}, 0, 0
 	t.closeMove(&next)
-	t.a.avoidServer(t.at, owner.Server, t.now.Add(avoidFor))
+	t.avoid(owner.Owner)
 	t.stage(t.a, t.at, next, urgent, Decision{What: "shard given back", Server: owner.Server, Incarnation: owner.Incarnation,
 		Why: "its callbacks failed there, and it stopped"})
 }

@@ -175,6 +175,9 @@ func (l *Ledger) otherOps(f *flight) []WriteOp {
 	for len(p.rests) > 0 && len(ops) < l.s.MaxWriteOps {
 		w := p.rests[0]
 		p.rests = p.rests[1:]
+		if w.remove && !l.removable(f, w.life) {
+			continue
+		}
 		f.rests = append(f.rests, w)
 		if w.remove {
 			ops = append(ops, RemoveRest{Server: w.life.Server})
@@ -189,6 +192,28 @@ func (l *Ledger) otherOps(f *flight) []WriteOp {
 		p.lazySince = shard.Instant{}
 	}
 	return ops
+}
+
+// removable reports whether the record of a rest may still go: its time may have been extended since that was decided, and the server has
+// one record only, which may be another incarnation's by now.
+func (l *Ledger) removable(f *flight, of *life) bool {
+	for _, other := range of.server.lives {
+		if other != of && other.restLength > 0 {
+			of.restLength = 0 // overwritten
+			return false
+		}
+	}
+	for _, w := range slices.Concat(f.rests, l.pen.rests) {
+		if !w.remove && w.life.Server == of.Server {
+			of.restRemoved = false // looked at again after that
+			return false
+		}
+	}
+	if !of.over && !of.rest.Passed(l.now) {
+		of.restRemoved = false
+		return false
+	}
+	return true
 }
 
 // chunkOps adds whole chunks while they fit; a batch is split only between chunks (PROTOCOL R24).

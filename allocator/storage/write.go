@@ -108,13 +108,16 @@ func (k Keys) encode(b *batches, x *Indexes, op ledger.WriteOp) error {
 	}
 }
 
-// fence deletes the server's key, if it is there, and stores the fence. An agent writes its key once in an incarnation (PROTOCOL R2), so the
+// fence deletes the server's key, if it shows the fenced incarnation, and stores the fence. An agent writes its key once in an incarnation (PROTOCOL R2), so the
 // index of its creation is that of its last change.
 func (k Keys) fence(b *batches, x *Indexes, epoch shard.Epoch, op ledger.PutFence) error {
 	id := op.Fence.Owner.Server
 	server := coord.Op{Verb: coord.CheckNotExists, Key: k.Server(id)}
 	if op.Registered != nil {
 		server = coord.Op{Verb: coord.DeleteCAS, Key: k.Server(id), Index: coord.Index(op.Registered.Create)}
+		if op.Registered.Server.Incarnation != op.Fence.Owner.Incarnation { // its successor's, which stays
+			server.Verb = coord.CheckIndex
+		}
 	}
 	put, err := putOp(x, k.Fence(id), &pb.FenceRecord{
 		Incarnation: uint64(op.Fence.Owner.Incarnation), Epoch: wire.EpochToProto(epoch), Reason: op.Fence.Reason,
