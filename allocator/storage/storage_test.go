@@ -328,6 +328,26 @@ func TestFenceNeedsTheKeyAsItWasRead(t *testing.T) {
 	}
 }
 
+// A fence of an incarnation that has a successor already leaves the successor's key alone.
+func TestFenceSparesTheSuccessor(t *testing.T) {
+	c := newCluster(t)
+	successor := c.register("a.kv", 2)
+	contents := c.load()
+	batches, err := keys.Encode(contents.Indexes, c.epoch, []ledger.WriteOp{ledger.PutFence{
+		Fence: ledger.Fence{Owner: ledger.Owner{Server: "a.kv", Incarnation: 1}, Reason: "replaced"}, Registered: &successor,
+	}})
+	if err != nil || len(batches) != 1 {
+		t.Fatalf("%d batches, %v", len(batches), err)
+	}
+	if _, err := c.store.Txn(t.Context(), batches[0]); err != nil {
+		t.Fatal(err)
+	}
+	after := c.load()
+	if len(after.Registered) != 1 || after.Registered[0].Server.Incarnation != 2 || len(after.Fences) != 1 {
+		t.Errorf("registered %+v, fences %+v: want the successor's key and the fence", after.Registered, after.Fences)
+	}
+}
+
 // What does not fit one transaction is split in order, each part within the limits, the fences first.
 func TestLargeWriteIsSplit(t *testing.T) {
 	c := newCluster(t)
