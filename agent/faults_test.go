@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,7 +162,13 @@ func TestUnknownOutcome(t *testing.T) {
 		cfg := config(t, l)
 		run(t, cfg, store)
 		app := application0(t, cfg.Socket)
-		eventually(t, "the socket", func() bool { _, err := os.Stat(strings.TrimPrefix(cfg.Socket, "unix://")); return err == nil })
+		eventually(t, "somebody listens at the socket", func() bool { // its file is there a moment earlier
+			conn, err := net.Dial("unix", strings.TrimPrefix(cfg.Socket, "unix://"))
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err == nil
+		})
 		store.mode.Store(mode)
 		incarnation, err := app.register(context.Background())
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
