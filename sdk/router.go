@@ -146,7 +146,7 @@ func (r *Router) Watch(fn func(MapChange)) (stop func()) {
 
 // update makes a newer map the one in use, and wakes whoever waits for a change.
 func (r *Router) update(u mapfeed.Update) {
-	old := r.view.Swap(&mapView{m: u.Map, changed: make(chan struct{})})
+	old, watchers := r.swap(u.Map)
 	close(old.changed)
 	if r.trouble.Swap(nil) != nil || old.m == nil {
 		r.cfg.logger.Info("following shard map", "app", r.app, "address", r.follower.Following(), "version", u.Map.Version.String())
@@ -154,12 +154,6 @@ func (r *Router) update(u mapfeed.Update) {
 	if r.cache != nil {
 		r.cache.Save(u.Map)
 	}
-	r.mu.Lock()
-	watchers := make([]func(MapChange), 0, len(r.watchers))
-	for _, id := range shard.SortedKeys(r.watchers) {
-		watchers = append(watchers, r.watchers[id])
-	}
-	r.mu.Unlock()
 	if len(watchers) == 0 {
 		return
 	}
@@ -167,6 +161,16 @@ func (r *Router) update(u mapfeed.Update) {
 	for _, fn := range watchers {
 		fn(change)
 	}
+}
+
+// swap puts a map in use and lists whom to tell: who begins to watch sees the map or is told of it, never both.
+func (r *Router) swap(m *shard.Map) (old *mapView, watchers []func(MapChange)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range shard.SortedKeys(r.watchers) {
+		watchers = append(watchers, r.watchers[id])
+	}
+	return r.view.Swap(&mapView{m: m, changed: make(chan struct{})}), watchers
 }
 
 // changedShards lists the ids of the shards whose primary or term differ between two maps.
