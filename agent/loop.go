@@ -294,9 +294,14 @@ func (l *loop) start(f loaded) {
 		return
 	}
 	started := roster.Started{Saved: f.saved}
-	if p, err := openProcess(f.saved.Process); err == nil {
+	switch p, err := openProcess(f.saved.Process); {
+	case err == nil:
 		started.Alive = true
 		l.watch(s, p)
+	case !provesExit(err):
+		l.log.Error().Err(err).Str("server", string(s.id)).Stringer("incarnation", f.saved.Incarnation).
+			Msg("cannot tell whether the application lives (may this agent call pidfd_open and read /proc?): its incarnation is left to the leader and the store to end")
+		return
 	}
 	l.step(s, started)
 }

@@ -63,10 +63,15 @@ func openProcess(id roster.Process) (*process, error) {
 	}
 	if p.id.StartTicks != id.StartTicks {
 		p.close()
-		return nil, fmt.Errorf("process %d is another one now", id.PID)
+		return nil, fmt.Errorf("process %d is another one now: %w", id.PID, os.ErrProcessDone)
 	}
 	p.id = id
 	return p, nil
+}
+
+// provesExit reports whether an error of openProcess says that the process is gone, and not only that it cannot be looked at (PROTOCOL R5).
+func provesExit(err error) bool {
+	return errors.Is(err, os.ErrProcessDone) || errors.Is(err, unix.ESRCH)
 }
 
 // watchProcess makes a pidfd pollable, opening one if need be. The start time is read while the pidfd is held and the process seen to
@@ -84,7 +89,7 @@ func watchProcess(pid int64, pidfd int) (*process, error) {
 	}
 	p := &process{id: roster.Process{PID: pid}, file: os.NewFile(uintptr(pidfd), "pidfd")}
 	start, err := startTicks(pid)
-	if err == nil && p.exited() {
+	if p.exited() {
 		err = os.ErrProcessDone
 	}
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // Times of the work on the store.
 const (
-	sessionTTL   = 10 * time.Second // DESIGN §5: a backstop; the store frees the key after twice this
+	sessionTTL   = 20 * time.Second // a backstop; the store frees the key after twice this, which must outlast a rest lease (R19)
 	storeTimeout = 3 * time.Second  // of one request
 	decideRetry  = time.Second      // longest pause between two tries to decide an unknown outcome
 )

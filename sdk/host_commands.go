@@ -78,7 +78,12 @@ func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []
 		}
 	case shard.Forwarding:
 		r.setGate(gateHold)
-	case shard.None, shard.Prepared:
+	case shard.Prepared:
+		r.update(func() { r.activated = 0 }) // at another term: what runs under that one ends first
+		if err := r.quiesce(ctx, dropPatience); err != nil {
+			return fmt.Errorf("shard %s: an older term: %w", r.id, err)
+		}
+	case shard.None:
 	}
 	h.released(r)
 	s := h.shardAt(r, o.Term)
@@ -140,7 +145,7 @@ func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from s
 
 // retire stops whatever the shard does here and drops it. It answers only when nothing runs any more.
 func (h *Host) retire(ctx context.Context, r *replica, o shard.Order, patience time.Duration) error {
-	r.setGate(gateClosed)
+	r.update(func() { r.gate, r.activated = gateClosed, 0 }) // what the source of a move still forwards is refused too
 	if err := r.quiesce(ctx, patience); err != nil {
 		return fmt.Errorf("drop shard %s: %w", r.id, err)
 	}

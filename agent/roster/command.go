@@ -345,7 +345,7 @@ func (r *Roster) adopt(held []shard.Held) {
 			continue
 		}
 		if h.Max.Compare(e.held.Max) < 0 {
-			h.Max = e.held.Max
+			continue // told before what was done since
 		}
 		if h != e.held {
 			e.held, e.under, e.last, e.outcome = h, shard.Order{}, 0, 0

@@ -110,7 +110,8 @@ func (r *Roster) Other(p Process) (Process, bool) {
 	if r.app != nil && !r.app.Process.Same(p) {
 		return r.app.Process, true
 	}
-	if r.life == Resuming && !r.saved.Process.Same(p) {
+	left := r.life == Resuming || r.life == Ending && !r.end.appDone // by an agent that ended; it has not said that it dropped everything
+	if r.app == nil && left && !r.saved.Process.Same(p) {
 		return r.saved.Process, true
 	}
 	return Process{}, false
