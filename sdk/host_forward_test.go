@@ -121,6 +121,42 @@ func TestForwardedBetweenHandOverAndAdd(t *testing.T) {
 	}
 }
 
+// leaving is an application that is looked at while it drops a shard.
+type leaving struct {
+	*app
+	dropping func()
+}
+
+func (l leaving) DropShard(ctx context.Context, s sdk.Shard) error {
+	l.dropping()
+	return l.app.DropShard(ctx, s)
+}
+
+// The target of an aborted move takes nothing any more once it drops the shard, although its source may still forward (PROTOCOL R10).
+func TestAbortedTargetTakesNothing(t *testing.T) {
+	ctx := testContext(t)
+	cluster := sdktest.NewCluster(t, "kv")
+	source, target := newApp(), newApp()
+	a := cluster.Start("a", source, mountApp(source))
+	var b *sdktest.Server
+	var whileDropping string
+	b = cluster.Start("b", leaving{target, func() {
+		if got, err := send(ctx, b, "/count", testShard, "key", sdk.HeaderForward, "2/2"); err == nil {
+			whileDropping = got.outcome
+		}
+	}}, mountApp(target))
+	must(t, cluster.Grant(ctx, testShard, a))
+	o := sdktest.Order{Term: 2, Move: 2}
+	must(t, b.PrepareAddShard(ctx, testShard, o, a))
+	_, err := a.PrepareDropShard(ctx, testShard, o, b, 0)
+	must(t, err)
+	count(t, ctx, a, "1") // forwarded and taken
+	must(t, b.DropShard(ctx, testShard, sdktest.Order{Term: 2, Move: 3}))
+	if whileDropping != sdk.OutcomeNotExecuted {
+		t.Errorf("forwarded while the target dropped the shard: %q, want it refused", whileDropping)
+	}
+}
+
 func count(t *testing.T, ctx context.Context, s *sdktest.Server, want string) {
 	t.Helper()
 	got, err := send(ctx, s, "/count", testShard, "key")
