@@ -8,6 +8,7 @@ import (
 type scenario struct {
 	name    string
 	planned bool // an operator's or deployer's doing: not one request may fail
+	open    bool // a person ends it at any moment: there may be no request around its events
 	// failover bounds the time from the loss of an owner to the first acknowledged request at the new one, by profile; empty: nobody is
 	// lost, nothing is measured.
 	failover map[string]time.Duration
