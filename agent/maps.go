@@ -108,12 +108,7 @@ func (m *maps) run(ctx context.Context, app shard.App) {
 		m.note(app, err)
 		return
 	}
-	var writing sync.WaitGroup
-	if cache != nil {
-		writing.Go(func() { _ = cache.Run(ctx, trouble) }) // it ends with ctx, and told of failures before
-	}
-	_ = follower.Run(ctx) // likewise
-	writing.Wait()
+	_ = mapfeed.RunSaved(ctx, follower, cache, trouble) // it ends with ctx, and told of failures before
 }
 
 func (m *maps) served(app shard.App) bool {

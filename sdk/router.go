@@ -86,17 +86,7 @@ func (r *Router) openCache() (*shard.Map, error) {
 
 // Run follows the shard map until ctx ends; it returns ctx's error.
 func (r *Router) Run(ctx context.Context) error {
-	var parts sync.WaitGroup
-	if r.cache != nil {
-		parts.Go(func() {
-			if err := r.cache.Run(ctx, r.unsaved); err != nil && !errors.Is(err, ctx.Err()) {
-				r.unsaved(err)
-			}
-		})
-	}
-	err := r.follower.Run(ctx)
-	parts.Wait()
-	return err
+	return mapfeed.RunSaved(ctx, r.follower, r.cache, r.unsaved)
 }
 
 // Ready waits for a first map; the disk's counts. Its error says why there is none.

@@ -97,13 +97,34 @@ func (c *Cache) Save(m *shard.Map) {
 	}
 }
 
-// Run writes what Save hands over, at most once a second, and the last map when ctx ends. trouble, if not nil, is told of failed writes; the
-// next map is tried again.
+// RunSaved runs a follower whose maps go to a cache, and the cache, until ctx ends. The cache ends last: what the follower still took in is
+// written too. A nil cache is none; unsaved, if not nil, is told of failed writes.
+func RunSaved(ctx context.Context, f *Follower, c *Cache, unsaved func(error)) error {
+	if c == nil {
+		return f.Run(ctx)
+	}
+	saving, followed := context.WithCancel(context.WithoutCancel(ctx))
+	defer followed()
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(saving, unsaved) }()
+	err := f.Run(ctx)
+	followed()
+	if last := <-ended; last != nil && unsaved != nil && !errors.Is(last, context.Canceled) {
+		unsaved(last)
+	}
+	return err
+}
+
+// Run writes what Save hands over, at most once a second, and the last map when ctx ends; it returns the error of that last write, else
+// ctx's. trouble, if not nil, is told of failed writes before; the next map is tried again.
 func (c *Cache) Run(ctx context.Context, trouble func(error)) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return errors.Join(c.flush(), ctx.Err())
+			if err := c.flush(); err != nil {
+				return err
+			}
+			return ctx.Err()
 		case <-c.wake:
 		}
 		if err := c.flush(); err != nil && trouble != nil {

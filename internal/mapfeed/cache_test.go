@@ -157,3 +157,37 @@ func TestCacheTrouble(t *testing.T) {
 		t.Errorf("after the disk came back: %v, %v, want 0.1.2", m, err)
 	}
 }
+
+// A process that ends while a map arrives keeps that map.
+func TestRunSavedKeepsTheLastMap(t *testing.T) {
+	hub := NewHub(HubConfig{})
+	hub.Set(testMap(t, version(1, 1)))
+	address, _ := serve(t, hub)
+	path := filepath.Join(t.TempDir(), "map")
+	c, _, err := OpenCache(path, "test", testApp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	finish := make(chan struct{})
+	arriving := make(chan struct{})
+	f, err := NewFollower(FollowerConfig{App: testApp, Addresses: []string{address}}, func(u Update) {
+		close(arriving)
+		<-finish
+		c.Save(u.Map)
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- RunSaved(ctx, f, c, nil) }()
+	next(t, arriving, "map")
+	cancel()
+	time.AfterFunc(50*time.Millisecond, func() { close(finish) }) // time to end too early, for a cache that does
+	if err := next(t, done, "end"); !errors.Is(err, context.Canceled) {
+		t.Errorf("RunSaved: %v", err)
+	}
+	if _, m, err := OpenCache(path, "test", testApp); err != nil || m == nil || m.Version != version(1, 1) {
+		t.Errorf("on disk: %v, %v, want 0.1.1", m, err)
+	}
+}
