@@ -127,6 +127,8 @@ type agent struct {
 	// What the first registration said; not changed after registered is closed.
 	registered chan struct{}
 	once       sync.Once
+	leased     chan struct{} // closed by the second pull: the answer to the first has been taken in
+	pulls      int
 	server     shard.Server
 	host       shardmanagerv1connect.ShardHostServiceClient
 
@@ -141,7 +143,7 @@ const (
 )
 
 func (p *plane) newAgent(name string) *agent {
-	a := &agent{registered: make(chan struct{}), incarnation: shard.Incarnation(len(p.servers) + 1), lease: p.lease}
+	a := &agent{registered: make(chan struct{}), leased: make(chan struct{}), incarnation: shard.Incarnation(len(p.servers) + 1), lease: p.lease}
 	a.server = shard.Server{ID: shard.MakeServerID(name, "kv"), App: "kv", Agent: name, Incarnation: a.incarnation}
 	a.socket = "unix://" + filepath.Join(p.t.TempDir(), "a")
 	mux := http.NewServeMux()
@@ -174,6 +176,9 @@ func (a *agent) PullLease(_ context.Context, r *pb.PullLeaseRequest) (*pb.PullLe
 	defer a.mu.Unlock()
 	if r.GetIncarnation() != uint64(a.incarnation) {
 		return &pb.PullLeaseResponse{Ended: true}, nil
+	}
+	if a.pulls++; a.pulls == 2 {
+		close(a.leased)
 	}
 	return &pb.PullLeaseResponse{RemainingNs: int64(a.lease)}, nil
 }
@@ -295,9 +300,9 @@ func startFleet(t *testing.T, shards uint32, servers int, lease time.Duration) *
 	}
 	for _, a := range f.servers {
 		select {
-		case <-a.registered:
+		case <-a.leased:
 		case <-time.After(20 * time.Second):
-			t.Fatalf("%s did not register: %s", a.server.ID, f.processes[0].stderr)
+			t.Fatalf("%s did not register and pull its lease: %s", a.server.ID, f.processes[0].stderr)
 		}
 	}
 	for i := range shards {
