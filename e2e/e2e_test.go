@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shardmanager/shardmanager/internal/dev"
+	"github.com/shardmanager/shardmanager/internal/dev/judge"
 )
 
 // binary is the program under test, built once for all tests.
@@ -40,7 +40,7 @@ func run(m *testing.M) int {
 
 // outcome is what a run of `shardmanager dev` left behind.
 type outcome struct {
-	result   dev.Result
+	result   judge.Result
 	status   int
 	progress string
 }

@@ -5,7 +5,6 @@ var exceptions = map[string]exception{
 	"package allocator/ledger": {4300, "one state machine over one state; to split it would be to export its insides"},
 	"package agent/roster":     {2200, "one state machine over one state; to split it would be to export its insides"},
 	"package agent":            {2650, "one loop with everything that it performs; its handlers and calls are packages of their own already"},
-	"package internal/dev":     {2200, "processes, scenarios and their measures share the one cluster that they play with"},
 	"package sdk":              {4450, "the public library is one package, so that its users import one; Host and Router are apart by files"},
 
 	"types of internal/shard":   {21, "distinct types are its purpose"},

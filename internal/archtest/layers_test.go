@@ -36,7 +36,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L3", "sdk/sdktest", "test kit for users' callbacks"},
 	{"–", "internal/overlap/...", "detector"},
 	{"–", "examples/...", "applications"},
-	{"–", "internal/dev", "the demo"},
+	{"–", "internal/dev/...", "the demo"},
 	{"–", "cmd/shardmanager", "the binary"},
 	{"–", "e2e", "tests over processes"},
 	{"–", "bench/...", "tools that make the figures of docs/benchmarks.md"},

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/dev/process"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -25,14 +26,14 @@ const (
 type cluster struct {
 	cfg     Config
 	layout  *layout
-	starter *starter
+	starter *process.Starter
 	fail    func(error) // a program ended by itself
 	admins  *admins
 	watch   *mapWatch
 	lines   *loadLines
 
-	store, kvStore, load *unit
-	allocators           []*unit
+	store, kvStore, load *process.Unit
+	allocators           []*process.Unit
 	servers              []*server
 
 	watching sync.WaitGroup
@@ -42,7 +43,7 @@ type cluster struct {
 // server is an agent and the application beside it.
 type server struct {
 	place      serverPlace
-	agent, app *unit
+	agent, app *process.Unit
 	version    int
 }
 
@@ -51,7 +52,7 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{cfg: cfg, layout: layout, starter: newStarter(), fail: fail, lines: new(loadLines), unwatch: func() {}}
+	c := &cluster{cfg: cfg, layout: layout, starter: process.NewStarter(), fail: fail, lines: new(loadLines), unwatch: func() {}}
 	c.store = c.unit("store", nil, layout.storeArgs())
 	c.kvStore = c.unit("kv-store", nil, layout.kvStoreArgs())
 	c.load = c.unit("load", c.lines, layout.loadArgs(cfg))
@@ -73,23 +74,23 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 	return c, nil
 }
 
-func (c *cluster) unit(name string, out io.Writer, args []string) *unit {
-	return &unit{
-		name: name, binary: c.cfg.Binary, args: args, log: filepath.Join(c.layout.logs(), name+".log"), out: out, starter: c.starter,
-		died: func(_ *unit, err error) { c.fail(err) },
+func (c *cluster) unit(name string, out io.Writer, args []string) *process.Unit {
+	return &process.Unit{
+		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.logs(), name+".log"), Out: out, Starter: c.starter,
+		Died: func(_ *process.Unit, err error) { c.fail(err) },
 	}
 }
 
 // start brings everything up but the load: store, allocators, app, agents, applications, until every shard is placed.
 func (c *cluster) start(ctx context.Context) error {
-	if err := errors.Join(c.store.start(), c.kvStore.start()); err != nil {
+	if err := errors.Join(c.store.Start(), c.kvStore.Start()); err != nil {
 		return err
 	}
 	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return healthy(ctx, c.layout.store) }); err != nil {
 		return err
 	}
 	for _, a := range c.allocators {
-		if err := a.start(); err != nil {
+		if err := a.Start(); err != nil {
 			return err
 		}
 	}
@@ -113,30 +114,30 @@ func (c *cluster) start(ctx context.Context) error {
 
 // startServer starts an agent, waits until it answers, and starts the application.
 func (c *cluster) startServer(ctx context.Context, s *server) error {
-	if err := s.agent.start(); err != nil {
+	if err := s.agent.Start(); err != nil {
 		return err
 	}
 	if err := c.ready(ctx, s.agent, func(ctx context.Context) error { return pingAgent(ctx, s.place.agentListen) }); err != nil {
 		return err
 	}
-	if s.app.running() {
+	if s.app.Running() {
 		return nil
 	}
-	s.app.args = c.layout.appArgs(s.place, s.version)
-	return s.app.start()
+	s.app.Args = c.layout.appArgs(s.place, s.version)
+	return s.app.Start()
 }
 
 // ready waits until a program answers.
-func (c *cluster) ready(ctx context.Context, u *unit, check func(context.Context) error) error {
-	if err := await(ctx, startPatience, u.name, check); err != nil {
-		return fmt.Errorf("%w; %s", err, u.tail())
+func (c *cluster) ready(ctx context.Context, u *process.Unit, check func(context.Context) error) error {
+	if err := await(ctx, startPatience, u.Name, check); err != nil {
+		return fmt.Errorf("%w; %s", err, u.Tail())
 	}
 	return nil
 }
 
 // startLoad starts the load generator and waits for its first line.
 func (c *cluster) startLoad(ctx context.Context) error {
-	if err := c.load.start(); err != nil {
+	if err := c.load.Start(); err != nil {
 		return err
 	}
 	return await(ctx, startPatience, "the load generator's first numbers", func(context.Context) error {
@@ -149,11 +150,11 @@ func (c *cluster) startLoad(ctx context.Context) error {
 
 // stopLoad ends the load; the generator reads back every key first.
 func (c *cluster) stopLoad() error {
-	if err := c.load.stop(loadPatience); err != nil {
+	if err := c.load.Stop(loadPatience); err != nil {
 		return err
 	}
 	if last, _, bad := c.lines.now(); !last.Final {
-		return fmt.Errorf("the load generator ended without a last line %s; %s", bad, c.load.tail())
+		return fmt.Errorf("the load generator ended without a last line %s; %s", bad, c.load.Tail())
 	}
 	return nil
 }
@@ -197,31 +198,21 @@ func (c *cluster) spread() error {
 
 // stop ends everything that runs, in order: load, applications, agents, allocators, stores. Programs of one kind end together.
 func (c *cluster) stop() error {
-	var apps, agents []*unit
+	var apps, agents []*process.Unit
 	for _, s := range c.servers {
 		apps, agents = append(apps, s.app), append(agents, s.agent)
 	}
-	failed := []error{c.load.stop(stopPatience)}
+	failed := []error{c.load.Stop(stopPatience)}
 	c.unwatch()
 	c.watching.Wait()
-	failed = append(failed, stopTogether(apps, appPatience))
-	for _, kind := range [][]*unit{agents, c.allocators, {c.kvStore, c.store}} {
-		failed = append(failed, stopTogether(kind, stopPatience))
+	failed = append(failed, process.StopTogether(apps, appPatience))
+	for _, kind := range [][]*process.Unit{agents, c.allocators, {c.kvStore, c.store}} {
+		failed = append(failed, process.StopTogether(kind, stopPatience))
 	}
 	c.admins.close()
-	c.starter.close()
+	c.starter.Close()
 	if c.layout.temporary != "" {
 		failed = append(failed, os.RemoveAll(c.layout.temporary))
 	}
-	return errors.Join(failed...)
-}
-
-func stopTogether(units []*unit, patience time.Duration) error {
-	failed := make([]error, len(units))
-	var group sync.WaitGroup
-	for i, u := range units {
-		group.Go(func() { failed[i] = u.stop(patience) })
-	}
-	group.Wait()
 	return errors.Join(failed...)
 }

@@ -80,7 +80,5 @@ const (
 	settlePatience = 90 * time.Second
 	calmTime       = time.Second // without an open move
 	calmPatience   = 15 * time.Second
-	steadyTime     = 10 * time.Second // of load before the first event
-	afterTime      = time.Second      // of load after the last event that counts for its p99
 	poll           = 50 * time.Millisecond
 )

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/dev/judge"
 )
 
 // demo shows the main job: it brings a cluster up, plays planned and unplanned events under load, and runs on until ctx ends.
@@ -51,7 +53,7 @@ func (s *stage) show(ctx context.Context, console *console) error {
 	summary, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.summarise(summary, console)
-	if err := sleep(ctx, steadyTime/2); err != nil {
+	if err := sleep(ctx, judge.Steady/2); err != nil {
 		return err
 	}
 	for _, part := range []struct {
@@ -91,7 +93,7 @@ func (s *stage) summarise(ctx context.Context, console *console) {
 
 // stopLoadIfRunning ends the load in order, so that its last line tells what was lost.
 func (c *cluster) stopLoadIfRunning() error {
-	if !c.load.running() {
+	if !c.load.Running() {
 		return nil
 	}
 	return c.stopLoad()
@@ -103,9 +105,9 @@ func (s *stage) conclude(console *console) error {
 	if err != nil {
 		return err
 	}
-	e.moves, _ = s.watch.counted()
+	e.Moves, _ = s.watch.counted()
 	// Crashes are part of the demo: requests may fail in them, and their failover is shown, not judged.
-	r, broken, err := judge(scenario{name: "demo", open: true}, s.cfg, e)
+	r, broken, err := judge.Judge(judge.Expected{Scenario: "demo", Store: s.cfg.Store, Open: true}, e)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,9 @@
 // deployer or a disaster would; what happened is then read from what the processes themselves recorded (internal/overlap), never from what
 // this package believes. A scenario that has nothing to judge fails.
 //
-// Invariants: every process started here ends with this one (the kernel sees to that, too), is signalled by its own handle only, and writes
-// to no file outside the cluster's directory. Instants are CLOCK_MONOTONIC_RAW, the clock of the records.
+// Package process runs the programs, package judge says what the records show; here the cluster is put together and played with.
+//
+// Invariants: every process started here ends with this one, and writes to no file outside the cluster's directory. Instants are CLOCK_MONOTONIC_RAW, the clock of the records.
 //
 // Called by cmd/shardmanager and e2e. It knows the processes by their command lines and services only, and never reaches into them.
 package dev

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/dev/judge"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 	"github.com/shardmanager/shardmanager/internal/overlap/requests"
 )
@@ -84,7 +85,7 @@ func playAll(ctx context.Context, cfg Config, base string, console *console) err
 }
 
 // report prints a result, for programs or for people.
-func report(cfg Config, r Result) error {
+func report(cfg Config, r judge.Result) error {
 	if cfg.JSON {
 		_, err := fmt.Fprintln(cfg.Results, r)
 		return err
@@ -103,7 +104,7 @@ func report(cfg Config, r Result) error {
 }
 
 // playOne plays one scenario on a cluster of its own and judges it.
-func playOne(ctx context.Context, sc scenario, cfg Config, dir string, console *console) (r Result, broken []string, err error) {
+func playOne(ctx context.Context, sc scenario, cfg Config, dir string, console *console) (r judge.Result, broken []string, err error) {
 	console.say(bold, "%s: starting the cluster", sc.name)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -120,8 +121,8 @@ func playOne(ctx context.Context, sc scenario, cfg Config, dir string, console *
 	if err != nil {
 		return r, nil, err
 	}
-	e.moves = moves
-	return judge(sc, cfg, e)
+	e.Moves = moves
+	return judge.Judge(sc.expected(cfg), e)
 }
 
 // perform starts the cluster, waits for steady load, plays, and ends the load. It returns the moves since the first event.
@@ -132,15 +133,15 @@ func (s *stage) perform(ctx context.Context, sc scenario) (moves int, err error)
 	if err := s.startLoad(ctx); err != nil {
 		return 0, err
 	}
-	s.tell(fmt.Sprintf("%d shards placed on %d servers, %d requests a second; waiting for %v", appShards, len(s.servers), s.cfg.Rate, steadyTime))
-	if err := sleep(ctx, steadyTime+time.Second); err != nil { // the first second is not steady
+	s.tell(fmt.Sprintf("%d shards placed on %d servers, %d requests a second; waiting for %v", appShards, len(s.servers), s.cfg.Rate, judge.Steady))
+	if err := sleep(ctx, judge.Steady+time.Second); err != nil { // the first second is not steady
 		return 0, err
 	}
 	before, _ := s.watch.counted()
 	if err := sc.play(ctx, s); err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, afterTime+time.Second/2); err != nil {
+	if err := sleep(ctx, judge.After+time.Second/2); err != nil {
 		return 0, err
 	}
 	after, _ := s.watch.counted()
@@ -151,10 +152,10 @@ func (s *stage) perform(ctx context.Context, sc scenario) (moves int, err error)
 }
 
 // collect reads what the processes recorded; all of them have ended.
-func (s *stage) collect() (e evidence, err error) {
-	e = evidence{kills: s.kills, trials: s.trials, played: s.played, first: s.first, last: s.last}
-	e.load, _, _ = s.lines.now()
-	if e.requests, err = requests.ReadFile(s.layout.requests()); err != nil {
+func (s *stage) collect() (e judge.Evidence, err error) {
+	e = judge.Evidence{Kills: s.kills, Trials: s.trials, Played: s.played, First: s.first, Last: s.last}
+	e.Load, _, _ = s.lines.now()
+	if e.Requests, err = requests.ReadFile(s.layout.requests()); err != nil {
 		return e, err
 	}
 	for _, v := range s.servers {
@@ -162,7 +163,7 @@ func (s *stage) collect() (e evidence, err error) {
 		if err != nil {
 			return e, err
 		}
-		e.histories = append(e.histories, histories...)
+		e.Histories = append(e.Histories, histories...)
 	}
 	return e, nil
 }

@@ -2,17 +2,23 @@ package dev
 
 import (
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/dev/judge"
 )
 
 // scenario is something that happens to a cluster under load, and what must hold then.
 type scenario struct {
 	name    string
 	planned bool // an operator's or deployer's doing: not one request may fail
-	open    bool // a person ends it at any moment: there may be no request around its events
 	// failover bounds the time from the loss of an owner to the first acknowledged request at the new one, by profile; empty: nobody is
 	// lost, nothing is measured.
 	failover map[string]time.Duration
 	play     play
+}
+
+// expected is what the judge holds a scenario to.
+func (s scenario) expected(cfg Config) judge.Expected {
+	return judge.Expected{Scenario: s.name, Store: cfg.Store, Planned: s.planned, Failover: s.failover[cfg.Profile]}
 }
 
 // Times from DESIGN §13.

@@ -8,17 +8,12 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/dev/judge"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 )
 
 // play makes a scenario's events happen and returns when the cluster has settled after the last.
 type play func(context.Context, *stage) error
-
-// trial is one loss of an owner: its process, and the instant just before the signal.
-type trial struct {
-	process overlap.Process
-	at      int64
-}
 
 // stage is a cluster on which something is played, and what is noted meanwhile.
 type stage struct {
@@ -27,7 +22,7 @@ type stage struct {
 
 	first, last int64 // instants of the first and last event; 0: none yet
 	played      int
-	trials      []trial
+	trials      []judge.Trial
 	kills       []overlap.Kill
 }
 
@@ -50,7 +45,7 @@ func (s *stage) event(format string, args ...any) {
 
 // process names the application process that runs beside an agent.
 func (s *stage) process(v *server) overlap.Process {
-	return overlap.Process{File: s.layout.history(v.place), PID: v.app.pid()}
+	return overlap.Process{File: s.layout.history(v.place), PID: v.app.PID()}
 }
 
 // fullest is the server that has most shards; losing it says most.
@@ -129,13 +124,13 @@ func drain(ctx context.Context, s *stage) error {
 func rollingRestart(ctx context.Context, s *stage) error {
 	for _, v := range s.servers {
 		s.event("replace %s: drain, stop, start version %d", v.place.id(), v.version+1)
-		if _, err := v.agent.signal(syscall.SIGTERM, true); err != nil {
+		if _, err := v.agent.Signal(syscall.SIGTERM, true); err != nil {
 			return err
 		}
-		if err := v.agent.ended(ctx, drainPatience+stopPatience); err != nil {
+		if err := v.agent.Ended(ctx, drainPatience+stopPatience); err != nil {
 			return err
 		}
-		if err := v.app.stop(appPatience); err != nil {
+		if err := v.app.Stop(appPatience); err != nil {
 			return err
 		}
 		v.version++
@@ -161,7 +156,7 @@ func crash(trials int) play {
 			if err := s.taken(ctx, v); err != nil {
 				return err
 			}
-			if err := v.app.start(); err != nil {
+			if err := v.app.Start(); err != nil {
 				return err
 			}
 			// Not calm: the next kill may meet moves in progress.
@@ -177,11 +172,11 @@ func crash(trials int) play {
 
 func (s *stage) killApp(ctx context.Context, v *server) error {
 	process := s.process(v)
-	at, err := v.app.kill(ctx)
+	at, err := v.app.Kill(ctx)
 	if err != nil {
 		return err
 	}
-	s.trials = append(s.trials, trial{process: process, at: at})
+	s.trials = append(s.trials, judge.Trial{Process: process, At: at})
 	s.kills = append(s.kills, overlap.Kill{Process: process, At: at})
 	return nil
 }
@@ -210,17 +205,17 @@ func hostCrash(ctx context.Context, s *stage) error {
 
 func (s *stage) killBoth(ctx context.Context, v *server) error {
 	process := s.process(v)
-	first, err := v.agent.signal(syscall.SIGKILL, true)
+	first, err := v.agent.Signal(syscall.SIGKILL, true)
 	if err != nil {
 		return err
 	}
-	at, err := v.app.signal(syscall.SIGKILL, true)
+	at, err := v.app.Signal(syscall.SIGKILL, true)
 	if err != nil {
 		return err
 	}
-	s.trials = append(s.trials, trial{process: process, at: first})
+	s.trials = append(s.trials, judge.Trial{Process: process, At: first})
 	s.kills = append(s.kills, overlap.Kill{Process: process, At: at})
-	return errors.Join(v.agent.ended(ctx, startPatience), v.app.ended(ctx, startPatience))
+	return errors.Join(v.agent.Ended(ctx, startPatience), v.app.Ended(ctx, startPatience))
 }
 
 // pause stops an agent and its application for longer than any lease, then lets them go on: they must notice that they are nobody.
@@ -229,20 +224,20 @@ func pause(ctx context.Context, s *stage) error {
 		v := s.fullest()
 		s.event("stop the agent and the application of %s (SIGSTOP) for %v", v.place.id(), pauseLength)
 		process := s.process(v)
-		at, err := v.agent.signal(syscall.SIGSTOP, false)
+		at, err := v.agent.Signal(syscall.SIGSTOP, false)
 		if err != nil {
 			return err
 		}
-		if _, err := v.app.signal(syscall.SIGSTOP, false); err != nil {
+		if _, err := v.app.Signal(syscall.SIGSTOP, false); err != nil {
 			return err
 		}
-		s.trials = append(s.trials, trial{process: process, at: at})
+		s.trials = append(s.trials, judge.Trial{Process: process, At: at})
 		if err := sleep(ctx, pauseLength); err != nil {
 			return err
 		}
 		s.event("let %s go on (SIGCONT)", v.place.node)
-		_, appErr := v.app.signal(syscall.SIGCONT, false)
-		_, agentErr := v.agent.signal(syscall.SIGCONT, false)
+		_, appErr := v.app.Signal(syscall.SIGCONT, false)
+		_, agentErr := v.agent.Signal(syscall.SIGCONT, false)
 		if err := errors.Join(appErr, agentErr); err != nil {
 			return err
 		}
@@ -264,11 +259,11 @@ func agentRestart(ctx context.Context, s *stage) error {
 		end  func(*server) error
 	}{
 		{"planned, by RPC", func(v *server) error {
-			v.agent.expect()
+			v.agent.Expect()
 			return restartAgent(ctx, v.place.sock)
 		}},
-		{"planned, by SIGUSR2", func(v *server) error { _, err := v.agent.signal(syscall.SIGUSR2, true); return err }},
-		{"kill -9", func(v *server) error { _, err := v.agent.signal(syscall.SIGKILL, true); return err }},
+		{"planned, by SIGUSR2", func(v *server) error { _, err := v.agent.Signal(syscall.SIGUSR2, true); return err }},
+		{"kill -9", func(v *server) error { _, err := v.agent.Signal(syscall.SIGKILL, true); return err }},
 	}
 	for i := range len(kinds) * s.times(agentTrials) {
 		v, kind := s.servers[i%len(s.servers)], kinds[i%len(kinds)]
@@ -276,7 +271,7 @@ func agentRestart(ctx context.Context, s *stage) error {
 		if err := kind.end(v); err != nil {
 			return err
 		}
-		if err := v.agent.ended(ctx, startPatience); err != nil {
+		if err := v.agent.Ended(ctx, startPatience); err != nil {
 			return err
 		}
 		if err := s.startServer(ctx, v); err != nil {
@@ -299,14 +294,14 @@ func allocatorLoss(ctx context.Context, s *stage) error {
 		return err
 	}
 	u := s.allocators[leader]
-	s.event("kill -9 %s, which leads", u.name)
-	if _, err := u.kill(ctx); err != nil {
+	s.event("kill -9 %s, which leads", u.Name)
+	if _, err := u.Kill(ctx); err != nil {
 		return err
 	}
 	takenOver := func(ctx context.Context) error {
 		next, err := s.admins.leader(ctx)
 		if err == nil {
-			s.event("%s leads", s.allocators[next].name)
+			s.event("%s leads", s.allocators[next].Name)
 		}
 		return err
 	}
@@ -316,8 +311,8 @@ func allocatorLoss(ctx context.Context, s *stage) error {
 	if err := s.settled(ctx); err != nil {
 		return err
 	}
-	s.event("start %s again", u.name)
-	if err := u.start(); err != nil {
+	s.event("start %s again", u.Name)
+	if err := u.Start(); err != nil {
 		return err
 	}
 	if err := sleep(ctx, 2*time.Second); err != nil {

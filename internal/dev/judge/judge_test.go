@@ -1,4 +1,4 @@
-package dev
+package judge
 
 import (
 	"encoding/json"
@@ -25,13 +25,13 @@ const (
 )
 
 // lossOfA is good evidence: a is killed and b serves its shard again 400 ms after that. 1 request a millisecond takes 2 ms, during the event 8 ms.
-func lossOfA() evidence {
+func lossOfA() Evidence {
 	a, b := overlap.Process{File: "a", PID: 1}, overlap.Process{File: "b", PID: 2}
-	e := evidence{
-		kills: []overlap.Kill{{Process: a, At: killed}}, trials: []trial{{process: a, at: killed}}, played: 1, moves: 1,
-		first: eventAt, last: eventAt + 2*sec,
+	e := Evidence{
+		Kills: []overlap.Kill{{Process: a, At: killed}}, Trials: []Trial{{Process: a, At: killed}}, Played: 1, Moves: 1,
+		First: eventAt, Last: eventAt + 2*sec,
 	}
-	e.histories = []overlap.History{
+	e.Histories = []overlap.History{
 		{Process: a, Opened: 1, Records: []overlap.Record{
 			{Kind: overlap.ServerNamed, Name: "a.kv", Term: 7, At: 1},
 			{Kind: overlap.LeaseExtended, At: 1, End: 26 * sec},
@@ -50,17 +50,17 @@ func lossOfA() evidence {
 		if at >= eventAt && at < eventAt+3*sec {
 			r.End = at + 8*ms
 		}
-		e.requests = append(e.requests, r)
+		e.Requests = append(e.Requests, r)
 	}
-	e.load.Final = true
+	e.Load.Final = true
 	return e
 }
 
-var lossScenario = scenario{name: "crash", failover: appLost}
+var lossScenario = Expected{Scenario: "crash", Store: "embedded", Failover: time.Second}
 
 func TestJudgeMeasures(t *testing.T) {
 	t.Parallel()
-	r, broken, err := judge(lossScenario, Config{Store: "embedded", Profile: profileDefault}, lossOfA())
+	r, broken, err := Judge(lossScenario, lossOfA())
 	if err != nil || len(broken) > 0 {
 		t.Fatalf("broken %v, error %v", broken, err)
 	}
@@ -74,8 +74,8 @@ func TestJudgeMeasures(t *testing.T) {
 func TestPlannedScenariosHaveNoFailover(t *testing.T) {
 	t.Parallel()
 	e := lossOfA()
-	e.trials = nil
-	r, _, err := judge(scenario{name: "drain", planned: true}, Config{Profile: profileDefault}, e)
+	e.Trials = nil
+	r, _, err := Judge(Expected{Scenario: "drain", Planned: true}, e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,28 +93,28 @@ func TestJudgeSeesBrokenPromises(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string
-		scenario scenario
-		change   func(*evidence)
+		expected Expected
+		change   func(*Evidence)
 		says     string
 	}{
-		{"a failed read in a planned event", scenario{name: "drain", planned: true}, func(e *evidence) {
-			e.requests[7].Outcome = requests.Failed
+		{"a failed read in a planned event", Expected{Scenario: "drain", Planned: true}, func(e *Evidence) {
+			e.Requests[7].Outcome = requests.Failed
 		}, "1 of 15000 requests failed (1 reads, 0 writes) in a planned event"},
-		{"a lost write", lossScenario, func(e *evidence) { e.load.LostWrites = 3 }, "3 acknowledged writes were lost"},
-		{"a repeated write", lossScenario, func(e *evidence) { e.load.RepeatedWrites = 1 }, "1 writes were applied twice"},
-		{"a stale read", lossScenario, func(e *evidence) { e.load.StaleReads = 1 }, "1 reads were older"},
-		{"keys not read back", lossScenario, func(e *evidence) { e.load.UnverifiedKeys = 9 }, "9 keys could not be read back"},
-		{"two owners", lossScenario, func(e *evidence) { e.kills = nil }, "two servers owned a shard at once"},
-		{"a slow failover", lossScenario, func(e *evidence) {
-			e.histories[1].Records[3].At, e.histories[1].Records[3].End = killed+sec, killed+1001*ms
+		{"a lost write", lossScenario, func(e *Evidence) { e.Load.LostWrites = 3 }, "3 acknowledged writes were lost"},
+		{"a repeated write", lossScenario, func(e *Evidence) { e.Load.RepeatedWrites = 1 }, "1 writes were applied twice"},
+		{"a stale read", lossScenario, func(e *Evidence) { e.Load.StaleReads = 1 }, "1 reads were older"},
+		{"keys not read back", lossScenario, func(e *Evidence) { e.Load.UnverifiedKeys = 9 }, "9 keys could not be read back"},
+		{"two owners", lossScenario, func(e *Evidence) { e.Kills = nil }, "two servers owned a shard at once"},
+		{"a slow failover", lossScenario, func(e *Evidence) {
+			e.Histories[1].Records[3].At, e.Histories[1].Records[3].End = killed+sec, killed+1001*ms
 		}, "failover took 1001 ms (p99 of 1 trials), expected less than 1s"},
-		{"a shard that nobody served again", lossScenario, func(e *evidence) {
-			e.histories[1].Records = e.histories[1].Records[:3]
+		{"a shard that nobody served again", lossScenario, func(e *Evidence) {
+			e.Histories[1].Records = e.Histories[1].Records[:3]
 		}, "shard 00 was never served again"},
 	} {
 		e := lossOfA()
 		c.change(&e)
-		r, broken, err := judge(c.scenario, Config{Profile: profileDefault}, e)
+		r, broken, err := Judge(c.expected, e)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -128,8 +128,8 @@ func TestJudgeSeesBrokenPromises(t *testing.T) {
 func TestFailedRequestsAreNoBrokenPromiseOfACrash(t *testing.T) {
 	t.Parallel()
 	e := lossOfA()
-	e.requests[len(e.requests)-1].Outcome, e.requests[len(e.requests)-1].Kind = requests.Failed, requests.Write
-	r, broken, err := judge(lossScenario, Config{Profile: profileDefault}, e)
+	e.Requests[len(e.Requests)-1].Outcome, e.Requests[len(e.Requests)-1].Kind = requests.Failed, requests.Write
+	r, broken, err := Judge(lossScenario, e)
 	if err != nil || !r.OK || r.Failed != 1 || r.FailedWrites != 1 {
 		t.Errorf("%+v, broken %v, error %v", r, broken, err)
 	}
@@ -137,18 +137,18 @@ func TestFailedRequestsAreNoBrokenPromiseOfACrash(t *testing.T) {
 
 func TestJudgeRefusesToJudgeNothing(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*evidence){
-		"no histories":             func(e *evidence) { e.histories = nil },
-		"no operations":            func(e *evidence) { e.histories[0].Records = nil; e.histories[1].Records = nil },
-		"no requests":              func(e *evidence) { e.requests = nil },
-		"no requests before":       func(e *evidence) { e.requests = e.requests[12*1000:] },
-		"no event":                 func(e *evidence) { e.first = 0 },
-		"no trial":                 func(e *evidence) { e.trials = nil },
-		"a trial without an owner": func(e *evidence) { e.trials[0].at = 1 },
+	for name, change := range map[string]func(*Evidence){
+		"no histories":             func(e *Evidence) { e.Histories = nil },
+		"no operations":            func(e *Evidence) { e.Histories[0].Records = nil; e.Histories[1].Records = nil },
+		"no requests":              func(e *Evidence) { e.Requests = nil },
+		"no requests before":       func(e *Evidence) { e.Requests = e.Requests[12*1000:] },
+		"no event":                 func(e *Evidence) { e.First = 0 },
+		"no trial":                 func(e *Evidence) { e.Trials = nil },
+		"a trial without an owner": func(e *Evidence) { e.Trials[0].At = 1 },
 	} {
 		e := lossOfA()
 		change(&e)
-		_, _, err := judge(lossScenario, Config{Profile: profileDefault}, e)
+		_, _, err := Judge(lossScenario, e)
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		} else if !errors.Is(err, overlap.ErrNoData) && !errors.Is(err, requests.ErrNoData) {

@@ -1,4 +1,8 @@
-package dev
+// Package judge says what a scenario showed: it reads what the processes recorded and what their load generator counted, and names the
+// promises that broke. It is a checker: it plays nothing, and evidence that is not enough to say is an error, not a success.
+//
+// Called by internal/dev, which plays.
+package judge
 
 import (
 	"encoding/json"
@@ -45,35 +49,58 @@ func (r Result) String() string {
 	return string(line)
 }
 
-// evidence is all that a scenario is judged by.
-type evidence struct {
-	requests    []requests.Request
-	histories   []overlap.History
-	kills       []overlap.Kill
-	trials      []trial
-	played      int
-	first, last int64
-	moves       int
-	load        kvload.Line // the last one
+// Expected is what must hold in a scenario.
+type Expected struct {
+	Scenario string
+	Store    string
+	Planned  bool // an operator's or deployer's doing, or none that a client may notice: not one request may fail
+	Open     bool // a person ends it at any moment: there may be no request around its events
+	// Failover bounds the time from the loss of an owner to the first acknowledged request at the new one; 0: nobody is lost, nothing is
+	// measured.
+	Failover time.Duration
 }
 
-// judge evaluates a scenario. broken lists the promises that were broken, for people; an error means that the evidence is not enough to say.
-func judge(sc scenario, cfg Config, e evidence) (r Result, broken []string, err error) {
-	report, err := overlap.Analyse(e.histories, e.kills)
+// Evidence is all that a scenario is judged by. Instants are CLOCK_MONOTONIC_RAW, in nanoseconds.
+type Evidence struct {
+	Requests    []requests.Request
+	Histories   []overlap.History
+	Kills       []overlap.Kill
+	Trials      []Trial
+	Played      int   // how often the events were repeated
+	First, Last int64 // instants of the first and last event; 0: none
+	Moves       int
+	Load        kvload.Line // the last one
+}
+
+// Trial is one loss of an owner: its process, and the instant just before the signal.
+type Trial struct {
+	Process overlap.Process
+	At      int64
+}
+
+// Windows around the events, in which latencies are compared.
+const (
+	Steady = 10 * time.Second // of load before the first event
+	After  = time.Second      // of load after the last event
+)
+
+// Judge evaluates a scenario. broken lists the promises that were broken, for people; an error means that the Evidence is not enough to say.
+func Judge(x Expected, e Evidence) (r Result, broken []string, err error) {
+	report, err := overlap.Analyse(e.Histories, e.Kills)
 	if err != nil {
-		return r, nil, fmt.Errorf("judge %s: %w", sc.name, err)
+		return r, nil, fmt.Errorf("judge %s: %w", x.Scenario, err)
 	}
 	r = Result{
-		Scenario: sc.name, Store: cfg.Store, Trials: e.played, Moves: e.moves, OverlapMS: report.OverlapMS(), LostWrites: e.load.LostWrites,
+		Scenario: x.Scenario, Store: x.Store, Trials: e.Played, Moves: e.Moves, OverlapMS: report.OverlapMS(), LostWrites: e.Load.LostWrites,
 	}
-	if err := r.latencies(e); err != nil && !(sc.open && errors.Is(err, requests.ErrNoData)) {
-		return r, nil, fmt.Errorf("judge %s: %w", sc.name, err)
+	if err := r.latencies(e); err != nil && !(x.Open && errors.Is(err, requests.ErrNoData)) {
+		return r, nil, fmt.Errorf("judge %s: %w", x.Scenario, err)
 	}
-	broken = append(promises(sc, r, e), overlaps(report)...)
-	if sc.failover != nil {
-		late, err := r.failovers(report, e.trials, sc.failover[cfg.Profile])
+	broken = append(promises(x, r, e), overlaps(report)...)
+	if x.Failover > 0 {
+		late, err := r.failovers(report, e.Trials, x.Failover)
 		if err != nil {
-			return r, nil, fmt.Errorf("judge %s: %w", sc.name, err)
+			return r, nil, fmt.Errorf("judge %s: %w", x.Scenario, err)
 		}
 		broken = append(broken, late...)
 	}
@@ -81,20 +108,20 @@ func judge(sc scenario, cfg Config, e evidence) (r Result, broken []string, err 
 	return r, broken, nil
 }
 
-func (r *Result) latencies(e evidence) error {
-	all, err := requests.Window(e.requests, math.MinInt64, math.MaxInt64)
+func (r *Result) latencies(e Evidence) error {
+	all, err := requests.Window(e.Requests, math.MinInt64, math.MaxInt64)
 	if err != nil {
 		return err
 	}
 	r.Requests, r.Failed, r.FailedReads, r.FailedWrites = all.Requests, all.Failed, all.FailedReads, all.FailedWrites
-	if e.first == 0 {
+	if e.First == 0 {
 		return fmt.Errorf("nothing happened: %w", requests.ErrNoData)
 	}
-	during, err := requests.Window(e.requests, e.first, e.last+int64(afterTime))
+	during, err := requests.Window(e.Requests, e.First, e.Last+int64(After))
 	if err != nil {
 		return err
 	}
-	before, err := requests.Window(e.requests, e.first-int64(steadyTime), e.first)
+	before, err := requests.Window(e.Requests, e.First-int64(Steady), e.First)
 	if err != nil {
 		return err
 	}
@@ -103,19 +130,19 @@ func (r *Result) latencies(e evidence) error {
 }
 
 // promises checks what needs no histories.
-func promises(sc scenario, r Result, e evidence) []string {
+func promises(x Expected, r Result, e Evidence) []string {
 	var broken []string
-	if sc.planned && r.Failed > 0 {
+	if x.Planned && r.Failed > 0 {
 		broken = append(broken, fmt.Sprintf("%d of %d requests failed (%d reads, %d writes) in a planned event", r.Failed, r.Requests, r.FailedReads, r.FailedWrites))
 	}
 	for _, v := range []struct {
 		count int64
 		what  string
 	}{
-		{e.load.LostWrites, "acknowledged writes were lost"},
-		{e.load.RepeatedWrites, "writes were applied twice or after they were refused"},
-		{e.load.StaleReads, "reads were older than what was known before them"},
-		{e.load.UnverifiedKeys, "keys could not be read back at the end"},
+		{e.Load.LostWrites, "acknowledged writes were lost"},
+		{e.Load.RepeatedWrites, "writes were applied twice or after they were refused"},
+		{e.Load.StaleReads, "reads were older than what was known before them"},
+		{e.Load.UnverifiedKeys, "keys could not be read back at the end"},
 	} {
 		if v.count > 0 {
 			broken = append(broken, fmt.Sprintf("%d %s", v.count, v.what))
@@ -139,10 +166,10 @@ func overlaps(report *overlap.Report) []string {
 }
 
 // failovers measures each trial by its slowest shard, from the histories of those who took over.
-func (r *Result) failovers(report *overlap.Report, trials []trial, limit time.Duration) (broken []string, err error) {
+func (r *Result) failovers(report *overlap.Report, trials []Trial, limit time.Duration) (broken []string, err error) {
 	var worsts []time.Duration
 	for i, t := range trials {
-		list, err := report.Failovers(t.process, t.at)
+		list, err := report.Failovers(t.Process, t.At)
 		if err != nil {
 			return nil, fmt.Errorf("trial %d: %w", i+1, err)
 		}

@@ -1,4 +1,4 @@
-package dev
+package process
 
 import (
 	"os"
@@ -10,35 +10,35 @@ import (
 )
 
 // shell makes a unit of a shell script, and a channel that tells when it ended by itself.
-func shell(t *testing.T, script string) (*unit, chan error) {
+func shell(t *testing.T, script string) (*Unit, chan error) {
 	t.Helper()
-	s := newStarter()
+	s := NewStarter()
 	died := make(chan error, 1)
-	u := &unit{
-		name: "script", binary: "/bin/sh", args: []string{"-c", script}, log: filepath.Join(t.TempDir(), "log"), starter: s,
-		died: func(_ *unit, err error) { died <- err },
+	u := &Unit{
+		Name: "script", Binary: "/bin/sh", Args: []string{"-c", script}, Log: filepath.Join(t.TempDir(), "log"), Starter: s,
+		Died: func(_ *Unit, err error) { died <- err },
 	}
 	t.Cleanup(func() {
-		if u.running() {
-			if _, err := u.kill(t.Context()); err != nil && u.running() {
+		if u.Running() {
+			if _, err := u.Kill(t.Context()); err != nil && u.Running() {
 				t.Error(err)
 			}
 		}
-		s.close()
+		s.Close()
 	})
 	return u, died
 }
 
 // waitFor waits until the script has written a word to its log.
-func waitFor(t *testing.T, u *unit, word string) {
+func waitFor(t *testing.T, u *Unit, word string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		if strings.Contains(u.tail(), word) {
+		if strings.Contains(u.Tail(), word) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond) // a real process: there is nothing else to wait on
 	}
-	t.Fatalf("the script never said %q: %s", word, u.tail())
+	t.Fatalf("the script never said %q: %s", word, u.Tail())
 }
 
 func TestStopIsInOrderAndThenByForce(t *testing.T) {
@@ -51,17 +51,17 @@ func TestStopIsInOrderAndThenByForce(t *testing.T) {
 		{"ignores", `trap '' TERM; echo up; while :; do sleep 0.02; done`, true},
 	} {
 		u, died := shell(t, c.script)
-		if err := u.start(); err != nil {
+		if err := u.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := u.start(); err == nil {
+		if err := u.Start(); err == nil {
 			t.Error("started twice")
 		}
 		waitFor(t, u, "up")
-		if err := u.stop(500 * time.Millisecond); (err != nil) != c.forced {
+		if err := u.Stop(500 * time.Millisecond); (err != nil) != c.forced {
 			t.Errorf("%s: stop says %v", c.name, err)
 		}
-		if u.running() {
+		if u.Running() {
 			t.Errorf("%s: it still runs", c.name)
 		}
 		if len(died) > 0 {
@@ -73,14 +73,14 @@ func TestStopIsInOrderAndThenByForce(t *testing.T) {
 func TestStopWakesAPausedProcess(t *testing.T) {
 	t.Parallel()
 	u, _ := shell(t, `trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done`)
-	if err := u.start(); err != nil {
+	if err := u.Start(); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, u, "up")
-	if _, err := u.signal(syscall.SIGSTOP, false); err != nil {
+	if _, err := u.Signal(syscall.SIGSTOP, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := u.stop(5 * time.Second); err != nil {
+	if err := u.Stop(5 * time.Second); err != nil {
 		t.Error(err)
 	}
 }
@@ -88,14 +88,14 @@ func TestStopWakesAPausedProcess(t *testing.T) {
 func TestAnEndByItselfIsReported(t *testing.T) {
 	t.Parallel()
 	u, died := shell(t, `echo "no disk" >&2; exit 3`)
-	if err := u.start(); err != nil {
+	if err := u.Start(); err != nil {
 		t.Fatal(err)
 	}
 	err := <-died
 	if !strings.Contains(err.Error(), "exit status 3") || !strings.Contains(err.Error(), "no disk") {
 		t.Errorf("report %v: expected the status and the end of the log", err)
 	}
-	if err := u.start(); err != nil {
+	if err := u.Start(); err != nil {
 		t.Errorf("it cannot be started again: %v", err)
 	}
 	<-died
@@ -104,11 +104,11 @@ func TestAnEndByItselfIsReported(t *testing.T) {
 func TestChildrenSeeNoSettingsOfTheirParent(t *testing.T) {
 	t.Setenv("SHARDMANAGER_CLUSTER", "other")
 	u, died := shell(t, `echo "cluster=$SHARDMANAGER_CLUSTER."; exit 1`)
-	if err := u.start(); err != nil {
+	if err := u.Start(); err != nil {
 		t.Fatal(err)
 	}
 	<-died
-	content, err := os.ReadFile(u.log)
+	content, err := os.ReadFile(u.Log)
 	if err != nil || strings.TrimSpace(string(content)) != "cluster=." {
 		t.Errorf("the child said %q (%v)", content, err)
 	}
