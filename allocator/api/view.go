@@ -2,19 +2,20 @@ package api
 
 import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // View is what the ledger knew at one moment, for operators. It never changes once made.
 type View struct {
-	Summary ledger.Summary
+	Summary report.Summary
 	Specs   []ledger.Spec // by name
-	Servers []ledger.ServerStatus
-	Moves   ledger.Moves
+	Servers []report.ServerStatus
+	Moves   report.Moves
 }
 
-func serverToProto(s ledger.ServerStatus) *pb.ServerStatus {
+func serverToProto(s report.ServerStatus) *pb.ServerStatus {
 	out := &pb.ServerStatus{
 		Server: wire.ServerToProto(s.Server), State: pb.ServerState(s.State), Reason: s.Reason, Draining: s.Draining,
 		Shards: count(s.Shards), Moves: count(s.Moves), LastRenewalMs: -1,
@@ -26,7 +27,7 @@ func serverToProto(s ledger.ServerStatus) *pb.ServerStatus {
 }
 
 // movesToProto converts the moves of an app; of all apps if it is empty.
-func movesToProto(moves []ledger.MoveStatus, app string) []*pb.MoveStatus {
+func movesToProto(moves []report.MoveStatus, app string) []*pb.MoveStatus {
 	var out []*pb.MoveStatus
 	for _, m := range moves {
 		if app != "" && string(m.App) != app {

@@ -5,32 +5,9 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
-
-// history remembers the last finishedMost moves; older ones are forgotten.
-type history struct {
-	ring  []MoveStatus
-	count uint64
-}
-
-func (h *history) add(m MoveStatus) {
-	if len(h.ring) < finishedMost {
-		h.ring = append(h.ring, m)
-	} else {
-		h.ring[h.count%finishedMost] = m
-	}
-	h.count++
-}
-
-// newestFirst copies what is remembered.
-func (h *history) newestFirst() []MoveStatus {
-	list := make([]MoveStatus, 0, len(h.ring))
-	for i := range h.ring {
-		list = append(list, h.ring[(h.count-1-uint64(i))%finishedMost])
-	}
-	return list
-}
 
 // moveClosed remembers a move whose end is durable, and lets the next begin.
 func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
@@ -38,12 +15,12 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 	if w == nil {
 		w = &work{}
 	}
-	s := MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: m.order(), From: m.From.Server, To: m.To.Server, Reason: m.Reason,
-		Step: StepDone, Age: l.ageOf(w), Attempts: w.failures}
+	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: m.order(), From: m.From.Server, To: m.To.Server, Reason: m.Reason,
+		Step: report.StepDone, Age: l.ageOf(w), Attempts: w.failures}
 	if m.Phase != Moved {
-		s.Step, s.Detail = StepAborted, w.lastAbort
+		s.Step, s.Detail = report.StepAborted, w.lastAbort
 	}
-	l.history.add(s)
+	l.history.Add(s)
 	from := l.known(m.From)
 	switch {
 	case from != nil && !from.over && from.draining():
@@ -59,8 +36,8 @@ func (l *Ledger) grantDone(a *app, at shard.Index, w *work) {
 		return
 	}
 	row := &a.rows[at]
-	l.history.add(MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
-		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: StepDone, Age: l.ageOf(w), Attempts: w.failures})
+	l.history.Add(report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
+		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.ageOf(w), Attempts: w.failures})
 }
 
 func (l *Ledger) ageOf(w *work) time.Duration {
@@ -71,8 +48,8 @@ func (l *Ledger) ageOf(w *work) time.Duration {
 }
 
 // Servers lists the servers in the order of their ids: the registered ones and those that rows still name.
-func (l *Ledger) Servers() []ServerStatus {
-	list := make([]ServerStatus, 0, len(l.order))
+func (l *Ledger) Servers() []report.ServerStatus {
+	list := make([]report.ServerStatus, 0, len(l.order))
 	for _, id := range l.order {
 		s := l.servers[id]
 		for _, f := range s.all() {
@@ -85,34 +62,34 @@ func (l *Ledger) Servers() []ServerStatus {
 	return list
 }
 
-func (l *Ledger) serverStatus(s *server, f *life) ServerStatus {
-	st := ServerStatus{Server: s.info, Draining: f.draining(), Shards: f.owned, Moves: f.moves, LastRenewal: -1, Reason: f.why}
+func (l *Ledger) serverStatus(s *server, f *life) report.ServerStatus {
+	st := report.ServerStatus{Server: s.info, Draining: f.draining(), Shards: f.owned, Moves: f.moves, LastRenewal: -1, Reason: f.why}
 	st.Server.ID, st.Server.App, st.Server.Incarnation = s.id, f.app, f.Incarnation
 	if f.renewed {
 		st.LastRenewal = max(0, f.heard.WaitAge(l.now))
 	}
 	switch {
 	case f.over:
-		st.State = Over
+		st.State = report.Over
 	case f.fencing:
-		st.State = Fencing
+		st.State = report.Fencing
 	case f.resting:
-		st.State, st.Reason = Resting, "its agent restarts"
+		st.State, st.Reason = report.Resting, "its agent restarts"
 	case f.suspicion.lost && f.suspicion.verdict == partitioned:
-		st.State, st.Reason = Degraded, partitioned.String()
+		st.State, st.Reason = report.Degraded, partitioned.String()
 	case f.suspicion.suspect:
-		st.State, st.Reason = Suspect, "silent; "+f.suspicion.verdict.String()
+		st.State, st.Reason = report.Suspect, "silent; "+f.suspicion.verdict.String()
 	case !f.attached():
-		st.State, st.Reason = Awaited, "no stream"
+		st.State, st.Reason = report.Awaited, "no stream"
 	default:
-		st.State = Attached
+		st.State = report.Attached
 	}
 	return st
 }
 
 // Moves lists the moves under way, placements and failovers included, and the last finished ones.
-func (l *Ledger) Moves() Moves {
-	m := Moves{Finished: l.history.newestFirst(), FinishedCount: l.history.count}
+func (l *Ledger) Moves() report.Moves {
+	m := report.Moves{Finished: l.history.NewestFirst(), FinishedCount: l.history.Count()}
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]
 		for _, at := range shard.SortedKeys(a.work) {
@@ -124,7 +101,7 @@ func (l *Ledger) Moves() Moves {
 	return m
 }
 
-func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (MoveStatus, bool) {
+func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (report.MoveStatus, bool) {
 	row, pending := a.rows[at], false
 	next, staged := a.staged[at]
 	if staged && row.Open == nil {
@@ -132,7 +109,7 @@ func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (MoveStatus, bool) 
 	} else if staged {
 		pending = true
 	}
-	s := MoveStatus{App: a.spec.Name, Shard: a.id(at), From: w.from, To: row.Primary.Server, Reason: w.reason, Attempts: w.failures, Detail: w.waits,
+	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), From: w.from, To: row.Primary.Server, Reason: w.reason, Attempts: w.failures, Detail: w.waits,
 		Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}}
 	if !w.began.IsZero() {
 		s.Age = max(0, w.began.WaitAge(l.now))
@@ -142,9 +119,9 @@ func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (MoveStatus, bool) 
 	}
 	m := row.Open
 	if m == nil {
-		s.Step = StepAdd
+		s.Step = report.StepAdd
 		if pending {
-			s.Step = StepOpening
+			s.Step = report.StepOpening
 		}
 		return s, !w.served && row.Primary.Incarnation != 0
 	}
@@ -153,31 +130,31 @@ func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (MoveStatus, bool) 
 	return s, true
 }
 
-func stepOf(phase MovePhase, w *work, pending bool) MoveStep {
+func stepOf(phase MovePhase, w *work, pending bool) report.MoveStep {
 	switch phase {
 	case Opened:
 		switch {
 		case pending && !w.prepared:
-			return StepOpening
+			return report.StepOpening
 		case pending:
-			return StepCommitting
+			return report.StepCommitting
 		case !w.prepared:
-			return StepPrepareAdd
+			return report.StepPrepareAdd
 		}
-		return StepPrepareDrop
+		return report.StepPrepareDrop
 	case Aborting:
-		return StepAborting
+		return report.StepAborting
 	case Moved:
 	}
 	switch {
 	case pending:
-		return StepClosing
+		return report.StepClosing
 	case !w.served:
-		return StepAdd
+		return report.StepAdd
 	case slices.ContainsFunc(w.calls, func(c *call) bool { return c.purpose == callDropSource }):
-		return StepDrop
+		return report.StepDrop
 	}
-	return StepLinger
+	return report.StepLinger
 }
 
 // Specs lists the apps by name.
@@ -190,8 +167,8 @@ func (l *Ledger) Specs() []Spec {
 }
 
 // Summary is the ledger as a whole, as of the last step.
-func (l *Ledger) Summary() Summary {
-	s := Summary{Epoch: l.epoch, Leading: l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity}
+func (l *Ledger) Summary() report.Summary {
+	s := report.Summary{Epoch: l.epoch, Leading: l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity}
 	for _, srv := range l.servers {
 		for _, f := range srv.lives {
 			if f.fencing && !f.over {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -30,7 +31,7 @@ type Ledger struct {
 	nextProbe uint64
 	pen       pen
 	wishes    []Request // the first may be under way
-	history   history
+	history   report.History
 
 	deletedTerm shard.Term // highest term of apps that were deleted under this leader
 	maps        uint64     // versions of maps published so far

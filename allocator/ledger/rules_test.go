@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -212,11 +213,11 @@ func TestImpostor(t *testing.T) {
 	}
 	wait := shard.CoverDrift(quick().Validity)
 	b.pass(wait - 100*time.Millisecond)
-	if st := b.core.Servers(); st[0].State != ledger.Fencing {
+	if st := b.core.Servers(); st[0].State != report.Fencing {
 		t.Errorf("over before its lease can be: %+v", st)
 	}
 	b.pass(300 * time.Millisecond)
-	if st := b.core.Servers(); st[0].Server.Incarnation != 7 || st[0].State != ledger.Over {
+	if st := b.core.Servers(); st[0].Server.Incarnation != 7 || st[0].State != report.Over {
 		t.Errorf("not over after the wait: %+v", st)
 	}
 }
@@ -243,7 +244,7 @@ func TestFenceWaitsExactly(t *testing.T) {
 	} {
 		b.out.Reset()
 		b.core.Tick(c.at, &b.out)
-		if over := b.core.Servers()[0].State == ledger.Over; over != c.over {
+		if over := b.core.Servers()[0].State == report.Over; over != c.over {
 			t.Errorf("%s after the end: over is %t", end.WaitAge(c.at), over)
 		}
 	}

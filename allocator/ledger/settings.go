@@ -20,7 +20,6 @@ const (
 	helloPatience  = 5 * time.Second  // a hello whose key cannot be read is refused after this
 	restMost       = 30 * time.Second // longest rest (PROTOCOL R19)
 	wishesMost     = 1000             // wishes in the queue; more are refused with NotNow
-	finishedMost   = 1000             // finished moves that are remembered
 	probersMost    = 4                // servers asked in one round of probes
 	jumpTolerance  = 500 * time.Millisecond
 	jumpWindow     = 10 * time.Minute // clocks are compared over so long: what counts is time lost within a lease

@@ -14,6 +14,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/shard", "vocabulary"},
 	{"L0", "internal/load", "load vectors"},
 	{"L1", "allocator/placement", "pure core: solver"},
+	{"L1", "allocator/report", "what operators are told of the ledger"},
 	{"L1", "allocator/ledger", "pure core: assignments"},
 	{"L1", "agent/roster", "pure core: what a server holds"},
 	{"wire", "proto/...", "generated: below it nobody knows the wire"},

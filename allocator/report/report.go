@@ -1,4 +1,8 @@
-package ledger
+// Package report is what operators are told of the ledger: values only, made by it on request and never changed afterwards. The numbers
+// of its enumerations are those of the wire.
+//
+// Called by allocator/ledger, which fills it in, and by whoever shows it. It decides nothing.
+package report
 
 import (
 	"time"
@@ -7,7 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// ServerState is what the leader thinks of a server; the numbers are those of the wire.
+// ServerState is what the leader thinks of a server.
 type ServerState uint8
 
 // States of servers.
@@ -32,7 +36,7 @@ type ServerStatus struct {
 	LastRenewal time.Duration // ago; negative: none under this leader
 }
 
-// MoveStep is how far a move is; the numbers are those of the wire.
+// MoveStep is how far a move is.
 type MoveStep uint8
 
 // Steps of moves.
