@@ -105,13 +105,13 @@ func scatter(in placement.Input) placement.Plan {
 	p := placement.Plan{App: in.App}
 	next := 0
 	for _, s := range in.Shards {
-		if s.On >= 0 || s.Pinned {
+		if len(s.Replicas) > 0 || s.Pinned {
 			continue
 		}
 		for range in.Servers {
 			next = (next + 1) % len(in.Servers)
 			if in.Servers[next].Accepts {
-				p.Moves = append(p.Moves, placement.Move{Shard: s.Index, To: in.Servers[next].ID, Reason: placement.Failover})
+				p.Moves = append(p.Moves, placement.Move{Shard: s.Index, Kind: placement.Grant, To: in.Servers[next].ID, Reason: placement.Failover})
 				break
 			}
 		}

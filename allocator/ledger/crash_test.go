@@ -28,9 +28,9 @@ func (w *world) wish(at shard.Index, to shard.ServerID) {
 	w.plan = func(in placement.Input) placement.Plan {
 		p := spread(in)
 		s := in.Shards[at]
-		if !done && s.On >= 0 && !s.Pinned {
+		if r := s.Primary(); !done && r != nil && !s.Pinned {
 			done = true
-			p.Moves = append(p.Moves, placement.Move{Shard: at, From: in.Servers[s.On].ID, To: to, Reason: placement.Balance})
+			p.Moves = append(p.Moves, placement.Move{Shard: at, Kind: placement.Migrate, From: in.Servers[r.On].ID, To: to, Reason: placement.Balance})
 			p.Decisions = append(p.Decisions, placement.Decision{Shard: at, Why: "wished for"})
 		}
 		return p

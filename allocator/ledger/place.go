@@ -47,7 +47,7 @@ func (l *Ledger) planFailed(a *app) {
 
 // planInput is the app as placement sees it, changes under way included. This is the one step whose cost grows with the app.
 func (l *Ledger) planInput(a *app) (placement.Input, int) {
-	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Limits: a.limits()}
+	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.policy()}
 	places := map[*life]int{}
 	targets := 0
 	for _, id := range l.order {
@@ -64,34 +64,39 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		in.Servers = append(in.Servers, placement.Server{ID: id, Incarnation: f.Incarnation, Locality: s.info.Locality,
 			Capacity: s.info.Capacity, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
 	}
+	replicas := make([]placement.Replica, 0, len(in.Shards)) // one piece of memory for all of them
 	for i := range in.Shards {
-		in.Shards[i] = l.planShard(a, shard.Index(i), places)
+		first := len(replicas)
+		in.Shards[i], replicas = l.planShard(a, shard.Index(i), places, replicas)
+		in.Shards[i].Replicas = replicas[first:len(replicas):len(replicas)]
 	}
 	return in, targets
 }
 
-func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int) placement.Shard {
+// planShard is one shard but for its replicas, which it appends to a list.
+func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replicas []placement.Replica) (placement.Shard, []placement.Replica) {
 	row, pending := a.rows[at], false
 	if next, ok := a.staged[at]; ok {
 		row, pending = next, true
 	}
-	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.load(at), On: -1, To: -1, Avoid: a.avoided(at, l.now)}
+	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.load(at), Avoid: a.avoided(at, l.now)}
 	lost, free := a.unplaced[at]
 	if free {
 		sh.Urgent = lost
-		return sh
+		return sh, replicas
 	}
-	owner := l.known(row.Primary)
+	owner, primary := l.known(row.Primary), placement.Replica{On: -1, To: -1, Role: shard.Primary}
 	if on, ok := places[owner]; ok {
-		sh.On = on
+		primary.On = on
 	}
 	if row.Open != nil && row.Open.Phase == Opened {
 		if to, ok := places[l.known(row.Open.To)]; ok {
-			sh.To = to
+			primary.To = to
 		}
 	}
-	sh.Pinned = pending || sh.On < 0 || row.Open != nil || !a.work[at].settled() || !owner.attached() || !owner.alive()
-	return sh
+	primary.Settled = primary.On >= 0 && a.work[at].settled() && owner.attached() && owner.alive()
+	sh.Pinned = pending || row.Open != nil || !primary.Settled
+	return sh, append(replicas, primary)
 }
 
 func (a *app) avoided(at shard.Index, now shard.Instant) []shard.ServerID {
@@ -112,14 +117,15 @@ func (a *app) avoided(at shard.Index, now shard.Instant) []shard.ServerID {
 	return list
 }
 
-func (a *app) limits() placement.Limits {
+// policy is what the app's spec says, with the defaults filled in.
+func (a *app) policy() placement.Policy {
 	or := func(n, otherwise int) int {
 		if n == 0 {
 			return otherwise
 		}
 		return n
 	}
-	return placement.Limits{Moves: or(a.spec.MaxMoves, 64), MovesPerServer: or(a.spec.MaxMovesServer, 8),
+	return placement.Policy{Replicas: 1, Primary: true, Moves: or(a.spec.MaxMoves, 64), MovesPerServer: or(a.spec.MaxMovesServer, 8),
 		TolerancePercent: or(a.spec.TolerancePercent, 10)}
 }
 
@@ -173,24 +179,40 @@ func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
 		return false
 	}
 	t := &task{l, a, m.Shard, &a.rows[m.Shard], a.work[m.Shard]}
-	if lost, free := a.unplaced[m.Shard]; free {
-		if !t.mayGrant() {
-			return false
-		}
-		h := lazy
-		if lost {
-			h = urgent
-		}
-		t.grant(to, m.Reason, h, why)
-		return true
+	switch m.Kind {
+	case placement.Grant:
+		return t.proposeGrant(to, m, why)
+	case placement.Migrate:
+		return t.proposeMigrate(to, m, why)
+	case placement.Add, placement.Drop, placement.Promote: // no app has secondaries yet
 	}
-	from := l.known(t.row.Primary)
+	return false
+}
+
+func (t *task) proposeGrant(to *life, m placement.Move, why string) bool {
+	lost, free := t.a.unplaced[t.at]
+	if !free || !t.mayGrant() {
+		return false
+	}
+	h := lazy
+	if lost {
+		h = urgent
+	}
+	t.grant(to, m.Reason, h, why)
+	return true
+}
+
+func (t *task) proposeMigrate(to *life, m placement.Move, why string) bool {
+	if _, free := t.a.unplaced[t.at]; free {
+		return false
+	}
+	from := t.known(t.row.Primary)
 	if !t.w.settled() || t.row.Open != nil || from == nil || from == to || from.Server != m.From || !from.attached() || !from.alive() {
 		return false
 	}
-	limits := a.limits()
-	if a.moves >= limits.Moves || from.moves >= limits.MovesPerServer || to.moves >= limits.MovesPerServer {
-		a.plan.capped = true
+	limits := t.a.policy()
+	if t.a.moves >= limits.Moves || from.moves >= limits.MovesPerServer || to.moves >= limits.MovesPerServer {
+		t.a.plan.capped = true
 		return false
 	}
 	t.open(from, to, m.Reason, why)

@@ -68,12 +68,13 @@ func (w *world) restless(in placement.Input) placement.Plan {
 	n, moves := len(in.Shards), 0
 	for i := range n {
 		s := in.Shards[(i+w.names)%n]
-		if s.Pinned || s.On < 0 {
+		r := s.Primary()
+		if s.Pinned || r == nil {
 			continue
 		}
-		to := in.Servers[(s.On+1+w.names%max(1, len(in.Servers)-1))%len(in.Servers)]
-		if to.Accepts && in.Servers[s.On].ID != to.ID {
-			p.Moves = append(p.Moves, placement.Move{Shard: s.Index, From: in.Servers[s.On].ID, To: to.ID, Reason: placement.Balance})
+		to := in.Servers[(r.On+1+w.names%max(1, len(in.Servers)-1))%len(in.Servers)]
+		if to.Accepts && in.Servers[r.On].ID != to.ID {
+			p.Moves = append(p.Moves, placement.Move{Shard: s.Index, Kind: placement.Migrate, From: in.Servers[r.On].ID, To: to.ID, Reason: placement.Balance})
 			if moves++; moves == 3 {
 				break
 			}

@@ -257,7 +257,7 @@ func TestResultsOfOthersMeanNothing(t *testing.T) {
 	sa := b.attach(ledger.Hello{Server: info("a", 7)}, &ka)
 	sb := b.attach(ledger.Hello{Server: info("b", 8)}, &kb)
 	b.pass(500 * time.Millisecond)
-	b.step(ledger.PlanReady{Plan: placement.Plan{App: theApp, Moves: []placement.Move{{To: info("a", 7).ID, Reason: placement.Place}}}})
+	b.step(ledger.PlanReady{Plan: placement.Plan{App: theApp, Moves: []placement.Move{{Kind: placement.Grant, To: info("a", 7).ID, Reason: placement.Place}}}})
 	b.pass(200 * time.Millisecond)
 	b.step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
 	b.expect(sa, "AddShard 0 10/1")
@@ -302,7 +302,7 @@ func TestWriteLimits(t *testing.T) {
 	var done []string
 	var moves []placement.Move
 	for i := range rows {
-		moves = append(moves, placement.Move{Shard: shard.Index(i), To: info("b", 8).ID, Reason: placement.Failover})
+		moves = append(moves, placement.Move{Shard: shard.Index(i), Kind: placement.Grant, To: info("b", 8).ID, Reason: placement.Failover})
 	}
 	newer := key("a", 9)
 	b.step(ledger.RegistrationsSeen{Keys: []ledger.Registration{newer, kb}})
@@ -362,7 +362,7 @@ func TestCaps(t *testing.T) {
 			if r.Primary.Server == to {
 				to = info("a", 7).ID
 			}
-			plan.Moves = append(plan.Moves, placement.Move{Shard: shard.Index(i), From: r.Primary.Server, To: to, Reason: placement.Balance})
+			plan.Moves = append(plan.Moves, placement.Move{Shard: shard.Index(i), Kind: placement.Migrate, From: r.Primary.Server, To: to, Reason: placement.Balance})
 		}
 		plan.App = theApp
 		b.step(ledger.PlanReady{Plan: plan})

@@ -92,11 +92,13 @@ func spread(in placement.Input) placement.Plan {
 	p := placement.Plan{App: in.App}
 	load := make([]int, len(in.Servers))
 	for _, s := range in.Shards {
-		if s.On >= 0 {
-			load[s.On]++
-		}
-		if s.To >= 0 {
-			load[s.To]++
+		for _, r := range s.Replicas {
+			if r.On >= 0 {
+				load[r.On]++
+			}
+			if r.To >= 0 {
+				load[r.To]++
+			}
 		}
 	}
 	emptiest := func(avoid []shard.ServerID) int {
@@ -109,21 +111,21 @@ func spread(in placement.Input) placement.Plan {
 		return best
 	}
 	for _, s := range in.Shards {
-		var from shard.ServerID
-		reason := placement.Place
-		switch {
+		m := placement.Move{Shard: s.Index, Kind: placement.Grant, Reason: placement.Place}
+		switch r := s.Primary(); {
 		case s.Pinned || s.Backoff:
 			continue
-		case s.On >= 0 && !in.Servers[s.On].Leaving:
+		case r != nil && !in.Servers[r.On].Leaving:
 			continue
-		case s.On >= 0:
-			from, reason = in.Servers[s.On].ID, placement.Drain
+		case r != nil:
+			m.Kind, m.From, m.Reason = placement.Migrate, in.Servers[r.On].ID, placement.Drain
 		case s.Urgent:
-			reason = placement.Failover
+			m.Reason = placement.Failover
 		}
 		if to := emptiest(s.Avoid); to >= 0 {
 			load[to]++
-			p.Moves = append(p.Moves, placement.Move{Shard: s.Index, From: from, To: in.Servers[to].ID, Reason: reason})
+			m.To = in.Servers[to].ID
+			p.Moves = append(p.Moves, m)
 		}
 	}
 	return p

@@ -26,11 +26,10 @@ type balancer struct {
 
 func (s *state) balance() {
 	b := &balancer{state: s, on: make([][]int, len(s.in.Servers)), spent: map[cell]bool{}}
-	b.tolerance = load.MulDiv(fair, int64(s.in.Limits.TolerancePercent), 100)
+	b.tolerance = load.MulDiv(fair, int64(s.in.Policy.TolerancePercent), 100)
 	for i := range s.in.Shards {
-		sh := &s.in.Shards[i]
-		if sh.On >= 0 && sh.To < 0 && !sh.Pinned && !sh.Backoff && !s.moved[i] && s.in.Servers[sh.On].Accepts {
-			b.on[sh.On] = append(b.on[sh.On], i)
+		if on := s.on[i]; s.movable(i) && !s.in.Shards[i].Backoff && !s.moved[i] && s.in.Servers[on].Accepts {
+			b.on[on] = append(b.on[on], i)
 		}
 	}
 	progress, before := false, s.tree.visits

@@ -39,7 +39,7 @@ func full() placement.Input {
 }
 
 func uncapped(in placement.Input) placement.Input {
-	in.Limits.Moves, in.Limits.MovesPerServer = benchShards, benchShards
+	in.Policy.Moves, in.Policy.MovesPerServer = benchShards, benchShards
 	return in
 }
 

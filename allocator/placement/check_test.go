@@ -18,17 +18,19 @@ type world struct {
 
 func newWorld(in placement.Input) *world {
 	w := &world{in: in, charged: make([]map[string]int64, len(in.Servers)), moves: make([]int, len(in.Servers))}
-	w.in.Shards = slices.Clone(in.Shards)
+	w.in.Shards = clone(in.Shards)
 	for i, s := range in.Servers {
 		w.charged[i], w.moves[i] = map[string]int64{}, s.Moves
 	}
 	for _, s := range in.Shards {
-		w.charge(s, s.On)
-		if s.To != s.On {
-			w.charge(s, s.To)
-		}
-		if s.To >= 0 && s.On >= 0 {
-			w.open++
+		for _, r := range s.Replicas {
+			w.charge(s, r.On)
+			if r.To != r.On {
+				w.charge(s, r.To)
+			}
+			if r.To >= 0 && r.On >= 0 {
+				w.open++
+			}
 		}
 	}
 	return w
@@ -43,6 +45,23 @@ func (w *world) charge(s placement.Shard, at int) {
 	}
 }
 
+// clone copies shards down to their replicas.
+func clone(shards []placement.Shard) []placement.Shard {
+	list := slices.Clone(shards)
+	for i := range list {
+		list[i].Replicas = slices.Clone(list[i].Replicas)
+	}
+	return list
+}
+
+// place is where the primary of a shard is; −1: it has none.
+func place(s placement.Shard) int {
+	if r := s.Primary(); r != nil {
+		return r.On
+	}
+	return -1
+}
+
 func (w *world) position(id shard.ServerID) int {
 	return slices.IndexFunc(w.in.Servers, func(s placement.Server) bool { return s.ID == id })
 }
@@ -50,14 +69,14 @@ func (w *world) position(id shard.ServerID) int {
 // play performs one move, or says which constraint forbids it.
 func (w *world) play(m placement.Move) error {
 	s := &w.in.Shards[m.Shard]
-	to := w.position(m.To)
+	on, to := place(*s), w.position(m.To)
 	target := w.in.Servers[to]
 	switch {
-	case s.To >= 0:
+	case on >= 0 && s.Replicas[0].To >= 0:
 		return fmt.Errorf("shard %d is moved twice", m.Shard)
-	case w.position(m.From) != s.On:
+	case w.position(m.From) != on || (m.Kind == placement.Grant) != (on < 0):
 		return fmt.Errorf("shard %d is not on %q", m.Shard, m.From)
-	case to == s.On:
+	case to == on:
 		return fmt.Errorf("shard %d moves to where it is", m.Shard)
 	case !target.Accepts:
 		return fmt.Errorf("%s does not accept", m.To)
@@ -72,29 +91,34 @@ func (w *world) play(m placement.Move) error {
 			return fmt.Errorf("%s: %s %d of %d", m.To, metric, w.charged[to][metric], capacity)
 		}
 	}
-	if s.On >= 0 {
+	if on < 0 {
+		s.Replicas = []placement.Replica{{On: -1, Role: shard.Primary, Settled: true}}
+	} else {
 		w.open++
-		w.moves[s.On]++
+		w.moves[on]++
 		w.moves[to]++
-		if limit := w.in.Limits; w.open > limit.Moves || w.moves[s.On] > limit.MovesPerServer || w.moves[to] > limit.MovesPerServer {
-			return fmt.Errorf("shard %d: too many moves: %d, %d, %d", m.Shard, w.open, w.moves[s.On], w.moves[to])
+		if limit := w.in.Policy; w.open > limit.Moves || w.moves[on] > limit.MovesPerServer || w.moves[to] > limit.MovesPerServer {
+			return fmt.Errorf("shard %d: too many moves: %d, %d, %d", m.Shard, w.open, w.moves[on], w.moves[to])
 		}
 	}
-	s.To = to
+	s.Replicas[0].To = to
 	return nil
 }
 
 // settle finishes every move and returns the input of the next solve.
 func (w *world) settle() placement.Input {
 	next := w.in
-	next.Shards = slices.Clone(w.in.Shards)
+	next.Shards = clone(w.in.Shards)
 	next.Servers = slices.Clone(w.in.Servers)
 	for i := range next.Servers {
 		next.Servers[i].Moves = 0
 	}
 	for i := range next.Shards {
-		if s := &next.Shards[i]; s.To >= 0 {
-			s.On, s.To, s.Pinned, s.Urgent = s.To, -1, false, false
+		s := &next.Shards[i]
+		for k := range s.Replicas {
+			if r := &s.Replicas[k]; r.To >= 0 {
+				r.On, r.To, s.Pinned, s.Urgent = r.To, -1, false, false
+			}
 		}
 	}
 	return next
@@ -114,8 +138,10 @@ func apply(in placement.Input, plan placement.Plan) (placement.Input, error) {
 func counts(in placement.Input) []int {
 	n := make([]int, len(in.Servers))
 	for _, s := range in.Shards {
-		if s.On >= 0 {
-			n[s.On]++
+		for _, r := range s.Replicas {
+			if r.On >= 0 {
+				n[r.On]++
+			}
 		}
 	}
 	var list []int
@@ -131,12 +157,16 @@ func spread(list []int) int { return slices.Max(list) - slices.Min(list) }
 
 // build makes servers named a, b, … and shards on them: on[i] is the server of shard i, −1 for none; every load is 1 shard.
 func build(servers int, on ...int) placement.Input {
-	in := placement.Input{App: "kv", Limits: placement.Limits{Moves: 64, MovesPerServer: 8, TolerancePercent: 10}}
+	in := placement.Input{App: "kv", Policy: placement.Policy{Replicas: 1, Primary: true, Moves: 64, MovesPerServer: 8, TolerancePercent: 10}}
 	for i := range servers {
 		in.Servers = append(in.Servers, placement.Server{ID: shard.ServerID(fmt.Sprintf("s%04d.kv", i)), Accepts: true})
 	}
 	for i, at := range on {
-		in.Shards = append(in.Shards, placement.Shard{Index: shard.Index(i), On: at, To: -1, Load: map[string]int64{placement.MetricShards: 1}})
+		s := placement.Shard{Index: shard.Index(i), Load: map[string]int64{placement.MetricShards: 1}}
+		if at >= 0 {
+			s.Replicas = []placement.Replica{{On: at, To: -1, Role: shard.Primary, Settled: true}}
+		}
+		in.Shards = append(in.Shards, s)
 	}
 	return in
 }

@@ -18,14 +18,14 @@ func TestEffortIsNotShardsTimesServers(t *testing.T) {
 		on   bool
 	}{{"place", 100_000, false}, {"nearly full", 10_200, false}, {"overfull", 300, false}, {"balance", 100_000, true}} {
 		random := rand.New(rand.NewPCG(1, 2))
-		in := Input{App: "kv", Limits: Limits{Moves: 64, MovesPerServer: 8, TolerancePercent: 10}}
+		in := Input{App: "kv", Policy: Policy{Replicas: 1, Primary: true, Moves: 64, MovesPerServer: 8, TolerancePercent: 10}}
 		for i := range servers {
 			in.Servers = append(in.Servers, Server{ID: shard.ServerID(fmt.Sprintf("s%04d", i)), Accepts: true, Capacity: map[string]int64{"cpu": c.cpu}})
 		}
 		for i := range shards {
-			sh := Shard{Index: shard.Index(i), On: -1, To: -1, Load: map[string]int64{MetricShards: 1, "cpu": random.Int64N(1000)}}
+			sh := Shard{Index: shard.Index(i), Load: map[string]int64{MetricShards: 1, "cpu": random.Int64N(1000)}}
 			if c.on {
-				sh.On = random.IntN(servers)
+				sh.Replicas = []Replica{{On: random.IntN(servers), To: -1, Role: shard.Primary, Settled: true}}
 			}
 			in.Shards = append(in.Shards, sh)
 		}

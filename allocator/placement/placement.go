@@ -4,17 +4,20 @@
 // before it opens it. The same Input always gives the same Plan. It never reads a clock, draws randomness or keeps state.
 package placement
 
-import "github.com/shardmanager/shardmanager/internal/shard"
+import (
+	"github.com/shardmanager/shardmanager/internal/locality"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
 
-// MetricShards is the metric that every shard loads with 1.
+// MetricShards is the metric that every replica loads with 1.
 const MetricShards = "shards"
 
-// Input is one app as the ledger sees it: loads and places already adjusted by the moves in progress.
+// Input is one app as the ledger sees it: what it wants, and loads and places already adjusted by the moves in progress.
 type Input struct {
 	App     shard.App
 	Servers []Server // in the order of ids
 	Shards  []Shard  // in the order of indexes
-	Limits  Limits
+	Policy  Policy
 }
 
 // Server is a place. Only a server with Accepts is a target.
@@ -24,29 +27,70 @@ type Server struct {
 	Locality    shard.Locality
 	Capacity    map[string]int64 // per metric, fixed point; a metric that is absent is unlimited
 	Accepts     bool             // attached, not draining, not suspected
-	Leaving     bool             // draining: its shards want to go elsewhere
+	Leaving     bool             // draining: its replicas want to go elsewhere
 	Moves       int              // open moves from or to it
 }
 
-// Shard is one replica to place.
+// Shard is one shard with the replicas that it has.
 type Shard struct {
-	Index   shard.Index
-	ID      shard.ID
-	Load    map[string]int64 // per metric, fixed point; always has MetricShards = 1
-	On      int              // position in Servers of the primary; -1: unplaced
-	To      int              // position in Servers of the target of its open move; -1: none. Both places are charged.
-	Pinned  bool             // may not move now: a move is open, or its owner is being waited for
-	Avoid   []shard.ServerID // where callbacks for it failed lately
-	Urgent  bool             // unplaced because its owner is gone
-	Backoff bool             // not to be placed now
+	Index    shard.Index
+	ID       shard.ID
+	Load     map[string]int64 // of each replica, per metric, fixed point; always has MetricShards = 1
+	Replicas []Replica        // at most one of them a primary; none: unplaced
+	Pinned   bool             // nothing of it may change now: a move of its primary is open, or an owner is being waited for
+	Avoid    []shard.ServerID // where callbacks for it failed lately
+	Urgent   bool             // without a primary because its owner is gone
+	Backoff  bool             // not to be placed or moved now
 }
 
-// Limits cap a plan.
-type Limits struct {
+// Replica is a shard on one server.
+type Replica struct {
+	On      int        // position in Servers; -1: a server that is not in the input and is waited for
+	To      int        // position in Servers of the target of its open move; -1: none. Both places are charged.
+	Role    shard.Role // Primary or Secondary
+	Settled bool       // it may be moved, and a secondary promoted: acknowledged, its server attached; a secondary in sync
+	Leaving bool       // on its way out: charged, and no longer counted as a replica
+}
+
+// Primary is the primary of a shard; nil: it has none.
+func (s *Shard) Primary() *Replica {
+	for i := range s.Replicas {
+		if s.Replicas[i].Role == shard.Primary {
+			return &s.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// Policy is what an app wants for each of its shards, and what caps a plan.
+type Policy struct {
+	Replicas      int             // of a shard, the primary included; 1 or more
+	Primary       bool            // one of them is a primary
+	Spread        locality.Domain // two replicas of a shard never share a domain of this width; 0 is Host
+	Regions       map[string]int  // at least so many replicas of a shard in that region; never modified
+	PreferRegions []string        // where primaries should be, best first
+
 	Moves            int // open moves of the app at once, those in progress included; emergency placements are exempt
 	MovesPerServer   int // from or to one server, likewise
 	TolerancePercent int // balance until the fullest exceeds the emptiest by at most this share of the mean
 }
+
+// Kind is what a move changes.
+type Kind uint8
+
+// Kinds of moves.
+const (
+	// Grant gives the primary role of a shard that has no primary to a server; From is empty.
+	Grant Kind = iota + 1
+	// Migrate moves the replica on From to To, in its role.
+	Migrate
+	// Add makes one more secondary, on To; From is empty.
+	Add
+	// Drop removes the secondary on From; To is empty.
+	Drop
+	// Promote makes the secondary on To, which is in sync, the primary, and the primary on From, if there is one, a secondary.
+	Promote
+)
 
 // Reason of a move.
 type Reason uint8
@@ -62,16 +106,18 @@ const (
 // Move is one proposal.
 type Move struct {
 	Shard  shard.Index
-	From   shard.ServerID // empty: unplaced
-	To     shard.ServerID
+	Kind   Kind
+	From   shard.ServerID // empty: nowhere
+	To     shard.ServerID // empty: nowhere
 	Reason Reason
 }
 
-// Decision explains one move, or why a shard cannot be placed.
+// Decision explains one move, or why something that is wanted cannot be done: then it says in Binds what forbids it.
 type Decision struct {
 	Shard  shard.Index
+	Kind   Kind
 	From   shard.ServerID
-	To     shard.ServerID // empty: stays, or stays unplaced
+	To     shard.ServerID // empty where Binds is not: stays, or stays unplaced
 	Reason Reason
 	Why    string // why here, with the numbers that decided
 	Binds  string // the constraint that excludes all else; empty: none

@@ -15,7 +15,8 @@ import (
 func inputs(t *rapid.T) placement.Input {
 	n := rapid.IntRange(0, 6).Draw(t, "servers")
 	in := build(n)
-	in.Limits = placement.Limits{
+	in.Policy = placement.Policy{
+		Replicas: 1, Primary: true,
 		Moves:            rapid.IntRange(0, 12).Draw(t, "moves"),
 		MovesPerServer:   rapid.IntRange(0, 6).Draw(t, "moves per server"),
 		TolerancePercent: rapid.SampledFrom([]int{0, 10, 50}).Draw(t, "tolerance"),
@@ -43,20 +44,22 @@ func inputs(t *rapid.T) placement.Input {
 
 func drawShard(t *rapid.T, in placement.Input, i int) placement.Shard {
 	n := len(in.Servers)
-	s := placement.Shard{Index: shard.Index(i), On: -1, To: -1, Load: map[string]int64{placement.MetricShards: 1}}
+	s := placement.Shard{Index: shard.Index(i), Load: map[string]int64{placement.MetricShards: 1}}
 	s.Load["cpu"] = rapid.Int64Range(0, 20).Draw(t, "cpu")
 	s.Urgent, s.Backoff = rapid.Bool().Draw(t, "urgent"), rapid.IntRange(0, 9).Draw(t, "backoff") == 0
 	if n == 0 {
 		return s
 	}
-	s.On = rapid.IntRange(-1, n-1).Draw(t, "on")
 	if rapid.IntRange(0, 5).Draw(t, "avoids") == 0 {
 		s.Avoid = []shard.ServerID{in.Servers[rapid.IntRange(0, n-1).Draw(t, "avoid")].ID}
 	}
-	if s.On >= 0 && rapid.IntRange(0, 9).Draw(t, "moving") == 0 {
-		s.To, s.Pinned = rapid.IntRange(0, n-1).Draw(t, "to"), true
-		if s.To == s.On {
-			s.To = -1
+	if on := rapid.IntRange(-1, n-1).Draw(t, "on"); on >= 0 {
+		s.Replicas = []placement.Replica{{On: on, To: -1, Role: shard.Primary, Settled: true}}
+		if r := &s.Replicas[0]; rapid.IntRange(0, 9).Draw(t, "moving") == 0 {
+			r.To, s.Pinned = rapid.IntRange(0, n-1).Draw(t, "to"), true
+			if r.To == r.On {
+				r.To = -1
+			}
 		}
 	}
 	return s
@@ -79,7 +82,7 @@ func TestEveryPrefixKeepsTheConstraints(t *testing.T) {
 			explained[d.Shard] = true
 		}
 		for _, s := range after.Shards {
-			if unplaced := s.On < 0 && !s.Pinned; unplaced && !explained[s.Index] {
+			if unplaced := place(s) < 0 && !s.Pinned; unplaced && !explained[s.Index] {
 				t.Fatalf("shard %d stays unplaced and nothing says why", s.Index)
 			}
 		}
@@ -91,7 +94,7 @@ func TestPlansComeToRest(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		in := inputs(t)
-		in.Limits.Moves, in.Limits.MovesPerServer = max(4, in.Limits.Moves), max(4, in.Limits.MovesPerServer)
+		in.Policy.Moves, in.Policy.MovesPerServer = max(4, in.Policy.Moves), max(4, in.Policy.MovesPerServer)
 		for round := 0; ; round++ {
 			plan := placement.Solve(in)
 			if len(plan.Moves) == 0 {
@@ -116,7 +119,7 @@ func TestOnePlanIsEnough(t *testing.T) {
 		n := rapid.IntRange(1, 8).Draw(t, "servers")
 		on := rapid.SliceOfN(rapid.IntRange(-1, n-1), 0, 60).Draw(t, "on")
 		in := build(n, on...)
-		in.Limits = placement.Limits{Moves: 1000, MovesPerServer: 1000, TolerancePercent: rapid.SampledFrom([]int{0, 10}).Draw(t, "tolerance")}
+		in.Policy = placement.Policy{Replicas: 1, Primary: true, Moves: 1000, MovesPerServer: 1000, TolerancePercent: rapid.SampledFrom([]int{0, 10}).Draw(t, "tolerance")}
 		if n > 1 && rapid.Bool().Draw(t, "drain") {
 			in.Servers[0].Accepts, in.Servers[0].Leaving = false, true
 		}
@@ -133,8 +136,8 @@ func TestOnePlanIsEnough(t *testing.T) {
 			t.Fatalf("solving the result moves %s", short(again))
 		}
 		for _, s := range after.Shards {
-			if s.On < 0 || in.Servers[s.On].Leaving {
-				t.Fatalf("shard %d is on %d", s.Index, s.On)
+			if on := place(s); on < 0 || in.Servers[on].Leaving {
+				t.Fatalf("shard %d is on %d", s.Index, on)
 			}
 		}
 		if after.Servers[0].Capacity == nil && spread(counts(after)) > max(1, len(on)/10+1) {
@@ -152,7 +155,7 @@ func oracle(in placement.Input) (placed, least, moved int) {
 	try = func(i int) {
 		if i < len(at) {
 			for at[i] = -1; at[i] < len(in.Servers); at[i]++ {
-				if at[i] >= 0 || in.Shards[i].On < 0 {
+				if at[i] >= 0 || place(in.Shards[i]) < 0 {
 					try(i + 1)
 				}
 			}
@@ -164,7 +167,7 @@ func oracle(in placement.Input) (placed, least, moved int) {
 				n[to]++
 				p++
 			}
-			if in.Shards[i].On >= 0 && in.Shards[i].On != to {
+			if on := place(in.Shards[i]); on >= 0 && on != to {
 				m++
 			}
 		}
@@ -187,7 +190,7 @@ func TestTinyCasesAreAsGoodAsTheOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 3).Draw(t, "servers")
 		in := build(n, rapid.SliceOfN(rapid.IntRange(-1, n-1), 0, 6).Draw(t, "on")...)
-		in.Limits = placement.Limits{Moves: 100, MovesPerServer: 100}
+		in.Policy = placement.Policy{Replicas: 1, Primary: true, Moves: 100, MovesPerServer: 100}
 		capacity := rapid.Int64Range(2, 7).Draw(t, "capacity")
 		for i := range in.Servers {
 			in.Servers[i].Capacity = map[string]int64{placement.MetricShards: capacity}

@@ -28,7 +28,7 @@ func (s *state) place() {
 	var list []int
 	for i := range s.in.Shards {
 		switch sh := &s.in.Shards[i]; {
-		case sh.On >= 0 || sh.To >= 0 || sh.Pinned:
+		case s.on[i] >= 0 || s.to[i] >= 0 || sh.Pinned:
 		case sh.Backoff:
 			s.stuck(i, placing(sh), "backoff", "callbacks failed lately; it is tried again after the backoff")
 		default:
@@ -92,22 +92,22 @@ func relativeSize(l, average int64) int64 {
 func (s *state) drain() {
 	var list []int
 	for i := range s.in.Shards {
-		if sh := &s.in.Shards[i]; sh.On >= 0 && sh.To < 0 && s.in.Servers[sh.On].Leaving && !sh.Pinned {
+		if s.movable(i) && s.in.Servers[s.on[i]].Leaving {
 			list = append(list, i)
 		}
 	}
 	for _, i := range s.ordered(list) {
-		sh := &s.in.Shards[i]
+		on := s.on[i]
 		switch {
 		case s.full():
 			return
-		case s.capped(sh.On):
+		case s.capped(on):
 			continue
-		case sh.Backoff:
+		case s.in.Shards[i].Backoff:
 			s.stuck(i, Drain, "backoff", "callbacks failed lately; it is tried again after the backoff")
 			continue
 		}
-		to := s.home(i, func(server int) bool { return !s.avoids(i, server) && !s.capped(server) && server != sh.On })
+		to := s.home(i, func(server int) bool { return !s.avoids(i, server) && !s.capped(server) && server != on })
 		if to < 0 {
 			if binds, why := s.binds(i); binds != bindsCap {
 				s.stuck(i, Drain, binds, why)
@@ -116,7 +116,7 @@ func (s *state) drain() {
 		}
 		before := s.utilisation(to)
 		s.move(i, to, Drain, fmt.Sprintf("%s is to be left; %s is the least utilised server with room: %d %% of its fair share before",
-			s.serverID(sh.On), s.serverID(to), before))
+			s.serverID(on), s.serverID(to), before))
 	}
 }
 
@@ -148,5 +148,5 @@ func (s *state) binds(i int) (binds, why string) {
 	case s.home(i, func(server int) bool { return !s.avoids(i, server) }) < 0:
 		return "avoid", fmt.Sprintf("callbacks for it failed lately at every server with room, %s the best of them", s.serverID(anywhere))
 	}
-	return bindsCap, fmt.Sprintf("every server with room has %d moves already", s.in.Limits.MovesPerServer)
+	return bindsCap, fmt.Sprintf("every server with room has %d moves already", s.in.Policy.MovesPerServer)
 }

@@ -53,7 +53,7 @@ func TestSolve(t *testing.T) {
 			moves: "failover 1:->_ place 0:->_"},
 		{name: "urgent ones get the last room", in: with(capacity(build(1, -1, -1), 1), func(in *placement.Input) { in.Shards[1].Urgent = true }),
 			moves: "failover 1:->_", binds: []string{"capacity.shards"}},
-		{name: "caps do not hold placements back", in: with(build(1, -1, -1), func(in *placement.Input) { in.Limits = placement.Limits{} }),
+		{name: "caps do not hold placements back", in: with(build(1, -1, -1), func(in *placement.Input) { in.Policy.Moves, in.Policy.MovesPerServer = 0, 0 }),
 			moves: "place 0:->_ place 1:->_"},
 		{name: "backoff waits", in: with(build(1, -1), func(in *placement.Input) { in.Shards[0].Backoff = true }), binds: []string{"backoff"}},
 		{name: "pinned and unplaced waits in silence", in: with(build(1, -1), func(in *placement.Input) { in.Shards[0].Pinned = true })},
@@ -65,14 +65,14 @@ func TestSolve(t *testing.T) {
 			in.Shards[1].Avoid = []shard.ServerID{"s0001.kv"}
 		}), moves: "place 1:->_ place 0:->1_"},
 		{name: "a drain respects the cap of a server", in: with(build(2, 0, 0, 0), func(in *placement.Input) {
-			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Limits.MovesPerServer = false, true, 2
+			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Policy.MovesPerServer = false, true, 2
 		}), moves: "drain 0:_>1_ drain 1:_>1_"},
 		{name: "a drain respects the cap of the app", in: with(build(2, 0, 0, 0), func(in *placement.Input) {
-			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Limits.Moves = false, true, 1
+			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Policy.Moves = false, true, 1
 		}), moves: "drain 0:_>1_"},
 		{name: "moves in progress count", in: with(build(2, 0, 0), func(in *placement.Input) {
-			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Limits.Moves = false, true, 1
-			in.Shards[0].To, in.Shards[0].Pinned = 1, true
+			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Policy.Moves = false, true, 1
+			in.Shards[0].Replicas[0].To, in.Shards[0].Pinned = 1, true
 		})},
 		{name: "a drain without room says so", in: with(capacity(build(2, 0), 5, 0), func(in *placement.Input) {
 			in.Servers[0].Accepts, in.Servers[0].Leaving = false, true
@@ -83,7 +83,7 @@ func TestSolve(t *testing.T) {
 		{name: "no swap where one cannot be even", in: build(2, 0, 0, 1)},
 		{name: "room is shared by capacity", in: capacity(build(2, 0, 0, 0, 1), 9, 3)},
 		{name: "both copies are charged", in: with(capacity(build(3, 0, 0, 1, -1), 4, 2, 1), func(in *placement.Input) {
-			in.Shards[0].To, in.Shards[0].Pinned = 1, true // server 1 is full with the one that comes
+			in.Shards[0].Replicas[0].To, in.Shards[0].Pinned = 1, true // server 1 is full with the one that comes
 			in.Servers[0].Accepts, in.Servers[0].Leaving = false, true
 		}), moves: "place 3:->2_", binds: []string{"capacity.shards"}},
 	} {
@@ -118,12 +118,12 @@ func TestBalanceMovesLargeLoadsAndExplains(t *testing.T) {
 	for i, cpu := range []int64{10, 40, 50, 10} {
 		in.Shards[i].Load = map[string]int64{"cpu": cpu}
 	}
-	in.Limits.TolerancePercent = 20
+	in.Policy.TolerancePercent = 20
 	want := placement.Plan{
 		App:   "kv",
-		Moves: []placement.Move{{Shard: 1, From: "s0000.kv", To: "s0001.kv", Reason: placement.Balance}},
+		Moves: []placement.Move{{Shard: 1, Kind: placement.Migrate, From: "s0000.kv", To: "s0001.kv", Reason: placement.Balance}},
 		Decisions: []placement.Decision{{
-			Shard: 1, From: "s0000.kv", To: "s0001.kv", Reason: placement.Balance,
+			Shard: 1, Kind: placement.Migrate, From: "s0000.kv", To: "s0001.kv", Reason: placement.Balance,
 			Why: "cpu: s0000.kv from 182 % to 109 % of its fair share, s0001.kv from 18 % to 91 %",
 		}},
 	}

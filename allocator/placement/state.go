@@ -18,6 +18,7 @@ const fair = 1_000_000
 type state struct {
 	in       *Input
 	metrics  load.Metrics
+	on, to   []int         // by position in in.Shards: where the primary is and where its open move takes it; -1: nowhere
 	loads    []load.Vector // by position in in.Shards
 	average  load.Vector   // mean load of a shard
 	capacity []load.Vector // by server
@@ -42,6 +43,7 @@ func newState(in *Input) *state {
 		planned: map[int]planned{}}
 	s.metrics = load.MetricsOf(everyLoad(in))
 	s.loads = vectors(len(in.Shards), s.metrics.Len())
+	s.on, s.to = make([]int, len(in.Shards)), make([]int, len(in.Shards))
 	s.capacity = vectors(len(in.Servers), s.metrics.Len())
 	s.charged, s.settled = vectors(len(in.Servers), s.metrics.Len()), vectors(len(in.Servers), s.metrics.Len())
 	for i, server := range in.Servers {
@@ -88,20 +90,25 @@ func vectors(n, length int) []load.Vector {
 func (s *state) charge(i int) {
 	sh, l := &s.in.Shards[i], s.loads[i]
 	s.metrics.Fill(l, sh.Load, 0)
-	if sh.On >= 0 {
-		s.charged[sh.On].Add(l)
+	on, to := -1, -1
+	if r := sh.Primary(); r != nil {
+		on, to = r.On, r.To
 	}
-	if sh.To < 0 {
-		if sh.On >= 0 {
-			s.settled[sh.On].Add(l)
+	s.on[i], s.to[i] = on, to
+	if on >= 0 {
+		s.charged[on].Add(l)
+	}
+	if to < 0 {
+		if on >= 0 {
+			s.settled[on].Add(l)
 		}
 		return
 	}
-	s.settled[sh.To].Add(l)
-	if sh.To != sh.On {
-		s.charged[sh.To].Add(l)
+	s.settled[to].Add(l)
+	if to != on {
+		s.charged[to].Add(l)
 	}
-	if sh.On >= 0 {
+	if on >= 0 {
 		s.open++
 	}
 }
@@ -158,10 +165,9 @@ func (s *state) everyoneLimits(m int) bool {
 
 // stays reports whether a shard will be on a server that takes part in no balancing: it neither accepts nor is it being left.
 func (s *state) stays(i int) bool {
-	sh := &s.in.Shards[i]
-	at := sh.To
+	at := s.to[i]
 	if at < 0 {
-		at = sh.On
+		at = s.on[i]
 	}
 	return at >= 0 && !s.in.Servers[at].Accepts && !s.in.Servers[at].Leaving
 }
@@ -209,11 +215,11 @@ func (s *state) room(server int) load.Vector {
 // move puts one move into the plan. The shard is charged at both places from here on.
 func (s *state) move(i, to int, reason Reason, why string) {
 	sh := &s.in.Shards[i]
-	m := Move{Shard: sh.Index, To: s.in.Servers[to].ID, Reason: reason}
-	if sh.On >= 0 {
-		m.From = s.in.Servers[sh.On].ID
-		s.settled[sh.On].Sub(s.loads[i])
-		s.moves[sh.On]++
+	m, on := Move{Shard: sh.Index, Kind: Grant, To: s.in.Servers[to].ID, Reason: reason}, s.on[i]
+	if on >= 0 {
+		m.Kind, m.From = Migrate, s.in.Servers[on].ID
+		s.settled[on].Sub(s.loads[i])
+		s.moves[on]++
 		s.moves[to]++
 		s.open++
 	}
@@ -221,27 +227,27 @@ func (s *state) move(i, to int, reason Reason, why string) {
 	s.charged[to].Add(s.loads[i])
 	s.moved[i], s.planned[i] = true, planned{to, len(s.plan.Moves), len(s.plan.Decisions)}
 	s.refresh(to)
-	if sh.On >= 0 {
-		s.refresh(sh.On)
+	if on >= 0 {
+		s.refresh(on)
 	}
 	s.plan.Moves = append(s.plan.Moves, m)
-	s.plan.Decisions = append(s.plan.Decisions, Decision{Shard: m.Shard, From: m.From, To: m.To, Reason: reason, Why: why})
+	s.plan.Decisions = append(s.plan.Decisions, Decision{Shard: m.Shard, Kind: m.Kind, From: m.From, To: m.To, Reason: reason, Why: why})
 }
 
 // retarget gives a move of the plan another target, or takes it back where that is where the shard is. Every prefix of the plan still
 // keeps the constraints: what is charged only grows along the plan, and there is room at its end.
 func (s *state) retarget(i, to int) {
-	sh, p := &s.in.Shards[i], s.planned[i]
+	on, p := s.on[i], s.planned[i]
 	from := p.to
 	s.settled[from].Sub(s.loads[i])
 	s.charged[from].Sub(s.loads[i])
 	s.settled[to].Add(s.loads[i])
-	if sh.On >= 0 {
+	if on >= 0 {
 		s.moves[from]--
 	}
 	d := &s.plan.Decisions[p.decision]
 	d.To = s.in.Servers[to].ID
-	if to == sh.On {
+	if to == on {
 		s.moves[to]--
 		s.open--
 		s.taken++
@@ -249,7 +255,7 @@ func (s *state) retarget(i, to int) {
 		delete(s.planned, i)
 	} else {
 		s.charged[to].Add(s.loads[i])
-		if sh.On >= 0 {
+		if on >= 0 {
 			s.moves[to]++
 		}
 		p.to = to
@@ -270,9 +276,9 @@ func (s *state) finish() Plan {
 
 // stuck explains a shard for which no place was found.
 func (s *state) stuck(i int, reason Reason, binds, why string) {
-	d := Decision{Shard: s.in.Shards[i].Index, Reason: reason, Why: why, Binds: binds}
-	if on := s.in.Shards[i].On; on >= 0 {
-		d.From = s.in.Servers[on].ID
+	d := Decision{Shard: s.in.Shards[i].Index, Kind: Grant, Reason: reason, Why: why, Binds: binds}
+	if on := s.on[i]; on >= 0 {
+		d.Kind, d.From = Migrate, s.in.Servers[on].ID
 	}
 	s.plan.Decisions = append(s.plan.Decisions, d)
 }
@@ -283,10 +289,10 @@ func (s *state) avoids(i, server int) bool {
 }
 
 // capped reports whether a server has as many moves as it may have.
-func (s *state) capped(server int) bool { return s.moves[server] >= s.in.Limits.MovesPerServer }
+func (s *state) capped(server int) bool { return s.moves[server] >= s.in.Policy.MovesPerServer }
 
 // full reports whether the app has as many moves as it may have.
-func (s *state) full() bool { return s.open >= s.in.Limits.Moves }
+func (s *state) full() bool { return s.open >= s.in.Policy.Moves }
 
 // utilisation of a server in percent of its fair share of its worst metric, for people.
 func (s *state) utilisation(server int) (percent int64) {
@@ -300,3 +306,13 @@ func (s *state) utilisation(server int) (percent int64) {
 
 // serverID names a server by position.
 func (s *state) serverID(i int) shard.ServerID { return s.in.Servers[i].ID }
+
+// movable reports whether the primary of a shard may be moved now.
+func (s *state) movable(i int) bool {
+	sh := &s.in.Shards[i]
+	if sh.Pinned || s.on[i] < 0 || s.to[i] >= 0 {
+		return false
+	}
+	r := sh.Primary()
+	return r != nil && r.Settled
+}

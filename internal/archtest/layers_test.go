@@ -13,6 +13,7 @@ import (
 var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/shard", "vocabulary"},
 	{"L0", "internal/load", "load vectors"},
+	{"L0", "internal/locality", "fault domains"},
 	{"L1", "allocator/placement", "pure core: solver"},
 	{"L1", "allocator/report", "what operators are told of the ledger"},
 	{"L1", "allocator/ledger", "pure core: assignments"},
