@@ -254,7 +254,7 @@ func (s *service) UpdateMembership(ctx context.Context, req *pb.UpdateMembership
 	}
 	members := make([]Peer, 0, len(req.GetMembers()))
 	for _, member := range req.GetMembers() {
-		members = append(members, publicPeer(wire.PeerFromProto(member)))
+		members = append(members, publicPeer(wire.PeerFromProto(member.GetPeer())))
 	}
 	err := s.host.notify(ctx, req.GetCommand(), "UpdateMembership", func(ctx context.Context, at Shard) error {
 		return updater.UpdateMembership(ctx, at, members)

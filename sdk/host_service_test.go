@@ -95,7 +95,7 @@ func TestOptionalCallbacks(t *testing.T) {
 		primary := pb.Role_ROLE_PRIMARY
 		role := &pb.ChangeRoleRequest{Command: testOrder{1, 2}.command(), From: primary, To: primary}
 		members := &pb.UpdateMembershipRequest{
-			Command: testOrder{1, 2}.command(), Members: []*pb.Peer{{Server: "b.kv", DataAddress: "127.0.0.1:2"}},
+			Command: testOrder{1, 2}.command(), Members: []*pb.Member{{Peer: &pb.Peer{Server: "b.kv", DataAddress: "127.0.0.1:2"}}},
 		}
 		without := &service{host: leased(t)}
 		without.host.add(t, testOrder{1, 1})

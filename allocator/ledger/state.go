@@ -60,7 +60,28 @@ type Row struct {
 	PrimaryTerm shard.Term
 	PrimaryMove shard.MoveID // not stored: the Move of the grant, known to this leader; 0 after a load
 	Open        *OpenMove
+	Secondaries []Secondary // in the order in which they came; never changed in place
 }
+
+// Secondary is one secondary of a shard.
+type Secondary struct {
+	Owner
+	Order shard.Order // of the decision that made it what it is; its commands carry it
+	State SecondaryState
+}
+
+// SecondaryState is the durable part of a secondary's progress; the numbers are those stored.
+type SecondaryState uint8
+
+// States of a secondary.
+const (
+	// Joining: it may hold the shard and is brought up to date. It is not promoted while one in sync is there.
+	Joining SecondaryState = iota + 1
+	// InSync: the primary acknowledges no write before this one has applied it.
+	InSync
+	// Leaving: it is to drop the shard.
+	Leaving
+)
 
 // OpenMove is a move of a primary in progress.
 type OpenMove struct {

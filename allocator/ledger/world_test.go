@@ -435,8 +435,8 @@ func (w *world) rowWritten(at shard.Index, r ledger.Row) {
 
 func sameRow(a, b ledger.Row) bool {
 	x, y := a.Open, b.Open
-	a.Open, b.Open = nil, nil
-	if a != b || (x == nil) != (y == nil) {
+	if a.Term != b.Term || a.Move != b.Move || a.Primary != b.Primary || a.PrimaryTerm != b.PrimaryTerm || a.PrimaryMove != b.PrimaryMove ||
+		!slices.Equal(a.Secondaries, b.Secondaries) || (x == nil) != (y == nil) {
 		return false
 	}
 	return x == nil || *x == *y

@@ -47,8 +47,75 @@ func chunkToProto(rows []ledger.Row) *pb.AssignmentChunk {
 			Reason: pb.MoveReason(row.Open.Reason), Phase: uint32(row.Open.Phase),
 		})
 	}
+	secondariesToProto(chunk, rows, &names)
 	chunk.Servers = names.list
 	return chunk
+}
+
+// secondariesToProto adds the columns of secondaries, if there are any.
+func secondariesToProto(chunk *pb.AssignmentChunk, rows []ledger.Row, names *owners) {
+	for i, row := range rows {
+		if len(row.Secondaries) == 0 {
+			continue
+		}
+		if chunk.SecondaryCounts == nil {
+			chunk.SecondaryCounts = make([]uint32, len(rows))
+		}
+		chunk.SecondaryCounts[i] = uint32(len(row.Secondaries))
+		for _, s := range row.Secondaries {
+			chunk.Secondaries = append(chunk.Secondaries, names.position(s.Owner))
+			chunk.SecondaryTerms = append(chunk.SecondaryTerms, uint64(s.Order.Term))
+			chunk.SecondaryMoves = append(chunk.SecondaryMoves, uint64(s.Order.Move))
+			chunk.SecondaryStates = append(chunk.SecondaryStates, uint32(s.State))
+		}
+	}
+}
+
+// secondariesFromProto fills in the secondaries of rows.
+func secondariesFromProto(chunk *pb.AssignmentChunk, rows []ledger.Row) error {
+	n := len(chunk.Secondaries)
+	if len(chunk.SecondaryTerms) != n || len(chunk.SecondaryMoves) != n || len(chunk.SecondaryStates) != n {
+		return fmt.Errorf("secondaries: columns of %d, %d, %d and %d: expected as many in each", n, len(chunk.SecondaryTerms), len(chunk.SecondaryMoves), len(chunk.SecondaryStates))
+	}
+	if len(chunk.SecondaryCounts) != len(rows) && (n > 0 || len(chunk.SecondaryCounts) > 0) {
+		return fmt.Errorf("secondaries: counts of %d rows of %d", len(chunk.SecondaryCounts), len(rows))
+	}
+	next := 0
+	for i, count := range chunk.SecondaryCounts {
+		if uint64(count) > uint64(n-next) {
+			return fmt.Errorf("row %d: %d secondaries: %d are left", i, count, n-next)
+		}
+		for range count {
+			s, err := secondaryAt(chunk, next, rows[i])
+			if err != nil {
+				return fmt.Errorf("row %d: secondary: %w", i, err)
+			}
+			rows[i].Secondaries = append(rows[i].Secondaries, s)
+			next++
+		}
+	}
+	if next != n {
+		return fmt.Errorf("secondaries: %d belong to no row", n-next)
+	}
+	return nil
+}
+
+func secondaryAt(chunk *pb.AssignmentChunk, at int, row ledger.Row) (ledger.Secondary, error) {
+	owner, err := ownerAt(chunk, chunk.Secondaries[at])
+	if err != nil {
+		return ledger.Secondary{}, err
+	}
+	s := ledger.Secondary{Owner: owner, State: ledger.SecondaryState(chunk.SecondaryStates[at]),
+		Order: shard.Order{Term: shard.Term(chunk.SecondaryTerms[at]), Move: shard.MoveID(chunk.SecondaryMoves[at])}}
+	switch {
+	case owner == ledger.Owner{}:
+		return s, fmt.Errorf("server 0: expected one")
+	case chunk.SecondaryStates[at] < uint32(ledger.Joining) || chunk.SecondaryStates[at] > uint32(ledger.Leaving):
+		return s, fmt.Errorf("state %d: expected 1 to %d", chunk.SecondaryStates[at], ledger.Leaving)
+	case s.Order.Term > row.Term || s.Order.Move > row.Move:
+		return s, fmt.Errorf("order %s above the row's highest, %s", s.Order, shard.Order{Term: row.Term, Move: row.Move})
+	}
+	return s, nil
 }
 
 // rowsFromProto turns columns back into rows, and fails where they contradict each other: such a chunk was not written by a ledger.
@@ -80,6 +147,9 @@ func rowsFromProto(chunk *pb.AssignmentChunk) ([]ledger.Row, error) {
 			return nil, fmt.Errorf("row %d: open move: %w", open.Row, err)
 		}
 		rows[open.Row].Open = move
+	}
+	if err := secondariesFromProto(chunk, rows); err != nil {
+		return nil, err
 	}
 	return rows, nil
 }

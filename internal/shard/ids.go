@@ -120,6 +120,8 @@ const (
 	Serving
 	// Forwarding executes nothing more: it holds, then forwards to the target of the move.
 	Forwarding
+	// Following is a secondary: it serves reads while the lease is valid.
+	Following
 )
 
 // String names the phase.
@@ -133,6 +135,8 @@ func (p Phase) String() string {
 		return "primary"
 	case Forwarding:
 		return "forwarding"
+	case Following:
+		return "secondary"
 	}
 	return "phase-" + strconv.Itoa(int(p))
 }
@@ -141,7 +145,7 @@ func (p Phase) String() string {
 type Held struct {
 	Shard     ID
 	Phase     Phase
-	Term      Term  // 0 in phase None
+	Term      Term  // 0 in phase None; of a secondary: at which it was added
 	Max       Order // nothing at or below it is newly taken
 	Peer      Peer  // target in Forwarding, source in Prepared
 	Activated bool  // the application was activated at Term
@@ -152,6 +156,12 @@ type Peer struct {
 	Server      ServerID
 	Incarnation Incarnation
 	DataAddress string // host:port
+}
+
+// Member is one secondary of a shard, as its primary has to know it.
+type Member struct {
+	Peer
+	InSync bool // false: to be brought up to date
 }
 
 // Locality is where a server runs, widest fault domain first; empty parts are unknown.

@@ -32,6 +32,9 @@ func TestMapApplyEqualsRebuild(t *testing.T) {
 				if to := rapid.IntRange(0, 2).Draw(t, "to"); to > 0 {
 					e.Primary, e.Term = servers[to-1].ID, Term(d.Version.Counter)
 				}
+				for range rapid.IntRange(0, 2).Draw(t, "secondaries") {
+					e.Secondaries = append(e.Secondaries, servers[rapid.IntRange(0, 1).Draw(t, "secondary")].ID)
+				}
 				d.Shards = append(d.Shards, e)
 				want[e.Index] = e
 			}
@@ -39,11 +42,18 @@ func TestMapApplyEqualsRebuild(t *testing.T) {
 				t.Fatal(err)
 			}
 			version = d.Version
-			if !slices.Equal(frozen, before.Entries()) {
+			if !slices.EqualFunc(frozen, before.Entries(), Entry.Equal) {
 				t.Fatal("applying changed the map before")
 			}
 		}
-		if got := m.Entries(); !slices.Equal(want, got) {
+		whole, err := MapOfColumns("kv", version, space, m.Servers(), m.Columns())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := whole.Entries(); !slices.EqualFunc(want, got, Entry.Equal) {
+			t.Fatalf("by columns: %s", cmp.Diff(want, got))
+		}
+		if got := m.Entries(); !slices.EqualFunc(want, got, Entry.Equal) {
 			t.Fatal(cmp.Diff(want, got))
 		}
 	})
@@ -74,6 +84,30 @@ func TestMapApplyRefuses(t *testing.T) {
 	}
 	if got := next.Servers(); len(got) != 1 || got[0].ID != "b.kv" {
 		t.Errorf("servers: %v", got)
+	}
+}
+
+func TestMapOfColumnsRefuses(t *testing.T) {
+	servers := []Server{{ID: "a.kv"}}
+	good := func() Columns {
+		return Columns{Primaries: []uint32{1, 0}, Terms: []Term{5, 0}, Secondaries: [][]uint32{{0, 1}}}
+	}
+	if _, err := MapOfColumns("kv", Version{Counter: 1}, HashSpace{Shards: 2}, servers, good()); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Columns){
+		"a primary too few":        func(c *Columns) { c.Primaries = c.Primaries[:1] },
+		"a term too many":          func(c *Columns) { c.Terms = append(c.Terms, 0) },
+		"an unknown server":        func(c *Columns) { c.Primaries[0] = 2 },
+		"a primary without a term": func(c *Columns) { c.Terms[0] = 0 },
+		"an unknown secondary":     func(c *Columns) { c.Secondaries[0][0] = 2 },
+		"a secondary too few":      func(c *Columns) { c.Secondaries[0] = c.Secondaries[0][:1] },
+	} {
+		c := good()
+		spoil(&c)
+		if _, err := MapOfColumns("kv", Version{Counter: 1}, HashSpace{Shards: 2}, servers, c); err == nil {
+			t.Errorf("%s: taken", name)
+		}
 	}
 }
 

@@ -9,20 +9,19 @@ import (
 
 // SnapshotToProto converts a whole map, in columns.
 func SnapshotToProto(m *shard.Map) *pb.ShardMapSnapshot {
-	servers := m.Servers()
-	position := make(map[shard.ServerID]uint32, len(servers))
+	servers, columns := m.Servers(), m.Columns()
 	out := &pb.ShardMapSnapshot{
 		App: string(m.App), Version: VersionToProto(m.Version), KeySpace: KeySpaceToProto(m.Space),
-		Servers: make([]*pb.Server, len(servers)), Primaries: make([]uint32, m.Space.Shards), Terms: make([]uint64, m.Space.Shards),
+		Servers: make([]*pb.Server, len(servers)), Primaries: columns.Primaries, Terms: make([]uint64, len(columns.Terms)),
 	}
 	for i, s := range servers {
-		position[s.ID] = uint32(i) + 1
 		out.Servers[i] = ServerToProto(s)
 	}
-	for i := range out.Primaries {
-		if s, term := m.Lookup(shard.Index(i)); s != nil {
-			out.Primaries[i], out.Terms[i] = position[s.ID], uint64(term)
-		}
+	for i, term := range columns.Terms {
+		out.Terms[i] = uint64(term)
+	}
+	for _, column := range columns.Secondaries {
+		out.Secondaries = append(out.Secondaries, &pb.SecondaryColumn{Servers: column})
 	}
 	return out
 }
@@ -46,20 +45,48 @@ func SnapshotFromProto(p *pb.ShardMapSnapshot) (*shard.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]shard.Entry, 0, space.Shards)
+	columns := shard.Columns{Primaries: p.Primaries, Terms: make([]shard.Term, len(p.Terms))}
 	for i, at := range p.Primaries {
-		if at == 0 {
-			continue
-		}
-		if uint64(at) > uint64(len(servers)) {
+		switch {
+		case uint64(at) > uint64(len(servers)):
 			return nil, expected(fmt.Sprintf("snapshot.primaries[%d]", i), "at most %d, the number of servers, not %d", len(servers), at)
-		}
-		if p.Terms[i] == 0 {
+		case at != 0 && p.Terms[i] == 0:
 			return nil, expected(fmt.Sprintf("snapshot.terms[%d]", i), "the term of the primary, not 0")
+		case at != 0:
+			columns.Terms[i] = shard.Term(p.Terms[i])
 		}
-		entries = append(entries, shard.Entry{Index: shard.Index(i), Primary: servers[at-1].ID, Term: shard.Term(p.Terms[i])})
 	}
-	return shard.NewMap(shard.App(p.App), VersionFromProto(p.Version), space, servers, entries)
+	if columns.Secondaries, err = secondariesOf(p, len(servers)); err != nil {
+		return nil, err
+	}
+	return shard.MapOfColumns(shard.App(p.App), VersionFromProto(p.Version), space, servers, columns)
+}
+
+// maxSecondaries is the most secondaries that a shard may have.
+const maxSecondaries = 64
+
+// secondariesOf checks the columns of secondaries. A shard without secondary k has none after it either.
+func secondariesOf(p *pb.ShardMapSnapshot, servers int) ([][]uint32, error) {
+	if len(p.Secondaries) > maxSecondaries {
+		return nil, expected("snapshot.secondaries", "at most %d columns, not %d", maxSecondaries, len(p.Secondaries))
+	}
+	columns := make([][]uint32, 0, len(p.Secondaries))
+	for k, column := range p.Secondaries {
+		field := fmt.Sprintf("snapshot.secondaries[%d]", k)
+		if len(column.GetServers()) != len(p.Primaries) {
+			return nil, expected(field, "one for each of %d shards, not %d", len(p.Primaries), len(column.GetServers()))
+		}
+		for i, at := range column.Servers {
+			if uint64(at) > uint64(servers) {
+				return nil, expected(fmt.Sprintf("%s[%d]", field, i), "at most %d, the number of servers, not %d", servers, at)
+			}
+			if at != 0 && k > 0 && columns[k-1][i] == 0 {
+				return nil, expected(fmt.Sprintf("%s[%d]", field, i), "no secondary where the column before has none")
+			}
+		}
+		columns = append(columns, column.Servers)
+	}
+	return columns, nil
 }
 
 // serversOf converts servers of one app; each may be listed once.
@@ -109,7 +136,11 @@ func DeltaToProto(d shard.Delta) *pb.ShardMapDelta {
 		out.RemovedServers = append(out.RemovedServers, string(id))
 	}
 	for _, e := range d.Shards {
-		out.Shards = append(out.Shards, &pb.ShardMapEntry{Index: uint32(e.Index), Primary: string(e.Primary), Term: uint64(e.Term)})
+		entry := &pb.ShardMapEntry{Index: uint32(e.Index), Primary: string(e.Primary), Term: uint64(e.Term)}
+		for _, id := range e.Secondaries {
+			entry.Secondaries = append(entry.Secondaries, string(id))
+		}
+		out.Shards = append(out.Shards, entry)
 	}
 	return out
 }
@@ -143,7 +174,17 @@ func DeltaFromProto(p *pb.ShardMapDelta) (shard.Delta, error) {
 		if e.GetPrimary() != "" && e.GetTerm() == 0 {
 			return shard.Delta{}, expected(fmt.Sprintf("delta.shards[%d].term", i), "the term of the primary, not 0")
 		}
-		d.Shards = append(d.Shards, shard.Entry{Index: shard.Index(e.GetIndex()), Primary: shard.ServerID(e.GetPrimary()), Term: shard.Term(e.GetTerm())})
+		if len(e.GetSecondaries()) > maxSecondaries {
+			return shard.Delta{}, expected(fmt.Sprintf("delta.shards[%d].secondaries", i), "at most %d, not %d", maxSecondaries, len(e.GetSecondaries()))
+		}
+		entry := shard.Entry{Index: shard.Index(e.GetIndex()), Primary: shard.ServerID(e.GetPrimary()), Term: shard.Term(e.GetTerm())}
+		for k, id := range e.GetSecondaries() {
+			if id == "" {
+				return shard.Delta{}, expected(fmt.Sprintf("delta.shards[%d].secondaries[%d]", i, k), "the id of a server")
+			}
+			entry.Secondaries = append(entry.Secondaries, shard.ServerID(id))
+		}
+		d.Shards = append(d.Shards, entry)
 	}
 	return d, nil
 }

@@ -123,6 +123,9 @@ func TestSnapshotAndDeltaRoundTrip(t *testing.T) {
 			if at := rapid.IntRange(-1, len(list)-1).Draw(t, "primary"); at >= 0 {
 				e.Primary, e.Term = list[at].ID, shard.Term(rapid.Uint64Min(1).Draw(t, "term"))
 			}
+			for range rapid.IntRange(0, 2).Draw(t, "secondaries") {
+				e.Secondaries = append(e.Secondaries, list[rapid.IntRange(0, len(list)-1).Draw(t, "secondary")].ID)
+			}
 			d.Shards = append(d.Shards, e)
 		}
 		gotDelta, err := wire.DeltaFromProto(overWire(t, wire.DeltaToProto(d), new(pb.ShardMapDelta)))

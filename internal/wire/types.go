@@ -76,6 +76,24 @@ func PeerFromProto(p *pb.Peer) shard.Peer {
 	}
 }
 
+// MembersToProto converts the secondaries of a shard.
+func MembersToProto(members []shard.Member) []*pb.Member {
+	var list []*pb.Member
+	for _, m := range members {
+		list = append(list, &pb.Member{Peer: PeerToProto(m.Peer), InSync: m.InSync})
+	}
+	return list
+}
+
+// MembersFromProto converts the secondaries of a shard.
+func MembersFromProto(list []*pb.Member) []shard.Member {
+	var members []shard.Member
+	for _, m := range list {
+		members = append(members, shard.Member{Peer: PeerFromProto(m.GetPeer()), InSync: m.GetInSync()})
+	}
+	return members
+}
+
 // ServerToProto converts a server.
 func ServerToProto(s shard.Server) *pb.Server {
 	return &pb.Server{
@@ -155,12 +173,13 @@ func HeldFromProto(h *pb.HeldShard) (shard.Held, error) {
 		if h.Term != 0 {
 			return shard.Held{}, expected(field+".term", "0 in phase NONE, not %d", h.Term)
 		}
-	case pb.ShardPhase_SHARD_PHASE_PREPARED, pb.ShardPhase_SHARD_PHASE_PRIMARY, pb.ShardPhase_SHARD_PHASE_FORWARDING:
+	case pb.ShardPhase_SHARD_PHASE_PREPARED, pb.ShardPhase_SHARD_PHASE_PRIMARY, pb.ShardPhase_SHARD_PHASE_FORWARDING,
+		pb.ShardPhase_SHARD_PHASE_SECONDARY:
 		if h.Term == 0 {
 			return shard.Held{}, expected(field+".term", "a term in phase %s", h.Phase)
 		}
 	default:
-		return shard.Held{}, expected(field+".phase", "NONE, PREPARED, PRIMARY or FORWARDING, not %d", h.Phase)
+		return shard.Held{}, expected(field+".phase", "NONE, PREPARED, PRIMARY, FORWARDING or SECONDARY, not %d", h.Phase)
 	}
 	if h.Term > h.MaxTerm {
 		return shard.Held{}, expected(field+".max_term", "at least the term %d, not %d", h.Term, h.MaxTerm)

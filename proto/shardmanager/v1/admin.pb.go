@@ -27,6 +27,10 @@ const (
 	Replication_REPLICATION_UNSPECIFIED Replication = 0
 	// One primary for each shard and nothing else.
 	Replication_REPLICATION_PRIMARY_ONLY Replication = 1
+	// Equal replicas, none of them a primary.
+	Replication_REPLICATION_SECONDARY_ONLY Replication = 2
+	// One primary, and secondaries that take over from it.
+	Replication_REPLICATION_PRIMARY_SECONDARY Replication = 3
 )
 
 // Enum value maps for Replication.
@@ -34,10 +38,14 @@ var (
 	Replication_name = map[int32]string{
 		0: "REPLICATION_UNSPECIFIED",
 		1: "REPLICATION_PRIMARY_ONLY",
+		2: "REPLICATION_SECONDARY_ONLY",
+		3: "REPLICATION_PRIMARY_SECONDARY",
 	}
 	Replication_value = map[string]int32{
-		"REPLICATION_UNSPECIFIED":  0,
-		"REPLICATION_PRIMARY_ONLY": 1,
+		"REPLICATION_UNSPECIFIED":       0,
+		"REPLICATION_PRIMARY_ONLY":      1,
+		"REPLICATION_SECONDARY_ONLY":    2,
+		"REPLICATION_PRIMARY_SECONDARY": 3,
 	}
 )
 
@@ -1742,10 +1750,12 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"open_moves\x18\t \x01(\rR\topenMoves\x12\x18\n" +
 	"\aversion\x18\n" +
-	" \x01(\tR\aversion*H\n" +
+	" \x01(\tR\aversion*\x8b\x01\n" +
 	"\vReplication\x12\x1b\n" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
-	"\x18REPLICATION_PRIMARY_ONLY\x10\x01*\xe1\x01\n" +
+	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
+	"\x1aREPLICATION_SECONDARY_ONLY\x10\x02\x12!\n" +
+	"\x1dREPLICATION_PRIMARY_SECONDARY\x10\x03*\xe1\x01\n" +
 	"\vServerState\x12\x1c\n" +
 	"\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SERVER_STATE_ATTACHED\x10\x01\x12\x18\n" +

@@ -92,7 +92,7 @@ type CommandKind int32
 
 const (
 	CommandKind_COMMAND_KIND_UNSPECIFIED CommandKind = 0
-	// Become primary at the term: Activate unless active at that term, then AddShard.
+	// Take the role. Primary at the term: Activate unless active at that term, then AddShard, or ChangeRole where a secondary was held.
 	CommandKind_COMMAND_KIND_ADD_SHARD CommandKind = 1
 	// Stop and forget the shard.
 	CommandKind_COMMAND_KIND_DROP_SHARD CommandKind = 2
@@ -102,6 +102,9 @@ const (
 	CommandKind_COMMAND_KIND_PREPARE_DROP_SHARD CommandKind = 4
 	// Ask whether the move has begun here; not begun means it never will.
 	CommandKind_COMMAND_KIND_CANCEL_MOVE CommandKind = 5
+	// Replicate to these secondaries from now on. Done means: all of them are in sync. It does not wait for other commands of the shard,
+	// and a newer one takes its place.
+	CommandKind_COMMAND_KIND_UPDATE_MEMBERSHIP CommandKind = 6
 )
 
 // Enum value maps for CommandKind.
@@ -113,6 +116,7 @@ var (
 		3: "COMMAND_KIND_PREPARE_ADD_SHARD",
 		4: "COMMAND_KIND_PREPARE_DROP_SHARD",
 		5: "COMMAND_KIND_CANCEL_MOVE",
+		6: "COMMAND_KIND_UPDATE_MEMBERSHIP",
 	}
 	CommandKind_value = map[string]int32{
 		"COMMAND_KIND_UNSPECIFIED":        0,
@@ -121,6 +125,7 @@ var (
 		"COMMAND_KIND_PREPARE_ADD_SHARD":  3,
 		"COMMAND_KIND_PREPARE_DROP_SHARD": 4,
 		"COMMAND_KIND_CANCEL_MOVE":        5,
+		"COMMAND_KIND_UPDATE_MEMBERSHIP":  6,
 	}
 )
 
@@ -1020,10 +1025,14 @@ func (x *CommandId) GetKind() CommandKind {
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    *CommandId             `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Source (PREPARE_ADD_SHARD) or target (PREPARE_DROP_SHARD) of the move.
+	// Source (PREPARE_ADD_SHARD) or target (PREPARE_DROP_SHARD) of the move; primary that a secondary follows (ADD_SHARD).
 	Peer *Peer `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
 	// Time the step may take, in milliseconds, counted from receipt.
-	DeadlineMs    int64 `protobuf:"varint,3,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	DeadlineMs int64 `protobuf:"varint,3,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	// Role to take (ADD_SHARD); unspecified: primary.
+	Role Role `protobuf:"varint,4,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
+	// Secondaries of a primary (ADD_SHARD, PREPARE_ADD_SHARD, UPDATE_MEMBERSHIP).
+	Members       []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1077,6 +1086,20 @@ func (x *Command) GetDeadlineMs() int64 {
 		return x.DeadlineMs
 	}
 	return 0
+}
+
+func (x *Command) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Command) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // Probe asks the agent to try another server's agent and application, each with one RPC.
@@ -1617,12 +1640,14 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\x05shard\x18\x03 \x01(\tR\x05shard\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04move\x18\x05 \x01(\x04R\x04move\x120\n" +
-	"\x04kind\x18\x06 \x01(\x0e2\x1c.shardmanager.v1.CommandKindR\x04kind\"\x81\x01\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\x1c.shardmanager.v1.CommandKindR\x04kind\"\xdf\x01\n" +
 	"\aCommand\x12*\n" +
 	"\x02id\x18\x01 \x01(\v2\x1a.shardmanager.v1.CommandIdR\x02id\x12)\n" +
 	"\x04peer\x18\x02 \x01(\v2\x15.shardmanager.v1.PeerR\x04peer\x12\x1f\n" +
 	"\vdeadline_ms\x18\x03 \x01(\x03R\n" +
-	"deadlineMs\"\xb8\x01\n" +
+	"deadlineMs\x12)\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x121\n" +
+	"\amembers\x18\x05 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\"\xb8\x01\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12 \n" +
@@ -1661,14 +1686,15 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\x13RESULT_STATUS_BEGUN\x10\x03\x12\x17\n" +
 	"\x13RESULT_STATUS_STALE\x10\x04\x12\x18\n" +
 	"\x14RESULT_STATUS_FAILED\x10\x05\x12\x16\n" +
-	"\x12RESULT_STATUS_BUSY\x10\x06*\xcb\x01\n" +
+	"\x12RESULT_STATUS_BUSY\x10\x06*\xef\x01\n" +
 	"\vCommandKind\x12\x1c\n" +
 	"\x18COMMAND_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16COMMAND_KIND_ADD_SHARD\x10\x01\x12\x1b\n" +
 	"\x17COMMAND_KIND_DROP_SHARD\x10\x02\x12\"\n" +
 	"\x1eCOMMAND_KIND_PREPARE_ADD_SHARD\x10\x03\x12#\n" +
 	"\x1fCOMMAND_KIND_PREPARE_DROP_SHARD\x10\x04\x12\x1c\n" +
-	"\x18COMMAND_KIND_CANCEL_MOVE\x10\x05*~\n" +
+	"\x18COMMAND_KIND_CANCEL_MOVE\x10\x05\x12\"\n" +
+	"\x1eCOMMAND_KIND_UPDATE_MEMBERSHIP\x10\x06*~\n" +
 	"\fProbeOutcome\x12\x1d\n" +
 	"\x19PROBE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PROBE_OUTCOME_ANSWERED\x10\x01\x12\x19\n" +
@@ -1718,6 +1744,8 @@ var file_shardmanager_v1_allocator_proto_goTypes = []any{
 	(*HeldShard)(nil),      // 23: shardmanager.v1.HeldShard
 	(*Epoch)(nil),          // 24: shardmanager.v1.Epoch
 	(*Peer)(nil),           // 25: shardmanager.v1.Peer
+	(Role)(0),              // 26: shardmanager.v1.Role
+	(*Member)(nil),         // 27: shardmanager.v1.Member
 }
 var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	5,  // 0: shardmanager.v1.AttachRequest.hello:type_name -> shardmanager.v1.Hello
@@ -1746,15 +1774,17 @@ var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	1,  // 23: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
 	11, // 24: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
 	25, // 25: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
-	2,  // 26: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
-	2,  // 27: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
-	3,  // 28: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
-	4,  // 29: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
-	29, // [29:30] is the sub-list for method output_type
-	28, // [28:29] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	26, // 26: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
+	27, // 27: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
+	2,  // 28: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
+	2,  // 29: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
+	3,  // 30: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
+	4,  // 31: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
+	31, // [31:32] is the sub-list for method output_type
+	30, // [30:31] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_allocator_proto_init() }

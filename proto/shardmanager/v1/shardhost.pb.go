@@ -100,9 +100,13 @@ func (x *ShardCommand) GetIncarnation() uint64 {
 }
 
 type AddShardRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       *ShardCommand          `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
-	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Command *ShardCommand          `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	Role    Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
+	// Secondaries of a primary.
+	Members []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// Primary that a secondary follows; unset: none at present.
+	Primary       *Peer `protobuf:"bytes,4,opt,name=primary,proto3" json:"primary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +153,20 @@ func (x *AddShardRequest) GetRole() Role {
 		return x.Role
 	}
 	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *AddShardRequest) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *AddShardRequest) GetPrimary() *Peer {
+	if x != nil {
+		return x.Primary
+	}
+	return nil
 }
 
 type AddShardResponse struct {
@@ -367,7 +385,9 @@ type PrepareAddShardRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Command *ShardCommand          `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
 	// Present owner; unset: none.
-	From          *Peer `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	From *Peer `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	// Secondaries that it will have as primary.
+	Members       []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +432,13 @@ func (x *PrepareAddShardRequest) GetCommand() *ShardCommand {
 func (x *PrepareAddShardRequest) GetFrom() *Peer {
 	if x != nil {
 		return x.From
+	}
+	return nil
+}
+
+func (x *PrepareAddShardRequest) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
 	}
 	return nil
 }
@@ -652,7 +679,9 @@ type ActivateRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Command *ShardCommand          `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
 	// Last state from the previous owner; empty after a failover.
-	State         []byte `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	State []byte `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Secondaries that it has as primary.
+	Members       []*Member `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -701,6 +730,13 @@ func (x *ActivateRequest) GetState() []byte {
 	return nil
 }
 
+func (x *ActivateRequest) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
 type ActivateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -738,9 +774,10 @@ func (*ActivateResponse) Descriptor() ([]byte, []int) {
 }
 
 type UpdateMembershipRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       *ShardCommand          `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
-	Members       []*Peer                `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Command *ShardCommand          `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	// All secondaries; who is missing gets no more writes and is waited for no longer.
+	Members       []*Member `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,7 +819,7 @@ func (x *UpdateMembershipRequest) GetCommand() *ShardCommand {
 	return nil
 }
 
-func (x *UpdateMembershipRequest) GetMembers() []*Peer {
+func (x *UpdateMembershipRequest) GetMembers() []*Member {
 	if x != nil {
 		return x.Members
 	}
@@ -1264,10 +1301,12 @@ const file_shardmanager_v1_shardhost_proto_rawDesc = "" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
 	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04move\x18\x04 \x01(\x04R\x04move\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"u\n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"\xd9\x01\n" +
 	"\x0fAddShardRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12)\n" +
-	"\x04role\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\"\x12\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x121\n" +
+	"\amembers\x18\x03 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\x12/\n" +
+	"\aprimary\x18\x04 \x01(\v2\x15.shardmanager.v1.PeerR\aprimary\"\x12\n" +
 	"\x10AddShardResponse\"K\n" +
 	"\x10DropShardRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\"\x13\n" +
@@ -1276,10 +1315,11 @@ const file_shardmanager_v1_shardhost_proto_rawDesc = "" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12)\n" +
 	"\x04from\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04from\x12%\n" +
 	"\x02to\x18\x03 \x01(\x0e2\x15.shardmanager.v1.RoleR\x02to\"\x14\n" +
-	"\x12ChangeRoleResponse\"|\n" +
+	"\x12ChangeRoleResponse\"\xaf\x01\n" +
 	"\x16PrepareAddShardRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12)\n" +
-	"\x04from\x18\x02 \x01(\v2\x15.shardmanager.v1.PeerR\x04from\"\x19\n" +
+	"\x04from\x18\x02 \x01(\v2\x15.shardmanager.v1.PeerR\x04from\x121\n" +
+	"\amembers\x18\x03 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\"\x19\n" +
 	"\x17PrepareAddShardResponse\"\x9a\x01\n" +
 	"\x17PrepareDropShardRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12%\n" +
@@ -1291,14 +1331,15 @@ const file_shardmanager_v1_shardhost_proto_rawDesc = "" +
 	"\x11CancelMoveRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\"*\n" +
 	"\x12CancelMoveResponse\x12\x14\n" +
-	"\x05begun\x18\x01 \x01(\bR\x05begun\"`\n" +
+	"\x05begun\x18\x01 \x01(\bR\x05begun\"\x93\x01\n" +
 	"\x0fActivateRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"\x12\n" +
-	"\x10ActivateResponse\"\x83\x01\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\x121\n" +
+	"\amembers\x18\x03 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\"\x12\n" +
+	"\x10ActivateResponse\"\x85\x01\n" +
 	"\x17UpdateMembershipRequest\x127\n" +
-	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12/\n" +
-	"\amembers\x18\x02 \x03(\v2\x15.shardmanager.v1.PeerR\amembers\"\x1a\n" +
+	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x121\n" +
+	"\amembers\x18\x02 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\"\x1a\n" +
 	"\x18UpdateMembershipResponse\"\x14\n" +
 	"\x12CollectLoadRequest\"K\n" +
 	"\x13CollectLoadResponse\x124\n" +
@@ -1382,55 +1423,60 @@ var file_shardmanager_v1_shardhost_proto_goTypes = []any{
 	(*PingResponse)(nil),             // 25: shardmanager.v1.PingResponse
 	nil,                              // 26: shardmanager.v1.CollectedLoad.LoadEntry
 	(Role)(0),                        // 27: shardmanager.v1.Role
-	(*Peer)(nil),                     // 28: shardmanager.v1.Peer
+	(*Member)(nil),                   // 28: shardmanager.v1.Member
+	(*Peer)(nil),                     // 29: shardmanager.v1.Peer
 }
 var file_shardmanager_v1_shardhost_proto_depIdxs = []int32{
 	0,  // 0: shardmanager.v1.AddShardRequest.command:type_name -> shardmanager.v1.ShardCommand
 	27, // 1: shardmanager.v1.AddShardRequest.role:type_name -> shardmanager.v1.Role
-	0,  // 2: shardmanager.v1.DropShardRequest.command:type_name -> shardmanager.v1.ShardCommand
-	0,  // 3: shardmanager.v1.ChangeRoleRequest.command:type_name -> shardmanager.v1.ShardCommand
-	27, // 4: shardmanager.v1.ChangeRoleRequest.from:type_name -> shardmanager.v1.Role
-	27, // 5: shardmanager.v1.ChangeRoleRequest.to:type_name -> shardmanager.v1.Role
-	0,  // 6: shardmanager.v1.PrepareAddShardRequest.command:type_name -> shardmanager.v1.ShardCommand
-	28, // 7: shardmanager.v1.PrepareAddShardRequest.from:type_name -> shardmanager.v1.Peer
-	0,  // 8: shardmanager.v1.PrepareDropShardRequest.command:type_name -> shardmanager.v1.ShardCommand
-	28, // 9: shardmanager.v1.PrepareDropShardRequest.to:type_name -> shardmanager.v1.Peer
-	0,  // 10: shardmanager.v1.CancelMoveRequest.command:type_name -> shardmanager.v1.ShardCommand
-	0,  // 11: shardmanager.v1.ActivateRequest.command:type_name -> shardmanager.v1.ShardCommand
-	0,  // 12: shardmanager.v1.UpdateMembershipRequest.command:type_name -> shardmanager.v1.ShardCommand
-	28, // 13: shardmanager.v1.UpdateMembershipRequest.members:type_name -> shardmanager.v1.Peer
-	19, // 14: shardmanager.v1.CollectLoadResponse.loads:type_name -> shardmanager.v1.CollectedLoad
-	26, // 15: shardmanager.v1.CollectedLoad.load:type_name -> shardmanager.v1.CollectedLoad.LoadEntry
-	0,  // 16: shardmanager.v1.TransferStateRequest.command:type_name -> shardmanager.v1.ShardCommand
-	1,  // 17: shardmanager.v1.ShardHostService.AddShard:input_type -> shardmanager.v1.AddShardRequest
-	3,  // 18: shardmanager.v1.ShardHostService.DropShard:input_type -> shardmanager.v1.DropShardRequest
-	5,  // 19: shardmanager.v1.ShardHostService.ChangeRole:input_type -> shardmanager.v1.ChangeRoleRequest
-	7,  // 20: shardmanager.v1.ShardHostService.PrepareAddShard:input_type -> shardmanager.v1.PrepareAddShardRequest
-	9,  // 21: shardmanager.v1.ShardHostService.PrepareDropShard:input_type -> shardmanager.v1.PrepareDropShardRequest
-	11, // 22: shardmanager.v1.ShardHostService.CancelMove:input_type -> shardmanager.v1.CancelMoveRequest
-	13, // 23: shardmanager.v1.ShardHostService.Activate:input_type -> shardmanager.v1.ActivateRequest
-	15, // 24: shardmanager.v1.ShardHostService.UpdateMembership:input_type -> shardmanager.v1.UpdateMembershipRequest
-	17, // 25: shardmanager.v1.ShardHostService.CollectLoad:input_type -> shardmanager.v1.CollectLoadRequest
-	20, // 26: shardmanager.v1.ShardHostService.EndIncarnation:input_type -> shardmanager.v1.EndIncarnationRequest
-	22, // 27: shardmanager.v1.ShardHostService.TransferState:input_type -> shardmanager.v1.TransferStateRequest
-	24, // 28: shardmanager.v1.ShardHostService.Ping:input_type -> shardmanager.v1.PingRequest
-	2,  // 29: shardmanager.v1.ShardHostService.AddShard:output_type -> shardmanager.v1.AddShardResponse
-	4,  // 30: shardmanager.v1.ShardHostService.DropShard:output_type -> shardmanager.v1.DropShardResponse
-	6,  // 31: shardmanager.v1.ShardHostService.ChangeRole:output_type -> shardmanager.v1.ChangeRoleResponse
-	8,  // 32: shardmanager.v1.ShardHostService.PrepareAddShard:output_type -> shardmanager.v1.PrepareAddShardResponse
-	10, // 33: shardmanager.v1.ShardHostService.PrepareDropShard:output_type -> shardmanager.v1.PrepareDropShardResponse
-	12, // 34: shardmanager.v1.ShardHostService.CancelMove:output_type -> shardmanager.v1.CancelMoveResponse
-	14, // 35: shardmanager.v1.ShardHostService.Activate:output_type -> shardmanager.v1.ActivateResponse
-	16, // 36: shardmanager.v1.ShardHostService.UpdateMembership:output_type -> shardmanager.v1.UpdateMembershipResponse
-	18, // 37: shardmanager.v1.ShardHostService.CollectLoad:output_type -> shardmanager.v1.CollectLoadResponse
-	21, // 38: shardmanager.v1.ShardHostService.EndIncarnation:output_type -> shardmanager.v1.EndIncarnationResponse
-	23, // 39: shardmanager.v1.ShardHostService.TransferState:output_type -> shardmanager.v1.TransferStateResponse
-	25, // 40: shardmanager.v1.ShardHostService.Ping:output_type -> shardmanager.v1.PingResponse
-	29, // [29:41] is the sub-list for method output_type
-	17, // [17:29] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	28, // 2: shardmanager.v1.AddShardRequest.members:type_name -> shardmanager.v1.Member
+	29, // 3: shardmanager.v1.AddShardRequest.primary:type_name -> shardmanager.v1.Peer
+	0,  // 4: shardmanager.v1.DropShardRequest.command:type_name -> shardmanager.v1.ShardCommand
+	0,  // 5: shardmanager.v1.ChangeRoleRequest.command:type_name -> shardmanager.v1.ShardCommand
+	27, // 6: shardmanager.v1.ChangeRoleRequest.from:type_name -> shardmanager.v1.Role
+	27, // 7: shardmanager.v1.ChangeRoleRequest.to:type_name -> shardmanager.v1.Role
+	0,  // 8: shardmanager.v1.PrepareAddShardRequest.command:type_name -> shardmanager.v1.ShardCommand
+	29, // 9: shardmanager.v1.PrepareAddShardRequest.from:type_name -> shardmanager.v1.Peer
+	28, // 10: shardmanager.v1.PrepareAddShardRequest.members:type_name -> shardmanager.v1.Member
+	0,  // 11: shardmanager.v1.PrepareDropShardRequest.command:type_name -> shardmanager.v1.ShardCommand
+	29, // 12: shardmanager.v1.PrepareDropShardRequest.to:type_name -> shardmanager.v1.Peer
+	0,  // 13: shardmanager.v1.CancelMoveRequest.command:type_name -> shardmanager.v1.ShardCommand
+	0,  // 14: shardmanager.v1.ActivateRequest.command:type_name -> shardmanager.v1.ShardCommand
+	28, // 15: shardmanager.v1.ActivateRequest.members:type_name -> shardmanager.v1.Member
+	0,  // 16: shardmanager.v1.UpdateMembershipRequest.command:type_name -> shardmanager.v1.ShardCommand
+	28, // 17: shardmanager.v1.UpdateMembershipRequest.members:type_name -> shardmanager.v1.Member
+	19, // 18: shardmanager.v1.CollectLoadResponse.loads:type_name -> shardmanager.v1.CollectedLoad
+	26, // 19: shardmanager.v1.CollectedLoad.load:type_name -> shardmanager.v1.CollectedLoad.LoadEntry
+	0,  // 20: shardmanager.v1.TransferStateRequest.command:type_name -> shardmanager.v1.ShardCommand
+	1,  // 21: shardmanager.v1.ShardHostService.AddShard:input_type -> shardmanager.v1.AddShardRequest
+	3,  // 22: shardmanager.v1.ShardHostService.DropShard:input_type -> shardmanager.v1.DropShardRequest
+	5,  // 23: shardmanager.v1.ShardHostService.ChangeRole:input_type -> shardmanager.v1.ChangeRoleRequest
+	7,  // 24: shardmanager.v1.ShardHostService.PrepareAddShard:input_type -> shardmanager.v1.PrepareAddShardRequest
+	9,  // 25: shardmanager.v1.ShardHostService.PrepareDropShard:input_type -> shardmanager.v1.PrepareDropShardRequest
+	11, // 26: shardmanager.v1.ShardHostService.CancelMove:input_type -> shardmanager.v1.CancelMoveRequest
+	13, // 27: shardmanager.v1.ShardHostService.Activate:input_type -> shardmanager.v1.ActivateRequest
+	15, // 28: shardmanager.v1.ShardHostService.UpdateMembership:input_type -> shardmanager.v1.UpdateMembershipRequest
+	17, // 29: shardmanager.v1.ShardHostService.CollectLoad:input_type -> shardmanager.v1.CollectLoadRequest
+	20, // 30: shardmanager.v1.ShardHostService.EndIncarnation:input_type -> shardmanager.v1.EndIncarnationRequest
+	22, // 31: shardmanager.v1.ShardHostService.TransferState:input_type -> shardmanager.v1.TransferStateRequest
+	24, // 32: shardmanager.v1.ShardHostService.Ping:input_type -> shardmanager.v1.PingRequest
+	2,  // 33: shardmanager.v1.ShardHostService.AddShard:output_type -> shardmanager.v1.AddShardResponse
+	4,  // 34: shardmanager.v1.ShardHostService.DropShard:output_type -> shardmanager.v1.DropShardResponse
+	6,  // 35: shardmanager.v1.ShardHostService.ChangeRole:output_type -> shardmanager.v1.ChangeRoleResponse
+	8,  // 36: shardmanager.v1.ShardHostService.PrepareAddShard:output_type -> shardmanager.v1.PrepareAddShardResponse
+	10, // 37: shardmanager.v1.ShardHostService.PrepareDropShard:output_type -> shardmanager.v1.PrepareDropShardResponse
+	12, // 38: shardmanager.v1.ShardHostService.CancelMove:output_type -> shardmanager.v1.CancelMoveResponse
+	14, // 39: shardmanager.v1.ShardHostService.Activate:output_type -> shardmanager.v1.ActivateResponse
+	16, // 40: shardmanager.v1.ShardHostService.UpdateMembership:output_type -> shardmanager.v1.UpdateMembershipResponse
+	18, // 41: shardmanager.v1.ShardHostService.CollectLoad:output_type -> shardmanager.v1.CollectLoadResponse
+	21, // 42: shardmanager.v1.ShardHostService.EndIncarnation:output_type -> shardmanager.v1.EndIncarnationResponse
+	23, // 43: shardmanager.v1.ShardHostService.TransferState:output_type -> shardmanager.v1.TransferStateResponse
+	25, // 44: shardmanager.v1.ShardHostService.Ping:output_type -> shardmanager.v1.PingResponse
+	33, // [33:45] is the sub-list for method output_type
+	21, // [21:33] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_shardhost_proto_init() }

@@ -327,7 +327,9 @@ type ShardMapSnapshot struct {
 	// By shard index: 1 + index into servers of the primary; 0: no primary at present.
 	Primaries []uint32 `protobuf:"varint,5,rep,packed,name=primaries,proto3" json:"primaries,omitempty"`
 	// By shard index: term of the primary; 0: none.
-	Terms         []uint64 `protobuf:"varint,6,rep,packed,name=terms,proto3" json:"terms,omitempty"`
+	Terms []uint64 `protobuf:"varint,6,rep,packed,name=terms,proto3" json:"terms,omitempty"`
+	// The first secondary of every shard, then the second of every shard, and so on; none where no shard has one.
+	Secondaries   []*SecondaryColumn `protobuf:"bytes,7,rep,name=secondaries,proto3" json:"secondaries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +406,59 @@ func (x *ShardMapSnapshot) GetTerms() []uint64 {
 	return nil
 }
 
+func (x *ShardMapSnapshot) GetSecondaries() []*SecondaryColumn {
+	if x != nil {
+		return x.Secondaries
+	}
+	return nil
+}
+
+// SecondaryColumn is one secondary of each shard.
+type SecondaryColumn struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By shard index: 1 + index into servers; 0: the shard has no further secondary.
+	Servers       []uint32 `protobuf:"varint,1,rep,packed,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondaryColumn) Reset() {
+	*x = SecondaryColumn{}
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondaryColumn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondaryColumn) ProtoMessage() {}
+
+func (x *SecondaryColumn) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondaryColumn.ProtoReflect.Descriptor instead.
+func (*SecondaryColumn) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SecondaryColumn) GetServers() []uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
 // ShardMapDelta turns version `base` into `version`.
 type ShardMapDelta struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +477,7 @@ type ShardMapDelta struct {
 
 func (x *ShardMapDelta) Reset() {
 	*x = ShardMapDelta{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +489,7 @@ func (x *ShardMapDelta) String() string {
 func (*ShardMapDelta) ProtoMessage() {}
 
 func (x *ShardMapDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +502,7 @@ func (x *ShardMapDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMapDelta.ProtoReflect.Descriptor instead.
 func (*ShardMapDelta) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ShardMapDelta) GetApp() string {
@@ -499,14 +554,16 @@ type ShardMapEntry struct {
 	// Id of the primary's server; empty: no primary at present.
 	Primary string `protobuf:"bytes,2,opt,name=primary,proto3" json:"primary,omitempty"`
 	// Term of the primary; 0: none.
-	Term          uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	Term uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	// Ids of the servers with a secondary that may be read.
+	Secondaries   []string `protobuf:"bytes,4,rep,name=secondaries,proto3" json:"secondaries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShardMapEntry) Reset() {
 	*x = ShardMapEntry{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +575,7 @@ func (x *ShardMapEntry) String() string {
 func (*ShardMapEntry) ProtoMessage() {}
 
 func (x *ShardMapEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +588,7 @@ func (x *ShardMapEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMapEntry.ProtoReflect.Descriptor instead.
 func (*ShardMapEntry) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ShardMapEntry) GetIndex() uint32 {
@@ -555,6 +612,13 @@ func (x *ShardMapEntry) GetTerm() uint64 {
 	return 0
 }
 
+func (x *ShardMapEntry) GetSecondaries() []string {
+	if x != nil {
+		return x.Secondaries
+	}
+	return nil
+}
+
 var File_shardmanager_v1_shardmap_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
@@ -575,25 +639,29 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\x12GetShardMapRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"T\n" +
 	"\x13GetShardMapResponse\x12=\n" +
-	"\bsnapshot\x18\x01 \x01(\v2!.shardmanager.v1.ShardMapSnapshotR\bsnapshot\"\xfa\x01\n" +
+	"\bsnapshot\x18\x01 \x01(\v2!.shardmanager.v1.ShardMapSnapshotR\bsnapshot\"\xbe\x02\n" +
 	"\x10ShardMapSnapshot\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x125\n" +
 	"\aversion\x18\x02 \x01(\v2\x1b.shardmanager.v1.MapVersionR\aversion\x126\n" +
 	"\tkey_space\x18\x03 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x121\n" +
 	"\aservers\x18\x04 \x03(\v2\x17.shardmanager.v1.ServerR\aservers\x12\x1c\n" +
 	"\tprimaries\x18\x05 \x03(\rR\tprimaries\x12\x14\n" +
-	"\x05terms\x18\x06 \x03(\x04R\x05terms\"\x9d\x02\n" +
+	"\x05terms\x18\x06 \x03(\x04R\x05terms\x12B\n" +
+	"\vsecondaries\x18\a \x03(\v2 .shardmanager.v1.SecondaryColumnR\vsecondaries\"+\n" +
+	"\x0fSecondaryColumn\x12\x18\n" +
+	"\aservers\x18\x01 \x03(\rR\aservers\"\x9d\x02\n" +
 	"\rShardMapDelta\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12/\n" +
 	"\x04base\x18\x02 \x01(\v2\x1b.shardmanager.v1.MapVersionR\x04base\x125\n" +
 	"\aversion\x18\x03 \x01(\v2\x1b.shardmanager.v1.MapVersionR\aversion\x121\n" +
 	"\aservers\x18\x04 \x03(\v2\x17.shardmanager.v1.ServerR\aservers\x12'\n" +
 	"\x0fremoved_servers\x18\x05 \x03(\tR\x0eremovedServers\x126\n" +
-	"\x06shards\x18\x06 \x03(\v2\x1e.shardmanager.v1.ShardMapEntryR\x06shards\"S\n" +
+	"\x06shards\x18\x06 \x03(\v2\x1e.shardmanager.v1.ShardMapEntryR\x06shards\"u\n" +
 	"\rShardMapEntry\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
 	"\aprimary\x18\x02 \x01(\tR\aprimary\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term2\xb5\x01\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12 \n" +
+	"\vsecondaries\x18\x04 \x03(\tR\vsecondaries2\xb5\x01\n" +
 	"\x0fShardMapService\x12H\n" +
 	"\x05Watch\x12\x1d.shardmanager.v1.WatchRequest\x1a\x1e.shardmanager.v1.WatchResponse0\x01\x12X\n" +
 	"\vGetShardMap\x12#.shardmanager.v1.GetShardMapRequest\x1a$.shardmanager.v1.GetShardMapResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
@@ -610,7 +678,7 @@ func file_shardmanager_v1_shardmap_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_shardmap_proto_rawDescData
 }
 
-var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*WatchRequest)(nil),        // 0: shardmanager.v1.WatchRequest
 	(*WatchResponse)(nil),       // 1: shardmanager.v1.WatchResponse
@@ -618,35 +686,37 @@ var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*GetShardMapRequest)(nil),  // 3: shardmanager.v1.GetShardMapRequest
 	(*GetShardMapResponse)(nil), // 4: shardmanager.v1.GetShardMapResponse
 	(*ShardMapSnapshot)(nil),    // 5: shardmanager.v1.ShardMapSnapshot
-	(*ShardMapDelta)(nil),       // 6: shardmanager.v1.ShardMapDelta
-	(*ShardMapEntry)(nil),       // 7: shardmanager.v1.ShardMapEntry
-	(*MapVersion)(nil),          // 8: shardmanager.v1.MapVersion
-	(*KeySpace)(nil),            // 9: shardmanager.v1.KeySpace
-	(*Server)(nil),              // 10: shardmanager.v1.Server
+	(*SecondaryColumn)(nil),     // 6: shardmanager.v1.SecondaryColumn
+	(*ShardMapDelta)(nil),       // 7: shardmanager.v1.ShardMapDelta
+	(*ShardMapEntry)(nil),       // 8: shardmanager.v1.ShardMapEntry
+	(*MapVersion)(nil),          // 9: shardmanager.v1.MapVersion
+	(*KeySpace)(nil),            // 10: shardmanager.v1.KeySpace
+	(*Server)(nil),              // 11: shardmanager.v1.Server
 }
 var file_shardmanager_v1_shardmap_proto_depIdxs = []int32{
-	8,  // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
+	9,  // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
 	5,  // 1: shardmanager.v1.WatchResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	6,  // 2: shardmanager.v1.WatchResponse.delta:type_name -> shardmanager.v1.ShardMapDelta
+	7,  // 2: shardmanager.v1.WatchResponse.delta:type_name -> shardmanager.v1.ShardMapDelta
 	2,  // 3: shardmanager.v1.WatchResponse.keep_alive:type_name -> shardmanager.v1.KeepAlive
-	8,  // 4: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
+	9,  // 4: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
 	5,  // 5: shardmanager.v1.GetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	8,  // 6: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
-	9,  // 7: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
-	10, // 8: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
-	8,  // 9: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
-	8,  // 10: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
-	10, // 11: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
-	7,  // 12: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
-	0,  // 13: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
-	3,  // 14: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
-	1,  // 15: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
-	4,  // 16: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
-	15, // [15:17] is the sub-list for method output_type
-	13, // [13:15] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	9,  // 6: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
+	10, // 7: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
+	11, // 8: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
+	6,  // 9: shardmanager.v1.ShardMapSnapshot.secondaries:type_name -> shardmanager.v1.SecondaryColumn
+	9,  // 10: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
+	9,  // 11: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
+	11, // 12: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
+	8,  // 13: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
+	0,  // 14: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
+	3,  // 15: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
+	1,  // 16: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
+	4,  // 17: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
+	16, // [16:18] is the sub-list for method output_type
+	14, // [14:16] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_shardmap_proto_init() }
@@ -666,7 +736,7 @@ func file_shardmanager_v1_shardmap_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_shardmap_proto_rawDesc), len(file_shardmanager_v1_shardmap_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -261,9 +261,17 @@ type AssignmentChunk struct {
 	// By row: term the primary was granted.
 	PrimaryTerms []uint64 `protobuf:"varint,5,rep,packed,name=primary_terms,json=primaryTerms,proto3" json:"primary_terms,omitempty"`
 	// Rows with an open move.
-	Open          []*ChunkMove `protobuf:"bytes,6,rep,name=open,proto3" json:"open,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Open []*ChunkMove `protobuf:"bytes,6,rep,name=open,proto3" json:"open,omitempty"`
+	// By row: how many secondaries it has; empty where no row has one.
+	SecondaryCounts []uint32 `protobuf:"varint,7,rep,packed,name=secondary_counts,json=secondaryCounts,proto3" json:"secondary_counts,omitempty"`
+	// The secondaries of all rows, one row after the other: 1 + position in servers, the order of the decision that made them what they
+	// are, and their state: 1 joining, 2 in sync, 3 leaving.
+	Secondaries     []uint32 `protobuf:"varint,8,rep,packed,name=secondaries,proto3" json:"secondaries,omitempty"`
+	SecondaryTerms  []uint64 `protobuf:"varint,9,rep,packed,name=secondary_terms,json=secondaryTerms,proto3" json:"secondary_terms,omitempty"`
+	SecondaryMoves  []uint64 `protobuf:"varint,10,rep,packed,name=secondary_moves,json=secondaryMoves,proto3" json:"secondary_moves,omitempty"`
+	SecondaryStates []uint32 `protobuf:"varint,11,rep,packed,name=secondary_states,json=secondaryStates,proto3" json:"secondary_states,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AssignmentChunk) Reset() {
@@ -334,6 +342,41 @@ func (x *AssignmentChunk) GetPrimaryTerms() []uint64 {
 func (x *AssignmentChunk) GetOpen() []*ChunkMove {
 	if x != nil {
 		return x.Open
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetSecondaryCounts() []uint32 {
+	if x != nil {
+		return x.SecondaryCounts
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetSecondaries() []uint32 {
+	if x != nil {
+		return x.Secondaries
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetSecondaryTerms() []uint64 {
+	if x != nil {
+		return x.SecondaryTerms
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetSecondaryMoves() []uint64 {
+	if x != nil {
+		return x.SecondaryMoves
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetSecondaryStates() []uint32 {
+	if x != nil {
+		return x.SecondaryStates
 	}
 	return nil
 }
@@ -926,14 +969,20 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\"9\n" +
 	"\tAppRecord\x12,\n" +
-	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\xe8\x01\n" +
+	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\xb2\x03\n" +
 	"\x0fAssignmentChunk\x126\n" +
 	"\aservers\x18\x01 \x03(\v2\x1c.shardmanager.v1.ChunkServerR\aservers\x12\x14\n" +
 	"\x05terms\x18\x02 \x03(\x04R\x05terms\x12\x14\n" +
 	"\x05moves\x18\x03 \x03(\x04R\x05moves\x12\x1c\n" +
 	"\tprimaries\x18\x04 \x03(\rR\tprimaries\x12#\n" +
 	"\rprimary_terms\x18\x05 \x03(\x04R\fprimaryTerms\x12.\n" +
-	"\x04open\x18\x06 \x03(\v2\x1a.shardmanager.v1.ChunkMoveR\x04open\"?\n" +
+	"\x04open\x18\x06 \x03(\v2\x1a.shardmanager.v1.ChunkMoveR\x04open\x12)\n" +
+	"\x10secondary_counts\x18\a \x03(\rR\x0fsecondaryCounts\x12 \n" +
+	"\vsecondaries\x18\b \x03(\rR\vsecondaries\x12'\n" +
+	"\x0fsecondary_terms\x18\t \x03(\x04R\x0esecondaryTerms\x12'\n" +
+	"\x0fsecondary_moves\x18\n" +
+	" \x03(\x04R\x0esecondaryMoves\x12)\n" +
+	"\x10secondary_states\x18\v \x03(\rR\x0fsecondaryStates\"?\n" +
 	"\vChunkServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xb4\x01\n" +

@@ -34,7 +34,7 @@ const (
 	Role_ROLE_UNSPECIFIED Role = 0
 	// Serves reads and writes; at most one for a shard at any instant.
 	Role_ROLE_PRIMARY Role = 1
-	// Serves reads. Not used by primary-only apps.
+	// Serves reads, as of what its primary has told it; in a secondary-only app whatever the application lets it.
 	Role_ROLE_SECONDARY Role = 2
 )
 
@@ -92,6 +92,8 @@ const (
 	ShardPhase_SHARD_PHASE_PRIMARY ShardPhase = 3
 	// Executes nothing more; holds, then forwards to the target of the move.
 	ShardPhase_SHARD_PHASE_FORWARDING ShardPhase = 4
+	// Follows a primary, and serves reads while the lease is valid.
+	ShardPhase_SHARD_PHASE_SECONDARY ShardPhase = 5
 )
 
 // Enum value maps for ShardPhase.
@@ -102,6 +104,7 @@ var (
 		2: "SHARD_PHASE_PREPARED",
 		3: "SHARD_PHASE_PRIMARY",
 		4: "SHARD_PHASE_FORWARDING",
+		5: "SHARD_PHASE_SECONDARY",
 	}
 	ShardPhase_value = map[string]int32{
 		"SHARD_PHASE_UNSPECIFIED": 0,
@@ -109,6 +112,7 @@ var (
 		"SHARD_PHASE_PREPARED":    2,
 		"SHARD_PHASE_PRIMARY":     3,
 		"SHARD_PHASE_FORWARDING":  4,
+		"SHARD_PHASE_SECONDARY":   5,
 	}
 )
 
@@ -712,13 +716,68 @@ func (x *Peer) GetDataAddress() string {
 	return ""
 }
 
+// Member is one secondary of a shard, as its primary has to know it.
+type Member struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  *Peer                  `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// True: a write is acknowledged only after this one applied it. False: it is to be brought up to date, and is in sync from the
+	// acknowledgement of this membership on.
+	InSync        bool `protobuf:"varint,2,opt,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Member) GetPeer() *Peer {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *Member) GetInSync() bool {
+	if x != nil {
+		return x.InSync
+	}
+	return false
+}
+
 // HeldShard is one shard that a server holds, or only remembers having refused (phase NONE): its highest term and move stay known.
 type HeldShard struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Shard id in the app of the server.
 	Shard string     `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
 	Phase ShardPhase `protobuf:"varint,2,opt,name=phase,proto3,enum=shardmanager.v1.ShardPhase" json:"phase,omitempty"`
-	// Term the shard is held at; 0 in phase NONE.
+	// Term the shard is held at; 0 in phase NONE. Of a secondary: the term at which it was added.
 	Term uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
 	// Highest (term, move) accepted or refused for ever: nothing at or below it is newly taken.
 	MaxTerm uint64 `protobuf:"varint,4,opt,name=max_term,json=maxTerm,proto3" json:"max_term,omitempty"`
@@ -733,7 +792,7 @@ type HeldShard struct {
 
 func (x *HeldShard) Reset() {
 	*x = HeldShard{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +804,7 @@ func (x *HeldShard) String() string {
 func (*HeldShard) ProtoMessage() {}
 
 func (x *HeldShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +817,7 @@ func (x *HeldShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldShard.ProtoReflect.Descriptor instead.
 func (*HeldShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *HeldShard) GetShard() string {
@@ -826,7 +885,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +897,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +910,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ErrorDetail) GetReason() ErrorReason {
@@ -927,7 +986,10 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x04Peer\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12!\n" +
-	"\fdata_address\x18\x03 \x01(\tR\vdataAddress\"\xe7\x01\n" +
+	"\fdata_address\x18\x03 \x01(\tR\vdataAddress\"L\n" +
+	"\x06Member\x12)\n" +
+	"\x04peer\x18\x01 \x01(\v2\x15.shardmanager.v1.PeerR\x04peer\x12\x17\n" +
+	"\ain_sync\x18\x02 \x01(\bR\x06inSync\"\xe7\x01\n" +
 	"\tHeldShard\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x121\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x1b.shardmanager.v1.ShardPhaseR\x05phase\x12\x12\n" +
@@ -944,14 +1006,15 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fROLE_PRIMARY\x10\x01\x12\x12\n" +
-	"\x0eROLE_SECONDARY\x10\x02*\x8e\x01\n" +
+	"\x0eROLE_SECONDARY\x10\x02*\xa9\x01\n" +
 	"\n" +
 	"ShardPhase\x12\x1b\n" +
 	"\x17SHARD_PHASE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10SHARD_PHASE_NONE\x10\x01\x12\x18\n" +
 	"\x14SHARD_PHASE_PREPARED\x10\x02\x12\x17\n" +
 	"\x13SHARD_PHASE_PRIMARY\x10\x03\x12\x1a\n" +
-	"\x16SHARD_PHASE_FORWARDING\x10\x04*\x89\x03\n" +
+	"\x16SHARD_PHASE_FORWARDING\x10\x04\x12\x19\n" +
+	"\x15SHARD_PHASE_SECONDARY\x10\x05*\x89\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ERROR_REASON_NOT_LEADER\x10\x01\x12\x17\n" +
@@ -981,7 +1044,7 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_shardmanager_v1_types_proto_goTypes = []any{
 	(Role)(0),            // 0: shardmanager.v1.Role
 	(ShardPhase)(0),      // 1: shardmanager.v1.ShardPhase
@@ -993,25 +1056,27 @@ var file_shardmanager_v1_types_proto_goTypes = []any{
 	(*HashKeySpace)(nil), // 7: shardmanager.v1.HashKeySpace
 	(*Server)(nil),       // 8: shardmanager.v1.Server
 	(*Peer)(nil),         // 9: shardmanager.v1.Peer
-	(*HeldShard)(nil),    // 10: shardmanager.v1.HeldShard
-	(*ErrorDetail)(nil),  // 11: shardmanager.v1.ErrorDetail
-	nil,                  // 12: shardmanager.v1.Server.CapacityEntry
-	nil,                  // 13: shardmanager.v1.Server.LabelsEntry
+	(*Member)(nil),       // 10: shardmanager.v1.Member
+	(*HeldShard)(nil),    // 11: shardmanager.v1.HeldShard
+	(*ErrorDetail)(nil),  // 12: shardmanager.v1.ErrorDetail
+	nil,                  // 13: shardmanager.v1.Server.CapacityEntry
+	nil,                  // 14: shardmanager.v1.Server.LabelsEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
 	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
 	7,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
 	5,  // 2: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	12, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	13, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
-	1,  // 5: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
-	9,  // 6: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
-	2,  // 7: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	14, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	9,  // 5: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
+	1,  // 6: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
+	9,  // 7: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
+	2,  // 8: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_types_proto_init() }
@@ -1028,7 +1093,7 @@ func file_shardmanager_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

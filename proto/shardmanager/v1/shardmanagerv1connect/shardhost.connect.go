@@ -76,7 +76,7 @@ type ShardHostServiceClient interface {
 	AddShard(context.Context, *v1.AddShardRequest) (*v1.AddShardResponse, error)
 	// DropShard ends serving or forwarding and forgets the shard's state.
 	DropShard(context.Context, *v1.DropShardRequest) (*v1.DropShardResponse, error)
-	// ChangeRole promotes or demotes; UNIMPLEMENTED unless the application has the callback.
+	// ChangeRole makes a replica that is held a primary or a secondary; UNIMPLEMENTED unless the application has the callback.
 	ChangeRole(context.Context, *v1.ChangeRoleRequest) (*v1.ChangeRoleResponse, error)
 	// PrepareAddShard loads state as the target of a move; must not touch the storage's term.
 	PrepareAddShard(context.Context, *v1.PrepareAddShardRequest) (*v1.PrepareAddShardResponse, error)
@@ -86,7 +86,8 @@ type ShardHostServiceClient interface {
 	CancelMove(context.Context, *v1.CancelMoveRequest) (*v1.CancelMoveResponse, error)
 	// Activate raises the storage's term first, then reads what was missed (PROTOCOL R9).
 	Activate(context.Context, *v1.ActivateRequest) (*v1.ActivateResponse, error)
-	// UpdateMembership tells a primary its replicas; UNIMPLEMENTED unless the application has the callback.
+	// UpdateMembership tells a primary its secondaries, and answers when those that are not in sync have been brought up to date and get
+	// every write from then on. A newer one, by its move, cancels the one under way. UNIMPLEMENTED unless the application has the callback.
 	UpdateMembership(context.Context, *v1.UpdateMembershipRequest) (*v1.UpdateMembershipResponse, error)
 	// CollectLoad answers the load of every shard held.
 	CollectLoad(context.Context, *v1.CollectLoadRequest) (*v1.CollectLoadResponse, error)
@@ -310,7 +311,7 @@ type ShardHostServiceHandler interface {
 	AddShard(context.Context, *v1.AddShardRequest) (*v1.AddShardResponse, error)
 	// DropShard ends serving or forwarding and forgets the shard's state.
 	DropShard(context.Context, *v1.DropShardRequest) (*v1.DropShardResponse, error)
-	// ChangeRole promotes or demotes; UNIMPLEMENTED unless the application has the callback.
+	// ChangeRole makes a replica that is held a primary or a secondary; UNIMPLEMENTED unless the application has the callback.
 	ChangeRole(context.Context, *v1.ChangeRoleRequest) (*v1.ChangeRoleResponse, error)
 	// PrepareAddShard loads state as the target of a move; must not touch the storage's term.
 	PrepareAddShard(context.Context, *v1.PrepareAddShardRequest) (*v1.PrepareAddShardResponse, error)
@@ -320,7 +321,8 @@ type ShardHostServiceHandler interface {
 	CancelMove(context.Context, *v1.CancelMoveRequest) (*v1.CancelMoveResponse, error)
 	// Activate raises the storage's term first, then reads what was missed (PROTOCOL R9).
 	Activate(context.Context, *v1.ActivateRequest) (*v1.ActivateResponse, error)
-	// UpdateMembership tells a primary its replicas; UNIMPLEMENTED unless the application has the callback.
+	// UpdateMembership tells a primary its secondaries, and answers when those that are not in sync have been brought up to date and get
+	// every write from then on. A newer one, by its move, cancels the one under way. UNIMPLEMENTED unless the application has the callback.
 	UpdateMembership(context.Context, *v1.UpdateMembershipRequest) (*v1.UpdateMembershipResponse, error)
 	// CollectLoad answers the load of every shard held.
 	CollectLoad(context.Context, *v1.CollectLoadRequest) (*v1.CollectLoadResponse, error)
