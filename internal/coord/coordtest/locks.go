@@ -76,6 +76,26 @@ func lockTests() map[string]func(*suite) {
 	}
 }
 
+// unseatTests is what a standby relies on that ends another's session (PROTOCOL R16).
+func unseatTests() map[string]func(*suite) {
+	return map[string]func(*suite){
+		"the holder whose session another destroys has lost the lock, whoever takes it next": func(s *suite) {
+			a, b := s.session(coord.Release), s.session(coord.Release)
+			at := s.txn(lock("k", "1", a))
+			s.destroy(a)
+			s.conflict(0, checkSession("k", a), set("x", "1"))
+			s.conflict(0, lock("k", "2", a))
+			s.conflict(0, coord.Op{Verb: coord.CheckIndex, Key: "k", Index: at}) // the release is a change of the key
+			s.txn(lock("k", "3", b))
+			s.destroy(a) // twice: no matter who holds the lock now
+			s.equal("holder", s.mustGet("k", "3").Session, b)
+			s.renew(a, false)
+			s.renew(b, true)
+			s.absent("x")
+		},
+	}
+}
+
 func sessionTests() map[string]func(*suite) {
 	return map[string]func(*suite){
 		"destroying deletes or releases the keys": func(s *suite) {

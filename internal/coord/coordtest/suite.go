@@ -43,7 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		tests map[string]func(*suite)
 	}{
 		{"transactions", transactionTests()}, {"checks", checkTests()}, {"reads", readTests()}, {"limits", limitTests()},
-		{"locks", lockTests()}, {"sessions", sessionTests()},
+		{"locks", lockTests()}, {"sessions", sessionTests()}, {"unseating", unseatTests()},
 		{"watches", watchTests()}, {"restarts", restartTests()}, {"concurrency", concurrencyTests()}, {"outcomes", outcomeTests()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
