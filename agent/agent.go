@@ -42,6 +42,7 @@ type Agent struct {
 	now       func() shard.Instant
 	listen    func(string) (net.Listener, error)
 	leaders   *leaders
+	contact   *contact
 	advertise string
 
 	dir      *stateDir
@@ -84,6 +85,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 		dial = transport.Dial
 	}
 	a.leaders = newLeaders(cfg.Allocators, dial)
+	a.contact = newContact(a.now())
 	a.maps = newMaps(a)
 	return a, nil
 }

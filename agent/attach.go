@@ -85,10 +85,15 @@ func (t *attacher) end() { close(t.finish) }
 func (t *attacher) run(ctx context.Context) {
 	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(shortestPause), backoff.WithMaxInterval(longestPause),
 		backoff.WithMaxElapsedTime(0))
+	defer t.agent.contact.rests(t)
 	for turn := 0; ; turn++ {
+		t.agent.contact.asks(t, t.agent.now())
 		pause, welcomed := t.round(ctx, turn)
 		if welcomed { // it worked and broke: somebody may lead already
 			pauses.Reset()
+		}
+		if pause == refusedPause {
+			t.agent.contact.rests(t)
 		}
 		if pause == 0 {
 			pause = pauses.NextBackOff()
@@ -240,8 +245,10 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 	t.mu.Lock()
 	t.current = s
 	t.mu.Unlock()
+	epoch := wire.EpochFromProto(welcome.GetEpoch())
+	t.agent.contact.answered(epoch, t.agent.now())
 	t.post(roster.Attached{
-		Stream: s.id, Incarnation: t.incarnation, Epoch: wire.EpochFromProto(welcome.GetEpoch()),
+		Stream: s.id, Incarnation: t.incarnation, Epoch: epoch,
 		Interval: time.Duration(welcome.GetIntervalMs()) * time.Millisecond, Validity: time.Duration(welcome.GetValidityMs()) * time.Millisecond,
 	})
 	var sender sync.WaitGroup
@@ -255,6 +262,7 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 			}
 			break
 		}
+		t.agent.contact.answered(epoch, t.agent.now())
 		if !t.receive(ctx, s, message) {
 			break
 		}

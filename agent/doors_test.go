@@ -169,3 +169,38 @@ func TestMaps(t *testing.T) {
 	run(t, cfg, store)
 	check("from the disk")
 }
+
+// TestLeaderSeen: the agent tells whoever asks which leader answers it, and for how long none does.
+func TestLeaderSeen(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	cfg := config(t, l)
+	r := run(t, cfg, store)
+	application0(t, cfg.Socket).registered(t)
+	eventually(t, "the attachment", func() bool { return l.attachedNow() == 1 })
+	endpoint, err := transport.Dial(addressOf(t, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(endpoint.Close)
+	client := shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL)
+	seen := func() *pb.LeaderSeenResponse {
+		answer, err := client.LeaderSeen(t.Context(), new(pb.LeaderSeenRequest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.GetAgent() != cfg.Name {
+			t.Fatalf("agent %q", answer.GetAgent())
+		}
+		return answer
+	}
+	eventually(t, "it is answered", func() bool {
+		s := seen()
+		return s.GetAsking() && s.GetEpoch().GetIndex() == 7 && s.GetSilentMs() < 2*interval.Milliseconds()
+	})
+	l.stop()
+	eventually(t, "it asks in vain", func() bool {
+		s := seen()
+		return s.GetAsking() && s.GetEpoch().GetIndex() == 7 && s.GetSilentMs() > 3*interval.Milliseconds()
+	})
+}

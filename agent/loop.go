@@ -104,6 +104,7 @@ func (l *loop) run(ctx context.Context) {
 			m.deliver(l)
 		case <-ticker.C:
 			now := l.agent.now()
+			l.agent.contact.tick(now)
 			for _, name := range shard.SortedKeys(l.servers) {
 				s := l.servers[name]
 				l.out.Reset()

@@ -60,8 +60,8 @@ func (a *Agent) open(ctx context.Context) (*doors, error) {
 	d.listeners = []net.Listener{tcp, socket}
 	limit := connect.WithReadMaxBytes(maxRequestBytes)
 	public, private := http.NewServeMux(), http.NewServeMux()
-	public.Handle(shardmanagerv1connect.NewAgentServiceHandler(api.NewPublic(a.cfg.Name), limit))
-	private.Handle(shardmanagerv1connect.NewAgentServiceHandler(api.New(a.cfg.Name, a, a), limit))
+	public.Handle(shardmanagerv1connect.NewAgentServiceHandler(api.NewPublic(a.cfg.Name, a), limit))
+	private.Handle(shardmanagerv1connect.NewAgentServiceHandler(api.New(a.cfg.Name, a, a, a), limit))
 	for _, mux := range []*http.ServeMux{public, private} {
 		a.mountShared(mux, limit)
 	}

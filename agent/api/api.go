@@ -1,7 +1,7 @@
 // Package api is the agent's AgentService: it decodes requests, checks them, hands them to the agent's loop, and types what comes back.
 //
 // The shell mounts New on the Unix socket, for the applications and operators of the host, and NewPublic on the TCP listener, where
-// nothing but Ping is answered. The package decides nothing and keeps no state.
+// nothing but Ping and LeaderSeen is answered. The package decides nothing and keeps no state.
 package api
 
 import (
@@ -45,6 +45,18 @@ type Operations interface {
 	Restart(ctx context.Context, rest time.Duration) (time.Duration, error)
 }
 
+// Witness says what the agent has seen of the leader.
+type Witness interface {
+	LeaderSeen(ctx context.Context) LeaderSeen
+}
+
+// LeaderSeen is when a leader last answered the agent (PROTOCOL R16).
+type LeaderSeen struct {
+	Asking bool          // it asks; otherwise its silence says nothing
+	Epoch  shard.Epoch   // highest of a leader that answered; zero: none did
+	Silent time.Duration // no answer for so long, although asked
+}
+
 // Switch turns something on or off.
 type Switch uint8
 
@@ -86,11 +98,12 @@ type service struct {
 	name         string
 	applications Applications
 	operations   Operations
+	witness      Witness
 }
 
 // New makes the handler for the agent's Unix socket.
-func New(name string, applications Applications, operations Operations) shardmanagerv1connect.AgentServiceHandler {
-	return &service{name: name, applications: applications, operations: operations}
+func New(name string, applications Applications, operations Operations, witness Witness) shardmanagerv1connect.AgentServiceHandler {
+	return &service{name: name, applications: applications, operations: operations, witness: witness}
 }
 
 func (s *service) Register(ctx context.Context, req *pb.RegisterRequest) (*pb.RegisterResponse, error) {
@@ -186,13 +199,28 @@ func (s *service) Ping(context.Context, *pb.AgentServicePingRequest) (*pb.AgentS
 	return &pb.AgentServicePingResponse{Agent: s.name}, nil
 }
 
-type public struct {
-	shardmanagerv1connect.UnimplementedAgentServiceHandler
-	name string
+func (s *service) LeaderSeen(ctx context.Context, _ *pb.LeaderSeenRequest) (*pb.LeaderSeenResponse, error) {
+	return leaderSeen(s.name, s.witness.LeaderSeen(ctx)), nil
 }
 
-// NewPublic makes the handler for the agent's TCP listener: Ping, and nothing else.
-func NewPublic(name string) shardmanagerv1connect.AgentServiceHandler { return &public{name: name} }
+func leaderSeen(name string, seen LeaderSeen) *pb.LeaderSeenResponse {
+	return &pb.LeaderSeenResponse{Agent: name, Asking: seen.Asking, Epoch: wire.EpochToProto(seen.Epoch), SilentMs: seen.Silent.Milliseconds()}
+}
+
+type public struct {
+	shardmanagerv1connect.UnimplementedAgentServiceHandler
+	name    string
+	witness Witness
+}
+
+// NewPublic makes the handler for the agent's TCP listener: Ping and LeaderSeen, and nothing else.
+func NewPublic(name string, witness Witness) shardmanagerv1connect.AgentServiceHandler {
+	return &public{name: name, witness: witness}
+}
+
+func (p *public) LeaderSeen(ctx context.Context, _ *pb.LeaderSeenRequest) (*pb.LeaderSeenResponse, error) {
+	return leaderSeen(p.name, p.witness.LeaderSeen(ctx)), nil
+}
 
 func (p *public) Ping(context.Context, *pb.AgentServicePingRequest) (*pb.AgentServicePingResponse, error) {
 	return &pb.AgentServicePingResponse{Agent: p.name}, nil

@@ -1074,6 +1074,114 @@ func (x *AgentServicePingResponse) GetAgent() string {
 	return ""
 }
 
+type LeaderSeenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderSeenRequest) Reset() {
+	*x = LeaderSeenRequest{}
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderSeenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderSeenRequest) ProtoMessage() {}
+
+func (x *LeaderSeenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderSeenRequest.ProtoReflect.Descriptor instead.
+func (*LeaderSeenRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+type LeaderSeenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the agent.
+	Agent string `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	// True while the agent asks: it renews with a leader, or looks for one. Otherwise its silence says nothing.
+	Asking bool `protobuf:"varint,2,opt,name=asking,proto3" json:"asking,omitempty"`
+	// Highest epoch of a leader that has answered since the agent started; none: no leader has.
+	Epoch *Epoch `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// For how long that leader has not answered although it was asked, in milliseconds.
+	SilentMs      int64 `protobuf:"varint,4,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderSeenResponse) Reset() {
+	*x = LeaderSeenResponse{}
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderSeenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderSeenResponse) ProtoMessage() {}
+
+func (x *LeaderSeenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderSeenResponse.ProtoReflect.Descriptor instead.
+func (*LeaderSeenResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LeaderSeenResponse) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *LeaderSeenResponse) GetAsking() bool {
+	if x != nil {
+		return x.Asking
+	}
+	return false
+}
+
+func (x *LeaderSeenResponse) GetEpoch() *Epoch {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *LeaderSeenResponse) GetSilentMs() int64 {
+	if x != nil {
+		return x.SilentMs
+	}
+	return 0
+}
+
 var File_shardmanager_v1_agent_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_agent_proto_rawDesc = "" +
@@ -1155,12 +1263,18 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\arest_ms\x18\x01 \x01(\x03R\x06restMs\"\x19\n" +
 	"\x17AgentServicePingRequest\"0\n" +
 	"\x18AgentServicePingResponse\x12\x14\n" +
-	"\x05agent\x18\x01 \x01(\tR\x05agent*m\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"\x13\n" +
+	"\x11LeaderSeenRequest\"\x8d\x01\n" +
+	"\x12LeaderSeenResponse\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x16\n" +
+	"\x06asking\x18\x02 \x01(\bR\x06asking\x12,\n" +
+	"\x05epoch\x18\x03 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x1b\n" +
+	"\tsilent_ms\x18\x04 \x01(\x03R\bsilentMs*m\n" +
 	"\tAgentHint\x12\x1a\n" +
 	"\x16AGENT_HINT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15AGENT_HINT_KEEP_ALIVE\x10\x01\x12\x13\n" +
 	"\x0fAGENT_HINT_PULL\x10\x02\x12\x14\n" +
-	"\x10AGENT_HINT_ENDED\x10\x032\xd5\x04\n" +
+	"\x10AGENT_HINT_ENDED\x10\x032\xac\x05\n" +
 	"\fAgentService\x12O\n" +
 	"\bRegister\x12 .shardmanager.v1.RegisterRequest\x1a!.shardmanager.v1.RegisterResponse\x12R\n" +
 	"\tPullLease\x12!.shardmanager.v1.PullLeaseRequest\x1a\".shardmanager.v1.PullLeaseResponse\x12`\n" +
@@ -1168,7 +1282,9 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\x06Status\x12\x1e.shardmanager.v1.StatusRequest\x1a\x1f.shardmanager.v1.StatusResponse\x12H\n" +
 	"\x05Drain\x12\x1d.shardmanager.v1.DrainRequest\x1a\x1e.shardmanager.v1.DrainResponse0\x01\x12L\n" +
 	"\aRestart\x12\x1f.shardmanager.v1.RestartRequest\x1a .shardmanager.v1.RestartResponse\x12[\n" +
-	"\x04Ping\x12(.shardmanager.v1.AgentServicePingRequest\x1a).shardmanager.v1.AgentServicePingResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x04Ping\x12(.shardmanager.v1.AgentServicePingRequest\x1a).shardmanager.v1.AgentServicePingResponse\x12U\n" +
+	"\n" +
+	"LeaderSeen\x12\".shardmanager.v1.LeaderSeenRequest\x1a#.shardmanager.v1.LeaderSeenResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_agent_proto_rawDescOnce sync.Once
@@ -1183,7 +1299,7 @@ func file_shardmanager_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_shardmanager_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_shardmanager_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_shardmanager_v1_agent_proto_goTypes = []any{
 	(AgentHint)(0),                    // 0: shardmanager.v1.AgentHint
 	(*RegisterRequest)(nil),           // 1: shardmanager.v1.RegisterRequest
@@ -1202,46 +1318,51 @@ var file_shardmanager_v1_agent_proto_goTypes = []any{
 	(*RestartResponse)(nil),           // 14: shardmanager.v1.RestartResponse
 	(*AgentServicePingRequest)(nil),   // 15: shardmanager.v1.AgentServicePingRequest
 	(*AgentServicePingResponse)(nil),  // 16: shardmanager.v1.AgentServicePingResponse
-	nil,                               // 17: shardmanager.v1.RegisterRequest.CapacityEntry
-	nil,                               // 18: shardmanager.v1.RegisterRequest.LabelsEntry
-	(*HeldShard)(nil),                 // 19: shardmanager.v1.HeldShard
-	(*Epoch)(nil),                     // 20: shardmanager.v1.Epoch
-	(*Locality)(nil),                  // 21: shardmanager.v1.Locality
-	(*Server)(nil),                    // 22: shardmanager.v1.Server
+	(*LeaderSeenRequest)(nil),         // 17: shardmanager.v1.LeaderSeenRequest
+	(*LeaderSeenResponse)(nil),        // 18: shardmanager.v1.LeaderSeenResponse
+	nil,                               // 19: shardmanager.v1.RegisterRequest.CapacityEntry
+	nil,                               // 20: shardmanager.v1.RegisterRequest.LabelsEntry
+	(*HeldShard)(nil),                 // 21: shardmanager.v1.HeldShard
+	(*Epoch)(nil),                     // 22: shardmanager.v1.Epoch
+	(*Locality)(nil),                  // 23: shardmanager.v1.Locality
+	(*Server)(nil),                    // 24: shardmanager.v1.Server
 }
 var file_shardmanager_v1_agent_proto_depIdxs = []int32{
-	17, // 0: shardmanager.v1.RegisterRequest.capacity:type_name -> shardmanager.v1.RegisterRequest.CapacityEntry
-	18, // 1: shardmanager.v1.RegisterRequest.labels:type_name -> shardmanager.v1.RegisterRequest.LabelsEntry
-	19, // 2: shardmanager.v1.RegisterRequest.held:type_name -> shardmanager.v1.HeldShard
+	19, // 0: shardmanager.v1.RegisterRequest.capacity:type_name -> shardmanager.v1.RegisterRequest.CapacityEntry
+	20, // 1: shardmanager.v1.RegisterRequest.labels:type_name -> shardmanager.v1.RegisterRequest.LabelsEntry
+	21, // 2: shardmanager.v1.RegisterRequest.held:type_name -> shardmanager.v1.HeldShard
 	2,  // 3: shardmanager.v1.RegisterRequest.capabilities:type_name -> shardmanager.v1.HostCapabilities
-	20, // 4: shardmanager.v1.RegisterRequest.highest_epoch:type_name -> shardmanager.v1.Epoch
-	21, // 5: shardmanager.v1.RegisterResponse.locality:type_name -> shardmanager.v1.Locality
-	20, // 6: shardmanager.v1.PullLeaseResponse.highest_epoch:type_name -> shardmanager.v1.Epoch
+	22, // 4: shardmanager.v1.RegisterRequest.highest_epoch:type_name -> shardmanager.v1.Epoch
+	23, // 5: shardmanager.v1.RegisterResponse.locality:type_name -> shardmanager.v1.Locality
+	22, // 6: shardmanager.v1.PullLeaseResponse.highest_epoch:type_name -> shardmanager.v1.Epoch
 	0,  // 7: shardmanager.v1.AgentServiceWatchResponse.hint:type_name -> shardmanager.v1.AgentHint
-	21, // 8: shardmanager.v1.StatusResponse.locality:type_name -> shardmanager.v1.Locality
+	23, // 8: shardmanager.v1.StatusResponse.locality:type_name -> shardmanager.v1.Locality
 	10, // 9: shardmanager.v1.StatusResponse.servers:type_name -> shardmanager.v1.AgentServerStatus
-	22, // 10: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
-	20, // 11: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
-	19, // 12: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
-	1,  // 13: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
-	4,  // 14: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
-	6,  // 15: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
-	8,  // 16: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
-	11, // 17: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
-	13, // 18: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
-	15, // 19: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
-	3,  // 20: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
-	5,  // 21: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
-	7,  // 22: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
-	9,  // 23: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
-	12, // 24: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
-	14, // 25: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
-	16, // 26: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	24, // 10: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
+	22, // 11: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
+	21, // 12: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
+	22, // 13: shardmanager.v1.LeaderSeenResponse.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 14: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
+	4,  // 15: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
+	6,  // 16: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
+	8,  // 17: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
+	11, // 18: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
+	13, // 19: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
+	15, // 20: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
+	17, // 21: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
+	3,  // 22: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
+	5,  // 23: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
+	7,  // 24: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
+	9,  // 25: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
+	12, // 26: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
+	14, // 27: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
+	16, // 28: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
+	18, // 29: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
+	22, // [22:30] is the sub-list for method output_type
+	14, // [14:22] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_agent_proto_init() }
@@ -1256,7 +1377,7 @@ func file_shardmanager_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_agent_proto_rawDesc), len(file_shardmanager_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,7 +32,10 @@ type LeaderRecord struct {
 	// host:port of its AdminService.
 	AdminAddress string `protobuf:"bytes,3,opt,name=admin_address,json=adminAddress,proto3" json:"admin_address,omitempty"`
 	// Clean mark: the holder stopped granting before it released (PROTOCOL R1).
-	Clean         bool `protobuf:"varint,4,opt,name=clean,proto3" json:"clean,omitempty"`
+	Clean bool `protobuf:"varint,4,opt,name=clean,proto3" json:"clean,omitempty"`
+	// Life of the holder's process, drawn at its start: whoever unseated it knows by it whether the same process takes the lock back
+	// (PROTOCOL R16). 0: written by a version that had none.
+	Life          uint64 `protobuf:"fixed64,40,opt,name=life,proto3" json:"life,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,6 +96,13 @@ func (x *LeaderRecord) GetClean() bool {
 		return x.Clean
 	}
 	return false
+}
+
+func (x *LeaderRecord) GetLife() uint64 {
+	if x != nil {
+		return x.Life
+	}
+	return 0
 }
 
 // SequenceRecord is the value of `g/<group>/sequence`, written by every transaction of a leader: it decides unknown outcomes (PROTOCOL R12).
@@ -956,12 +966,13 @@ var File_shardmanager_v1_state_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/state.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\x1a\x1bshardmanager/v1/types.proto\"\x81\x01\n" +
+	"\x1bshardmanager/v1/state.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\x01\n" +
 	"\fLeaderRecord\x12\x1c\n" +
 	"\tallocator\x18\x01 \x01(\tR\tallocator\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
 	"\radmin_address\x18\x03 \x01(\tR\fadminAddress\x12\x14\n" +
-	"\x05clean\x18\x04 \x01(\bR\x05clean\"T\n" +
+	"\x05clean\x18\x04 \x01(\bR\x05clean\x12\x12\n" +
+	"\x04life\x18( \x01(\x06R\x04life\"T\n" +
 	"\x0eSequenceRecord\x12,\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x14\n" +
 	"\x05write\x18\x02 \x01(\x04R\x05write\"Y\n" +

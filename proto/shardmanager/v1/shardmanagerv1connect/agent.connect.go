@@ -47,6 +47,8 @@ const (
 	AgentServiceRestartProcedure = "/shardmanager.v1.AgentService/Restart"
 	// AgentServicePingProcedure is the fully-qualified name of the AgentService's Ping RPC.
 	AgentServicePingProcedure = "/shardmanager.v1.AgentService/Ping"
+	// AgentServiceLeaderSeenProcedure is the fully-qualified name of the AgentService's LeaderSeen RPC.
+	AgentServiceLeaderSeenProcedure = "/shardmanager.v1.AgentService/LeaderSeen"
 )
 
 // AgentServiceClient is a client for the shardmanager.v1.AgentService service.
@@ -65,6 +67,8 @@ type AgentServiceClient interface {
 	Restart(context.Context, *v1.RestartRequest) (*v1.RestartResponse, error)
 	// Ping answers at once: the probe of other agents.
 	Ping(context.Context, *v1.AgentServicePingRequest) (*v1.AgentServicePingResponse, error)
+	// LeaderSeen answers when a leader last answered this agent: what a standby allocator asks before it unseats a dead leader (PROTOCOL R16).
+	LeaderSeen(context.Context, *v1.LeaderSeenRequest) (*v1.LeaderSeenResponse, error)
 }
 
 // NewAgentServiceClient constructs a client for the shardmanager.v1.AgentService service. By
@@ -120,18 +124,25 @@ func NewAgentServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(agentServiceMethods.ByName("Ping")),
 			connect.WithClientOptions(opts...),
 		),
+		leaderSeen: connect.NewClient[v1.LeaderSeenRequest, v1.LeaderSeenResponse](
+			httpClient,
+			baseURL+AgentServiceLeaderSeenProcedure,
+			connect.WithSchema(agentServiceMethods.ByName("LeaderSeen")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // agentServiceClient implements AgentServiceClient.
 type agentServiceClient struct {
-	register  *connect.Client[v1.RegisterRequest, v1.RegisterResponse]
-	pullLease *connect.Client[v1.PullLeaseRequest, v1.PullLeaseResponse]
-	watch     *connect.Client[v1.AgentServiceWatchRequest, v1.AgentServiceWatchResponse]
-	status    *connect.Client[v1.StatusRequest, v1.StatusResponse]
-	drain     *connect.Client[v1.DrainRequest, v1.DrainResponse]
-	restart   *connect.Client[v1.RestartRequest, v1.RestartResponse]
-	ping      *connect.Client[v1.AgentServicePingRequest, v1.AgentServicePingResponse]
+	register   *connect.Client[v1.RegisterRequest, v1.RegisterResponse]
+	pullLease  *connect.Client[v1.PullLeaseRequest, v1.PullLeaseResponse]
+	watch      *connect.Client[v1.AgentServiceWatchRequest, v1.AgentServiceWatchResponse]
+	status     *connect.Client[v1.StatusRequest, v1.StatusResponse]
+	drain      *connect.Client[v1.DrainRequest, v1.DrainResponse]
+	restart    *connect.Client[v1.RestartRequest, v1.RestartResponse]
+	ping       *connect.Client[v1.AgentServicePingRequest, v1.AgentServicePingResponse]
+	leaderSeen *connect.Client[v1.LeaderSeenRequest, v1.LeaderSeenResponse]
 }
 
 // Register calls shardmanager.v1.AgentService.Register.
@@ -189,6 +200,15 @@ func (c *agentServiceClient) Ping(ctx context.Context, req *v1.AgentServicePingR
 	return nil, err
 }
 
+// LeaderSeen calls shardmanager.v1.AgentService.LeaderSeen.
+func (c *agentServiceClient) LeaderSeen(ctx context.Context, req *v1.LeaderSeenRequest) (*v1.LeaderSeenResponse, error) {
+	response, err := c.leaderSeen.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AgentServiceHandler is an implementation of the shardmanager.v1.AgentService service.
 type AgentServiceHandler interface {
 	// Register makes the calling process a server, or takes it up again after a restart of the agent.
@@ -205,6 +225,8 @@ type AgentServiceHandler interface {
 	Restart(context.Context, *v1.RestartRequest) (*v1.RestartResponse, error)
 	// Ping answers at once: the probe of other agents.
 	Ping(context.Context, *v1.AgentServicePingRequest) (*v1.AgentServicePingResponse, error)
+	// LeaderSeen answers when a leader last answered this agent: what a standby allocator asks before it unseats a dead leader (PROTOCOL R16).
+	LeaderSeen(context.Context, *v1.LeaderSeenRequest) (*v1.LeaderSeenResponse, error)
 }
 
 // NewAgentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -256,6 +278,12 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(agentServiceMethods.ByName("Ping")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agentServiceLeaderSeenHandler := connect.NewUnaryHandlerSimple(
+		AgentServiceLeaderSeenProcedure,
+		svc.LeaderSeen,
+		connect.WithSchema(agentServiceMethods.ByName("LeaderSeen")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AgentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AgentServiceRegisterProcedure:
@@ -272,6 +300,8 @@ func NewAgentServiceHandler(svc AgentServiceHandler, opts ...connect.HandlerOpti
 			agentServiceRestartHandler.ServeHTTP(w, r)
 		case AgentServicePingProcedure:
 			agentServicePingHandler.ServeHTTP(w, r)
+		case AgentServiceLeaderSeenProcedure:
+			agentServiceLeaderSeenHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -307,4 +337,8 @@ func (UnimplementedAgentServiceHandler) Restart(context.Context, *v1.RestartRequ
 
 func (UnimplementedAgentServiceHandler) Ping(context.Context, *v1.AgentServicePingRequest) (*v1.AgentServicePingResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AgentService.Ping is not implemented"))
+}
+
+func (UnimplementedAgentServiceHandler) LeaderSeen(context.Context, *v1.LeaderSeenRequest) (*v1.LeaderSeenResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AgentService.LeaderSeen is not implemented"))
 }
