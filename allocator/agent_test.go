@@ -36,7 +36,8 @@ type testAgent struct {
 	grants   int
 	attached string // address; empty: not attached
 	epoch    *pb.Epoch
-	ends     []error // of streams
+	heard    time.Time // when the leader last said something, or the agent began
+	ends     []error   // of streams
 	fenced   bool
 }
 
@@ -62,11 +63,12 @@ func (c *testCluster) agent(name, app string, incarnation shard.Incarnation, nod
 // registered makes a server's session and key, and nothing else.
 func (c *testCluster) registered(name, app string, incarnation shard.Incarnation) *testAgent {
 	c.Helper()
-	a := &testAgent{T: c.T, cluster: c, held: map[string]*pb.HeldShard{}, gone: make(chan struct{})}
+	a := &testAgent{T: c.T, cluster: c, held: map[string]*pb.HeldShard{}, gone: make(chan struct{}), heard: time.Now()}
 	a.server = shard.Server{
 		ID: shard.MakeServerID(name, shard.App(app)), App: shard.App(app), Agent: name, Incarnation: incarnation,
-		Locality: shard.Locality{Region: "r1", Zone: name}, DataAddress: "127.0.0.1:1", AgentAddress: "127.0.0.1:2",
+		Locality: shard.Locality{Region: "r1", Zone: name}, DataAddress: "127.0.0.1:1",
 	}
+	a.server.AgentAddress = c.serveAgent(a)
 	ctx := context.Background()
 	var err error
 	if a.session, err = c.store.CreateSession(ctx, coord.SessionSpec{Name: name, TTL: sessionTTL, Behavior: coord.DeleteKeys}); err != nil {
@@ -199,6 +201,7 @@ func (a *testAgent) send(ctx context.Context, stream *connect.BidiStreamForClien
 func (a *testAgent) take(address string, m *pb.AttachResponse) *pb.AttachRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.heard = time.Now()
 	switch m := m.Message.(type) {
 	case *pb.AttachResponse_Welcome:
 		a.attached, a.epoch = address, m.Welcome.Epoch

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/storage"
+	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
@@ -57,6 +60,8 @@ type Allocator struct {
 	keys     storage.Keys
 	maps     *maps
 	attach   *api.Attach
+	standby  *unseat.Standby
+	life     uint64 // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
 	lock    *cell[lockView]
 	leading atomic.Pointer[mailbox] // nil: does not lead
@@ -89,7 +94,23 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	}
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted}))
 	a.attach = api.NewAttach(a)
+	a.life = 1 + rand.Uint64N(math.MaxUint64)
+	a.standby = unseat.New(cfg.Unseat(), unseat.Deps{
+		Name: cfg.Name, Keys: a.keys, Store: a.store, Log: a.log, Clock: a.clock, Dial: a.dial, Random: below,
+		Holder: func() unseat.Holder {
+			view, _ := a.lock.get()
+			return view.holder()
+		},
+	})
 	return a, nil
+}
+
+// below draws from 0 up to a time.
+func below(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
+	}
+	return rand.N(most)
 }
 
 // Run serves, stands for election and leads until ctx ends; then it steps down in order. Its error says what could not be opened.
@@ -114,6 +135,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub), a.maps.hub))
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
+	group.Go(func() error { return a.standby.Run(groupCtx) })
 
 	a.log.Info().Str("listen", a.address).Str("admin", a.adminAddress).Str("cluster", a.cfg.Cluster).Msg("allocator serves")
 	campaign, give := context.WithCancel(ctx)

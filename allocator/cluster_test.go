@@ -77,6 +77,12 @@ func (c *testCluster) startOn(store coord.Store, cfg Config) *node {
 	if err != nil {
 		c.Fatal(err)
 	}
+	return c.runNode(a)
+}
+
+// runNode runs an allocator that was made.
+func (c *testCluster) runNode(a *Allocator) *node {
+	c.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	n := &node{Allocator: a, stop: stop, ended: make(chan error, 1)}
 	endpoint, err := transport.Dial(a.deps.AdminListener.Addr().String())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/storage"
+	"github.com/shardmanager/shardmanager/allocator/unseat"
 )
 
 // Profiles of settings (DESIGN §5).
@@ -43,6 +44,10 @@ type Config struct {
 	Linger         time.Duration `yaml:"linger"`
 	StepDeadline   time.Duration `yaml:"step_deadline"`
 	LoadDeadline   time.Duration `yaml:"load_deadline"`
+	// UnseatAfter is how long a leader must have answered nobody before a standby ends its session, UnseatDelay the longest random delay
+	// before that (PROTOCOL R16).
+	UnseatAfter time.Duration `yaml:"unseat_after"`
+	UnseatDelay time.Duration `yaml:"unseat_delay"`
 	// UnsafeFenceWait replaces the wait after a fence, which breaks the lease: for the test of the overlap detector alone.
 	UnsafeFenceWait time.Duration `yaml:"unsafe_fence_wait"`
 }
@@ -72,6 +77,14 @@ func (c Config) Settings() ledger.Settings {
 		BatchTick:      100 * time.Millisecond,
 		MaxWriteOps:    storage.MaxWriteOps,
 		FenceWait:      c.UnsafeFenceWait,
+	}
+}
+
+// Unseat are the standby's settings. An agent that renews only so often cannot notice silence sooner.
+func (c Config) Unseat() unseat.Settings {
+	s := c.Settings()
+	return unseat.Settings{
+		LeaderValidity: s.LeaderValidity, Silence: or(c.UnseatAfter, max(2*time.Second, 2*s.Interval)), Delay: or(c.UnseatDelay, time.Second),
 	}
 }
 
@@ -132,7 +145,8 @@ func (c Config) validateTimes() []error {
 	}{
 		{"lease_interval", c.LeaseInterval}, {"lease_validity", c.LeaseValidity}, {"leader_validity", c.LeaderValidity},
 		{"agent_grace", c.AgentGrace}, {"partition_grace", c.PartitionGrace}, {"linger", c.Linger},
-		{"step_deadline", c.StepDeadline}, {"load_deadline", c.LoadDeadline}, {"unsafe_fence_wait", c.UnsafeFenceWait},
+		{"step_deadline", c.StepDeadline}, {"load_deadline", c.LoadDeadline}, {"unseat_after", c.UnseatAfter}, {"unseat_delay", c.UnseatDelay},
+		{"unsafe_fence_wait", c.UnsafeFenceWait},
 	} {
 		if d.value < 0 {
 			wrong = append(wrong, fmt.Errorf("allocator: %s: expected a time above 0, not %s", d.key, d.value))
@@ -143,6 +157,9 @@ func (c Config) validateTimes() []error {
 	}
 	if err := c.Settings().Validate(); err != nil {
 		wrong = append(wrong, fmt.Errorf("allocator: %w", err))
+	}
+	if s := c.Unseat(); s.Silence < 2*c.Settings().Interval {
+		wrong = append(wrong, fmt.Errorf("allocator: unseat_after: expected at least twice lease_interval, not %s", s.Silence))
 	}
 	return wrong
 }

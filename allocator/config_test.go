@@ -33,6 +33,8 @@ func TestConfig(t *testing.T) {
 		"negative":          {func(c *Config) { c.Linger = -time.Second }, "linger: expected"},
 		"validity too low":  {func(c *Config) { c.LeaseValidity = time.Second }, "validity"},
 		"leader's too low":  {func(c *Config) { c.LeaderValidity = time.Second }, "leader_validity"},
+		"unseats early":     {func(c *Config) { c.UnseatAfter = time.Second }, "unseat_after: expected"},
+		"unseats before":    {func(c *Config) { c.UnseatDelay = -time.Second }, "unseat_delay: expected"},
 		"grace outlasts it": {func(c *Config) { c.AgentGrace = time.Hour }, "partition_grace"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,6 +63,14 @@ func TestProfiles(t *testing.T) {
 	if s := cfg.Settings(); s.Validity != 6*time.Second || s.AgentGrace != 3*time.Second || s.LeaderValidity != 12*time.Second {
 		t.Errorf("default: %+v", s)
 	}
+	if u := cfg.Unseat(); u.Silence != 2*time.Second || u.Delay != time.Second || u.LeaderValidity != 12*time.Second {
+		t.Errorf("default: %+v", u)
+	}
+	cfg.LeaseInterval = 3 * time.Second
+	if u := cfg.Unseat(); u.Silence != 6*time.Second {
+		t.Errorf("agents that renew every 3 s: %+v", u)
+	}
+	cfg.LeaseInterval = 0
 	cfg.Profile = ProfileFast
 	cfg.Linger = 5 * time.Second
 	if s := cfg.Settings(); s.Validity != 2500*time.Millisecond || s.AgentGrace != 1250*time.Millisecond || s.Linger != 5*time.Second {

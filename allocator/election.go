@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -35,6 +36,18 @@ type lockView struct {
 	seen   bool // the watch has spoken
 	held   bool
 	record *pb.LeaderRecord // of the holder or the last one; never nil
+	entry  coord.Entry
+}
+
+// holder is the view as a standby needs it.
+func (v lockView) holder() unseat.Holder {
+	if !v.held {
+		return unseat.Holder{}
+	}
+	return unseat.Holder{
+		Allocator: v.record.GetAllocator(), Admin: v.record.GetAdminAddress(), Life: v.record.GetLife(),
+		Session: v.entry.Session, Epoch: shard.Epoch{Index: uint64(v.entry.Modify)},
+	}
 }
 
 // watchLock keeps the view of the lock up to date until ctx ends.
@@ -45,7 +58,7 @@ func (a *Allocator) watchLock(ctx context.Context) error {
 			if e.Key != a.keys.Leader() {
 				continue
 			}
-			view.held = e.Session != ""
+			view.held, view.entry = e.Session != "", e
 			if err := wire.Decode(e.Value, view.record); err != nil {
 				view.record = new(pb.LeaderRecord) // whoever acquires the lock reports it
 			}
@@ -183,7 +196,7 @@ func (a *Allocator) tryAcquire(ctx context.Context, s *session) (*grip, error) {
 
 // record is this allocator's value of the lock.
 func (a *Allocator) record(clean bool) *pb.LeaderRecord {
-	return &pb.LeaderRecord{Allocator: a.cfg.Name, Address: a.address, AdminAddress: a.adminAddress, Clean: clean}
+	return &pb.LeaderRecord{Allocator: a.cfg.Name, Address: a.address, AdminAddress: a.adminAddress, Clean: clean, Life: a.life}
 }
 
 // release gives the lock up with the clean mark, in one transaction.

@@ -30,6 +30,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/appspec", "app specs to and from proto"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
 	{"L2", "allocator/api", "Connect handlers"},
+	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},
 	{"L2", "agent/api", "Connect handlers"},
 	{"L2", "agent/app", "calls to the local application"},
 	{"L3", "allocator", "shell"},
