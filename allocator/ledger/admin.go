@@ -27,6 +27,15 @@ func (l *Ledger) request(ev Request) {
 func (l *Ledger) nextWish() {
 	for len(l.wishes) > 0 && l.pen.wish == nil && (l.pen.flight == nil || l.pen.flight.wish == nil) {
 		r := l.wishes[0]
+		switch r.Wish.(type) {
+		case AbortMove, SkipStep:
+			if !l.steer(r) {
+				return
+			}
+			l.wishes = l.wishes[1:]
+			continue
+		case CreateApp, UpdateApp, DeleteApp, DrainServer:
+		}
 		job, refusal := l.prepare(r)
 		if job == nil {
 			l.wishes = l.wishes[1:]
@@ -48,6 +57,7 @@ func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 		return l.prepareDelete(r, w)
 	case DrainServer:
 		return l.prepareDrain(r, w)
+	case AbortMove, SkipStep: // steered
 	}
 	return nil, &RequestError{Unsupported, "wish", "a wish that this version knows"}
 }
@@ -118,6 +128,9 @@ func (l *Ledger) prepareDrain(r Request, w DrainServer) (*wishJob, *RequestError
 	return &wishJob{r.ID, w, PutDrain{Server: w.Server, On: !w.Undo}, Spec{}}, nil
 }
 
+// answerAll gives answers that waited until something was durable.
+func (l *Ledger) answerAll(replies []Reply) { l.out.Replies = append(l.out.Replies, replies...) }
+
 func noApp(name shard.App) *RequestError {
 	return &RequestError{NotFound, "name", fmt.Sprintf("the name of an app, not %q; list them with `shardmanager apps`", name)}
 }
@@ -164,6 +177,11 @@ func (l *Ledger) wishStored(j *wishJob) {
 }
 
 func (l *Ledger) removeApp(name shard.App) {
+	for _, at := range shard.SortedKeys(l.apps[name].askers) {
+		for _, r := range l.apps[name].askers[at] {
+			l.reply(r.ID, noApp(name))
+		}
+	}
 	for i := range l.apps[name].rows {
 		l.deletedTerm = max(l.deletedTerm, l.apps[name].rows[i].Term)
 	}

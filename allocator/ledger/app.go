@@ -15,9 +15,10 @@ type app struct {
 
 	rows     []Row // durable, by shard index
 	staged   map[shard.Index]Row
-	stagedIn map[int][]shard.Index // by chunk: staged and not in the write under way
-	work     map[shard.Index]*work // shards that are not at rest
-	moves    int                   // open moves, durable or staged
+	stagedIn map[int][]shard.Index   // by chunk: staged and not in the write under way
+	work     map[shard.Index]*work   // shards that are not at rest
+	moves    int                     // open moves, durable or staged
+	askers   map[shard.Index][]Reply // to operators who wait until the staged row is durable
 
 	unplaced map[shard.Index]bool // may be granted now, to anybody; true: its owner is gone
 	lost     int                  // of unplaced, those whose owner is gone
@@ -49,6 +50,7 @@ func newApp(spec Spec) *app {
 		spec: spec, rows: make([]Row, n), staged: map[shard.Index]Row{}, stagedIn: map[int][]shard.Index{},
 		work: map[shard.Index]*work{}, unplaced: map[shard.Index]bool{}, avoid: map[shard.Index]map[shard.ServerID]shard.Instant{},
 		loads: map[shard.Index]map[string]int64{}, ids: make([]shard.ID, n),
+		askers: map[shard.Index][]Reply{},
 	}
 	for i := range a.ids {
 		a.ids[i] = spec.Space.ID(shard.Index(i))

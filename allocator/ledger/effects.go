@@ -200,6 +200,8 @@ type Reply struct {
 	Spec Spec
 	// Remaining shards, for DrainServer.
 	Remaining int
+	// Note says what was done, for AbortMove and SkipStep; for people.
+	Note string
 }
 
 // RequestError is a refused wish.
@@ -241,19 +243,12 @@ type Decision struct {
 	Why         string
 }
 
+var kindNames = [...]string{"unknown command", "AddShard", "DropShard", "PrepareAddShard", "PrepareDropShard", "CancelMove"}
+
 // String names the kind.
 func (k Kind) String() string {
-	switch k {
-	case AddShard:
-		return "AddShard"
-	case DropShard:
-		return "DropShard"
-	case PrepareAddShard:
-		return "PrepareAddShard"
-	case PrepareDropShard:
-		return "PrepareDropShard"
-	case CancelMove:
-		return "CancelMove"
+	if int(k) >= len(kindNames) {
+		return kindNames[0]
 	}
-	return "unknown command"
+	return kindNames[k]
 }

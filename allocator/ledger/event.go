@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -216,7 +217,27 @@ type DrainServer struct {
 	Undo   bool
 }
 
+// AbortMove aborts a shard's open move, before row 4 only (PROTOCOL R10). It is answered once the decision is durable.
+type AbortMove struct {
+	App   shard.App
+	Shard shard.ID
+	Move  shard.MoveID // that the operator means; 0: whichever is open
+	Why   string       // for the trace
+}
+
+// SkipStep ends a step that is stuck, in a way that is safe (see Ledger.steer). It is answered once the decision is durable.
+type SkipStep struct {
+	App   shard.App
+	Shard shard.ID
+	Move  shard.MoveID    // that the operator means; 0: whichever is open
+	Step  report.MoveStep // likewise
+	Force bool            // fence whoever is waited for, and with it all that it holds
+	Why   string          // for the trace
+}
+
 func (CreateApp) isWish()   {}
 func (UpdateApp) isWish()   {}
 func (DeleteApp) isWish()   {}
 func (DrainServer) isWish() {}
+func (AbortMove) isWish()   {}
+func (SkipStep) isWish()    {}

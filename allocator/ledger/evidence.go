@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -51,7 +52,7 @@ func (l *Ledger) restartEvidence(now shard.Instant) {
 	l.evidence = shard.LaterOf(l.evidence, now)
 	for _, id := range l.order {
 		for _, f := range l.servers[id].lives {
-			f.suspicion, f.clock = suspicion{}, clockCheck{}
+			f.suspicion, f.clock = suspicion{}, timing.ClockCheck{}
 		}
 	}
 	clear(l.probes)
@@ -200,6 +201,8 @@ func (l *Ledger) fence(f *life, why string) {
 func (l *Ledger) fenceStored(f *life) {
 	s := f.server
 	f.fencedAt = l.now
+	l.answerAll(f.askers)
+	f.askers = nil
 	if f.session != "" { // as the write named it: by now the key may have been read as absent
 		l.out.Sessions = append(l.out.Sessions, f.session)
 	}
@@ -222,6 +225,8 @@ func (l *Ledger) end4ever(f *life, why string) {
 	}
 	f.over, f.why, f.resting = true, why, false
 	l.unsuspect(f)
+	l.answerAll(f.askers)
+	f.askers = nil
 	l.trace(Decision{What: "incarnation over", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: why})
 	l.advanceAll(f)
 	l.membershipChanged(f.app)

@@ -102,59 +102,64 @@ func (l *Ledger) Moves() report.Moves {
 }
 
 func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (report.MoveStatus, bool) {
-	row, pending := a.rows[at], false
-	next, staged := a.staged[at]
-	if staged && row.Open == nil {
-		row, pending = next, true
-	} else if staged {
-		pending = true
-	}
+	row, _ := a.rowNow(at)
 	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), From: w.from, To: row.Primary.Server, Reason: w.reason, Attempts: w.failures, Detail: w.waits,
-		Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}}
-	if !w.began.IsZero() {
-		s.Age = max(0, w.began.WaitAge(l.now))
+		Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}, Step: w.stepNow(a, at), Age: l.ageOf(w), Deadline: l.deadlineOf(w)}
+	if s.Step == w.step {
+		s.StepAge = max(0, w.stepSince.WaitAge(l.now))
 	}
 	if s.Reason == 0 {
 		s.Reason = placement.Failover
 	}
 	m := row.Open
 	if m == nil {
-		s.Step = report.StepAdd
-		if pending {
-			s.Step = report.StepOpening
-		}
 		return s, !w.served && row.Primary.Incarnation != 0
 	}
 	s.From, s.To, s.Order, s.Reason = m.From.Server, m.To.Server, m.order(), m.Reason
-	s.Step = stepOf(m.Phase, w, pending)
 	return s, true
 }
 
-func stepOf(phase MovePhase, w *work, pending bool) report.MoveStep {
-	switch phase {
-	case Opened:
-		switch {
-		case pending && !w.prepared:
-			return report.StepOpening
-		case pending:
-			return report.StepCommitting
-		case !w.prepared:
-			return report.StepPrepareAdd
+// rowNow is the row that a shard's step is told by: a staged one that opens something, else the durable one. pending: a change is staged.
+func (a *app) rowNow(at shard.Index) (row Row, pending bool) {
+	next, pending := a.staged[at]
+	if pending && a.rows[at].Open == nil {
+		return next, true
+	}
+	return a.rows[at], pending
+}
+
+// noteStep remembers since when a shard has been at its present step.
+func (l *Ledger) noteStep(a *app, at shard.Index) {
+	if w := a.work[at]; w != nil {
+		if s := w.stepNow(a, at); s != w.step {
+			w.step, w.stepSince = s, l.now
 		}
-		return report.StepPrepareDrop
-	case Aborting:
-		return report.StepAborting
-	case Moved:
 	}
+}
+
+// deadlineOf is how long until the command or the linger that a shard waits for is over; negative: it waits for neither.
+func (l *Ledger) deadlineOf(w *work) time.Duration {
+	for _, c := range w.calls {
+		if c.due && c.open && c.to.attached() {
+			return max(0, c.next.Remaining(l.now))
+		}
+	}
+	if len(w.calls) == 0 && w.step == report.StepLinger {
+		return max(0, w.linger.Add(l.s.Linger).Remaining(l.now))
+	}
+	return -1
+}
+
+func (w *work) stepNow(a *app, at shard.Index) report.MoveStep {
+	row, pending := a.rowNow(at)
 	switch {
+	case row.Open != nil:
+		dropping := slices.ContainsFunc(w.calls, func(c *call) bool { return c.purpose == callDropSource })
+		return report.StepOf(report.MovePhase(row.Open.Phase), report.Progress{Pending: pending, Prepared: w.prepared, Served: w.served, Dropping: dropping})
 	case pending:
-		return report.StepClosing
-	case !w.served:
-		return report.StepAdd
-	case slices.ContainsFunc(w.calls, func(c *call) bool { return c.purpose == callDropSource }):
-		return report.StepDrop
+		return report.StepOpening
 	}
-	return report.StepLinger
+	return report.StepAdd
 }
 
 // Specs lists the apps by name.
@@ -168,11 +173,21 @@ func (l *Ledger) Specs() []Spec {
 
 // Summary is the ledger as a whole, as of the last step.
 func (l *Ledger) Summary() report.Summary {
-	s := report.Summary{Epoch: l.epoch, Leading: l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity}
+	s := report.Summary{Epoch: l.epoch, Leading: l.provesLock(), LockAge: l.confirmed.PermissionAge(l.now)}
 	for _, srv := range l.servers {
 		for _, f := range srv.lives {
-			if f.fencing && !f.over {
+			switch {
+			case f.over:
+				continue
+			case f.fencing:
 				s.Unplaced += f.owned
+				s.Suspected++
+			case f.suspicion.suspect:
+				s.Suspected++
+			}
+			s.Servers++
+			if f.attached() {
+				s.Attached++
 			}
 		}
 	}

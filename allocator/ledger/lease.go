@@ -21,7 +21,7 @@ func (l *Ledger) renew(ev Renew) {
 		l.membershipChanged(f.app)
 	}
 	l.takeLoads(f, ev.Loads)
-	if f.alive() && f.clock.lostTime(l.now, ev.AskedNS, l.s) {
+	if f.alive() && f.clock.LostTime(l.now, ev.AskedNS, l.s) {
 		l.fence(f, "its machine lost time: its clocks stood still (PROTOCOL R8)")
 	}
 	remaining := time.Duration(0)
@@ -95,51 +95,6 @@ func (l *Ledger) tickRest(f *life) {
 // leasesEnd is when every lease of an incarnation is over that was fenced durably at `fenced`: the store vouches no more since then,
 // no earlier leader since base, we since the last grant (DESIGN §5, PROTOCOL R1, R19).
 func (l *Ledger) leasesEnd(f *life, fenced shard.Instant) shard.Instant {
-	end := shard.LaterOf(shard.LaterOf(fenced, f.granted), l.base).Add(l.s.fenceWait())
+	end := shard.LaterOf(shard.LaterOf(fenced, f.granted), l.base).Add(l.s.AfterFence())
 	return shard.LaterOf(end, f.rest)
-}
-
-// clockCheck finds machines that lost time (PROTOCOL R8): it compares how far our clocks and the agent's have come between renewals of one
-// stream. A renewal that travels long, or waits long in a starved process, looks the same: so all of several renewals, over V at least, must
-// show it.
-type clockCheck struct {
-	started bool
-	best    shard.Instant // smallest (our clock − theirs) seen, per clock
-	at      shard.Instant // when it was seen, per clock
-	jumps   int
-	since   shard.Instant // when the first of them was seen
-	counted shard.Instant
-}
-
-func (c *clockCheck) lostTime(now shard.Instant, asked int64, s Settings) bool {
-	offset := shard.Instant{Boot: now.Boot - asked, Raw: now.Raw - asked}
-	if !c.started {
-		*c = clockCheck{started: true, best: offset, at: now}
-	}
-	if offset.Boot <= c.best.Boot {
-		c.best.Boot, c.at.Boot = offset.Boot, now.Boot
-	}
-	if offset.Raw <= c.best.Raw {
-		c.best.Raw, c.at.Raw = offset.Raw, now.Raw
-	}
-	jumped := exceeds(offset.Boot-c.best.Boot, now.Boot-c.at.Boot) && exceeds(offset.Raw-c.best.Raw, now.Raw-c.at.Raw)
-	switch {
-	case !jumped:
-		c.jumps = 0
-		if c.at.WaitAge(now) > jumpWindow {
-			c.best, c.at = offset, now
-		}
-	case c.jumps == 0:
-		c.jumps, c.since, c.counted = 1, now, now
-	case c.counted.WaitAge(now) >= s.Interval/2:
-		c.jumps++
-		c.counted = now
-	}
-	return c.jumps >= jumpsMost && c.since.WaitAge(now) >= s.Validity
-}
-
-// exceeds reports whether more was lost than two clocks that both drift can lose, as far as waits cover that, and than a slow answer can
-// pretend.
-func exceeds(lost, elapsed int64) bool {
-	return lost > int64(shard.CoverDrift(time.Duration(elapsed))+jumpTolerance)-elapsed
 }

@@ -185,6 +185,15 @@ var actions = []action{
 			a.hangUp()
 		}
 	}},
+	{"operator aborts a move or skips a step", onLeader(func(t *rapid.T, w *world, ld *leader) {
+		id := w.store.spec.Space.ID(shard.Index(rapid.Uint32Range(0, w.store.spec.Space.Shards-1).Draw(t, "shard")))
+		ld.requests++
+		if rapid.Bool().Draw(t, "abort") {
+			ld.step(ledger.Request{ID: ld.requests, Wish: ledger.AbortMove{App: theApp, Shard: id}})
+			return
+		}
+		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.SkipStep{App: theApp, Shard: id, Force: rapid.Bool().Draw(t, "force")}})
+	})},
 	{"leader paused or resumed", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.paused = !ld.paused })},
 	{"leader's store away or back", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.blind = !ld.blind })},
 	{"writes wait or flow", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.slow = !ld.slow })},

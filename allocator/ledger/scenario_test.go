@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -27,7 +28,7 @@ import (
 //	leader FAULT                             crash crash-after-write elect stop isolate unlock pause resume slow flow blind see
 //	store full, store works
 //	move SHARD NAME                          placement wants it
-//	ask WISH                                 create update delete drain undrain NAME [key=value]
+//	ask WISH                                 create update delete drain undrain NAME [key=value]; abort skip SHARD [move=N] [step=N] [force=1]
 //	rows, agents, servers, moves, map        what is durable, held, believed, under way, published
 //	owned                                    a second later: everything is
 func TestScenarios(t *testing.T) {
@@ -222,6 +223,9 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 	name := d.CmdArgs[1].Key
 	spec := ledger.Spec{Name: shard.App(name), Space: shard.HashSpace{Shards: 2}}
 	var version uint64
+	var move shard.MoveID
+	var step report.MoveStep
+	var force bool
 	for _, a := range d.CmdArgs[2:] {
 		n, err := strconv.ParseInt(a.Vals[0], 10, 64)
 		if err != nil {
@@ -238,6 +242,12 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 			spec.TolerancePercent = int(n)
 		case "load":
 			spec.DefaultLoad = map[string]int64{"cpu": n}
+		case "move":
+			move = shard.MoveID(n)
+		case "step":
+			step = report.MoveStep(n)
+		case "force":
+			force = n > 0
 		}
 	}
 	spec.ResourceVersion = version
@@ -245,6 +255,8 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 		"create": ledger.CreateApp{Spec: spec}, "update": ledger.UpdateApp{Spec: spec},
 		"delete": ledger.DeleteApp{Name: spec.Name, ResourceVersion: version},
 		"drain":  ledger.DrainServer{Server: shard.ServerID(name)}, "undrain": ledger.DrainServer{Server: shard.ServerID(name), Undo: true},
+		"abort": ledger.AbortMove{App: theApp, Shard: shard.ID(name), Move: move, Why: "test"},
+		"skip":  ledger.SkipStep{App: theApp, Shard: shard.ID(name), Move: move, Step: step, Force: force},
 	}
 	wish, ok := wishes[d.CmdArgs[0].Key]
 	if !ok {
@@ -264,6 +276,10 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 		}
 		if r.Err != nil {
 			out += fmt.Sprintf("%s: refused (%d): %s\n", when, r.Err.Kind, r.Err)
+			continue
+		}
+		if r.Note != "" {
+			out += fmt.Sprintf("%s: %s\n", when, r.Note)
 			continue
 		}
 		out += fmt.Sprintf("%s: done, version %d, remaining %d\n", when, r.Spec.ResourceVersion, r.Remaining)

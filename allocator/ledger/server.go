@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -39,7 +40,7 @@ type life struct {
 	renewed bool          // heard is a renewal under this leader
 	reset   bool          // its stream broke
 	drain   bool          // asked for by its agent
-	clock   clockCheck
+	clock   timing.ClockCheck
 
 	granted     shard.Instant // last grant
 	rest        shard.Instant // no rest lease is out after this; zero: there was none
@@ -56,7 +57,8 @@ type life struct {
 	session  string // that the key to be deleted with the fence names; empty: none
 	conflict bool   // another incarnation took its key while it was attached: no proof that it ended
 	over     bool
-	why      string // fenced or over
+	why      string  // fenced or over
+	askers   []Reply // to operators who wait until the fence is durable
 
 	refs  map[shard.Index]struct{} // shards whose durable or staged row names it
 	owned int                      // durable rows with it as primary

@@ -4,29 +4,15 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // ChunkShards is the most shards in one chunk of an assignment (DESIGN §7).
 const ChunkShards = 8192
 
-// Settings of the ledger; Validate says which are wrong.
-type Settings struct {
-	Interval       time.Duration // lease.interval
-	Validity       time.Duration // lease.validity, V
-	LeaderValidity time.Duration // leader.validity, LV
-	AgentGrace     time.Duration // an agent that is down alone; default V/2
-	PartitionGrace time.Duration // a server that only others reach; default 30 s
-	ProbeTimeout   time.Duration // default 500 ms
-	Linger         time.Duration // the source forwards after publication; default 2 s
-	StepDeadline   time.Duration // default 10 s
-	LoadDeadline   time.Duration // PrepareAddShard; default 5 min
-	BatchTick      time.Duration // writes that nobody waits for are gathered this long; default 100 ms
-	MaxWriteOps    int           // operations in one transaction; default 100
-	// FenceWait replaces the wait after a fence. 0, the only safe value, means CoverDrift(Validity); the break-the-lease test sets it to
-	// 1 ns to see the overlap detector fail.
-	FenceWait time.Duration
-}
+// Settings of the ledger.
+type Settings = timing.Settings
 
 // Spec is an app as stored.
 type Spec struct {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -99,7 +100,7 @@ func (l *Ledger) welcome(f *life, st *stream) {
 	}
 	f.stream, st.life = st.id, f
 	f.heard, f.reset, f.resting = l.now, false, false
-	f.clock = clockCheck{}
+	f.clock = timing.ClockCheck{}
 	l.unsuspect(f)
 	f.drain, f.toldSome = st.hello.Draining, false
 	l.watchDrain(s)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -38,6 +39,9 @@ type work struct {
 	failures int
 	waits    string        // what it waits for, for people
 	linger   shard.Instant // since when the source only forwards
+
+	step      report.MoveStep // as last noted, for people
+	stepSince shard.Instant
 }
 
 // settled reports whether the primary of a shard without an open move serves: what strays still have to drop keeps nobody waiting.
@@ -105,6 +109,7 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 	}
 	t.dropStrays()
 	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.due })
+	l.noteStep(a, at)
 	if _, pending := a.staged[at]; !pending && t.atRest() {
 		delete(a.work, at)
 	}

@@ -93,6 +93,7 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 			l.pen.lazySince = l.now
 		}
 	}
+	l.noteStep(a, at)
 	d.App, d.Shard, d.Order = a.spec.Name, a.id(at), shard.Order{Term: row.Term, Move: row.Move}
 	l.trace(d)
 }
@@ -322,6 +323,8 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	if w := a.work[at]; w != nil {
 		w.rowChanged(&old, &row)
 	}
+	l.answerAll(a.askers[at])
+	delete(a.askers, at)
 	if old.Open != nil && row.Open == nil {
 		l.countMove(a, old.Open, -1)
 		l.moveClosed(a, at, old.Open)

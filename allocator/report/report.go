@@ -54,6 +54,47 @@ const (
 	StepAborted
 )
 
+var stepNames = [...]string{"", "opening", "prepare-add", "prepare-drop", "committing", "add", "linger", "drop", "closing", "aborting", "done", "aborted"}
+
+// String names the step.
+func (s MoveStep) String() string {
+	if int(s) >= len(stepNames) {
+		return "unknown"
+	}
+	return stepNames[s]
+}
+
+// Progress is what is known of a move beside its durable phase.
+type Progress struct {
+	Pending  bool // a change of the row is being written
+	Prepared bool // the target acknowledged PrepareAddShard
+	Served   bool // the primary acknowledged AddShard
+	Dropping bool // the source is told to drop the shard
+}
+
+// StepOf is the step of a move.
+func StepOf(phase MovePhase, p Progress) MoveStep {
+	switch {
+	case phase == PhaseOpened && p.Pending && !p.Prepared:
+		return StepOpening
+	case phase == PhaseOpened && p.Pending:
+		return StepCommitting
+	case phase == PhaseOpened && !p.Prepared:
+		return StepPrepareAdd
+	case phase == PhaseOpened:
+		return StepPrepareDrop
+	case phase == PhaseAborting:
+		return StepAborting
+	case p.Pending:
+		return StepClosing
+	case !p.Served:
+		return StepAdd
+	case p.Dropping:
+		return StepDrop
+	}
+	return StepLinger
+}
+
 // MoveStatus is one move of one shard, placements and failovers included.
 type MoveStatus struct {
 	App      shard.App
@@ -66,7 +107,19 @@ type MoveStatus struct {
 	Age      time.Duration // since it was opened, or that it took; 0 where another leader opened it
 	Attempts int           // failures of callbacks
 	Detail   string        // what it waits for, or how it ended; for people
+	StepAge  time.Duration // in this step under this leader; 0 once it is finished
+	Deadline time.Duration // until the command or the linger that it waits for is over; negative: it waits for nothing that has a deadline
 }
+
+// MovePhase is the durable part of a move's progress; the numbers are those stored.
+type MovePhase uint8
+
+// Phases of a move: before row 4, decided to go back, after row 4.
+const (
+	PhaseOpened MovePhase = iota + 1
+	PhaseAborting
+	PhaseMoved
+)
 
 // Moves under way and the last finished ones.
 type Moves struct {
@@ -81,4 +134,8 @@ type Summary struct {
 	Leading   bool // loaded, not stopping, and the lock was confirmed less than LV ago
 	Unplaced  int  // shards without a primary that lives and acknowledged
 	OpenMoves int
+	LockAge   time.Duration // since the lock was last proven to be ours
+	Servers   int           // that live, attached or not
+	Attached  int           // of them, with a stream
+	Suspected int           // of them, silent, degraded or being fenced
 }
