@@ -15,6 +15,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/load", "load vectors"},
 	{"L0", "internal/locality", "fault domains"},
 	{"L1", "allocator/placement", "pure core: solver"},
+	{"L1", "allocator/timing", "how long the leader waits for what"},
 	{"L1", "allocator/report", "what operators are told of the ledger"},
 	{"L1", "allocator/ledger", "pure core: assignments"},
 	{"L1", "agent/roster", "pure core: what a server holds"},
