@@ -13,7 +13,18 @@ const (
 	HeaderOutcome = "Shardmanager-Outcome"
 	// HeaderHint accompanies a refusal where the Host knows who serves the shard instead: host:port.
 	HeaderHint = "Shardmanager-Hint"
+	// HeaderRead marks a request that only reads and may be answered by any replica: ReadAny. Without it a secondary refuses.
+	HeaderRead = "Shardmanager-Read"
+	// HeaderRole is RoleSecondary's name on answers that a secondary gave; absent on a primary's.
+	HeaderRole = "Shardmanager-Role"
+	// HeaderTerm accompanies HeaderRole: the term at which the secondary was added.
+	HeaderTerm = "Shardmanager-Term"
+	// HeaderStaleness accompanies HeaderRole where the application stated it (SetStaleness): milliseconds, rounded up.
+	HeaderStaleness = "Shardmanager-Staleness-Ms"
 )
+
+// ReadAny is the value of HeaderRead.
+const ReadAny = "any"
 
 // Values of HeaderOutcome.
 const (

@@ -7,6 +7,7 @@ type Route struct {
 	m       *shard.Map
 	index   shard.Index
 	address string
+	hinted  bool // a refusal named the address: the map may know it as nothing, or as another role
 }
 
 // Shard is the id of the key's shard.
@@ -20,10 +21,21 @@ func (r Route) Shard() string {
 // Index is the position of the shard in the order of ids, from 0.
 func (r Route) Index() uint32 { return uint32(r.index) }
 
-// Server is the id of the shard's primary; empty for a place that a refusal named by address only.
+// Server is the id of the server; empty for a place that a refusal named by address only.
 func (r Route) Server() string { return string(r.server().ID) }
 
-// Address is where the primary takes requests, host:port.
+// Role is that of the server in the map: RoleSecondary only if WithNearestRead led there.
+func (r Route) Role() Role {
+	if r.m == nil || r.hinted {
+		return RolePrimary
+	}
+	if r.m.Address(r.index) != r.address {
+		return RoleSecondary
+	}
+	return RolePrimary
+}
+
+// Address is where the server takes requests, host:port.
 func (r Route) Address() string { return r.address }
 
 // Term is the term that the map knows the primary by.
@@ -35,20 +47,29 @@ func (r Route) Term() uint64 {
 	return uint64(term)
 }
 
-// Region is where the primary runs; empty if unknown.
+// Region is where the server runs; empty if unknown.
 func (r Route) Region() string { return r.server().Locality.Region }
 
-// Zone is where in the region the primary runs; empty if unknown.
+// Zone is where in the region the server runs; empty if unknown.
 func (r Route) Zone() string { return r.server().Locality.Zone }
 
-// server is the primary if the route leads to it, and else the zero server.
+// server is the replica that the route leads to, and else the zero server.
 func (r Route) server() *shard.Server {
-	if r.m != nil {
-		if s, _ := r.m.Lookup(r.index); s != nil && s.DataAddress == r.address {
+	if r.m == nil || r.hinted {
+		return &shard.Server{}
+	}
+	if s, _ := r.m.Lookup(r.index); s != nil && s.DataAddress == r.address {
+		return s
+	}
+	for k := 0; ; k++ {
+		s := r.m.Secondary(r.index, k)
+		if s == nil {
+			return &shard.Server{}
+		}
+		if s.DataAddress == r.address {
 			return s
 		}
 	}
-	return &shard.Server{}
 }
 
 // same reports whether two routes lead to the same owner at the same place: asking there again would be asking the same process.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
+	"github.com/shardmanager/shardmanager/internal/nearest"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 )
@@ -28,6 +29,7 @@ type Router struct {
 	follower *mapfeed.Follower
 	cache    *mapfeed.Cache // nil: no disk
 	view     atomic.Pointer[mapView]
+	chooser  *nearest.Chooser
 	trouble  atomic.Pointer[error] // why the last feed ended or could not be had; nil: a map arrived since
 
 	mu       sync.Mutex // guards watchers
@@ -49,7 +51,7 @@ func NewRouter(app string, opts ...RouterOption) (*Router, error) {
 	if cfg.attempt <= 0 {
 		return nil, fmt.Errorf("router: attempt timeout: expected more than 0, not %s", cfg.attempt)
 	}
-	r := &Router{app: app, cfg: cfg, watchers: map[int]func(MapChange){}}
+	r := &Router{app: app, cfg: cfg, chooser: nearest.NewChooser(cfg.region, cfg.zone), watchers: map[int]func(MapChange){}}
 	start, err := r.openCache()
 	if err != nil {
 		return nil, fmt.Errorf("router: %w", err)

@@ -9,6 +9,7 @@ const (
 	contextRequestID
 	contextIdempotent
 	contextFinal
+	contextNearest
 )
 
 // WithKey says which key the requests made with the context are about: the Router's Transport sends them to the key's server.

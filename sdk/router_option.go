@@ -17,6 +17,8 @@ type routerConfig struct {
 	cacheDir   string
 	logger     *slog.Logger
 	attempt    time.Duration
+	region     string
+	zone       string
 }
 
 // RouterOption changes how a Router works.
@@ -46,6 +48,12 @@ func WithCluster(name string) RouterOption {
 // neither agent nor allocators answer has no map.
 func WithCacheDir(dir string) RouterOption {
 	return routerOption(func(c *routerConfig) { c.cacheDir = dir })
+}
+
+// WithLocality says where this process runs, in the words of the servers' own region and zone, so that WithNearestRead finds the nearest
+// replica. By default every replica is equally near.
+func WithLocality(region, zone string) RouterOption {
+	return routerOption(func(c *routerConfig) { c.region, c.zone = region, zone })
 }
 
 // WithRouterLogger sets where the Router logs changes of its own state. By default it logs nothing.

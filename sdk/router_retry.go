@@ -23,6 +23,7 @@ type attempted struct {
 	err     error   // nil: answered; the answer may be a refusal all the same
 	outcome Outcome // of a refusal or failure; 0: the answer or error is the application's, and final
 	hint    string  // who serves the shard instead, host:port; empty: not said
+	refused bool    // the outcome is what the server itself said
 }
 
 // routed is one request's way through its attempts. One goroutine uses it.
@@ -30,9 +31,12 @@ type routed struct {
 	router     *Router
 	key        string
 	repeatable bool
+	anyReplica bool
 	pause      *backoff.ExponentialBackOff
 
 	attempts int
+	tried    []string      // addresses asked in this round, of a request that any replica may answer
+	pointed  string        // where the last refusal in this round that named a place pointed
 	last     Route         // as the map had it
 	asked    string        // address of the last attempt
 	result   attempted     // of the last attempt
@@ -41,8 +45,9 @@ type routed struct {
 	patience time.Duration // time for the next attempt: doubled after each that was too short, for servers that need longer
 }
 
-func (r *Router) newRouted(key string, repeatable bool) *routed {
-	return &routed{router: r, key: key, repeatable: repeatable, patience: r.cfg.attempt}
+func (r *Router) newRouted(ctx context.Context, key string, idempotent bool) *routed {
+	anyReplica := nearestFrom(ctx)
+	return &routed{router: r, key: key, repeatable: idempotent || anyReplica || repeatable(ctx), anyReplica: anyReplica, patience: r.cfg.attempt}
 }
 
 // next returns where to send the next attempt: at once for the first, to the place that a refusal named, or where the map says after a
@@ -51,6 +56,9 @@ func (r *Router) newRouted(key string, repeatable bool) *routed {
 func (c *routed) next(ctx context.Context) (Route, error) {
 	if err := ctx.Err(); err != nil {
 		return Route{}, c.giveUp(ctx, err)
+	}
+	if c.anyReplica {
+		return c.nextNearest(ctx)
 	}
 	if c.attempts == 0 {
 		if route, ok := c.router.LookupString(c.key); ok {
@@ -95,7 +103,7 @@ func (c *routed) detour() (Route, bool) {
 	if !ok || !route.same(c.last) {
 		return Route{}, false
 	}
-	route.address = hint
+	route.address, route.hinted = hint, true
 	return route, true
 }
 
@@ -111,8 +119,11 @@ func (c *routed) nextPause() time.Duration {
 func (c *routed) again(route Route, res attempted) bool {
 	c.attempts++
 	c.asked, c.result = route.address, res
-	if c.detoured = route.Server() == ""; !c.detoured {
+	if c.detoured = route.hinted; !c.detoured {
 		c.last = route
+	}
+	if c.anyReplica {
+		c.learn(route, res)
 	}
 	if errors.Is(res.err, errAttemptTimeout) {
 		c.patience *= 2
@@ -163,7 +174,7 @@ func (c *routed) giveUp(ctx context.Context, cause error) *Error {
 func (r *Router) Do(ctx context.Context, key string, fn func(ctx context.Context, route Route) error) error {
 	limited, cancel := limit(ctx)
 	defer cancel()
-	c := r.newRouted(key, repeatable(ctx))
+	c := r.newRouted(ctx, key, false)
 	for {
 		route, err := c.next(limited)
 		if err != nil {
@@ -173,7 +184,8 @@ func (r *Router) Do(ctx context.Context, key string, fn func(ctx context.Context
 			return nil
 		}
 		outcome, hint := outcomeOfCall(err)
-		if !c.again(route, attempted{err: err, outcome: outcome, hint: hint}) {
+		_, refused := OutcomeOf(err)
+		if !c.again(route, attempted{err: err, outcome: outcome, hint: hint, refused: refused}) {
 			return err
 		}
 	}

@@ -71,7 +71,7 @@ func (t *routedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer body.release()
 	limited, cancel := limit(req.Context())
 	defer cancel()
-	c := t.router.newRouted(key, repeatable(req.Context()) || req.Method == http.MethodGet || req.Method == http.MethodHead ||
+	c := t.router.newRouted(req.Context(), key, req.Method == http.MethodGet || req.Method == http.MethodHead ||
 		req.Header.Get(HeaderRequestID) != "")
 	for {
 		route, err := c.next(limited)
@@ -121,7 +121,7 @@ func (t *routedTransport) attempt(req *http.Request, body *requestBody, route Ro
 	}
 	res := attempted{hint: response.Header.Get(HeaderHint)}
 	if outcome, ok := ParseOutcome(response.Header.Get(HeaderOutcome)); ok {
-		res.outcome = outcome
+		res.outcome, res.refused = outcome, true
 		res.err = fmt.Errorf("%s: refused: %s (HTTP %d)", route.address, outcome, response.StatusCode)
 	}
 	return response, res
@@ -154,6 +154,9 @@ func addressed(req *http.Request, route Route) *http.Request {
 	out.URL.Scheme = cmp.Or(req.URL.Scheme, "http")
 	out.URL.Host = route.address
 	out.Header.Set(HeaderShard, route.Shard())
+	if nearestFrom(req.Context()) {
+		out.Header.Set(HeaderRead, ReadAny)
+	}
 	if id := requestIDFrom(req.Context()); id != "" {
 		out.Header.Set(HeaderRequestID, id)
 	}

@@ -27,6 +27,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "internal/coord/coordtest", "conformance suite"},
 	{"L2", "internal/coord/embedded", "bbolt"},
 	{"L2", "internal/mapfeed", "shard maps served and followed"},
+	{"L2", "internal/nearest", "which replica a read goes to"},
 	{"L2", "internal/config", "flags, environment, YAML"},
 	{"L2", "allocator/appspec", "app specs to and from proto"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
