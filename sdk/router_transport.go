@@ -13,7 +13,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/replay"
 )
+
+// MaxReplayBody is the largest request body, in bytes, that the Router's Transport keeps for a repetition. A larger one, or one of unknown
+// length, can be repeated only through the request's GetBody, or as long as nothing was read of it.
+const MaxReplayBody = 1 << 20
 
 // maxRefusal is how much of a refusal's body is read, and maxDiscard for how long, so that its connection can be used again.
 const (
@@ -64,11 +70,11 @@ func (t *routedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, errNoKey
 	}
-	body, err := newRequestBody(req)
+	body, err := replay.Take(req, MaxReplayBody)
 	if err != nil {
 		return nil, err
 	}
-	defer body.release()
+	defer body.Release()
 	limited, cancel := limit(req.Context())
 	defer cancel()
 	c := t.router.newRouted(req.Context(), key, req.Method == http.MethodGet || req.Method == http.MethodHead ||
@@ -79,7 +85,7 @@ func (t *routedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		response, res := t.attempt(req, body, route, c)
-		if !c.again(route, res) || !body.replayable() {
+		if !c.again(route, res) || !body.Replayable() {
 			return t.final(limited, c, body, response)
 		}
 		if response != nil {
@@ -89,25 +95,25 @@ func (t *routedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // final is what the caller gets after the last attempt: the answer, a refusal included, or an *Error.
-func (t *routedTransport) final(ctx context.Context, c *routed, body *requestBody, response *http.Response) (*http.Response, error) {
+func (t *routedTransport) final(ctx context.Context, c *routed, body *replay.Body, response *http.Response) (*http.Response, error) {
 	switch {
 	case response != nil:
 		return response, nil
 	case c.result.outcome == 0:
 		return nil, c.result.err
-	case !body.replayable():
-		return nil, c.giveUp(ctx, errors.Join(errBodySpent, c.result.err))
+	case !body.Replayable():
+		return nil, c.giveUp(ctx, errors.Join(replay.ErrSpent, c.result.err))
 	default:
 		return nil, c.giveUp(ctx, c.result.err)
 	}
 }
 
 // attempt sends the request once.
-func (t *routedTransport) attempt(req *http.Request, body *requestBody, route Route, c *routed) (*http.Response, attempted) {
+func (t *routedTransport) attempt(req *http.Request, body *replay.Body, route Route, c *routed) (*http.Response, attempted) {
 	sent := new(sentTrace)
 	ctx, cancel := context.WithCancelCause(httptrace.WithClientTrace(req.Context(), sent.trace()))
 	out := addressed(req.WithContext(ctx), route)
-	if err := body.attach(out); err != nil {
+	if err := body.Attach(out); err != nil {
 		cancel(err)
 		return nil, attempted{err: err}
 	}

@@ -1,4 +1,8 @@
-package sdk
+// Package replay gives the body of an HTTP request to one attempt after another.
+//
+// The SDK's Router is its only caller. A body is never read by two attempts at once, and an attempt that was given up on cannot disturb
+// the next one.
+package replay
 
 import (
 	"bytes"
@@ -9,27 +13,24 @@ import (
 	"sync"
 )
 
-// MaxReplayBody is the largest request body, in bytes, that the Router's Transport keeps for a repetition. A larger one, or one of unknown
-// length, can be repeated only through the request's GetBody, or as long as nothing was read of it.
-const MaxReplayBody = 1 << 20
+// ErrSpent: the next attempt cannot have the body.
+var ErrSpent = errors.New("the request's body was sent already and cannot be had again: set GetBody, or keep it under 1 MiB")
 
-var errBodySpent = errors.New("the request's body was sent already and cannot be had again: set GetBody, or keep it under 1 MiB")
-
-// requestBody gives a request's body to each attempt.
-type requestBody struct {
+// Body is a request's body.
+type Body struct {
 	kept  []byte // the whole of it
 	again func() (io.ReadCloser, error)
 	once  *watchedBody // the body as the caller gave it; nil: there is none, or it is kept
 }
 
-// newRequestBody takes the body over. A short one is read at once, even if there is GetBody: that of a Connect client rewinds the body
-// that an attempt given up on may still be sending.
-func newRequestBody(req *http.Request) (*requestBody, error) {
+// Take takes the body of req over. One of at most limit bytes is read at once, even if there is GetBody: that of a Connect client rewinds
+// the body that an attempt given up on may still be sending.
+func Take(req *http.Request, limit int64) (*Body, error) {
 	if req.Body == nil || req.Body == http.NoBody {
-		return &requestBody{}, nil
+		return &Body{}, nil
 	}
-	if req.ContentLength <= 0 || req.ContentLength > MaxReplayBody {
-		return &requestBody{once: watchBody(req.Body), again: req.GetBody}, nil
+	if req.ContentLength <= 0 || req.ContentLength > limit {
+		return &Body{once: watchBody(req.Body), again: req.GetBody}, nil
 	}
 	kept := make([]byte, req.ContentLength+1)
 	n, err := io.ReadFull(req.Body, kept)
@@ -41,11 +42,11 @@ func newRequestBody(req *http.Request) (*requestBody, error) {
 	if err = errors.Join(err, req.Body.Close()); err != nil {
 		return nil, fmt.Errorf("request body: %w", err)
 	}
-	return &requestBody{kept: kept[:n:n]}, nil
+	return &Body{kept: kept[:n:n]}, nil
 }
 
-// attach sets the body of an attempt's request. The attempt before has ended as far as its caller can see, but may still hold its body.
-func (b *requestBody) attach(req *http.Request) error {
+// Attach sets the body of an attempt's request. The attempt before has ended as far as its caller can see, but may still hold its body.
+func (b *Body) Attach(req *http.Request) error {
 	if b.kept != nil {
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.kept)), nil }
 		req.Body, _ = req.GetBody()
@@ -58,7 +59,7 @@ func (b *requestBody) attach(req *http.Request) error {
 	body, ok := b.once.claim()
 	if !ok {
 		if b.again == nil {
-			return errBodySpent
+			return ErrSpent
 		}
 		select {
 		case <-b.once.closed: // the attempt before may share what GetBody rewinds
@@ -76,13 +77,13 @@ func (b *requestBody) attach(req *http.Request) error {
 	return nil
 }
 
-// replayable reports whether another attempt can have the body.
-func (b *requestBody) replayable() bool {
+// Replayable reports whether another attempt can have the body.
+func (b *Body) Replayable() bool {
 	return b.once == nil || b.again != nil || !b.once.touched()
 }
 
-// release ends the body's life as far as the Transport goes: an attempt that still sends it closes it itself.
-func (b *requestBody) release() {
+// Release ends the body's life as far as its taker goes: an attempt that still sends it closes it itself.
+func (b *Body) Release() {
 	if b.once != nil {
 		b.once.release()
 	}
@@ -147,7 +148,7 @@ func (b *watchedBody) settle() error {
 
 func (c *claimedBody) Read(p []byte) (int, error) {
 	if !c.begin() {
-		return 0, errBodySpent
+		return 0, ErrSpent
 	}
 	return c.body.Read(p)
 }
