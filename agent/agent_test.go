@@ -125,6 +125,8 @@ func TestLifeOfAServer(t *testing.T) {
 	eventually(t, "a lease", func() bool { return app.pull(t).GetRemainingNs() > int64(validity/2) })
 	if hello := l.helloOf(); hello.GetServer().GetIncarnation() != incarnation || hello.GetCluster() != "c" || hello.GetProtocolVersion() != 1 {
 		t.Errorf("hello %v", hello)
+	} else if has := hello.GetCapabilities(); !has.GetActivate() || !has.GetMembership() || has.GetChangeRole() {
+		t.Errorf("capabilities %v, expected what the application said", has)
 	}
 	if result := l.command(incarnation, "0", 1, 1, pb.CommandKind_COMMAND_KIND_ADD_SHARD, nil); result.GetStatus() != pb.ResultStatus_RESULT_STATUS_DONE {
 		t.Fatalf("AddShard: %v", result)

@@ -87,7 +87,7 @@ func (a *application) request() *pb.RegisterRequest {
 	}
 	request := &pb.RegisterRequest{
 		App: "kv", Pid: int64(os.Getpid()), PidNamespace: info.Sys().(*syscall.Stat_t).Ino, SingleProcess: a.single, HostAddress: a.host,
-		DataAddress: "127.0.0.1:1", Incarnation: a.incarnation, Capabilities: &pb.HostCapabilities{Activate: true, Load: true},
+		DataAddress: "127.0.0.1:1", Incarnation: a.incarnation, Capabilities: &pb.HostCapabilities{Activate: true, Load: true, Membership: true},
 	}
 	for _, h := range a.held {
 		request.Held = append(request.Held, h)

@@ -223,9 +223,13 @@ func (t *attacher) hello(ctx context.Context) (*pb.AttachRequest, error) {
 		if !a.ok {
 			return nil, errOver
 		}
+		has := a.hello.Application
 		hello := &pb.Hello{
 			Cluster: t.agent.cfg.Cluster, ProtocolVersion: protocolVersion, Server: wire.ServerToProto(a.hello.Server),
 			HighestEpoch: wire.EpochToProto(a.hello.Highest), Draining: a.hello.Draining, AgentVersion: t.agent.version,
+			Capabilities: &pb.HostCapabilities{
+				Activate: has.Activate, Prepare: has.Prepare, ChangeRole: has.ChangeRole, Membership: has.Membership, Load: has.Load,
+			},
 		}
 		for _, h := range a.hello.Held {
 			hello.Held = append(hello.Held, wire.HeldToProto(h))

@@ -5,9 +5,11 @@ import "context"
 // Role of a replica. The zero value is no role.
 type Role uint8
 
-// Roles. Today every replica is a primary: secondaries are not supported yet.
+// Roles.
 const (
+	// RolePrimary executes everything; of a shard there is at most one at any instant.
 	RolePrimary Role = iota + 1
+	// RoleSecondary executes reads that may run at any replica (HeaderRead).
 	RoleSecondary
 )
 
@@ -28,7 +30,8 @@ type Shard struct {
 	App string
 	ID  string
 	// Term is the fencing token: it only grows, and every grant of the primary role has a new one. Write it with everything, and let the
-	// storage refuse a term lower than the highest it has seen for the shard.
+	// storage refuse a term lower than the highest it has seen for the shard. Of a secondary it is the term at which it was added: what its
+	// primary sends may carry higher ones.
 	Term uint64
 	Role Role
 }
@@ -43,6 +46,13 @@ type Peer struct {
 	Incarnation uint64
 }
 
+// Member is one secondary of a shard, as its primary has to know it.
+type Member struct {
+	Peer
+	// InSync: it was in sync before, so that it has everything acknowledged up to now. False: it is new, and may have nothing.
+	InSync bool
+}
+
 // Handler is what every application implements. Calls for one shard never overlap, calls for different shards run in parallel. A call
 // that failed is repeated, so each has to be idempotent. The context ends when the caller gives up or this server's life is over.
 //
@@ -53,11 +63,11 @@ type Peer struct {
 //	move aborted, shard stays:  [Activate]  AddShard           (again, at a higher term, without DropShard in between)
 //
 // and leaves with DropShard, always. What is in brackets is optional, see Activator and Preparer. DropShard may come at any point, for
-// instance after PrepareAddShard or after a failed AddShard.
+// instance after PrepareAddShard or after a failed AddShard. An application with secondaries has more ways, see RoleChanger.
 type Handler interface {
 	// AddShard makes the shard ready to serve; requests arrive once it has returned nil. An application without Activator loads its
 	// state here: raise the storage's term first, then read. With one, everything is loaded already, forwarded requests may be
-	// running, and there is often nothing to do.
+	// running, and there is often nothing to do. With s.Role RoleSecondary it makes the shard ready to take what its primary replicates.
 	AddShard(ctx context.Context, s Shard) error
 	// DropShard lets go of everything held for the shard. No operation runs any more when it is called. Nothing that it does may
 	// reach the storage of the shard: somebody else may own it already.
@@ -87,15 +97,36 @@ type StateSource interface {
 	LastState(ctx context.Context, s Shard) ([]byte, error)
 }
 
-// RoleChanger is implemented by applications with secondaries. They are not supported yet: it is not called today with another role
-// than RolePrimary.
+// RoleChanger is implemented, together with MembershipUpdater, by applications whose shards have secondaries. A server without the two
+// refuses to be a secondary. A replica then changes as follows; in the first line it comes, and DropShard may end each:
+//
+//	as a secondary:                    AddShard (with RoleSecondary)
+//	a secondary takes over:            [Activate]  UpdateMembership  ChangeRole (to RolePrimary)
+//	a primary steps back:              ChangeRole (to RoleSecondary)
+//	a primary without secondaries yet: as in Handler, with UpdateMembership after Activate
+//
+// A secondary that is the target of a planned move is not asked to prepare: it has the state.
 type RoleChanger interface {
+	// ChangeRole makes a replica that is here a primary or a secondary; s.Role is to.
+	//
+	// To RolePrimary: it takes the place of AddShard, and of Activate in an application without that. To RoleSecondary: no operation
+	// of the primary runs any more, and UpdateMembership has returned. What it holds may be ahead of the new primary: it is brought
+	// up to date by that primary, as a member that is not in sync.
 	ChangeRole(ctx context.Context, s Shard, from, to Role) error
 }
 
-// MembershipUpdater is implemented by primaries that replicate to secondaries themselves.
+// MembershipUpdater is implemented, together with RoleChanger, by primaries that replicate to secondaries themselves.
 type MembershipUpdater interface {
-	UpdateMembership(ctx context.Context, s Shard, members []Peer) error
+	// UpdateMembership gives a primary all secondaries of the shard, none at all perhaps. It returns nil once every member has applied
+	// everything acknowledged so far; from then on no write may be acknowledged before every member has applied it, and from the
+	// beginning of the call before every member in sync has. A secondary that is missing is waited for no longer: writes that wait for it
+	// alone are acknowledged.
+	//
+	// The first call at a term comes after Activate and before any request: until it has returned nothing is acknowledged. A call
+	// may take long. Operations run meanwhile, and other callbacks of the shard may, but no second UpdateMembership. The context ends
+	// when a newer list takes the place of this one and when the shard stops being primary here: return at once; what was begun for
+	// members that stay may go on in the next call.
+	UpdateMembership(ctx context.Context, s Shard, members []Member) error
 }
 
 // LoadCollector is implemented by applications that know what their shards cost.
@@ -116,6 +147,6 @@ type Observer interface {
 	LeaseExtended(end int64)
 	// LeaseRevoked: the lease ended before its time, at at.
 	LeaseRevoked(at int64)
-	// Operation: one whose final lease check passed, from its start to that check.
+	// Operation: one of a primary whose final lease check passed, from its start to that check. Reads at a secondary are not told.
 	Operation(shard string, term uint64, start, end int64)
 }

@@ -254,6 +254,14 @@ func (h *Host) collectLoad(ctx context.Context) (map[string]map[string]int64, er
 	return loads, nil
 }
 
+func publicMembers(list []shard.Member) []Member {
+	members := make([]Member, 0, len(list))
+	for _, m := range list {
+		members = append(members, Member{Peer: publicPeer(m.Peer), InSync: m.InSync})
+	}
+	return members
+}
+
 func publicPeer(p shard.Peer) Peer {
 	return Peer{Server: string(p.Server), DataAddress: p.DataAddress, Incarnation: uint64(p.Incarnation)}
 }

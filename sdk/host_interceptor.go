@@ -73,11 +73,16 @@ func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) co
 type checkedConn struct {
 	connect.StreamingHandlerConn
 	token *Token
+	sent  bool
 }
 
 func (c *checkedConn) Send(message any) error {
 	if c.token.check() != nil {
 		return refusal(c.token.lost())
+	}
+	if !c.sent {
+		c.sent = true
+		c.token.stamp(c.ResponseHeader())
 	}
 	return c.StreamingHandlerConn.Send(message)
 }
@@ -105,6 +110,12 @@ func (c *unaryCall) run(ctx context.Context, token *Token) {
 	c.response, c.err = c.next(ctx, c.call)
 	if lost := token.End(); lost != nil {
 		c.response, c.err = nil, refusal(token.lost())
+		return
+	}
+	if failed, ok := errors.AsType[*connect.Error](c.err); ok {
+		token.stamp(failed.Meta())
+	} else if c.response != nil {
+		token.stamp(c.response.Header())
 	}
 }
 

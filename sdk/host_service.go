@@ -252,10 +252,7 @@ func (s *service) UpdateMembership(ctx context.Context, req *pb.UpdateMembership
 	if !ok {
 		return nil, unsupported("UpdateMembership", "an application with the callback UpdateMembership")
 	}
-	members := make([]Peer, 0, len(req.GetMembers()))
-	for _, member := range req.GetMembers() {
-		members = append(members, publicPeer(wire.PeerFromProto(member.GetPeer())))
-	}
+	members := publicMembers(wire.MembersFromProto(req.GetMembers()))
 	err := s.host.notify(ctx, req.GetCommand(), "UpdateMembership", func(ctx context.Context, at Shard) error {
 		return updater.UpdateMembership(ctx, at, members)
 	})

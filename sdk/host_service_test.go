@@ -27,7 +27,7 @@ func (f *full) ChangeRole(_ context.Context, s Shard, from, to Role) error {
 	return nil
 }
 
-func (f *full) UpdateMembership(_ context.Context, s Shard, members []Peer) error {
+func (f *full) UpdateMembership(_ context.Context, s Shard, members []Member) error {
 	for _, m := range members {
 		f.seen = append(f.seen, "member "+m.Server+" "+m.DataAddress)
 	}

@@ -2,7 +2,10 @@ package sdk
 
 import (
 	"context"
+	"net/http"
+	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -16,6 +19,7 @@ type Token struct {
 	start   shard.Instant
 	cancel  context.CancelCauseFunc
 	ended   atomic.Bool
+	stale   atomic.Int64 // what SetStaleness said, in milliseconds, and one; 0: nothing
 
 	next, prev *Token // ring of the replica's tokens, under its mu
 }
@@ -30,6 +34,26 @@ func ShardFromContext(ctx context.Context) (Shard, bool) {
 		return Shard{}, false
 	}
 	return token.shard, true
+}
+
+// SetStaleness states, from within a read at a secondary, that what it answers was the primary's state at some time less than d ago: the
+// time since the primary was last heard of, for instance. The answer carries it in HeaderStaleness. Elsewhere it does nothing.
+func SetStaleness(ctx context.Context, d time.Duration) {
+	if token, ok := ctx.Value(shardKey{}).(*Token); ok {
+		token.stale.Store(1 + int64((max(d, 0)+time.Millisecond-1)/time.Millisecond))
+	}
+}
+
+// stamp says on an answer which replica it comes from, unless that is the primary.
+func (t *Token) stamp(header http.Header) {
+	if t.shard.Role != RoleSecondary {
+		return
+	}
+	header.Set(HeaderRole, RoleSecondary.String())
+	header.Set(HeaderTerm, strconv.FormatUint(t.shard.Term, 10))
+	if stale := t.stale.Load(); stale > 0 {
+		header.Set(HeaderStaleness, strconv.FormatInt(stale-1, 10))
+	}
 }
 
 // Begin starts an operation on a shard: background work, or requests of a protocol that Middleware and Interceptor do not know.

@@ -134,6 +134,7 @@ func (c *checkedWriter) setLength() {
 
 func (c *checkedWriter) send() error {
 	c.WriteHeader(http.StatusOK)
+	c.token.stamp(c.w.Header())
 	c.w.WriteHeader(c.status)
 	if len(c.body) == 0 {
 		return nil

@@ -38,12 +38,14 @@ func CheckApp(app shard.App) error {
 
 // registration decodes and checks a Register.
 func registration(req *pb.RegisterRequest) (Registration, error) {
+	has := req.GetCapabilities()
 	r := Registration{
 		App: shard.App(req.GetApp()), PID: req.GetPid(), PIDNamespace: req.GetPidNamespace(), SingleProcess: req.GetSingleProcess(),
 		Application: roster.Application{
 			HostAddress: req.GetHostAddress(), DataAddress: req.GetDataAddress(), Version: req.GetVersion(),
 			Capacity: maps.Clone(req.GetCapacity()), Labels: maps.Clone(req.GetLabels()),
-			Activate: req.GetCapabilities().GetActivate(), Load: req.GetCapabilities().GetLoad(),
+			Activate: has.GetActivate(), Prepare: has.GetPrepare(), ChangeRole: has.GetChangeRole(), Membership: has.GetMembership(),
+			Load: has.GetLoad(),
 		},
 		Incarnation: shard.Incarnation(req.GetIncarnation()), Highest: wire.EpochFromProto(req.GetHighestEpoch()),
 	}

@@ -47,8 +47,8 @@ type Application struct {
 	Version     string
 	Capacity    map[string]int64
 	Labels      map[string]string
-	Activate    bool // it has the callback
-	Load        bool // it has the callback
+	// Which optional callbacks it has.
+	Activate, Prepare, ChangeRole, Membership, Load bool
 }
 
 // AppRegistered: a process asks to be this server. Answered by Reply, at once or once the registration was decided.

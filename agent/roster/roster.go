@@ -188,15 +188,20 @@ func (r *Roster) Hello() (Hello, bool) {
 	if r.life != Live && (r.life != Ending || !r.end.report) {
 		return Hello{}, false
 	}
-	return Hello{Server: r.server(r.saved.Incarnation), Held: r.held(), Highest: r.highest, Draining: r.drain.on}, true
+	hello := Hello{Server: r.server(r.saved.Incarnation), Held: r.held(), Highest: r.highest, Draining: r.drain.on}
+	if r.app != nil {
+		hello.Application = *r.app
+	}
+	return hello, true
 }
 
 // Hello is the first message of a stream.
 type Hello struct {
-	Server   shard.Server
-	Held     []shard.Held
-	Highest  shard.Epoch
-	Draining bool
+	Server      shard.Server
+	Application Application // zero: none
+	Held        []shard.Held
+	Highest     shard.Epoch
+	Draining    bool
 }
 
 // Idle reports that no incarnation exists, nor is one coming to be: the agent may stop.

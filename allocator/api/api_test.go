@@ -143,8 +143,9 @@ func (s *server) open(ctx context.Context) (*stream, ledger.Hello) {
 	}
 	s.send(conn, &pb.AttachRequest{Message: &pb.AttachRequest_Hello{Hello: &pb.Hello{
 		Cluster: "c1", ProtocolVersion: 1, Draining: true, HighestEpoch: &pb.Epoch{Index: 5},
-		Server: &pb.Server{Id: "x.kv", App: "kv", Agent: "x", Incarnation: 7},
-		Held:   []*pb.HeldShard{{Shard: "3", Phase: pb.ShardPhase_SHARD_PHASE_PRIMARY, Term: 2, MaxTerm: 2, MaxMove: 4, Activated: true}},
+		Server:       &pb.Server{Id: "x.kv", App: "kv", Agent: "x", Incarnation: 7},
+		Held:         []*pb.HeldShard{{Shard: "3", Phase: pb.ShardPhase_SHARD_PHASE_PRIMARY, Term: 2, MaxTerm: 2, MaxMove: 4, Activated: true}},
+		Capabilities: &pb.HostCapabilities{ChangeRole: true, Membership: true},
 	}}})
 	hello, ok := s.node.leader.next(s.T).(ledger.Hello)
 	if !ok {
@@ -167,7 +168,8 @@ func TestMessagesUp(t *testing.T) {
 	id := hello.Stream
 	want := ledger.Hello{
 		Stream: id, Server: shard.Server{ID: "x.kv", App: "kv", Agent: "x", Incarnation: 7}, Draining: true, HighestEpoch: shard.Epoch{Index: 5},
-		Held: []shard.Held{{Shard: "3", Phase: shard.Serving, Term: 2, Max: shard.Order{Term: 2, Move: 4}, Activated: true}},
+		Held:       []shard.Held{{Shard: "3", Phase: shard.Serving, Term: 2, Max: shard.Order{Term: 2, Move: 4}, Activated: true}},
+		Replicates: true,
 	}
 	if d := cmp.Diff(want, hello); d != "" {
 		t.Errorf("hello (-want +got):\n%s", d)

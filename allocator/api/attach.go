@@ -160,6 +160,7 @@ func helloEvent(id ledger.StreamID, hello *pb.Hello) (ledger.Hello, error) {
 	event := ledger.Hello{
 		Stream: id, Server: server, Held: make([]shard.Held, len(hello.Held)),
 		HighestEpoch: wire.EpochFromProto(hello.HighestEpoch), Draining: hello.Draining,
+		Replicates: hello.Capabilities.GetChangeRole() && hello.Capabilities.GetMembership(),
 	}
 	for i, h := range hello.Held {
 		if event.Held[i], err = wire.HeldFromProto(h); err != nil {

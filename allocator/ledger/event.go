@@ -42,6 +42,7 @@ type Hello struct {
 	Held         []shard.Held
 	HighestEpoch shard.Epoch
 	Draining     bool
+	Replicates   bool // its application has the callbacks that secondaries need
 }
 
 // Detached reports the end of a stream, whoever ended it. Reset is true where the connection broke or was refused, false where the

@@ -227,83 +227,6 @@ func (x *RegisterRequest) GetHighestEpoch() *Epoch {
 	return nil
 }
 
-// HostCapabilities says which optional callbacks exist.
-type HostCapabilities struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Activate      bool                   `protobuf:"varint,1,opt,name=activate,proto3" json:"activate,omitempty"`
-	Prepare       bool                   `protobuf:"varint,2,opt,name=prepare,proto3" json:"prepare,omitempty"`
-	ChangeRole    bool                   `protobuf:"varint,3,opt,name=change_role,json=changeRole,proto3" json:"change_role,omitempty"`
-	Membership    bool                   `protobuf:"varint,4,opt,name=membership,proto3" json:"membership,omitempty"`
-	Load          bool                   `protobuf:"varint,5,opt,name=load,proto3" json:"load,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HostCapabilities) Reset() {
-	*x = HostCapabilities{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HostCapabilities) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HostCapabilities) ProtoMessage() {}
-
-func (x *HostCapabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HostCapabilities.ProtoReflect.Descriptor instead.
-func (*HostCapabilities) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *HostCapabilities) GetActivate() bool {
-	if x != nil {
-		return x.Activate
-	}
-	return false
-}
-
-func (x *HostCapabilities) GetPrepare() bool {
-	if x != nil {
-		return x.Prepare
-	}
-	return false
-}
-
-func (x *HostCapabilities) GetChangeRole() bool {
-	if x != nil {
-		return x.ChangeRole
-	}
-	return false
-}
-
-func (x *HostCapabilities) GetMembership() bool {
-	if x != nil {
-		return x.Membership
-	}
-	return false
-}
-
-func (x *HostCapabilities) GetLoad() bool {
-	if x != nil {
-		return x.Load
-	}
-	return false
-}
-
 type RegisterResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Server id.
@@ -319,7 +242,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +254,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +267,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *RegisterResponse) GetServer() string {
@@ -386,7 +309,7 @@ type PullLeaseRequest struct {
 
 func (x *PullLeaseRequest) Reset() {
 	*x = PullLeaseRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +321,7 @@ func (x *PullLeaseRequest) String() string {
 func (*PullLeaseRequest) ProtoMessage() {}
 
 func (x *PullLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +334,7 @@ func (x *PullLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullLeaseRequest.ProtoReflect.Descriptor instead.
 func (*PullLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PullLeaseRequest) GetIncarnation() uint64 {
@@ -442,7 +365,7 @@ type PullLeaseResponse struct {
 
 func (x *PullLeaseResponse) Reset() {
 	*x = PullLeaseResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +377,7 @@ func (x *PullLeaseResponse) String() string {
 func (*PullLeaseResponse) ProtoMessage() {}
 
 func (x *PullLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +390,7 @@ func (x *PullLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullLeaseResponse.ProtoReflect.Descriptor instead.
 func (*PullLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PullLeaseResponse) GetRemainingNs() int64 {
@@ -501,7 +424,7 @@ type AgentServiceWatchRequest struct {
 
 func (x *AgentServiceWatchRequest) Reset() {
 	*x = AgentServiceWatchRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +436,7 @@ func (x *AgentServiceWatchRequest) String() string {
 func (*AgentServiceWatchRequest) ProtoMessage() {}
 
 func (x *AgentServiceWatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +449,7 @@ func (x *AgentServiceWatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentServiceWatchRequest.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AgentServiceWatchRequest) GetApp() string {
@@ -552,7 +475,7 @@ type AgentServiceWatchResponse struct {
 
 func (x *AgentServiceWatchResponse) Reset() {
 	*x = AgentServiceWatchResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +487,7 @@ func (x *AgentServiceWatchResponse) String() string {
 func (*AgentServiceWatchResponse) ProtoMessage() {}
 
 func (x *AgentServiceWatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +500,7 @@ func (x *AgentServiceWatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentServiceWatchResponse.ProtoReflect.Descriptor instead.
 func (*AgentServiceWatchResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AgentServiceWatchResponse) GetHint() AgentHint {
@@ -595,7 +518,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +530,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +543,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 type StatusResponse struct {
@@ -635,7 +558,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +570,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +583,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StatusResponse) GetAgent() string {
@@ -714,7 +637,7 @@ type AgentServerStatus struct {
 
 func (x *AgentServerStatus) Reset() {
 	*x = AgentServerStatus{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +649,7 @@ func (x *AgentServerStatus) String() string {
 func (*AgentServerStatus) ProtoMessage() {}
 
 func (x *AgentServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +662,7 @@ func (x *AgentServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentServerStatus.ProtoReflect.Descriptor instead.
 func (*AgentServerStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AgentServerStatus) GetServer() *Server {
@@ -817,7 +740,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +752,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +765,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DrainRequest) GetApp() string {
@@ -869,7 +792,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +804,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +817,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DrainResponse) GetRemaining() uint32 {
@@ -914,7 +837,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +849,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +862,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RestartRequest) GetRestMs() int64 {
@@ -959,7 +882,7 @@ type RestartResponse struct {
 
 func (x *RestartResponse) Reset() {
 	*x = RestartResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -971,7 +894,7 @@ func (x *RestartResponse) String() string {
 func (*RestartResponse) ProtoMessage() {}
 
 func (x *RestartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -984,7 +907,7 @@ func (x *RestartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartResponse.ProtoReflect.Descriptor instead.
 func (*RestartResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RestartResponse) GetRestMs() int64 {
@@ -1002,7 +925,7 @@ type AgentServicePingRequest struct {
 
 func (x *AgentServicePingRequest) Reset() {
 	*x = AgentServicePingRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +937,7 @@ func (x *AgentServicePingRequest) String() string {
 func (*AgentServicePingRequest) ProtoMessage() {}
 
 func (x *AgentServicePingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +950,7 @@ func (x *AgentServicePingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentServicePingRequest.ProtoReflect.Descriptor instead.
 func (*AgentServicePingRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 type AgentServicePingResponse struct {
@@ -1039,7 +962,7 @@ type AgentServicePingResponse struct {
 
 func (x *AgentServicePingResponse) Reset() {
 	*x = AgentServicePingResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +974,7 @@ func (x *AgentServicePingResponse) String() string {
 func (*AgentServicePingResponse) ProtoMessage() {}
 
 func (x *AgentServicePingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +987,7 @@ func (x *AgentServicePingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentServicePingResponse.ProtoReflect.Descriptor instead.
 func (*AgentServicePingResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentServicePingResponse) GetAgent() string {
@@ -1082,7 +1005,7 @@ type LeaderSeenRequest struct {
 
 func (x *LeaderSeenRequest) Reset() {
 	*x = LeaderSeenRequest{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1017,7 @@ func (x *LeaderSeenRequest) String() string {
 func (*LeaderSeenRequest) ProtoMessage() {}
 
 func (x *LeaderSeenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1030,7 @@ func (x *LeaderSeenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderSeenRequest.ProtoReflect.Descriptor instead.
 func (*LeaderSeenRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 type LeaderSeenResponse struct {
@@ -1126,7 +1049,7 @@ type LeaderSeenResponse struct {
 
 func (x *LeaderSeenResponse) Reset() {
 	*x = LeaderSeenResponse{}
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[17]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1061,7 @@ func (x *LeaderSeenResponse) String() string {
 func (*LeaderSeenResponse) ProtoMessage() {}
 
 func (x *LeaderSeenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_agent_proto_msgTypes[17]
+	mi := &file_shardmanager_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1074,7 @@ func (x *LeaderSeenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderSeenResponse.ProtoReflect.Descriptor instead.
 func (*LeaderSeenResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_shardmanager_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LeaderSeenResponse) GetAgent() string {
@@ -1207,16 +1130,7 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
-	"\x10HostCapabilities\x12\x1a\n" +
-	"\bactivate\x18\x01 \x01(\bR\bactivate\x12\x18\n" +
-	"\aprepare\x18\x02 \x01(\bR\aprepare\x12\x1f\n" +
-	"\vchange_role\x18\x03 \x01(\bR\n" +
-	"changeRole\x12\x1e\n" +
-	"\n" +
-	"membership\x18\x04 \x01(\bR\n" +
-	"membership\x12\x12\n" +
-	"\x04load\x18\x05 \x01(\bR\x04load\"\xa4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x01\n" +
 	"\x10RegisterResponse\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1f\n" +
@@ -1299,65 +1213,65 @@ func file_shardmanager_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_shardmanager_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_shardmanager_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_shardmanager_v1_agent_proto_goTypes = []any{
 	(AgentHint)(0),                    // 0: shardmanager.v1.AgentHint
 	(*RegisterRequest)(nil),           // 1: shardmanager.v1.RegisterRequest
-	(*HostCapabilities)(nil),          // 2: shardmanager.v1.HostCapabilities
-	(*RegisterResponse)(nil),          // 3: shardmanager.v1.RegisterResponse
-	(*PullLeaseRequest)(nil),          // 4: shardmanager.v1.PullLeaseRequest
-	(*PullLeaseResponse)(nil),         // 5: shardmanager.v1.PullLeaseResponse
-	(*AgentServiceWatchRequest)(nil),  // 6: shardmanager.v1.AgentServiceWatchRequest
-	(*AgentServiceWatchResponse)(nil), // 7: shardmanager.v1.AgentServiceWatchResponse
-	(*StatusRequest)(nil),             // 8: shardmanager.v1.StatusRequest
-	(*StatusResponse)(nil),            // 9: shardmanager.v1.StatusResponse
-	(*AgentServerStatus)(nil),         // 10: shardmanager.v1.AgentServerStatus
-	(*DrainRequest)(nil),              // 11: shardmanager.v1.DrainRequest
-	(*DrainResponse)(nil),             // 12: shardmanager.v1.DrainResponse
-	(*RestartRequest)(nil),            // 13: shardmanager.v1.RestartRequest
-	(*RestartResponse)(nil),           // 14: shardmanager.v1.RestartResponse
-	(*AgentServicePingRequest)(nil),   // 15: shardmanager.v1.AgentServicePingRequest
-	(*AgentServicePingResponse)(nil),  // 16: shardmanager.v1.AgentServicePingResponse
-	(*LeaderSeenRequest)(nil),         // 17: shardmanager.v1.LeaderSeenRequest
-	(*LeaderSeenResponse)(nil),        // 18: shardmanager.v1.LeaderSeenResponse
-	nil,                               // 19: shardmanager.v1.RegisterRequest.CapacityEntry
-	nil,                               // 20: shardmanager.v1.RegisterRequest.LabelsEntry
-	(*HeldShard)(nil),                 // 21: shardmanager.v1.HeldShard
+	(*RegisterResponse)(nil),          // 2: shardmanager.v1.RegisterResponse
+	(*PullLeaseRequest)(nil),          // 3: shardmanager.v1.PullLeaseRequest
+	(*PullLeaseResponse)(nil),         // 4: shardmanager.v1.PullLeaseResponse
+	(*AgentServiceWatchRequest)(nil),  // 5: shardmanager.v1.AgentServiceWatchRequest
+	(*AgentServiceWatchResponse)(nil), // 6: shardmanager.v1.AgentServiceWatchResponse
+	(*StatusRequest)(nil),             // 7: shardmanager.v1.StatusRequest
+	(*StatusResponse)(nil),            // 8: shardmanager.v1.StatusResponse
+	(*AgentServerStatus)(nil),         // 9: shardmanager.v1.AgentServerStatus
+	(*DrainRequest)(nil),              // 10: shardmanager.v1.DrainRequest
+	(*DrainResponse)(nil),             // 11: shardmanager.v1.DrainResponse
+	(*RestartRequest)(nil),            // 12: shardmanager.v1.RestartRequest
+	(*RestartResponse)(nil),           // 13: shardmanager.v1.RestartResponse
+	(*AgentServicePingRequest)(nil),   // 14: shardmanager.v1.AgentServicePingRequest
+	(*AgentServicePingResponse)(nil),  // 15: shardmanager.v1.AgentServicePingResponse
+	(*LeaderSeenRequest)(nil),         // 16: shardmanager.v1.LeaderSeenRequest
+	(*LeaderSeenResponse)(nil),        // 17: shardmanager.v1.LeaderSeenResponse
+	nil,                               // 18: shardmanager.v1.RegisterRequest.CapacityEntry
+	nil,                               // 19: shardmanager.v1.RegisterRequest.LabelsEntry
+	(*HeldShard)(nil),                 // 20: shardmanager.v1.HeldShard
+	(*HostCapabilities)(nil),          // 21: shardmanager.v1.HostCapabilities
 	(*Epoch)(nil),                     // 22: shardmanager.v1.Epoch
 	(*Locality)(nil),                  // 23: shardmanager.v1.Locality
 	(*Server)(nil),                    // 24: shardmanager.v1.Server
 }
 var file_shardmanager_v1_agent_proto_depIdxs = []int32{
-	19, // 0: shardmanager.v1.RegisterRequest.capacity:type_name -> shardmanager.v1.RegisterRequest.CapacityEntry
-	20, // 1: shardmanager.v1.RegisterRequest.labels:type_name -> shardmanager.v1.RegisterRequest.LabelsEntry
-	21, // 2: shardmanager.v1.RegisterRequest.held:type_name -> shardmanager.v1.HeldShard
-	2,  // 3: shardmanager.v1.RegisterRequest.capabilities:type_name -> shardmanager.v1.HostCapabilities
+	18, // 0: shardmanager.v1.RegisterRequest.capacity:type_name -> shardmanager.v1.RegisterRequest.CapacityEntry
+	19, // 1: shardmanager.v1.RegisterRequest.labels:type_name -> shardmanager.v1.RegisterRequest.LabelsEntry
+	20, // 2: shardmanager.v1.RegisterRequest.held:type_name -> shardmanager.v1.HeldShard
+	21, // 3: shardmanager.v1.RegisterRequest.capabilities:type_name -> shardmanager.v1.HostCapabilities
 	22, // 4: shardmanager.v1.RegisterRequest.highest_epoch:type_name -> shardmanager.v1.Epoch
 	23, // 5: shardmanager.v1.RegisterResponse.locality:type_name -> shardmanager.v1.Locality
 	22, // 6: shardmanager.v1.PullLeaseResponse.highest_epoch:type_name -> shardmanager.v1.Epoch
 	0,  // 7: shardmanager.v1.AgentServiceWatchResponse.hint:type_name -> shardmanager.v1.AgentHint
 	23, // 8: shardmanager.v1.StatusResponse.locality:type_name -> shardmanager.v1.Locality
-	10, // 9: shardmanager.v1.StatusResponse.servers:type_name -> shardmanager.v1.AgentServerStatus
+	9,  // 9: shardmanager.v1.StatusResponse.servers:type_name -> shardmanager.v1.AgentServerStatus
 	24, // 10: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
 	22, // 11: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
-	21, // 12: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
+	20, // 12: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
 	22, // 13: shardmanager.v1.LeaderSeenResponse.epoch:type_name -> shardmanager.v1.Epoch
 	1,  // 14: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
-	4,  // 15: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
-	6,  // 16: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
-	8,  // 17: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
-	11, // 18: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
-	13, // 19: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
-	15, // 20: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
-	17, // 21: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
-	3,  // 22: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
-	5,  // 23: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
-	7,  // 24: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
-	9,  // 25: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
-	12, // 26: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
-	14, // 27: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
-	16, // 28: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
-	18, // 29: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
+	3,  // 15: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
+	5,  // 16: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
+	7,  // 17: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
+	10, // 18: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
+	12, // 19: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
+	14, // 20: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
+	16, // 21: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
+	2,  // 22: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
+	4,  // 23: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
+	6,  // 24: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
+	8,  // 25: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
+	11, // 26: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
+	13, // 27: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
+	15, // 28: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
+	17, // 29: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
 	22, // [22:30] is the sub-list for method output_type
 	14, // [14:22] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -1377,7 +1291,7 @@ func file_shardmanager_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_agent_proto_rawDesc), len(file_shardmanager_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

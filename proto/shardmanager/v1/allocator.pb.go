@@ -551,7 +551,9 @@ type Hello struct {
 	// The server is draining: it wants its shards moved away.
 	Draining bool `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
 	// Software version of the agent.
-	AgentVersion  string `protobuf:"bytes,7,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	AgentVersion string `protobuf:"bytes,7,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	// Optional callbacks of the application.
+	Capabilities  *HostCapabilities `protobuf:"bytes,30,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -633,6 +635,13 @@ func (x *Hello) GetAgentVersion() string {
 		return x.AgentVersion
 	}
 	return ""
+}
+
+func (x *Hello) GetCapabilities() *HostCapabilities {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
 }
 
 // Renew asks for the lease to go on; answered by the Grant with its number.
@@ -1602,7 +1611,7 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\x06fenced\x18\x05 \x01(\v2\x17.shardmanager.v1.FencedH\x00R\x06fenced\x12A\n" +
 	"\frest_granted\x18\x06 \x01(\v2\x1c.shardmanager.v1.RestGrantedH\x00R\vrestGranted\x12G\n" +
 	"\x0edrain_progress\x18\a \x01(\v2\x1e.shardmanager.v1.DrainProgressH\x00R\rdrainProgressB\t\n" +
-	"\amessage\"\xab\x02\n" +
+	"\amessage\"\xf2\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12)\n" +
 	"\x10protocol_version\x18\x02 \x01(\rR\x0fprotocolVersion\x12/\n" +
@@ -1610,7 +1619,8 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\x04held\x18\x04 \x03(\v2\x1a.shardmanager.v1.HeldShardR\x04held\x12;\n" +
 	"\rhighest_epoch\x18\x05 \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12#\n" +
-	"\ragent_version\x18\a \x01(\tR\fagentVersion\"p\n" +
+	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12E\n" +
+	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"p\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x19\n" +
 	"\basked_ns\x18\x02 \x01(\x03R\aaskedNs\x120\n" +
@@ -1718,34 +1728,35 @@ func file_shardmanager_v1_allocator_proto_rawDescGZIP() []byte {
 var file_shardmanager_v1_allocator_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_shardmanager_v1_allocator_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_shardmanager_v1_allocator_proto_goTypes = []any{
-	(ResultStatus)(0),      // 0: shardmanager.v1.ResultStatus
-	(CommandKind)(0),       // 1: shardmanager.v1.CommandKind
-	(ProbeOutcome)(0),      // 2: shardmanager.v1.ProbeOutcome
-	(*AttachRequest)(nil),  // 3: shardmanager.v1.AttachRequest
-	(*AttachResponse)(nil), // 4: shardmanager.v1.AttachResponse
-	(*Hello)(nil),          // 5: shardmanager.v1.Hello
-	(*Renew)(nil),          // 6: shardmanager.v1.Renew
-	(*ShardLoad)(nil),      // 7: shardmanager.v1.ShardLoad
-	(*Result)(nil),         // 8: shardmanager.v1.Result
-	(*Welcome)(nil),        // 9: shardmanager.v1.Welcome
-	(*Grant)(nil),          // 10: shardmanager.v1.Grant
-	(*CommandId)(nil),      // 11: shardmanager.v1.CommandId
-	(*Command)(nil),        // 12: shardmanager.v1.Command
-	(*Probe)(nil),          // 13: shardmanager.v1.Probe
-	(*ProbeAnswer)(nil),    // 14: shardmanager.v1.ProbeAnswer
-	(*DrainRequested)(nil), // 15: shardmanager.v1.DrainRequested
-	(*DrainProgress)(nil),  // 16: shardmanager.v1.DrainProgress
-	(*RestRequested)(nil),  // 17: shardmanager.v1.RestRequested
-	(*RestGranted)(nil),    // 18: shardmanager.v1.RestGranted
-	(*Ended)(nil),          // 19: shardmanager.v1.Ended
-	(*Fenced)(nil),         // 20: shardmanager.v1.Fenced
-	nil,                    // 21: shardmanager.v1.ShardLoad.LoadEntry
-	(*Server)(nil),         // 22: shardmanager.v1.Server
-	(*HeldShard)(nil),      // 23: shardmanager.v1.HeldShard
-	(*Epoch)(nil),          // 24: shardmanager.v1.Epoch
-	(*Peer)(nil),           // 25: shardmanager.v1.Peer
-	(Role)(0),              // 26: shardmanager.v1.Role
-	(*Member)(nil),         // 27: shardmanager.v1.Member
+	(ResultStatus)(0),        // 0: shardmanager.v1.ResultStatus
+	(CommandKind)(0),         // 1: shardmanager.v1.CommandKind
+	(ProbeOutcome)(0),        // 2: shardmanager.v1.ProbeOutcome
+	(*AttachRequest)(nil),    // 3: shardmanager.v1.AttachRequest
+	(*AttachResponse)(nil),   // 4: shardmanager.v1.AttachResponse
+	(*Hello)(nil),            // 5: shardmanager.v1.Hello
+	(*Renew)(nil),            // 6: shardmanager.v1.Renew
+	(*ShardLoad)(nil),        // 7: shardmanager.v1.ShardLoad
+	(*Result)(nil),           // 8: shardmanager.v1.Result
+	(*Welcome)(nil),          // 9: shardmanager.v1.Welcome
+	(*Grant)(nil),            // 10: shardmanager.v1.Grant
+	(*CommandId)(nil),        // 11: shardmanager.v1.CommandId
+	(*Command)(nil),          // 12: shardmanager.v1.Command
+	(*Probe)(nil),            // 13: shardmanager.v1.Probe
+	(*ProbeAnswer)(nil),      // 14: shardmanager.v1.ProbeAnswer
+	(*DrainRequested)(nil),   // 15: shardmanager.v1.DrainRequested
+	(*DrainProgress)(nil),    // 16: shardmanager.v1.DrainProgress
+	(*RestRequested)(nil),    // 17: shardmanager.v1.RestRequested
+	(*RestGranted)(nil),      // 18: shardmanager.v1.RestGranted
+	(*Ended)(nil),            // 19: shardmanager.v1.Ended
+	(*Fenced)(nil),           // 20: shardmanager.v1.Fenced
+	nil,                      // 21: shardmanager.v1.ShardLoad.LoadEntry
+	(*Server)(nil),           // 22: shardmanager.v1.Server
+	(*HeldShard)(nil),        // 23: shardmanager.v1.HeldShard
+	(*Epoch)(nil),            // 24: shardmanager.v1.Epoch
+	(*HostCapabilities)(nil), // 25: shardmanager.v1.HostCapabilities
+	(*Peer)(nil),             // 26: shardmanager.v1.Peer
+	(Role)(0),                // 27: shardmanager.v1.Role
+	(*Member)(nil),           // 28: shardmanager.v1.Member
 }
 var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	5,  // 0: shardmanager.v1.AttachRequest.hello:type_name -> shardmanager.v1.Hello
@@ -1765,26 +1776,27 @@ var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	22, // 14: shardmanager.v1.Hello.server:type_name -> shardmanager.v1.Server
 	23, // 15: shardmanager.v1.Hello.held:type_name -> shardmanager.v1.HeldShard
 	24, // 16: shardmanager.v1.Hello.highest_epoch:type_name -> shardmanager.v1.Epoch
-	7,  // 17: shardmanager.v1.Renew.loads:type_name -> shardmanager.v1.ShardLoad
-	21, // 18: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
-	11, // 19: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
-	0,  // 20: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
-	24, // 21: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
-	24, // 22: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
-	1,  // 23: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
-	11, // 24: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
-	25, // 25: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
-	26, // 26: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
-	27, // 27: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
-	2,  // 28: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
-	2,  // 29: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
-	3,  // 30: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
-	4,  // 31: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
-	31, // [31:32] is the sub-list for method output_type
-	30, // [30:31] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	25, // 17: shardmanager.v1.Hello.capabilities:type_name -> shardmanager.v1.HostCapabilities
+	7,  // 18: shardmanager.v1.Renew.loads:type_name -> shardmanager.v1.ShardLoad
+	21, // 19: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
+	11, // 20: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
+	0,  // 21: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
+	24, // 22: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
+	24, // 23: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 24: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
+	11, // 25: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
+	26, // 26: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
+	27, // 27: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
+	28, // 28: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
+	2,  // 29: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
+	2,  // 30: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
+	3,  // 31: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
+	4,  // 32: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
+	32, // [32:33] is the sub-list for method output_type
+	31, // [31:32] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_allocator_proto_init() }

@@ -653,6 +653,84 @@ func (x *Server) GetLabels() map[string]string {
 	return nil
 }
 
+// HostCapabilities says which optional callbacks an application has.
+type HostCapabilities struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Activate bool                   `protobuf:"varint,1,opt,name=activate,proto3" json:"activate,omitempty"`
+	Prepare  bool                   `protobuf:"varint,2,opt,name=prepare,proto3" json:"prepare,omitempty"`
+	// Without change_role and membership a server takes no part in an app with secondaries.
+	ChangeRole    bool `protobuf:"varint,3,opt,name=change_role,json=changeRole,proto3" json:"change_role,omitempty"`
+	Membership    bool `protobuf:"varint,4,opt,name=membership,proto3" json:"membership,omitempty"`
+	Load          bool `protobuf:"varint,5,opt,name=load,proto3" json:"load,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostCapabilities) Reset() {
+	*x = HostCapabilities{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostCapabilities) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostCapabilities) ProtoMessage() {}
+
+func (x *HostCapabilities) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostCapabilities.ProtoReflect.Descriptor instead.
+func (*HostCapabilities) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *HostCapabilities) GetActivate() bool {
+	if x != nil {
+		return x.Activate
+	}
+	return false
+}
+
+func (x *HostCapabilities) GetPrepare() bool {
+	if x != nil {
+		return x.Prepare
+	}
+	return false
+}
+
+func (x *HostCapabilities) GetChangeRole() bool {
+	if x != nil {
+		return x.ChangeRole
+	}
+	return false
+}
+
+func (x *HostCapabilities) GetMembership() bool {
+	if x != nil {
+		return x.Membership
+	}
+	return false
+}
+
+func (x *HostCapabilities) GetLoad() bool {
+	if x != nil {
+		return x.Load
+	}
+	return false
+}
+
 // Peer names the other server of a move.
 type Peer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -667,7 +745,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -679,7 +757,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -692,7 +770,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Peer) GetServer() string {
@@ -729,7 +807,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +819,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +832,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Member) GetPeer() *Peer {
@@ -792,7 +870,7 @@ type HeldShard struct {
 
 func (x *HeldShard) Reset() {
 	*x = HeldShard{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +882,7 @@ func (x *HeldShard) String() string {
 func (*HeldShard) ProtoMessage() {}
 
 func (x *HeldShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +895,7 @@ func (x *HeldShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldShard.ProtoReflect.Descriptor instead.
 func (*HeldShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HeldShard) GetShard() string {
@@ -885,7 +963,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -897,7 +975,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -910,7 +988,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ErrorDetail) GetReason() ErrorReason {
@@ -982,7 +1060,16 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"c\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
+	"\x10HostCapabilities\x12\x1a\n" +
+	"\bactivate\x18\x01 \x01(\bR\bactivate\x12\x18\n" +
+	"\aprepare\x18\x02 \x01(\bR\aprepare\x12\x1f\n" +
+	"\vchange_role\x18\x03 \x01(\bR\n" +
+	"changeRole\x12\x1e\n" +
+	"\n" +
+	"membership\x18\x04 \x01(\bR\n" +
+	"membership\x12\x12\n" +
+	"\x04load\x18\x05 \x01(\bR\x04load\"c\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12!\n" +
@@ -1044,33 +1131,34 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_shardmanager_v1_types_proto_goTypes = []any{
-	(Role)(0),            // 0: shardmanager.v1.Role
-	(ShardPhase)(0),      // 1: shardmanager.v1.ShardPhase
-	(ErrorReason)(0),     // 2: shardmanager.v1.ErrorReason
-	(*Epoch)(nil),        // 3: shardmanager.v1.Epoch
-	(*MapVersion)(nil),   // 4: shardmanager.v1.MapVersion
-	(*Locality)(nil),     // 5: shardmanager.v1.Locality
-	(*KeySpace)(nil),     // 6: shardmanager.v1.KeySpace
-	(*HashKeySpace)(nil), // 7: shardmanager.v1.HashKeySpace
-	(*Server)(nil),       // 8: shardmanager.v1.Server
-	(*Peer)(nil),         // 9: shardmanager.v1.Peer
-	(*Member)(nil),       // 10: shardmanager.v1.Member
-	(*HeldShard)(nil),    // 11: shardmanager.v1.HeldShard
-	(*ErrorDetail)(nil),  // 12: shardmanager.v1.ErrorDetail
-	nil,                  // 13: shardmanager.v1.Server.CapacityEntry
-	nil,                  // 14: shardmanager.v1.Server.LabelsEntry
+	(Role)(0),                // 0: shardmanager.v1.Role
+	(ShardPhase)(0),          // 1: shardmanager.v1.ShardPhase
+	(ErrorReason)(0),         // 2: shardmanager.v1.ErrorReason
+	(*Epoch)(nil),            // 3: shardmanager.v1.Epoch
+	(*MapVersion)(nil),       // 4: shardmanager.v1.MapVersion
+	(*Locality)(nil),         // 5: shardmanager.v1.Locality
+	(*KeySpace)(nil),         // 6: shardmanager.v1.KeySpace
+	(*HashKeySpace)(nil),     // 7: shardmanager.v1.HashKeySpace
+	(*Server)(nil),           // 8: shardmanager.v1.Server
+	(*HostCapabilities)(nil), // 9: shardmanager.v1.HostCapabilities
+	(*Peer)(nil),             // 10: shardmanager.v1.Peer
+	(*Member)(nil),           // 11: shardmanager.v1.Member
+	(*HeldShard)(nil),        // 12: shardmanager.v1.HeldShard
+	(*ErrorDetail)(nil),      // 13: shardmanager.v1.ErrorDetail
+	nil,                      // 14: shardmanager.v1.Server.CapacityEntry
+	nil,                      // 15: shardmanager.v1.Server.LabelsEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
 	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
 	7,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
 	5,  // 2: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	13, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	14, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
-	9,  // 5: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
+	14, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	15, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	10, // 5: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
 	1,  // 6: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
-	9,  // 7: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
+	10, // 7: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
 	2,  // 8: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
 	9,  // [9:9] is the sub-list for method output_type
 	9,  // [9:9] is the sub-list for method input_type
@@ -1093,7 +1181,7 @@ func file_shardmanager_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
