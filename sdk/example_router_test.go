@@ -71,7 +71,7 @@ func ExampleRouter_LookupString() {
 func ExampleRouter_Do() {
 	router, stop := exampleRouter()
 	defer stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	attempt := 0
 	err := router.Do(ctx, "alice", func(_ context.Context, route sdk.Route) error {

@@ -40,7 +40,7 @@ func TestBodiesAreReplayed(t *testing.T) {
 					}
 				})))
 				r := readyRouter(t, source)
-				response, err := r.Transport(baseOf(t, protocol)).RoundTrip(c.body().WithContext(WithKey(within(t, 10*time.Second), "key")))
+				response, err := r.Transport(baseOf(t, protocol)).RoundTrip(c.body().WithContext(WithKey(within(t, patience), "key")))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -81,7 +81,7 @@ func TestUnreadBodyGoesOn(t *testing.T) {
 	body := &countedBody{Reader: strings.NewReader("streamed")}
 	req := post(nil, nil, 0)
 	req.Body, req.ContentLength = body, -1
-	response, err := r.Transport(nil).RoundTrip(req.WithContext(WithKey(within(t, 10*time.Second), "key")))
+	response, err := r.Transport(nil).RoundTrip(req.WithContext(WithKey(within(t, patience), "key")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -76,8 +77,9 @@ func TestConnectClients(t *testing.T) {
 				source := startMapSource(t)
 				var attempts atomic.Int32
 				source.publish(startEcho(t, &attempts, c.first))
-				client := echoClient(readyRouter(t, source), baseOf(t, protocol), c.opts...)
-				answer, err := client.CallUnary(within(t, 5*time.Second), connect.NewRequest(wrapperspb.String("hello")))
+				r := readyRouter(t, source, WithAttemptTimeout(patience)) // a slow machine is no reason for another attempt
+				client := echoClient(r, baseOf(t, protocol), c.opts...)
+				answer, err := client.CallUnary(within(t, patience), connect.NewRequest(wrapperspb.String("hello")))
 				if c.code == 0 && (err != nil || answer.Msg.Value != "echo hello") {
 					t.Errorf("answer %v, error %v, want the echo", answer, err)
 				}
@@ -94,42 +96,41 @@ func TestConnectClients(t *testing.T) {
 
 // A Connect client replaces the Transport's error once the deadline has passed; the Interceptor brings it back.
 func TestConnectGivesUp(t *testing.T) {
-	source := startMapSource(t)
-	source.publish(startData(t, refusing(NotExecuted, "")))
-	r := readyRouter(t, source)
-	client := echoClient(r, nil)
-	_, err := client.CallUnary(within(t, 300*time.Millisecond), connect.NewRequest(wrapperspb.String("hello")))
-	if outcome, _ := OutcomeOf(err); connect.CodeOf(err) != connect.CodeDeadlineExceeded || outcome != NotExecuted || !strings.Contains(err.Error(), "attempts, the last at") {
-		t.Errorf("error %v (%q), want deadline_exceeded, not executed, and what was tried", err, outcome)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if _, err := client.CallUnary(ctx, connect.NewRequest(wrapperspb.String("hello"))); connect.CodeOf(err) != connect.CodeCanceled {
-		t.Errorf("cancelled: %v, want canceled", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		network := servePipes(t, refusing(NotExecuted, ""))
+		client := echoClient(stillRouter(t, "127.0.0.1:1001"), network.base(t, "h1"))
+		_, err := client.CallUnary(within(t, 300*time.Millisecond), connect.NewRequest(wrapperspb.String("hello")))
+		if outcome, _ := OutcomeOf(err); connect.CodeOf(err) != connect.CodeDeadlineExceeded || outcome != NotExecuted || !strings.Contains(err.Error(), "attempts, the last at") {
+			t.Errorf("error %v (%q), want deadline_exceeded, not executed, and what was tried", err, outcome)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		if _, err := client.CallUnary(ctx, connect.NewRequest(wrapperspb.String("hello"))); connect.CodeOf(err) != connect.CodeCanceled {
+			t.Errorf("cancelled: %v, want canceled", err)
+		}
+	})
 }
 
 // The time that a Connect server is granted counts from the attempt, not from the call.
 func TestConnectTimeoutIsRefreshed(t *testing.T) {
-	source := startMapSource(t)
-	var left []time.Duration
-	var attempts atomic.Int32
-	mux := http.NewServeMux()
-	mux.Handle(sayProcedure, connect.NewUnaryHandler(sayProcedure, func(ctx context.Context, req *connect.Request[text]) (*connect.Response[text], error) {
-		deadline, _ := ctx.Deadline()
-		left = append(left, time.Until(deadline))
-		if attempts.Add(1) == 1 {
-			<-time.After(200 * time.Millisecond)
-			return nil, failWith(connect.CodeUnavailable, NotExecuted)()
+	synctest.Test(t, func(t *testing.T) {
+		var left []time.Duration
+		mux := http.NewServeMux()
+		mux.Handle(sayProcedure, connect.NewUnaryHandler(sayProcedure, func(ctx context.Context, req *connect.Request[text]) (*connect.Response[text], error) {
+			deadline, _ := ctx.Deadline()
+			left = append(left, time.Until(deadline))
+			if len(left) == 1 {
+				time.Sleep(200 * time.Millisecond)
+				return nil, failWith(connect.CodeUnavailable, NotExecuted)()
+			}
+			return connect.NewResponse(req.Msg), nil
+		}))
+		client := echoClient(stillRouter(t, "127.0.0.1:1001"), servePipes(t, mux).base(t, "h1"))
+		if _, err := client.CallUnary(within(t, 10*time.Second), connect.NewRequest(wrapperspb.String("hello"))); err != nil {
+			t.Fatal(err)
 		}
-		return connect.NewResponse(req.Msg), nil
-	}))
-	source.publish(startData(t, mux))
-	client := echoClient(readyRouter(t, source), nil)
-	if _, err := client.CallUnary(within(t, 10*time.Second), connect.NewRequest(wrapperspb.String("hello"))); err != nil {
-		t.Fatal(err)
-	}
-	if len(left) != 2 || left[0]-left[1] < 150*time.Millisecond {
-		t.Errorf("time granted: %v, want less the second time", left)
-	}
+		if len(left) != 2 || left[0] != 10*time.Second || left[1] > left[0]-200*time.Millisecond || left[1] < left[0]-210*time.Millisecond {
+			t.Errorf("time granted: %v, want 10 s, and 200 ms and a pause less the second time", left)
+		}
+	})
 }

@@ -101,18 +101,16 @@ func startRouter(t testing.TB, source *mapSource, opts ...RouterOption) *Router 
 func readyRouter(t testing.TB, source *mapSource, opts ...RouterOption) *Router {
 	t.Helper()
 	r := startRouter(t, source, opts...)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := r.Ready(ctx); err != nil {
+	if err := r.Ready(within(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
 // stillRouter has one map, and nobody to follow: for tests in virtual time, which change the map by update.
-func stillRouter(t testing.TB, address string) *Router {
+func stillRouter(t testing.TB, address string, opts ...RouterOption) *Router {
 	t.Helper()
-	r, err := NewRouter("kv", WithAgent("127.0.0.1:1"))
+	r, err := NewRouter("kv", append([]RouterOption{WithAgent("127.0.0.1:1")}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +131,66 @@ func startData(t testing.TB, handler http.Handler) string {
 		server.Close()
 	})
 	return server.Listener.Addr().String()
+}
+
+// pipes is a network in memory, for tests in virtual time: whatever address is dialled, its one server answers.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+// servePipes serves HTTP/1.1 and h2c until the test ends.
+func servePipes(t testing.TB, handler http.Handler) *pipes {
+	t.Helper()
+	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	var done sync.WaitGroup
+	server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		done.Add(1)
+		defer done.Done()
+		handler.ServeHTTP(w, r)
+	})}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	done.Go(func() { _ = server.Serve(p) })
+	t.Cleanup(func() {
+		_ = server.Close()
+		done.Wait()
+	})
+	return p
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// base is a transport for one version of HTTP over the pipes.
+func (p *pipes) base(t testing.TB, protocol string) http.RoundTripper {
+	base := baseOf(t, protocol)
+	base.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		select {
+		case p.conns <- theirs:
+			return ours, nil
+		case <-p.closed:
+			return nil, net.ErrClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return base
 }
 
 // refusing answers like a Host that refuses.
@@ -156,6 +214,9 @@ func nobody(t testing.TB) string {
 	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
 }
+
+// patience is how long a test waits for what must happen, on a busy machine too.
+const patience = time.Minute
 
 // within bounds a test's request.
 func within(t testing.TB, d time.Duration) context.Context {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -70,11 +69,20 @@ func TestRouterSources(t *testing.T) {
 func TestReadySaysWhyNot(t *testing.T) {
 	source := startMapSource(t)
 	source.publish("127.0.0.1:1001")
-	r := startRouter(t, source, WithCluster("other"))
-	err := r.Ready(within(t, 300*time.Millisecond))
+	ctx, cancel := context.WithCancel(within(t, patience))
+	refused := writerFunc(func([]byte) { cancel() }) // the first thing that it logs
+	r := startRouter(t, source, WithCluster("other"), WithRouterLogger(slog.New(slog.NewTextHandler(refused, nil))))
+	err := r.Ready(ctx)
 	if err == nil || !strings.Contains(err.Error(), "no shard map yet") || !strings.Contains(err.Error(), "wrong cluster") {
 		t.Errorf("Ready: %v, want an error that says that the cluster is another", err)
 	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
 }
 
 // A router that starts while everybody is gone routes by the map on its disk, and takes a newer one when somebody is back.
@@ -187,7 +195,7 @@ func TestOutcomesOfCalls(t *testing.T) {
 		"an answer cut off, repeatable": {errCutOff, true, 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx := within(t, 10*time.Second)
+			ctx := within(t, patience)
 			if c.repeat {
 				ctx = WithIdempotent(ctx)
 			}

@@ -27,89 +27,96 @@ func cutOff(w http.ResponseWriter, _ *http.Request) {
 
 // PROTOCOL R20: what may be sent again after what. Each server misbehaves once and then answers 200.
 func TestTransportRetries(t *testing.T) {
-	type request struct {
-		method     string
-		repeatable string // how it is marked; empty: not
-	}
-	plain, get, marked := request{"POST", ""}, request{"GET", ""}, request{"POST", "idempotent"}
-	withID, withHeader := request{"POST", "request id"}, request{"POST", "header"}
-	type want struct {
-		attempts int32
-		status   int     // 0: an error
-		outcome  Outcome // of the error, or of the refusal that was passed on
-	}
-	again, passed := want{2, 200, 0}, want{1, 503, Unknown}
+	plain, get, marked := retried{"POST", ""}, retried{"GET", ""}, retried{"POST", "idempotent"}
+	withID, withHeader := retried{"POST", "request id"}, retried{"POST", "header"}
+	again, passed := wanted{2, 200, 0}, wanted{1, 503, Unknown}
 	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	slow := func(http.ResponseWriter, *http.Request) { time.Sleep(700 * time.Millisecond) }
 	failing := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 	for _, c := range []struct {
 		name  string
 		first http.HandlerFunc
-		want  map[request]want
+		want  map[retried]wanted
 	}{
-		{"not executed", refusing(NotExecuted, ""), map[request]want{plain: again, get: again, marked: again, withID: again, withHeader: again}},
-		{"unknown", refusing(Unknown, ""), map[request]want{plain: passed, get: again, marked: again, withID: again, withHeader: again}},
-		{"cut off", cutOff, map[request]want{plain: {1, 0, Unknown}, get: again, marked: again, withID: again, withHeader: again}},
-		{"silent", silent, map[request]want{plain: {1, 0, Unknown}, get: again, marked: again, withID: again}},
-		{"slow", slow, map[request]want{plain: {1, 200, 0}, get: again}},
-		{"application's own 503", failing, map[request]want{plain: {1, 503, 0}, get: {1, 503, 0}, marked: {1, 503, 0}, withID: {1, 503, 0}}},
+		{"not executed", refusing(NotExecuted, ""), map[retried]wanted{plain: again, get: again, marked: again, withID: again, withHeader: again}},
+		{"unknown", refusing(Unknown, ""), map[retried]wanted{plain: passed, get: again, marked: again, withID: again, withHeader: again}},
+		{"cut off", cutOff, map[retried]wanted{plain: {1, 0, Unknown}, get: again, marked: again, withID: again, withHeader: again}},
+		{"silent", silent, map[retried]wanted{plain: {1, 0, Unknown}, get: again, marked: again, withID: again}},
+		{"slow", slow, map[retried]wanted{plain: {1, 200, 0}, get: again}},
+		{"application's own 503", failing, map[retried]wanted{plain: {1, 503, 0}, get: {1, 503, 0}, marked: {1, 503, 0}, withID: {1, 503, 0}}},
 	} {
 		for kind, want := range c.want {
 			for _, protocol := range []string{"h1", "h2c"} {
 				t.Run(fmt.Sprintf("%s/%s %s/%s", c.name, kind.method, kind.repeatable, protocol), func(t *testing.T) {
 					t.Parallel()
-					source := startMapSource(t)
-					var attempts atomic.Int32
-					source.publish(startData(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-						body, _ := io.ReadAll(r.Body)
-						if r.Header.Get(HeaderShard) != "0" || (kind.method == "POST" && string(body) != "hello") ||
-							(kind.repeatable == "request id" && r.Header.Get(HeaderRequestID) != "id-1") {
-							t.Errorf("arrived with headers %v and body %q", r.Header, body)
-						}
-						if attempts.Add(1) == 1 {
-							c.first(w, r)
-						}
-					})))
-					r := readyRouter(t, source, WithAttemptTimeout(300*time.Millisecond))
-					// The silent server is the one case that has to run into its deadline.
-					ctx := WithKey(within(t, map[bool]time.Duration{true: 5 * time.Second, false: 900 * time.Millisecond}[want.status != 0]), "key")
-					switch kind.repeatable {
-					case "idempotent":
-						ctx = WithIdempotent(ctx)
-					case "request id":
-						ctx = WithRequestID(ctx, "id-1")
-					}
-					var body io.Reader
-					if kind.method == "POST" {
-						body = strings.NewReader("hello")
-					}
-					req, err := http.NewRequestWithContext(ctx, kind.method, "http://kv/path", body)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if kind.repeatable == "header" {
-						req.Header.Set(HeaderRequestID, "id-1")
-					}
-					response, err := (&http.Client{Transport: r.Transport(baseOf(t, protocol))}).Do(req)
-					if err == nil {
-						defer func() { _ = response.Body.Close() }()
-						if outcome, _ := ParseOutcome(response.Header.Get(HeaderOutcome)); response.StatusCode != want.status || outcome != want.outcome {
-							t.Errorf("status %d, outcome %q, want %d, %q", response.StatusCode, outcome, want.status, want.outcome)
-						}
-					} else if outcome, _ := OutcomeOf(err); want.status != 0 || outcome != want.outcome {
-						t.Errorf("error %v (%q), want status %d or outcome %q", err, outcome, want.status, want.outcome)
-					}
-					if attempts.Load() != want.attempts {
-						t.Errorf("%d attempts, want %d", attempts.Load(), want.attempts)
-					}
+					synctest.Test(t, func(t *testing.T) { retries(t, c.first, kind, want, protocol) })
 				})
 			}
 		}
 	}
 }
 
+// retried is a kind of request.
+type retried struct {
+	method     string
+	repeatable string // how it is marked; empty: not
+}
+
+// wanted is what is to come of one.
+type wanted struct {
+	attempts int32
+	status   int     // 0: an error
+	outcome  Outcome // of the error, or of the refusal that was passed on
+}
+
+// retries sends one request to a server that misbehaves once, in virtual time.
+func retries(t *testing.T, first http.HandlerFunc, kind retried, want wanted, protocol string) {
+	var attempts atomic.Int32
+	network := servePipes(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.Header.Get(HeaderShard) != "0" || (kind.method == "POST" && string(body) != "hello") ||
+			(kind.repeatable == "request id" && r.Header.Get(HeaderRequestID) != "id-1") {
+			t.Errorf("arrived with headers %v and body %q", r.Header, body)
+		}
+		if attempts.Add(1) == 1 {
+			first(w, r)
+		}
+	}))
+	ctx := WithKey(within(t, 5*time.Second), "key")
+	switch kind.repeatable {
+	case "idempotent":
+		ctx = WithIdempotent(ctx)
+	case "request id":
+		ctx = WithRequestID(ctx, "id-1")
+	}
+	var body io.Reader
+	if kind.method == "POST" {
+		body = strings.NewReader("hello")
+	}
+	req, err := http.NewRequestWithContext(ctx, kind.method, "http://kv/path", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind.repeatable == "header" {
+		req.Header.Set(HeaderRequestID, "id-1")
+	}
+	r := stillRouter(t, "127.0.0.1:1001", WithAttemptTimeout(300*time.Millisecond))
+	response, err := (&http.Client{Transport: r.Transport(network.base(t, protocol))}).Do(req)
+	if err == nil {
+		defer func() { _ = response.Body.Close() }()
+		if outcome, _ := ParseOutcome(response.Header.Get(HeaderOutcome)); response.StatusCode != want.status || outcome != want.outcome {
+			t.Errorf("status %d, outcome %q, want %d, %q", response.StatusCode, outcome, want.status, want.outcome)
+		}
+	} else if outcome, _ := OutcomeOf(err); want.status != 0 || outcome != want.outcome {
+		t.Errorf("error %v (%q), want status %d or outcome %q", err, outcome, want.status, want.outcome)
+	}
+	if attempts.Load() != want.attempts {
+		t.Errorf("%d attempts, want %d", attempts.Load(), want.attempts)
+	}
+}
+
 // baseOf is a transport for one version of HTTP.
-func baseOf(t testing.TB, protocol string) http.RoundTripper {
+func baseOf(t testing.TB, protocol string) *http.Transport {
 	base := &http.Transport{Protocols: new(http.Protocols)}
 	base.Protocols.SetHTTP1(protocol == "h1")
 	base.Protocols.SetUnencryptedHTTP2(protocol == "h2c")
@@ -150,7 +157,7 @@ func TestTransportFollowsTheMap(t *testing.T) {
 				time.Sleep(20 * time.Millisecond)
 				source.publish(startData(t, saying("second")))
 			}()
-			if got, err := routedGet(within(t, 10*time.Second), r, nil); err != nil || got != "second" {
+			if got, err := routedGet(within(t, patience), r, nil); err != nil || got != "second" {
 				t.Errorf("answer %q, error %v, want that of the second server", got, err)
 			}
 		})
@@ -167,7 +174,7 @@ func TestTransportFollowsHints(t *testing.T) {
 		refusing(NotExecuted, second)(w, r)
 	})))
 	r := readyRouter(t, source)
-	if got, err := routedGet(within(t, 10*time.Second), r, nil); err != nil || got != "second" || asked.Load() != 1 {
+	if got, err := routedGet(within(t, patience), r, nil); err != nil || got != "second" || asked.Load() != 1 {
 		t.Errorf("answer %q, error %v after %d refusals, want the second server's after one", got, err, asked.Load())
 	}
 }

@@ -21,8 +21,8 @@ import (
 
 // Defaults of an Agent.
 const (
-	// DefaultLease is what it answers to a pull.
-	DefaultLease = 6 * time.Second
+	// DefaultLease is what it answers to a pull: long, so that a busy machine ends no lease that the test does not end.
+	DefaultLease = 30 * time.Second
 	// DefaultInterval between two pulls.
 	DefaultInterval = 20 * time.Millisecond
 )

@@ -20,7 +20,7 @@ import (
 )
 
 // callTimeout bounds each command of the kit.
-const callTimeout = 20 * time.Second
+const callTimeout = time.Minute
 
 // Cluster is a set of servers of one app and the kit's place of the leader: it knows who owns which shard at which term.
 type Cluster struct {
