@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -115,7 +114,7 @@ func (a *application) registered(t testing.TB) uint64 {
 	t.Helper()
 	var incarnation uint64
 	eventually(t, "the registration", func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		i, err := a.register(ctx)
 		incarnation = i

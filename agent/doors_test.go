@@ -70,14 +70,15 @@ func TestProbes(t *testing.T) {
 		agent, data        string
 		incarnation        uint64
 		agentSays, appSays pb.ProbeOutcome
+		timeout            time.Duration // long where an answer is expected, and else long enough for a refusal
 	}{
-		1: {own, data.Addr().String(), incarnation, answered, answered},
-		2: {own, data.Addr().String(), incarnation + 1, answered, refused},
-		3: {closed.Addr().String(), silent.Addr().String(), incarnation, refused, quiet},
-		4: {silent.Addr().String(), closed.Addr().String(), incarnation, quiet, refused},
+		1: {own, data.Addr().String(), incarnation, answered, answered, 5 * time.Second},
+		2: {own, data.Addr().String(), incarnation + 1, answered, refused, 5 * time.Second},
+		3: {closed.Addr().String(), silent.Addr().String(), incarnation, refused, quiet, 2 * time.Second},
+		4: {silent.Addr().String(), closed.Addr().String(), incarnation, quiet, refused, 2 * time.Second},
 	} {
 		l.send(&pb.AttachResponse{Message: &pb.AttachResponse_Probe{Probe: &pb.Probe{
-			Id: id, Server: "a.kv", Incarnation: c.incarnation, AgentAddress: c.agent, DataAddress: c.data, TimeoutMs: 500,
+			Id: id, Server: "a.kv", Incarnation: c.incarnation, AgentAddress: c.agent, DataAddress: c.data, TimeoutMs: c.timeout.Milliseconds(),
 		}}})
 		got := l.find("the probe's answer", func(m *pb.AttachRequest) bool { return m.GetProbeAnswer().GetId() == id }).GetProbeAnswer()
 		if got.GetAgent() != c.agentSays || got.GetApplication() != c.appSays || got.GetServer() != "a.kv" {
@@ -148,7 +149,7 @@ func TestMaps(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer endpoint.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		return shardmanagerv1connect.NewShardMapServiceClient(endpoint.Client, endpoint.URL).GetShardMap(ctx, &pb.GetShardMapRequest{App: "kv"})
 	}

@@ -28,6 +28,7 @@ func TestDuplicateServer(t *testing.T) {
 	run(t, two, store)
 	held := application0(t, one.Socket).registered(t)
 	late := application0(t, two.Socket)
+	listening(t, two.Socket)
 	_, err := late.register(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "held by agent a at 127.0.0.1:") || !strings.Contains(err.Error(), fmt.Sprintf("%016x", held)) {
 		t.Fatalf("a duplicate: %v", err)
@@ -79,12 +80,12 @@ func TestCorruptStateFile(t *testing.T) {
 	entry, _, _ := keyOf(t, store, "a.kv")
 	second := run(t, cfg, store)
 	eventually(t, "EndIncarnation", func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_, _ = app.register(ctx)
 		app.mu.Lock()
 		defer app.mu.Unlock()
-		return len(app.ended) == 1 && app.ended[0] == before
+		return len(app.ended) > 0 && app.ended[0] == before // more than once, if an answer came too late
 	})
 	if aside, _ := filepath.Glob(path + ".corrupt-*"); len(aside) != 1 {
 		t.Errorf("moved aside: %v", aside)
@@ -135,6 +136,18 @@ func TestFileOfAnotherBoot(t *testing.T) {
 	})
 }
 
+// listening waits until somebody listens at a socket; its file is there a moment earlier.
+func listening(t *testing.T, socket string) {
+	t.Helper()
+	eventually(t, "somebody listens at the socket", func() bool {
+		conn, err := net.Dial("unix", strings.TrimPrefix(socket, "unix://"))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+}
+
 // lossy is a store whose transactions lose their answers.
 type lossy struct {
 	coord.Store
@@ -162,13 +175,7 @@ func TestUnknownOutcome(t *testing.T) {
 		cfg := config(t, l)
 		run(t, cfg, store)
 		app := application0(t, cfg.Socket)
-		eventually(t, "somebody listens at the socket", func() bool { // its file is there a moment earlier
-			conn, err := net.Dial("unix", strings.TrimPrefix(cfg.Socket, "unix://"))
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err == nil
-		})
+		listening(t, cfg.Socket)
 		store.mode.Store(mode)
 		incarnation, err := app.register(context.Background())
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

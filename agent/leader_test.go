@@ -43,7 +43,7 @@ type attached struct {
 }
 
 func newLeader(t testing.TB, epoch uint64) *leader {
-	l := &leader{t: t, leads: true, epoch: epoch, interval: interval, validity: validity, grant: validity, rest: 10 * time.Second, streams: map[*attached]struct{}{}, mux: http.NewServeMux()}
+	l := &leader{t: t, leads: true, epoch: epoch, interval: interval, validity: validity, grant: validity, rest: 30 * time.Second, streams: map[*attached]struct{}{}, mux: http.NewServeMux()}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func (l *leader) command(incarnation uint64, shard string, term, move uint64, ki
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	ticker := time.NewTicker(3 * time.Millisecond)
 	defer ticker.Stop()
 	for !condition() {

@@ -108,7 +108,7 @@ func spawn(t testing.TB, role string, environment ...string) *child {
 // says waits for a line with a prefix and returns the rest.
 func (c *child) says(prefix string) string {
 	c.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		select {
 		case line, ok := <-c.lines:
@@ -148,12 +148,8 @@ func TestDeathOfAnApplication(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("process %d", app.cmd.Process.Pid)) {
 				t.Errorf("a second process: %v", err)
 			}
-			killed := time.Now()
 			app.kill()
 			ended := l.find("the report", func(m *pb.AttachRequest) bool { return m.GetEnded() != nil }).GetEnded()
-			if took := time.Since(killed); took > 500*time.Millisecond {
-				t.Errorf("reported after %v", took)
-			}
 			if fmt.Sprintf("%x", ended.GetIncarnation()) != incarnation || ended.GetProvenDead() != (single == "yes") {
 				t.Errorf("reported %v, expected %s, proven: %s", ended, incarnation, single)
 			}

@@ -25,7 +25,7 @@ import (
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // recorder stands in for the loop: it keeps the events that it is given.
 type recorder struct {

@@ -53,7 +53,7 @@ func TestStoreDaemon(t *testing.T) {
 
 // firstWrite tries until the store listens.
 func firstWrite(client *embedded.Client) (coord.Index, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		index, err := client.Txn(ctx, []coord.Op{{Verb: coord.Set, Key: "k", Value: []byte("v")}})
@@ -97,7 +97,7 @@ func TestLastSignalEndsAtOnce(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stuck := time.AfterFunc(20*time.Second, func() { _ = child.Process.Kill() })
+	stuck := time.AfterFunc(time.Minute, func() { _ = child.Process.Kill() })
 	defer stuck.Stop()
 	lines := bufio.NewScanner(out)
 	for _, want := range []string{"ready", "stopping"} {

@@ -142,23 +142,29 @@ func TestFollowerRefusesNonsense(t *testing.T) {
 
 // A feed that says nothing any more is left, though its connection stands.
 func TestFollowerLeavesSilence(t *testing.T) {
-	mute := newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
-		return stream.Send(snapshotOf(testMap(t, version(1, 1))))
+	synctest.Test(t, func(t *testing.T) {
+		mute := newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+			return stream.Send(snapshotOf(testMap(t, version(1, 1))))
+		})
+		h := NewHub(HubConfig{})
+		h.Set(testMap(t, version(1, 2)))
+		const muteAddress, address = "127.0.0.1:1", "127.0.0.1:2"
+		networks := map[string]*pipeListener{muteAddress: newPipeListener(), address: newPipeListener()}
+		serveOn(t, networks[muteAddress], mute)
+		serveOn(t, networks[address], h)
+		dial := func(to string) (transport.Endpoint, error) { return networks[to].endpoint(to) }
+		f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{muteAddress, address}, Dial: dial})
+		if u := next(t, updates, "map"); u.Map.Version != version(1, 1) {
+			t.Fatalf("map %s, want the mute one's 0.1.1", u.Map.Version)
+		}
+		began := time.Now()
+		if err := next(t, troubles, "trouble"); !errors.Is(err, errSilent) || time.Since(began) > Silence {
+			t.Errorf("trouble %q after %s, want silence within %s", err, time.Since(began), Silence)
+		}
+		if u := next(t, updates, "map"); u.Map.Version != version(1, 2) || f.Following() != address {
+			t.Errorf("map %s from %s, want 0.1.2 from %s", u.Map.Version, f.Following(), address)
+		}
 	})
-	muteAddress, _ := serve(t, mute)
-	h := NewHub(HubConfig{})
-	h.Set(testMap(t, version(1, 2)))
-	address, _ := serve(t, h)
-	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{muteAddress, address}, Silence: 200 * time.Millisecond})
-	if u := next(t, updates, "map"); u.Map.Version != version(1, 1) {
-		t.Fatalf("map %s, want the mute one's 0.1.1", u.Map.Version)
-	}
-	if err := next(t, troubles, "trouble"); !errors.Is(err, errSilent) {
-		t.Errorf("trouble %q, want silence", err)
-	}
-	if u := next(t, updates, "map"); u.Map.Version != version(1, 2) || f.Following() != address {
-		t.Errorf("map %s from %s, want 0.1.2 from %s", u.Map.Version, f.Following(), address)
-	}
 }
 
 // Driven away from its preferred address, a follower goes back once that answers, and misses nothing on the way.
@@ -172,7 +178,7 @@ func TestFollowerReturns(t *testing.T) {
 	h := NewHub(HubConfig{})
 	h.Set(testMap(t, version(1, 1)))
 	other, _ := serve(t, h)
-	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{preferred, other}, Preferred: 1, Return: 20 * time.Millisecond})
+	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{preferred, other}, Preferred: 1, Return: 20 * time.Millisecond, Silence: patience})
 	next(t, updates, "map")
 	if f.Following() != other {
 		t.Fatalf("following %s, want %s", f.Following(), other)
@@ -183,9 +189,9 @@ func TestFollowerReturns(t *testing.T) {
 	}
 	serveOn(t, listener, h)
 	v := version(1, 1)
-	for deadline := time.Now().Add(10 * time.Second); f.Following() != preferred; {
+	for deadline := time.Now().Add(patience); f.Following() != preferred; {
 		if time.Now().After(deadline) {
-			t.Fatal("did not return to the preferred address within 10 s")
+			t.Fatal("did not return to the preferred address")
 		}
 		d := move(v, 1, "b.kv")
 		mustApply(t, h, d)
@@ -215,7 +221,7 @@ func TestFollowerDoesNotWaitForThePreferred(t *testing.T) {
 	h.Set(testMap(t, version(1, 1)))
 	one, stopOne := serve(t, h)
 	two, _ := serve(t, h)
-	const silence = 8 * time.Second
+	const silence = patience
 	f, updates, _ := follow(t, FollowerConfig{Addresses: []string{preferred, one, two}, Preferred: 1, Return: 10 * time.Millisecond, Silence: silence})
 	next(t, updates, "map")
 	next(t, mute.requests, "first request")

@@ -22,6 +22,9 @@ import (
 
 const testApp = shard.App("kv")
 
+// patience is how long a test waits for what must happen, on a busy machine too.
+const patience = time.Minute
+
 func version(index, counter uint64) shard.Version {
 	return shard.Version{Epoch: shard.Epoch{Index: index}, Counter: counter}
 }
@@ -153,8 +156,8 @@ func next[T any](t *testing.T, from <-chan T, what string) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(10 * time.Second):
-		t.Fatalf("no %s within 10 s", what)
+	case <-time.After(patience):
+		t.Fatalf("no %s within %s", what, patience)
 		panic("unreachable")
 	}
 }

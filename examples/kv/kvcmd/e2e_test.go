@@ -189,7 +189,7 @@ func TestTakeoverWithoutWaitingIsFound(t *testing.T) {
 // awaitOperations waits until the servers have recorded some operations each.
 func (f *fleet) awaitOperations(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		enough := 0
 		for _, path := range f.histories {
 			histories, err := overlap.Read(path)
@@ -201,7 +201,7 @@ func (f *fleet) awaitOperations(t *testing.T, n int) {
 			return
 		}
 	}
-	t.Fatalf("no %d operations within 20 s", n)
+	t.Fatalf("no %d operations within %s", n, patience)
 }
 
 // TestCost measures the processor time of the demo's load; run by hand: KV_TEST_COST=10s go test -run Cost -v.

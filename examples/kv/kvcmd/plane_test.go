@@ -139,7 +139,8 @@ type agent struct {
 
 const (
 	leaseInterval = 200 * time.Millisecond
-	longLease     = 20 * time.Second // outlasts what a busy machine does to a test
+	longLease     = 30 * time.Second // outlasts what a busy machine does to a test
+	patience      = time.Minute      // how long a test waits for what must happen
 )
 
 func (p *plane) newAgent(name string) *agent {
@@ -225,7 +226,7 @@ func (p *plane) move(i shard.Index, to *agent) {
 	p.terms[i]++
 	_, err := to.host.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{Command: p.command(i, p.terms[i], to), From: peer(from)})
 	p.must("PrepareAddShard", err)
-	drop, err := from.host.PrepareDropShard(ctx, &pb.PrepareDropShardRequest{Command: p.command(i, p.terms[i], from), To: peer(to), DeadlineMs: 5000})
+	drop, err := from.host.PrepareDropShard(ctx, &pb.PrepareDropShardRequest{Command: p.command(i, p.terms[i], from), To: peer(to), DeadlineMs: patience.Milliseconds()})
 	p.must("PrepareDropShard", err)
 	if drop.GetBusy() {
 		p.t.Error("PrepareDropShard: busy")
@@ -267,12 +268,12 @@ func (p *plane) publish() {
 // awaitFile reads what a process writes to a file once it is ready.
 func awaitFile(t *testing.T, path string) string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if content, err := os.ReadFile(path); err == nil {
 			return strings.TrimSpace(string(content))
 		}
 	}
-	t.Fatalf("no %s within 20 s", path)
+	t.Fatalf("no %s within %s", path, patience)
 	return ""
 }
 
@@ -301,7 +302,7 @@ func startFleet(t *testing.T, shards uint32, servers int, lease time.Duration) *
 	for _, a := range f.servers {
 		select {
 		case <-a.leased:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%s did not register and pull its lease: %s", a.server.ID, f.processes[0].stderr)
 		}
 	}

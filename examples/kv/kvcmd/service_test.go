@@ -160,7 +160,7 @@ func TestStopsCleanly(t *testing.T) {
 			t.Errorf("address %q", address)
 		}
 		begun := time.Now()
-		if err := p.stop(t, syscall.SIGTERM); err != nil || time.Since(begun) > 3*time.Second {
+		if err := p.stop(t, syscall.SIGTERM); err != nil || time.Since(begun) > patience/2 {
 			t.Errorf("%s: %v after %v: %s", args[0], err, time.Since(begun), p.stderr)
 		}
 	}
