@@ -63,6 +63,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&cfg.Store, "store", "", "address of the store process, host:port")
 	flags.StringVar(&cfg.History, "history", "", "file to append the history for the overlap detector to (default none)")
 	flags.StringVar(&cfg.Version, "app-version", "", "version of the application as operators see it")
+	flags.StringVar(&cfg.Faults, "faults", "", "file of faults to show, as JSON, read at every callback (default none; see the README)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
@@ -119,6 +120,7 @@ func loadCommand() *cobra.Command {
 	flags.DurationVar(&cfg.Deadline, "deadline", cfg.Deadline, "deadline of a request, from the instant at which it is due")
 	flags.DurationVar(&cfg.Duration, "duration", cfg.Duration, "how long to run; 0: until a signal")
 	flags.StringVar(&cfg.History, "history", "", "file to log every request to (default none)")
+	flags.StringVar(&cfg.Focus, "focus", "", "file that says which shards get more of the load, as JSON, read every second (default none; see the README)")
 	flags.StringVar(&level, "log-level", "warn", "debug, info, warn or error")
 	return cmd
 }

@@ -51,6 +51,7 @@ type generator struct {
 	settings
 	service service
 	keys    []keyState
+	choice  keyChoice
 	log     func(requests.Request) // called from many goroutines
 	stats   stats
 
@@ -60,7 +61,7 @@ type generator struct {
 }
 
 func newGenerator(s settings, service service, keys []keyState, log func(requests.Request)) *generator {
-	return &generator{settings: s, service: service, keys: keys, log: log, jobs: make(chan job)}
+	return &generator{settings: s, service: service, keys: keys, choice: keyChoice{all: len(keys)}, log: log, jobs: make(chan job)}
 }
 
 // maxInFlight bounds the requests under way: twice what a service that never answers would collect. A request beyond it fails unsent.
@@ -96,7 +97,7 @@ var errTooMany = fmt.Errorf("too many requests under way: %w", &sdk.Error{Outcom
 
 // choose picks kind and key. A key that is being written is left to that write; if all are, the request becomes a read.
 func (g *generator) choose(at time.Time) job {
-	first := rand.IntN(len(g.keys))
+	first := g.choice.draw()
 	if rand.Float64() < g.writeRatio {
 		for i := range g.keys {
 			key := &g.keys[(first+i)%len(g.keys)]

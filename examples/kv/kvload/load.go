@@ -30,6 +30,7 @@ type Config struct {
 	Deadline   time.Duration // of a request, from the instant at which it is due
 	Duration   time.Duration // of the run; 0: until ctx ends
 	History    string        // file for internal/overlap/requests; empty: none
+	Focus      string        // file of a Focus, which need not exist; empty: none
 }
 
 // Bounds of a Config.
@@ -127,7 +128,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err 
 		defer cancel()
 	}
 	id := rand.Uint64()
-	r := &run{router: router, out: out, flush: flush}
+	r := &run{router: router, out: out, flush: flush, focus: cfg.Focus}
 	r.generator = newGenerator(
 		settings{rate: cfg.Rate, writeRatio: cfg.WriteRatio, deadline: cfg.Deadline},
 		newClient(router, id), makeKeys(router, id, cfg.Keys),
@@ -171,6 +172,7 @@ type run struct {
 	router    *sdk.Router
 	out       io.Writer
 	flush     func() error
+	focus     string
 
 	mu  sync.Mutex
 	err error // first failure to record or print
@@ -208,6 +210,7 @@ func (r *run) do(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 			r.print(Line{})
+			r.refocus()
 			if r.failure() != nil {
 				cancel() // what cannot be recorded need not be sent
 			}
@@ -227,6 +230,18 @@ func (r *run) do(ctx context.Context) error {
 		r.fail(fmt.Errorf("load: %d of the written keys could not be read back", last.UnverifiedKeys))
 	}
 	return r.failure()
+}
+
+// refocus shifts the load to where the file says. What cannot be read ends the run: its figures would be about another load.
+func (r *run) refocus() {
+	if r.focus == "" {
+		return
+	}
+	focus, err := readFocus(r.focus)
+	r.fail(err)
+	if err == nil {
+		r.generator.choice.shift(focus, r.generator.keys)
+	}
 }
 
 // print completes a line and prints it.

@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvstore"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 	"github.com/shardmanager/shardmanager/sdk"
 )
@@ -20,12 +23,18 @@ type Config struct {
 	Store   string // address of the store process, host:port
 	History string // file for internal/overlap; empty: none
 	Version string
+	Faults  string // file of Faults, which need not exist; empty: none
 }
 
 // Validate checks what can be checked without doing anything.
 func (c Config) Validate() error {
 	if c.Store == "" {
 		return errors.New("store: expected the address of a store process, such as 127.0.0.1:7500")
+	}
+	if c.Faults != "" {
+		if _, err := readFaults(c.Faults); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -55,7 +64,7 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 		broken = history.Failed()
 		options = append(options, sdk.WithObserver(history))
 	}
-	host, err := sdk.NewHost(AppName, app, options...)
+	host, err := sdk.NewHost(AppName, handler(app, cfg.Faults, history), options...)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -67,6 +76,21 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 		}
 	}
 	return run(ctx, host, newServer(host, app), listener, broken)
+}
+
+// handler is the application, with faults if there is a file for them. Its death is recorded just before, as the end of the lease: the
+// process has no other witness of the instant.
+func handler(app *App, faults string, history *overlap.Writer) sdk.Handler {
+	if faults == "" {
+		return app
+	}
+	return &faulty{App: app, path: faults, die: func() {
+		if history != nil {
+			history.LeaseRevoked(clock.Now().Raw)
+		}
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // to oneself it cannot fail
+		select {}
+	}}
 }
 
 // newServer mounts the guarded service and, unguarded, the SDK's own. Agents and other servers speak HTTP/2 without TLS.
