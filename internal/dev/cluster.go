@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/dev/process"
+	"github.com/shardmanager/shardmanager/internal/dev/relay"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -31,10 +33,16 @@ type cluster struct {
 	admins  *admins
 	watch   *mapWatch
 	lines   *loadLines
+	network *relay.Relay
 
 	store, kvStore, load *process.Unit
 	allocators           []*process.Unit
 	servers              []*server
+	former               []*server // taken away; their records count
+
+	mu     sync.Mutex
+	units  []*process.Unit // all
+	mortal atomic.Bool     // programs may end by themselves: that is what is played
 
 	watching sync.WaitGroup
 	unwatch  context.CancelFunc
@@ -60,11 +68,9 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 		c.allocators = append(c.allocators, c.unit(a.name, nil, layout.allocatorArgs(a, cfg)))
 	}
 	for _, s := range layout.servers {
-		c.servers = append(c.servers, &server{
-			place: s, version: 1,
-			agent: c.unit(s.node+"-agent", nil, layout.agentArgs(s, cfg)), app: c.unit(s.node+"-app", nil, layout.appArgs(s, 1)),
-		})
+		c.servers = append(c.servers, c.newServer(s))
 	}
+	c.network = relay.New(relay.Config{Processes: c.processes})
 	if c.admins, err = newAdmins(layout.adminAddresses()); err != nil {
 		return nil, err
 	}
@@ -74,11 +80,40 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 	return c, nil
 }
 
-func (c *cluster) unit(name string, out io.Writer, args []string) *process.Unit {
-	return &process.Unit{
-		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.logs(), name+".log"), Out: out, Starter: c.starter,
-		Died: func(_ *process.Unit, err error) { c.fail(err) },
+func (c *cluster) newServer(place serverPlace) *server {
+	return &server{
+		place: place, version: 1,
+		agent: c.unit(agentOf(place), nil, c.layout.agentArgs(place, c.cfg)), app: c.unit(place.node+"-app", nil, c.layout.appArgs(place, 1)),
 	}
+}
+
+// agentOf is the name of a server's agent among the programs.
+func agentOf(place serverPlace) string { return place.node + "-agent" }
+
+func (c *cluster) unit(name string, out io.Writer, args []string) *process.Unit {
+	u := &process.Unit{
+		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.logs(), name+".log"), Out: out, Starter: c.starter,
+		Died: func(_ *process.Unit, err error) {
+			if !c.mortal.Load() {
+				c.fail(err)
+			}
+		},
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.units = append(c.units, u)
+	return u
+}
+
+// processes lists what runs or ran, by name.
+func (c *cluster) processes() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := make(map[string]int, len(c.units))
+	for _, u := range c.units {
+		of[u.Name] = u.PID()
+	}
+	return of
 }
 
 // start brings everything up but the load: store, allocators, app, agents, applications, until every shard is placed.
@@ -89,7 +124,11 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return healthy(ctx, c.layout.store) }); err != nil {
 		return err
 	}
-	for _, a := range c.allocators {
+	for i, a := range c.allocators {
+		place := c.layout.allocators[i]
+		if err := c.network.Forward(place.relay, place.listen); err != nil {
+			return err
+		}
 		if err := a.Start(); err != nil {
 			return err
 		}
@@ -210,6 +249,7 @@ func (c *cluster) stop() error {
 		failed = append(failed, process.StopTogether(kind, stopPatience))
 	}
 	c.admins.close()
+	c.network.Close()
 	c.starter.Close()
 	if c.layout.temporary != "" {
 		failed = append(failed, os.RemoveAll(c.layout.temporary))

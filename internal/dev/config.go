@@ -82,3 +82,6 @@ const (
 	calmPatience   = 15 * time.Second
 	poll           = 50 * time.Millisecond
 )
+
+// loadDeadline is how long the target of a move may load: an example's shard is small, and a scenario waits for the deadline to pass.
+const loadDeadline = 10 * time.Second

@@ -49,15 +49,21 @@ func (a *admins) close() {
 // leader is the position of the allocator that leads.
 func (a *admins) leader(ctx context.Context) (int, error) {
 	var failed []error
-	for i, client := range a.clients {
-		status, err := call(ctx, &pb.GetStatusRequest{}, client.GetStatus)
+	for i := range a.clients {
+		leads, err := a.leads(ctx, i)
 		if err != nil {
 			failed = append(failed, err)
-		} else if status.Leading {
+		} else if leads {
 			return i, nil
 		}
 	}
 	return -1, errors.Join(append([]error{errors.New("no allocator leads")}, failed...)...)
+}
+
+// leads asks one allocator whether it leads.
+func (a *admins) leads(ctx context.Context, position int) (bool, error) {
+	status, err := call(ctx, &pb.GetStatusRequest{}, a.clients[position].GetStatus)
+	return status.GetLeading(), err
 }
 
 // call makes one RPC that cannot hang.

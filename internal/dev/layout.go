@@ -17,10 +17,14 @@ type layout struct {
 	store      string // addresses
 	kvStore    string
 	allocators []allocatorPlace
-	servers    []serverPlace
+	servers    []serverPlace // those of the start
+	free       *ports
+	named      int // nodes so far
 }
 
-type allocatorPlace struct{ name, listen, admin string }
+// allocatorPlace is where an allocator is. Agents reach it through the relay, and so does whoever learns its address from others; routers and
+// operators are told where it listens.
+type allocatorPlace struct{ name, region, listen, relay, admin string }
 
 type serverPlace struct {
 	node, region, zone           string // the agent's name is the node's
@@ -48,10 +52,10 @@ func newLayout(dir string) (*layout, error) {
 	if err := l.makeSockets(); err != nil {
 		return nil, err
 	}
-	free := newPorts()
+	l.free = newPorts()
 	var failed []error
 	port := func(preferred int) string {
-		address, err := free.next(preferred)
+		address, err := l.free.next(preferred)
 		failed = append(failed, err)
 		return address
 	}
@@ -61,17 +65,28 @@ func newLayout(dir string) (*layout, error) {
 		if i == 0 {
 			preferred = preferredAdmin
 		}
-		l.allocators = append(l.allocators, allocatorPlace{name: fmt.Sprintf("allocator-%d", i+1), listen: port(0), admin: port(preferred)})
-	}
-	for i := range serverCount {
-		region := regions[i/2%len(regions)]
-		node := fmt.Sprintf("node-%d", i+1)
-		l.servers = append(l.servers, serverPlace{
-			node: node, region: region, zone: fmt.Sprintf("%s-%d", region, i%2+1),
-			agentListen: port(0), appListen: port(0), sock: filepath.Join(l.sockets, node+".sock"),
+		l.allocators = append(l.allocators, allocatorPlace{
+			name: fmt.Sprintf("allocator-%d", i+1), region: regions[i%len(regions)], listen: port(0), relay: port(0), admin: port(preferred),
 		})
 	}
+	for i := range serverCount {
+		place, err := l.newServer(regions[i/2%len(regions)], i%2+1)
+		failed = append(failed, err)
+		l.servers = append(l.servers, place)
+	}
 	return l, errors.Join(failed...)
+}
+
+// newServer gives a place to one more server, in a zone of a region.
+func (l *layout) newServer(region string, zone int) (serverPlace, error) {
+	agent, agentErr := l.free.next(0)
+	app, appErr := l.free.next(0)
+	l.named++
+	node := fmt.Sprintf("node-%d", l.named)
+	return serverPlace{
+		node: node, region: region, zone: fmt.Sprintf("%s-%d", region, zone),
+		agentListen: agent, appListen: app, sock: filepath.Join(l.sockets, node+".sock"),
+	}, errors.Join(agentErr, appErr)
 }
 
 // makeSockets chooses a directory of a path short enough for the kernel.
@@ -99,11 +114,24 @@ func (l *layout) state(name string) string {
 // history is the file in which a server's processes record what they do.
 func (l *layout) history(s serverPlace) string { return filepath.Join(l.histories(), s.node) }
 
-// allocatorAddresses lists where allocators serve agents and maps.
+// faults is the file that makes a server's application go wrong; focus shifts the load. Both exist only while they are wanted.
+func (l *layout) faults(s serverPlace) string { return filepath.Join(l.dir, "faults-"+s.node+".json") }
+func (l *layout) focus() string               { return filepath.Join(l.dir, "focus.json") }
+
+// allocatorAddresses lists where allocators serve maps.
 func (l *layout) allocatorAddresses() []string {
 	var list []string
 	for _, a := range l.allocators {
 		list = append(list, a.listen)
+	}
+	return list
+}
+
+// relayAddresses lists where agents reach allocators.
+func (l *layout) relayAddresses() []string {
+	var list []string
+	for _, a := range l.allocators {
+		list = append(list, a.relay)
 	}
 	return list
 }
@@ -124,8 +152,9 @@ func (l *layout) storeArgs() []string {
 
 func (l *layout) allocatorArgs(a allocatorPlace, cfg Config) []string {
 	args := []string{
-		"allocator", "--cluster", clusterName, "--name", a.name, "--listen", a.listen, "--admin-listen", a.admin,
+		"allocator", "--cluster", clusterName, "--name", a.name, "--listen", a.listen, "--advertise", a.relay, "--admin-listen", a.admin,
 		"--store", cfg.Store, "--store-address", l.store, "--state-dir", l.state(a.name), "--profile", cfg.Profile,
+		"--load-deadline", loadDeadline.String(),
 	}
 	if cfg.BreakLease {
 		args = append(args, "--unsafe-fence-wait", "1ns")
@@ -136,7 +165,7 @@ func (l *layout) allocatorArgs(a allocatorPlace, cfg Config) []string {
 func (l *layout) agentArgs(s serverPlace, cfg Config) []string {
 	return []string{
 		"agent", "--cluster", clusterName, "--name", s.node, "--listen", s.agentListen, "--socket", "unix://" + s.sock,
-		"--store", cfg.Store, "--store-address", l.store, "--allocators", strings.Join(l.allocatorAddresses(), ","),
+		"--store", cfg.Store, "--store-address", l.store, "--allocators", strings.Join(l.relayAddresses(), ","),
 		"--region", s.region, "--zone", s.zone, "--host", s.node, "--state-dir", l.state(s.node), "--apps", appName, "--profile", cfg.Profile,
 	}
 }
@@ -148,13 +177,13 @@ func (l *layout) kvStoreArgs() []string {
 func (l *layout) appArgs(s serverPlace, version int) []string {
 	return []string{
 		"example-kv", "serve", "--listen", s.appListen, "--agent", "unix://" + s.sock, "--store", "http://" + l.kvStore,
-		"--history", l.history(s), "--app-version", "v" + strconv.Itoa(version),
+		"--history", l.history(s), "--app-version", "v" + strconv.Itoa(version), "--faults", l.faults(s),
 	}
 }
 
 func (l *layout) loadArgs(cfg Config) []string {
 	return []string{
 		"example-kv", "load", "--allocators", strings.Join(l.allocatorAddresses(), ","), "--cluster", clusterName,
-		"--rate", strconv.Itoa(cfg.Rate), "--history", l.requests(),
+		"--rate", strconv.Itoa(cfg.Rate), "--history", l.requests(), "--focus", l.focus(),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
@@ -94,11 +95,14 @@ func report(cfg Config, r judge.Result) error {
 	if r.FailoverMS != nil {
 		failover = fmt.Sprintf(", failover %.0f ms at worst", *r.FailoverMS)
 	}
+	if r.SettledMS != nil {
+		failover += fmt.Sprintf(", settled in %.1f s at worst", *r.SettledMS/1000)
+	}
 	verdict := "ok"
 	if !r.OK {
 		verdict = "BROKEN"
 	}
-	_, err := fmt.Fprintf(cfg.Results, "%-16s %-6s %d requests, %d failed, p99 %.1f ms (%.1f before)%s, %d trials, %d moves, overlap %d ms, %d writes lost\n",
+	_, err := fmt.Fprintf(cfg.Results, "%-18s %-6s %d requests, %d failed, p99 %.1f ms (%.1f before)%s, %d trials, %d moves, overlap %d ms, %d writes lost\n",
 		r.Scenario, verdict, r.Requests, r.Failed, r.P99MS, r.P99BeforeMS, failover, r.Trials, r.Moves, r.OverlapMS, r.LostWrites)
 	return err
 }
@@ -153,12 +157,14 @@ func (s *stage) perform(ctx context.Context, sc scenario) (moves int, err error)
 
 // collect reads what the processes recorded; all of them have ended.
 func (s *stage) collect() (e judge.Evidence, err error) {
-	e = judge.Evidence{Kills: s.kills, Trials: s.trials, Played: s.played, First: s.first, Last: s.last}
+	e = judge.Evidence{
+		Kills: s.kills, Trials: s.trials, Played: s.played, First: s.first, Last: s.last, Broken: s.broken, Settled: s.took, Spared: s.spared,
+	}
 	e.Load, _, _ = s.lines.now()
 	if e.Requests, err = requests.ReadFile(s.layout.requests()); err != nil {
 		return e, err
 	}
-	for _, v := range s.servers {
+	for _, v := range slices.Concat(s.servers, s.former) {
 		histories, err := overlap.Read(s.layout.history(v.place))
 		if err != nil {
 			return e, err

@@ -29,14 +29,27 @@ var (
 
 // Trials of each scenario.
 const (
-	crashTrials     = 20
-	demoTrials      = 3
-	hostCrashTrials = 4
-	pauseTrials     = 2
-	drainTrials     = 2
-	agentTrials     = 3 // of each kind of restart
-	pauseLength     = 15 * time.Second
-	restartPause    = time.Second // between restarts of agents: each of them renews leases in its own time
+	crashTrials       = 20
+	demoTrials        = 3
+	hostCrashTrials   = 4
+	pauseTrials       = 2
+	drainTrials       = 2
+	agentTrials       = 3 // of each kind of restart
+	growthTrials      = 1
+	shiftTrials       = 2
+	partitionTrials   = 2
+	leaderPauseTrials = 1
+	pauseLength       = 15 * time.Second
+	restartPause      = time.Second // between restarts of agents: each of them renews leases in its own time
+
+	addedServers = 2
+	// hotShards of one server get hotShare of the load; with six servers none should have more than hotMost of them.
+	hotShards         = 6
+	hotShare          = 0.6
+	hotMost           = 2
+	partitionLength   = 15 * time.Second // longer than any lease, shorter than partition_grace
+	leaderPauseLength = 20 * time.Second
+	hangLength        = 15 * time.Second // longer than a step's deadline
 )
 
 // scenarios lists what can be played, in the order of `all`.
@@ -49,6 +62,11 @@ func scenarios() []scenario {
 		{name: "pause", failover: hostLost, play: pause},
 		{name: "agent-restart", planned: true, play: agentRestart},
 		{name: "allocator-loss", planned: true, play: allocatorLoss},
+		{name: "add-server", planned: true, play: addServer},
+		{name: "load-shift", planned: true, play: loadShift},
+		{name: "partial-partition", planned: true, play: partialPartition},
+		{name: "slow-callback", planned: true, play: slowCallback},
+		{name: "leader-pause", planned: true, play: leaderPause},
 	}
 }
 

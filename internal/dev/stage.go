@@ -24,6 +24,9 @@ type stage struct {
 	played      int
 	trials      []judge.Trial
 	kills       []overlap.Kill
+	took        []time.Duration // from an event to what it must lead to
+	broken      []string        // promises that were seen broken
+	spared      map[string]uint32
 }
 
 // times is how often to repeat events: as often as they should be, unless the configuration says otherwise.
@@ -42,6 +45,14 @@ func (s *stage) event(format string, args ...any) {
 	}
 	s.tell(fmt.Sprintf(format, args...))
 }
+
+// broke notes that a promise is broken: the judge says so, too.
+func (s *stage) broke(format string, args ...any) {
+	s.broken = append(s.broken, fmt.Sprintf(format, args...))
+}
+
+// awaited notes how long something took that an event must lead to.
+func (s *stage) awaited(since time.Time) { s.took = append(s.took, time.Since(since)) }
 
 // process names the application process that runs beside an agent.
 func (s *stage) process(v *server) overlap.Process {
@@ -285,38 +296,4 @@ func agentRestart(ctx context.Context, s *stage) error {
 		}
 	}
 	return nil
-}
-
-// allocatorLoss kills the leader. Its session frees the lock after twice its TTL; a follower takes over; the dead one comes back as a follower.
-func allocatorLoss(ctx context.Context, s *stage) error {
-	leader, err := s.admins.leader(ctx)
-	if err != nil {
-		return err
-	}
-	u := s.allocators[leader]
-	s.event("kill -9 %s, which leads", u.Name)
-	if _, err := u.Kill(ctx); err != nil {
-		return err
-	}
-	takenOver := func(ctx context.Context) error {
-		next, err := s.admins.leader(ctx)
-		if err == nil {
-			s.event("%s leads", s.allocators[next].Name)
-		}
-		return err
-	}
-	if err := await(ctx, settlePatience, "another allocator to lead", takenOver); err != nil {
-		return err
-	}
-	if err := s.settled(ctx); err != nil {
-		return err
-	}
-	s.event("start %s again", u.Name)
-	if err := u.Start(); err != nil {
-		return err
-	}
-	if err := sleep(ctx, 2*time.Second); err != nil {
-		return err
-	}
-	return s.rest(ctx)
 }

@@ -90,3 +90,32 @@ func (w *mapWatch) left(server string) func(context.Context) error {
 		return nil
 	}
 }
+
+// shardsAt lists the shards of a server, by index.
+func (w *mapWatch) shardsAt(server string) []uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []uint32
+	if w.current == nil {
+		return nil
+	}
+	for i := range w.current.Space.Shards {
+		if s, _ := w.current.Lookup(shard.Index(i)); s != nil && string(s.ID) == server {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// ownerOf is the primary of a shard; empty: none.
+func (w *mapWatch) ownerOf(index uint32) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil {
+		return ""
+	}
+	if s, _ := w.current.Lookup(shard.Index(index)); s != nil {
+		return string(s.ID)
+	}
+	return ""
+}

@@ -60,12 +60,14 @@ var lossScenario = Expected{Scenario: "crash", Store: "embedded", Failover: time
 
 func TestJudgeMeasures(t *testing.T) {
 	t.Parallel()
-	r, broken, err := Judge(lossScenario, lossOfA())
+	e := lossOfA()
+	e.Settled = []time.Duration{2500 * time.Millisecond, time.Second}
+	r, broken, err := Judge(lossScenario, e)
 	if err != nil || len(broken) > 0 {
 		t.Fatalf("broken %v, error %v", broken, err)
 	}
 	const want = `{"scenario":"crash","store":"embedded","requests":15000,"failed":0,"failed_reads":0,"failed_writes":0,"p50_ms":8,"p99_ms":8,` +
-		`"p99_before_ms":2,"failover_ms":400,"failover_p99_ms":400,"trials":1,"moves":1,"overlap_ms":0,"lost_writes":0,"ok":true}`
+		`"p99_before_ms":2,"failover_ms":400,"failover_p99_ms":400,"settled_ms":2500,"trials":1,"moves":1,"overlap_ms":0,"lost_writes":0,"ok":true}`
 	if diff := cmp.Diff(want, r.String()); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
 	}
@@ -83,8 +85,8 @@ func TestPlannedScenariosHaveNoFailover(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.String()), &fields); err != nil {
 		t.Fatal(err)
 	}
-	if fields["failover_ms"] != nil || fields["failover_p99_ms"] != nil || len(fields) != 16 {
-		t.Errorf("fields %v: expected 16, with null for what was not measured", fields)
+	if fields["failover_ms"] != nil || fields["failover_p99_ms"] != nil || fields["settled_ms"] != nil || len(fields) != 17 {
+		t.Errorf("fields %v: expected 17, with null for what was not measured", fields)
 	}
 }
 
@@ -99,7 +101,7 @@ func TestJudgeSeesBrokenPromises(t *testing.T) {
 	}{
 		{"a failed read in a planned event", Expected{Scenario: "drain", Planned: true}, func(e *Evidence) {
 			e.Requests[7].Outcome = requests.Failed
-		}, "1 of 15000 requests failed (1 reads, 0 writes) in a planned event"},
+		}, "1 of 15000 requests failed (in all 1 reads, 0 writes) although none had to"},
 		{"a lost write", lossScenario, func(e *Evidence) { e.Load.LostWrites = 3 }, "3 acknowledged writes were lost"},
 		{"a repeated write", lossScenario, func(e *Evidence) { e.Load.RepeatedWrites = 1 }, "1 writes were applied twice"},
 		{"a stale read", lossScenario, func(e *Evidence) { e.Load.StaleReads = 1 }, "1 reads were older"},
@@ -111,6 +113,7 @@ func TestJudgeSeesBrokenPromises(t *testing.T) {
 		{"a shard that nobody served again", lossScenario, func(e *Evidence) {
 			e.Histories[1].Records = e.Histories[1].Records[:3]
 		}, "shard 00 was never served again"},
+		{"what the player saw", lossScenario, func(e *Evidence) { e.Broken = []string{"the balance is off"} }, "the balance is off"},
 	} {
 		e := lossOfA()
 		c.change(&e)
@@ -153,6 +156,25 @@ func TestJudgeRefusesToJudgeNothing(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		} else if !errors.Is(err, overlap.ErrNoData) && !errors.Is(err, requests.ErrNoData) {
 			t.Errorf("%s: %v is not about missing data", name, err)
+		}
+	}
+}
+
+// A shard that nobody could serve is no fault of those who should; every other shard is.
+func TestSparedShardsMayFail(t *testing.T) {
+	t.Parallel()
+	x := Expected{Scenario: "poison-shard", Planned: true, Failover: time.Second}
+	for _, c := range []struct {
+		name   string
+		failed uint32 // shard of the failed request
+		ok     bool
+	}{{"the spared shard", 3, true}, {"another shard", 4, false}} {
+		e := lossOfA()
+		e.Spared = map[string]uint32{"00": 0, "03": 3}
+		e.Histories[1].Records = append(e.Histories[1].Records[:2:2], overlap.Record{Kind: overlap.Activated, Name: "01", Term: 1, At: sec})
+		e.Requests[7].Outcome, e.Requests[7].Shard = requests.Failed, c.failed
+		if r, broken, err := Judge(x, e); err != nil || r.OK != c.ok {
+			t.Errorf("%s failed: ok %v, broken %q, error %v", c.name, r.OK, broken, err)
 		}
 	}
 }
