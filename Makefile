@@ -35,8 +35,8 @@ race: ## Run every test but the end-to-end ones under the race detector
 	go test -race -timeout 15m $$(go list ./... | grep -v /e2e)
 
 .PHONY: e2e
-e2e: ## Run the end-to-end tests: real processes, real signals
-	go test -count 1 -timeout 15m -v ./e2e/...
+e2e: ## Run the end-to-end tests, the long ones too: real processes, real signals
+	E2E_ALL=1 go test -count 1 -timeout 15m -v ./e2e/...
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s)

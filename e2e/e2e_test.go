@@ -107,6 +107,37 @@ func TestDrainDropsNothing(t *testing.T) {
 	}
 }
 
+// everything says that the scenarios that take longest are wanted, too: `make e2e` sets it, `make test` does not.
+const everything = "E2E_ALL"
+
+func TestNoClientNotices(t *testing.T) {
+	for _, c := range []struct {
+		scenario string
+		long     bool
+		moves    bool // shards have to move
+	}{
+		{"add-server", false, true},
+		{"partial-partition", false, false},
+		{"load-shift", true, true},
+		{"slow-callback", true, true},
+		{"leader-pause", true, true},
+	} {
+		t.Run(c.scenario, func(t *testing.T) {
+			if c.long && os.Getenv(everything) == "" {
+				t.Skipf("it takes long: set %s=1, or run make e2e", everything)
+			}
+			o := play(t, c.scenario, light)
+			r := o.result
+			if o.status != 0 || !r.OK || r.Failed != 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
+				t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+			}
+			if r.Requests == 0 || r.Trials != 1 || r.SettledMS == nil || c.moves && r.Moves == 0 {
+				t.Errorf("nothing happened: %s", r)
+			}
+		})
+	}
+}
+
 func TestCrashFailsOver(t *testing.T) {
 	o := play(t, "crash", dense)
 	r := o.result

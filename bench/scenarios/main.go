@@ -26,6 +26,7 @@ type line struct {
 	P99        float64  `json:"p99_ms"`
 	P99Before  float64  `json:"p99_before_ms"`
 	Failover   *float64 `json:"failover_ms"`
+	Settled    *float64 `json:"settled_ms"`
 	Trials     float64  `json:"trials"`
 	Moves      float64  `json:"moves"`
 	Overlap    float64  `json:"overlap_ms"`
@@ -61,8 +62,8 @@ func run(binary string, runs int, args []string) error {
 			byName[l.Scenario] = append(byName[l.Scenario], l)
 		}
 	}
-	fmt.Println("| scenario | runs ok | requests | failed | overlap ms | lost writes | p50 ms | p99 ms before | p99 ms during | ratio | failover ms, worst | trials a run | moves |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Println("| scenario | runs ok | requests | failed | overlap ms | lost writes | p50 ms | p99 ms before | p99 ms during | ratio | failover ms, worst | settled s, worst | trials a run | moves |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, name := range order {
 		fmt.Println(row(name, byName[name]))
 	}
@@ -99,15 +100,6 @@ func row(name string, lines []line) string {
 			ok++
 		}
 	}
-	failover := "–"
-	if lines[0].Failover != nil {
-		failover = figure(lines, func(l line) float64 {
-			if l.Failover == nil {
-				return 0
-			}
-			return *l.Failover
-		}, "%.0f")
-	}
 	cells := []string{
 		name, fmt.Sprintf("%d of %d", ok, len(lines)),
 		figure(lines, func(l line) float64 { return l.Requests }, "%.0f"),
@@ -118,11 +110,25 @@ func row(name string, lines []line) string {
 		figure(lines, func(l line) float64 { return l.P99Before }, "%.1f"),
 		figure(lines, func(l line) float64 { return l.P99 }, "%.1f"),
 		figure(lines, func(l line) float64 { return l.P99 / l.P99Before }, "%.1f"),
-		failover,
+		measured(lines, func(l line) *float64 { return l.Failover }, 1, "%.0f"),
+		measured(lines, func(l line) *float64 { return l.Settled }, 1000, "%.1f"),
 		figure(lines, func(l line) float64 { return l.Trials }, "%.0f"),
 		figure(lines, func(l line) float64 { return l.Moves }, "%.0f"),
 	}
 	return "| " + strings.Join(cells, " | ") + " |"
+}
+
+// measured is a figure that some scenarios do not have, in its unit.
+func measured(lines []line, of func(line) *float64, unit float64, format string) string {
+	if of(lines[0]) == nil {
+		return "–"
+	}
+	return figure(lines, func(l line) float64 {
+		if of(l) == nil {
+			return 0
+		}
+		return *of(l) / unit
+	}, format)
 }
 
 // figure is the median, and the range behind it where there is one.

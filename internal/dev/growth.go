@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -86,7 +87,6 @@ func (s *stage) shared(servers []*server) func(context.Context) error {
 
 // loadShift makes shards of one server hot, until what they report has made the allocator spread them; then the load shifts to another.
 func loadShift(ctx context.Context, s *stage) error {
-	defer s.shift(kvload.Focus{}) // the last play's, if it fails midway; nothing depends on it then
 	for i := range s.times(shiftTrials) {
 		v := s.servers[i%len(s.servers)]
 		hot := s.watch.shardsAt(v.place.id())
@@ -98,7 +98,7 @@ func loadShift(ctx context.Context, s *stage) error {
 			return err
 		}
 		if err := await(ctx, settlePatience, "the hot shards to be spread", s.cooled(hot)); err != nil {
-			return err
+			return errors.Join(err, s.shift(kvload.Focus{}))
 		}
 		s.awaited(began)
 		s.event("no server has more than %d of the hot shards", hotMost)
@@ -106,10 +106,8 @@ func loadShift(ctx context.Context, s *stage) error {
 			return err
 		}
 	}
-	if err := s.shift(kvload.Focus{}); err != nil {
-		return err
-	}
-	return s.rest(ctx)
+	s.event("the load is even again")
+	return errors.Join(s.shift(kvload.Focus{}), s.settled(ctx))
 }
 
 // cooled fails while a server has more than its part of the hot shards.
