@@ -26,7 +26,7 @@ func slowCallback(ctx context.Context, s *stage) error {
 		kind := kinds[i%len(kinds)]
 		slow := []*server{s.servers[i%len(s.servers)], s.servers[(i+3)%len(s.servers)]}
 		v := s.servers[(i+1)%len(s.servers)]
-		s.event("%s at %s and %s", kind.what, slow[0].place.id(), slow[1].place.id())
+		s.event("%s at %s and %s", kind.what, slow[0].place.ID(), slow[1].place.ID())
 		faults := kvserve.Faults{DelayMS: map[string]int64{kind.callback: kind.ms}}
 		err := s.faulty(slow, faults)
 		if err == nil {
@@ -36,10 +36,10 @@ func slowCallback(ctx context.Context, s *stage) error {
 		if err := errors.Join(err, s.cured(slow)); err != nil {
 			return err
 		}
-		if err := await(ctx, drainPatience, v.place.id()+" to be drained", s.watch.left(v.place.id())); err != nil {
+		if err := await(ctx, drainPatience, v.place.ID()+" to be drained", s.watch.Left(v.place.ID())); err != nil {
 			return err
 		}
-		if err := s.admins.drain(ctx, v.place.id(), true); err != nil {
+		if err := s.admins.Drain(ctx, v.place.ID(), true); err != nil {
 			return err
 		}
 		if err := s.rest(ctx); err != nil {
@@ -59,8 +59,8 @@ func (s *stage) drainPast(ctx context.Context, v *server, stays bool) error {
 		s.awaited(began)
 		return nil
 	}
-	s.event("drain %s", v.place.id())
-	if err := s.admins.drain(ctx, v.place.id(), false); err != nil {
+	s.event("drain %s", v.place.ID())
+	if err := s.admins.Drain(ctx, v.place.ID(), false); err != nil {
 		return err
 	}
 	return sleep(ctx, hangLength)
@@ -69,8 +69,8 @@ func (s *stage) drainPast(ctx context.Context, v *server, stays bool) error {
 // faulty makes the applications of servers go wrong; cured makes them right.
 func (s *stage) faulty(servers []*server, f kvserve.Faults) error {
 	for _, v := range servers {
-		if err := writeJSON(s.layout.faults(v.place), f); err != nil {
-			return fmt.Errorf("faults of %s: %w", v.place.id(), err)
+		if err := writeJSON(s.layout.Faults(v.place), f); err != nil {
+			return fmt.Errorf("faults of %s: %w", v.place.ID(), err)
 		}
 	}
 	return nil
@@ -79,7 +79,7 @@ func (s *stage) faulty(servers []*server, f kvserve.Faults) error {
 func (s *stage) cured(servers []*server) error {
 	var failed []error
 	for _, v := range servers {
-		failed = append(failed, clearFile(s.layout.faults(v.place)))
+		failed = append(failed, clearFile(s.layout.Faults(v.place)))
 	}
 	return errors.Join(failed...)
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
+	"github.com/shardmanager/shardmanager/internal/dev/observe"
 	"github.com/shardmanager/shardmanager/internal/dev/process"
 	"github.com/shardmanager/shardmanager/internal/dev/relay"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -27,12 +28,12 @@ const (
 // cluster is everything that runs.
 type cluster struct {
 	cfg     Config
-	layout  *layout
+	layout  *layout.Layout
 	starter *process.Starter
 	fail    func(error) // a program ended by itself
-	admins  *admins
-	watch   *mapWatch
-	lines   *loadLines
+	admins  *observe.Admins
+	watch   *observe.Map
+	lines   *observe.Load
 	network *relay.Relay
 
 	store, kvStore, load *process.Unit
@@ -50,49 +51,49 @@ type cluster struct {
 
 // server is an agent and the application beside it.
 type server struct {
-	place      serverPlace
+	place      layout.Server
 	agent, app *process.Unit
 	version    int
 }
 
 func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
-	layout, err := newLayout(dir)
+	places, err := layout.New(dir)
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{cfg: cfg, layout: layout, starter: process.NewStarter(), fail: fail, lines: new(loadLines), unwatch: func() {}}
-	c.store = c.unit("store", nil, layout.storeArgs())
-	c.kvStore = c.unit("kv-store", nil, layout.kvStoreArgs())
-	c.load = c.unit("load", c.lines, layout.loadArgs(cfg))
-	for _, a := range layout.allocators {
-		c.allocators = append(c.allocators, c.unit(a.name, nil, layout.allocatorArgs(a, cfg)))
+	c := &cluster{cfg: cfg, layout: places, starter: process.NewStarter(), fail: fail, lines: new(observe.Load), unwatch: func() {}}
+	c.store = c.unit("store", nil, places.StoreArgs())
+	c.kvStore = c.unit("kv-store", nil, places.KVStoreArgs())
+	c.load = c.unit("load", c.lines, places.LoadArgs(cfg.settings()))
+	for _, a := range places.Allocators {
+		c.allocators = append(c.allocators, c.unit(a.Name, nil, places.AllocatorArgs(a, cfg.settings())))
 	}
-	for _, s := range layout.servers {
+	for _, s := range places.Servers {
 		c.servers = append(c.servers, c.newServer(s))
 	}
 	c.network = relay.New(relay.Config{Processes: c.processes})
-	if c.admins, err = newAdmins(layout.adminAddresses()); err != nil {
+	if c.admins, err = observe.NewAdmins(places.AdminAddresses()); err != nil {
 		return nil, err
 	}
-	if c.watch, err = newMapWatch(layout.allocatorAddresses()); err != nil {
+	if c.watch, err = observe.NewMap(places.AllocatorAddresses()); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *cluster) newServer(place serverPlace) *server {
+func (c *cluster) newServer(place layout.Server) *server {
 	return &server{
 		place: place, version: 1,
-		agent: c.unit(agentOf(place), nil, c.layout.agentArgs(place, c.cfg)), app: c.unit(place.node+"-app", nil, c.layout.appArgs(place, 1)),
+		agent: c.unit(agentOf(place), nil, c.layout.AgentArgs(place, c.cfg.settings())), app: c.unit(place.Node+"-app", nil, c.layout.AppArgs(place, 1)),
 	}
 }
 
 // agentOf is the name of a server's agent among the programs.
-func agentOf(place serverPlace) string { return place.node + "-agent" }
+func agentOf(place layout.Server) string { return place.Node + "-agent" }
 
 func (c *cluster) unit(name string, out io.Writer, args []string) *process.Unit {
 	u := &process.Unit{
-		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.logs(), name+".log"), Out: out, Starter: c.starter,
+		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.Logs(), name+".log"), Out: out, Starter: c.starter,
 		Died: func(_ *process.Unit, err error) {
 			if !c.mortal.Load() {
 				c.fail(err)
@@ -121,23 +122,23 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := errors.Join(c.store.Start(), c.kvStore.Start()); err != nil {
 		return err
 	}
-	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return healthy(ctx, c.layout.store) }); err != nil {
+	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return observe.Healthy(ctx, c.layout.Store) }); err != nil {
 		return err
 	}
 	for i, a := range c.allocators {
-		place := c.layout.allocators[i]
-		if err := c.network.Forward(place.relay, place.listen); err != nil {
+		place := c.layout.Allocators[i]
+		if err := c.network.Forward(place.Relay, place.Listen); err != nil {
 			return err
 		}
 		if err := a.Start(); err != nil {
 			return err
 		}
 	}
-	leads := func(ctx context.Context) error { _, err := c.admins.leader(ctx); return err }
+	leads := func(ctx context.Context) error { _, err := c.admins.Leader(ctx); return err }
 	if err := c.ready(ctx, c.allocators[0], leads); err != nil {
 		return err
 	}
-	if err := await(ctx, startPatience, "the app to be created", c.admins.createApp); err != nil {
+	if err := await(ctx, startPatience, "the app to be created", c.admins.CreateApp); err != nil {
 		return err
 	}
 	for _, s := range c.servers {
@@ -147,7 +148,7 @@ func (c *cluster) start(ctx context.Context) error {
 	}
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.unwatch = cancel
-	c.watching.Go(func() { _ = c.watch.follower.Run(watching) })
+	c.watching.Go(func() { c.watch.Run(watching) })
 	return c.settled(ctx)
 }
 
@@ -156,13 +157,13 @@ func (c *cluster) startServer(ctx context.Context, s *server) error {
 	if err := s.agent.Start(); err != nil {
 		return err
 	}
-	if err := c.ready(ctx, s.agent, func(ctx context.Context) error { return pingAgent(ctx, s.place.agentListen) }); err != nil {
+	if err := c.ready(ctx, s.agent, func(ctx context.Context) error { return observe.PingAgent(ctx, s.place.AgentListen) }); err != nil {
 		return err
 	}
 	if s.app.Running() {
 		return nil
 	}
-	s.app.Args = c.layout.appArgs(s.place, s.version)
+	s.app.Args = c.layout.AppArgs(s.place, s.version)
 	return s.app.Start()
 }
 
@@ -180,7 +181,7 @@ func (c *cluster) startLoad(ctx context.Context) error {
 		return err
 	}
 	return await(ctx, startPatience, "the load generator's first numbers", func(context.Context) error {
-		if _, count, bad := c.lines.now(); count == 0 {
+		if _, count, bad := c.lines.Now(); count == 0 {
 			return fmt.Errorf("no line yet %s", bad)
 		}
 		return nil
@@ -192,7 +193,7 @@ func (c *cluster) stopLoad() error {
 	if err := c.load.Stop(loadPatience); err != nil {
 		return err
 	}
-	if last, _, bad := c.lines.now(); !last.Final {
+	if last, _, bad := c.lines.Now(); !last.Final {
 		return fmt.Errorf("the load generator ended without a last line %s; %s", bad, c.load.Tail())
 	}
 	return nil
@@ -201,10 +202,10 @@ func (c *cluster) stopLoad() error {
 // settled waits until every server is attached, every shard is placed and nothing moves.
 func (c *cluster) settled(ctx context.Context) error {
 	return await(ctx, settlePatience, "the cluster to settle", func(ctx context.Context) error {
-		if err := c.watch.placed(ctx); err != nil {
+		if err := c.watch.Placed(ctx); err != nil {
 			return err
 		}
-		servers, err := c.admins.servers(ctx)
+		servers, err := c.admins.Servers(ctx)
 		if err != nil {
 			return err
 		}
@@ -217,7 +218,7 @@ func (c *cluster) settled(ctx context.Context) error {
 		if attached != len(c.servers) {
 			return fmt.Errorf("%d of %d servers are attached", attached, len(c.servers))
 		}
-		if open, err := c.admins.openMoves(ctx); err != nil || open > 0 {
+		if open, err := c.admins.OpenMoves(ctx); err != nil || open > 0 {
 			return errors.Join(err, fmt.Errorf("%d moves are open", open))
 		}
 		return c.spread()
@@ -226,10 +227,10 @@ func (c *cluster) settled(ctx context.Context) error {
 
 // spread fails while a server has no shard: the balance is still to come.
 func (c *cluster) spread() error {
-	of, _ := c.watch.shardsOf()
+	of, _ := c.watch.ShardsOf()
 	for _, s := range c.servers {
-		if of[s.place.id()] == 0 {
-			return fmt.Errorf("%s has no shard yet", s.place.id())
+		if of[s.place.ID()] == 0 {
+			return fmt.Errorf("%s has no shard yet", s.place.ID())
 		}
 	}
 	return nil
@@ -248,11 +249,8 @@ func (c *cluster) stop() error {
 	for _, kind := range [][]*process.Unit{agents, c.allocators, {c.kvStore, c.store}} {
 		failed = append(failed, process.StopTogether(kind, stopPatience))
 	}
-	c.admins.close()
+	c.admins.Close()
 	c.network.Close()
 	c.starter.Close()
-	if c.layout.temporary != "" {
-		failed = append(failed, os.RemoveAll(c.layout.temporary))
-	}
-	return errors.Join(failed...)
+	return errors.Join(append(failed, c.layout.Remove())...)
 }

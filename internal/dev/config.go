@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
 )
 
 // Config of a demo or of scenarios.
@@ -65,15 +67,6 @@ const (
 	profileFast    = "fast"
 )
 
-// Size of the cluster.
-const (
-	clusterName    = "dev"
-	appName        = "kv"
-	appShards      = 96
-	allocatorCount = 3
-	serverCount    = 6
-)
-
 // Patience with the cluster. None of these is a promise; they only bound how long a broken one is waited for.
 const (
 	startPatience  = 30 * time.Second
@@ -83,5 +76,7 @@ const (
 	poll           = 50 * time.Millisecond
 )
 
-// loadDeadline is how long the target of a move may load: an example's shard is small, and a scenario waits for the deadline to pass.
-const loadDeadline = 10 * time.Second
+// settings are what the programs are told.
+func (c Config) settings() layout.Settings {
+	return layout.Settings{Store: c.Store, Profile: c.Profile, Rate: c.Rate, BreakLease: c.BreakLease}
+}

@@ -42,10 +42,10 @@ func (s *stage) show(ctx context.Context, console *console) error {
 		return err
 	}
 	for _, v := range s.servers {
-		of, _ := s.watch.shardsOf()
-		console.say(plain, "%s in %s: %d shards", v.place.id(), v.place.zone, of[v.place.id()])
+		of, _ := s.watch.ShardsOf()
+		console.say(plain, "%s in %s: %d shards", v.place.ID(), v.place.Zone, of[v.place.ID()])
 	}
-	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s", s.layout.allocators[0].admin)
+	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s", s.layout.Allocators[0].Admin)
 	if err := s.startLoad(ctx); err != nil {
 		return err
 	}
@@ -79,8 +79,8 @@ func (s *stage) summarise(ctx context.Context, console *console) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		line, _, _ := s.lines.now()
-		moves, version := s.watch.counted()
+		line, _, _ := s.lines.Now()
+		moves, version := s.watch.Counted()
 		console.show("%d requests, %d failed | %d/s, p50 %.1f ms, p99 %.1f ms | %d moves | map %s",
 			line.Requests, line.Failed, line.Second.Requests, line.Second.P50MS, line.Second.P99MS, moves, version)
 		select {
@@ -105,7 +105,7 @@ func (s *stage) conclude(console *console) error {
 	if err != nil {
 		return err
 	}
-	e.Moves, _ = s.watch.counted()
+	e.Moves, _ = s.watch.Counted()
 	// Crashes are part of the demo: requests may fail in them, and their failover is shown, not judged.
 	r, broken, err := judge.Judge(judge.Expected{Scenario: "demo", Store: s.cfg.Store, Open: true}, e)
 	if err != nil {

@@ -6,7 +6,8 @@
 // deployer or a disaster would; what happened is then read from what the processes themselves recorded (internal/overlap), never from what
 // this package believes. A scenario that has nothing to judge fails.
 //
-// Package process runs the programs, package judge says what the records show; here the cluster is put together and played with.
+// Package layout says where everything is, process runs the programs, relay parts them, observe sees what they show, and judge says what
+// the records prove; here the cluster is put together and played with.
 //
 // Invariants: every process started here ends with this one, and writes to no file outside the cluster's directory. Instants are CLOCK_MONOTONIC_RAW, the clock of the records.
 //

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvload"
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
 )
 
 // addServer lets servers join while the load runs: shards move to them until they have their share. Then they leave again.
@@ -18,7 +19,7 @@ func addServer(ctx context.Context, s *stage) error {
 	for range s.times(growthTrials) {
 		began := time.Now()
 		var added []*server
-		for _, region := range regions[:addedServers] {
+		for _, region := range layout.Regions[:addedServers] {
 			v, err := s.join(ctx, region)
 			if err != nil {
 				return err
@@ -47,19 +48,19 @@ func addServer(ctx context.Context, s *stage) error {
 
 // join starts one more server.
 func (s *stage) join(ctx context.Context, region string) (*server, error) {
-	place, err := s.layout.newServer(region, 1)
+	place, err := s.layout.NewServer(region, 1)
 	if err != nil {
 		return nil, err
 	}
 	v := s.newServer(place)
-	s.event("add %s in %s", place.id(), place.zone)
+	s.event("add %s in %s", place.ID(), place.Zone)
 	s.servers = append(s.servers, v)
 	return v, s.startServer(ctx, v)
 }
 
 // leave takes a server away: its agent drains it first.
 func (s *stage) leave(ctx context.Context, v *server) error {
-	s.event("take %s away: drain, stop", v.place.id())
+	s.event("take %s away: drain, stop", v.place.ID())
 	if _, err := v.agent.Signal(syscall.SIGTERM, true); err != nil {
 		return err
 	}
@@ -73,12 +74,12 @@ func (s *stage) leave(ctx context.Context, v *server) error {
 
 // shared fails until servers have at least half of what would be theirs if all shards were alike.
 func (s *stage) shared(servers []*server) func(context.Context) error {
-	least := appShards / len(s.servers) / 2
+	least := layout.Shards / len(s.servers) / 2
 	return func(context.Context) error {
-		of, _ := s.watch.shardsOf()
+		of, _ := s.watch.ShardsOf()
 		for _, v := range servers {
-			if have := of[v.place.id()]; have < least {
-				return fmt.Errorf("%s has %d shards, expected %d", v.place.id(), have, least)
+			if have := of[v.place.ID()]; have < least {
+				return fmt.Errorf("%s has %d shards, expected %d", v.place.ID(), have, least)
 			}
 		}
 		return nil
@@ -89,10 +90,10 @@ func (s *stage) shared(servers []*server) func(context.Context) error {
 func loadShift(ctx context.Context, s *stage) error {
 	for i := range s.times(shiftTrials) {
 		v := s.servers[i%len(s.servers)]
-		hot := s.watch.shardsAt(v.place.id())
+		hot := s.watch.ShardsAt(v.place.ID())
 		rand.Shuffle(len(hot), func(i, j int) { hot[i], hot[j] = hot[j], hot[i] })
 		hot = hot[:min(hotShards, len(hot))]
-		s.event("%.0f %% of the load goes to %d shards of %s", 100*hotShare, len(hot), v.place.id())
+		s.event("%.0f %% of the load goes to %d shards of %s", 100*hotShare, len(hot), v.place.ID())
 		began := time.Now()
 		if err := s.shift(kvload.Focus{Share: hotShare, Shards: hot}); err != nil {
 			return err
@@ -115,7 +116,7 @@ func (s *stage) cooled(hot []uint32) func(context.Context) error {
 	return func(context.Context) error {
 		count := map[string]int{}
 		for _, at := range hot {
-			count[s.watch.ownerOf(at)]++
+			count[s.watch.OwnerOf(at)]++
 		}
 		var full []string
 		for id, n := range count {
@@ -134,7 +135,7 @@ func (s *stage) cooled(hot []uint32) func(context.Context) error {
 // shift changes where the load goes.
 func (s *stage) shift(f kvload.Focus) error {
 	if f.Share == 0 {
-		return clearFile(s.layout.focus())
+		return clearFile(s.layout.Focus())
 	}
-	return writeJSON(s.layout.focus(), f)
+	return writeJSON(s.layout.Focus(), f)
 }

@@ -10,7 +10,7 @@ import (
 
 // allocatorLoss kills the leader. Its session frees the lock after twice its TTL; a follower takes over; the dead one comes back as a follower.
 func allocatorLoss(ctx context.Context, s *stage) error {
-	leader, err := s.admins.leader(ctx)
+	leader, err := s.admins.Leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func allocatorLoss(ctx context.Context, s *stage) error {
 func (s *stage) succeeded(ctx context.Context) error {
 	began := time.Now()
 	return await(ctx, settlePatience, "another allocator to lead", func(ctx context.Context) error {
-		next, err := s.admins.leader(ctx)
+		next, err := s.admins.Leader(ctx)
 		if err == nil {
 			s.awaited(began)
 			s.event("%s leads", s.allocators[next].Name)
@@ -52,7 +52,7 @@ func (s *stage) succeeded(ctx context.Context) error {
 // notice that it leads no more before it says anything that counts.
 func leaderPause(ctx context.Context, s *stage) error {
 	for i := range s.times(leaderPauseTrials) {
-		leader, err := s.admins.leader(ctx)
+		leader, err := s.admins.Leader(ctx)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func leaderPause(ctx context.Context, s *stage) error {
 		if err := await(ctx, settlePatience, u.Name+" to step down", s.follows(leader)); err != nil {
 			return err
 		}
-		if err := s.admins.drain(ctx, v.place.id(), true); err != nil {
+		if err := s.admins.Drain(ctx, v.place.ID(), true); err != nil {
 			return err
 		}
 		if err := s.rest(ctx); err != nil {
@@ -82,25 +82,25 @@ func leaderPause(ctx context.Context, s *stage) error {
 
 // emptied drains a server.
 func (s *stage) emptied(ctx context.Context, v *server) error {
-	id := v.place.id()
+	id := v.place.ID()
 	s.event("drain %s", id)
-	if err := await(ctx, startPatience, "the drain to begin", func(ctx context.Context) error { return s.admins.drain(ctx, id, false) }); err != nil {
+	if err := await(ctx, startPatience, "the drain to begin", func(ctx context.Context) error { return s.admins.Drain(ctx, id, false) }); err != nil {
 		return err
 	}
-	return await(ctx, drainPatience, id+" to be drained", s.watch.left(id))
+	return await(ctx, drainPatience, id+" to be drained", s.watch.Left(id))
 }
 
 // follows fails until an allocator answers, says that it does not lead, and another one does.
 func (s *stage) follows(position int) func(context.Context) error {
 	return func(ctx context.Context) error {
-		leads, err := s.admins.leads(ctx, position)
+		leads, err := s.admins.Leads(ctx, position)
 		if err != nil {
 			return err
 		}
 		if leads {
 			return fmt.Errorf("%s says that it leads", s.allocators[position].Name)
 		}
-		_, err = s.admins.leader(ctx)
+		_, err = s.admins.Leader(ctx)
 		return err
 	}
 }

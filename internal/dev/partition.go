@@ -34,11 +34,11 @@ func partialPartition(ctx context.Context, s *stage) error {
 
 // apart picks two servers of different regions: the fullest, and the fullest elsewhere.
 func (s *stage) apart() []*server {
-	of, _ := s.watch.shardsOf()
+	of, _ := s.watch.ShardsOf()
 	first := s.fullest()
 	var second *server
 	for _, v := range s.servers {
-		if v.place.region != first.place.region && (second == nil || of[v.place.id()] > of[second.place.id()]) {
+		if v.place.Region != first.place.Region && (second == nil || of[v.place.ID()] > of[second.place.ID()]) {
 			second = v
 		}
 	}
@@ -49,7 +49,7 @@ func (s *stage) apart() []*server {
 func (s *stage) parted(ctx context.Context, victims []*server, cut relay.Cut) error {
 	heal := time.Now().Add(partitionLength)
 	for _, v := range victims {
-		s.event("the agent of %s no longer reaches any allocator (%v) for %v", v.place.id(), cut, partitionLength)
+		s.event("the agent of %s no longer reaches any allocator (%v) for %v", v.place.ID(), cut, partitionLength)
 		s.network.Set(agentOf(v.place), cut)
 	}
 	if err := await(ctx, partitionLength, "the leader to miss them", s.missed(victims)); err != nil {
@@ -59,10 +59,10 @@ func (s *stage) parted(ctx context.Context, victims []*server, cut relay.Cut) er
 	if err := sleep(ctx, time.Until(heal)); err != nil {
 		return err
 	}
-	of, _ := s.watch.shardsOf()
+	of, _ := s.watch.ShardsOf()
 	for _, v := range victims {
-		if of[v.place.id()] == 0 {
-			s.broke("%s lost its shards although it could renew through the store", v.place.id())
+		if of[v.place.ID()] == 0 {
+			s.broke("%s lost its shards although it could renew through the store", v.place.ID())
 		}
 	}
 	return nil
@@ -71,14 +71,14 @@ func (s *stage) parted(ctx context.Context, victims []*server, cut relay.Cut) er
 // missed fails while the leader believes that a server is attached.
 func (s *stage) missed(victims []*server) func(context.Context) error {
 	return func(ctx context.Context) error {
-		servers, err := s.admins.servers(ctx)
+		servers, err := s.admins.Servers(ctx)
 		if err != nil {
 			return err
 		}
 		for _, status := range servers {
 			for _, v := range victims {
-				if status.GetServer().GetId() == v.place.id() && status.GetState() == pb.ServerState_SERVER_STATE_ATTACHED {
-					return fmt.Errorf("%s is attached", v.place.id())
+				if status.GetServer().GetId() == v.place.ID() && status.GetState() == pb.ServerState_SERVER_STATE_ATTACHED {
+					return fmt.Errorf("%s is attached", v.place.ID())
 				}
 			}
 		}

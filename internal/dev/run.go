@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 	"github.com/shardmanager/shardmanager/internal/overlap/requests"
 )
@@ -137,18 +138,18 @@ func (s *stage) perform(ctx context.Context, sc scenario) (moves int, err error)
 	if err := s.startLoad(ctx); err != nil {
 		return 0, err
 	}
-	s.tell(fmt.Sprintf("%d shards placed on %d servers, %d requests a second; waiting for %v", appShards, len(s.servers), s.cfg.Rate, judge.Steady))
+	s.tell(fmt.Sprintf("%d shards placed on %d servers, %d requests a second; waiting for %v", layout.Shards, len(s.servers), s.cfg.Rate, judge.Steady))
 	if err := sleep(ctx, judge.Steady+time.Second); err != nil { // the first second is not steady
 		return 0, err
 	}
-	before, _ := s.watch.counted()
+	before, _ := s.watch.Counted()
 	if err := sc.play(ctx, s); err != nil {
 		return 0, err
 	}
 	if err := sleep(ctx, judge.After+time.Second/2); err != nil {
 		return 0, err
 	}
-	after, _ := s.watch.counted()
+	after, _ := s.watch.Counted()
 	if err := s.stopLoad(); err != nil {
 		return 0, err
 	}
@@ -160,12 +161,12 @@ func (s *stage) collect() (e judge.Evidence, err error) {
 	e = judge.Evidence{
 		Kills: s.kills, Trials: s.trials, Played: s.played, First: s.first, Last: s.last, Broken: s.broken, Settled: s.took, Spared: s.spared,
 	}
-	e.Load, _, _ = s.lines.now()
-	if e.Requests, err = requests.ReadFile(s.layout.requests()); err != nil {
+	e.Load, _, _ = s.lines.Now()
+	if e.Requests, err = requests.ReadFile(s.layout.Requests()); err != nil {
 		return e, err
 	}
 	for _, v := range slices.Concat(s.servers, s.former) {
-		histories, err := overlap.Read(s.layout.history(v.place))
+		histories, err := overlap.Read(s.layout.History(v.place))
 		if err != nil {
 			return e, err
 		}

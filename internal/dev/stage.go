@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
+	"github.com/shardmanager/shardmanager/internal/dev/observe"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 )
 
@@ -56,15 +57,15 @@ func (s *stage) awaited(since time.Time) { s.took = append(s.took, time.Since(si
 
 // process names the application process that runs beside an agent.
 func (s *stage) process(v *server) overlap.Process {
-	return overlap.Process{File: s.layout.history(v.place), PID: v.app.PID()}
+	return overlap.Process{File: s.layout.History(v.place), PID: v.app.PID()}
 }
 
 // fullest is the server that has most shards; losing it says most.
 func (s *stage) fullest() *server {
-	of, _ := s.watch.shardsOf()
+	of, _ := s.watch.ShardsOf()
 	best := s.servers[s.played%len(s.servers)]
 	for _, v := range s.servers {
-		if of[v.place.id()] > of[best.place.id()] {
+		if of[v.place.ID()] > of[best.place.ID()] {
 			best = v
 		}
 	}
@@ -73,7 +74,7 @@ func (s *stage) fullest() *server {
 
 // taken waits until others have all the shards of a server, and have had time to answer requests for them.
 func (s *stage) taken(ctx context.Context, v *server) error {
-	if err := await(ctx, settlePatience, "others to take the shards of "+v.place.id(), s.watch.left(v.place.id())); err != nil {
+	if err := await(ctx, settlePatience, "others to take the shards of "+v.place.ID(), s.watch.Left(v.place.ID())); err != nil {
 		return err
 	}
 	return sleep(ctx, time.Second)
@@ -97,7 +98,7 @@ func (s *stage) rest(ctx context.Context) error {
 func (s *stage) calm() func(context.Context) error {
 	since := time.Now()
 	return func(ctx context.Context) error {
-		open, err := s.admins.openMoves(ctx)
+		open, err := s.admins.OpenMoves(ctx)
 		if err != nil || open > 0 {
 			since = time.Now()
 		}
@@ -111,16 +112,16 @@ func (s *stage) calm() func(context.Context) error {
 func drain(ctx context.Context, s *stage) error {
 	for i := range s.times(drainTrials) {
 		v := s.servers[(2*i+1)%len(s.servers)]
-		id := v.place.id()
+		id := v.place.ID()
 		s.event("drain %s", id)
-		if err := s.admins.drain(ctx, id, false); err != nil {
+		if err := s.admins.Drain(ctx, id, false); err != nil {
 			return err
 		}
-		if err := await(ctx, drainPatience, id+" to be drained", s.watch.left(id)); err != nil {
+		if err := await(ctx, drainPatience, id+" to be drained", s.watch.Left(id)); err != nil {
 			return err
 		}
 		s.event("%s is empty; take the drain back", id)
-		if err := s.admins.drain(ctx, id, true); err != nil {
+		if err := s.admins.Drain(ctx, id, true); err != nil {
 			return err
 		}
 		if err := s.rest(ctx); err != nil {
@@ -134,7 +135,7 @@ func drain(ctx context.Context, s *stage) error {
 // application ends, then both come back with the next version.
 func rollingRestart(ctx context.Context, s *stage) error {
 	for _, v := range s.servers {
-		s.event("replace %s: drain, stop, start version %d", v.place.id(), v.version+1)
+		s.event("replace %s: drain, stop, start version %d", v.place.ID(), v.version+1)
 		if _, err := v.agent.Signal(syscall.SIGTERM, true); err != nil {
 			return err
 		}
@@ -160,7 +161,7 @@ func crash(trials int) play {
 	return func(ctx context.Context, s *stage) error {
 		for range s.times(trials) {
 			v := s.fullest()
-			s.event("kill -9 the application of %s", v.place.id())
+			s.event("kill -9 the application of %s", v.place.ID())
 			if err := s.killApp(ctx, v); err != nil {
 				return err
 			}
@@ -196,14 +197,14 @@ func (s *stage) killApp(ctx context.Context, v *server) error {
 func hostCrash(ctx context.Context, s *stage) error {
 	for range s.times(hostCrashTrials) {
 		v := s.fullest()
-		s.event("kill -9 the agent and the application of %s", v.place.id())
+		s.event("kill -9 the agent and the application of %s", v.place.ID())
 		if err := s.killBoth(ctx, v); err != nil {
 			return err
 		}
 		if err := s.taken(ctx, v); err != nil {
 			return err
 		}
-		s.event("start %s again", v.place.node)
+		s.event("start %s again", v.place.Node)
 		if err := s.startServer(ctx, v); err != nil {
 			return err
 		}
@@ -233,7 +234,7 @@ func (s *stage) killBoth(ctx context.Context, v *server) error {
 func pause(ctx context.Context, s *stage) error {
 	for range s.times(pauseTrials) {
 		v := s.fullest()
-		s.event("stop the agent and the application of %s (SIGSTOP) for %v", v.place.id(), pauseLength)
+		s.event("stop the agent and the application of %s (SIGSTOP) for %v", v.place.ID(), pauseLength)
 		process := s.process(v)
 		at, err := v.agent.Signal(syscall.SIGSTOP, false)
 		if err != nil {
@@ -246,7 +247,7 @@ func pause(ctx context.Context, s *stage) error {
 		if err := sleep(ctx, pauseLength); err != nil {
 			return err
 		}
-		s.event("let %s go on (SIGCONT)", v.place.node)
+		s.event("let %s go on (SIGCONT)", v.place.Node)
 		_, appErr := v.app.Signal(syscall.SIGCONT, false)
 		_, agentErr := v.agent.Signal(syscall.SIGCONT, false)
 		if err := errors.Join(appErr, agentErr); err != nil {
@@ -271,14 +272,14 @@ func agentRestart(ctx context.Context, s *stage) error {
 	}{
 		{"planned, by RPC", func(v *server) error {
 			v.agent.Expect()
-			return restartAgent(ctx, v.place.sock)
+			return observe.RestartAgent(ctx, v.place.Sock)
 		}},
 		{"planned, by SIGUSR2", func(v *server) error { _, err := v.agent.Signal(syscall.SIGUSR2, true); return err }},
 		{"kill -9", func(v *server) error { _, err := v.agent.Signal(syscall.SIGKILL, true); return err }},
 	}
 	for i := range len(kinds) * s.times(agentTrials) {
 		v, kind := s.servers[i%len(s.servers)], kinds[i%len(kinds)]
-		s.event("restart the agent of %s: %s", v.place.id(), kind.name)
+		s.event("restart the agent of %s: %s", v.place.ID(), kind.name)
 		if err := kind.end(v); err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package dev
+package observe
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"github.com/shardmanager/shardmanager/examples/kv/kvload"
 )
 
-// loadLines takes the standard output of the load generator apart: one JSON object a line. It keeps the last one.
-type loadLines struct {
+// Load takes the standard output of the load generator apart: one JSON object a line. It keeps the last one.
+type Load struct {
 	mu      sync.Mutex
 	partial []byte
 	last    kvload.Line
@@ -21,7 +21,7 @@ type loadLines struct {
 const maxLoadLine = 64 << 10
 
 // Write implements io.Writer. It never fails: a broken line must not break the generator's pipe.
-func (l *loadLines) Write(p []byte) (int, error) {
+func (l *Load) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.partial = append(l.partial, p...)
@@ -39,7 +39,7 @@ func (l *loadLines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (l *loadLines) take(line []byte) {
+func (l *Load) take(line []byte) {
 	var parsed kvload.Line
 	if err := json.Unmarshal(line, &parsed); err != nil {
 		l.bad = string(line)
@@ -49,8 +49,8 @@ func (l *loadLines) take(line []byte) {
 	l.count++
 }
 
-// now returns the last line and how many there were.
-func (l *loadLines) now() (last kvload.Line, count int, bad string) {
+// Now returns the last line and how many there were.
+func (l *Load) Now() (last kvload.Line, count int, bad string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last, l.count, l.bad

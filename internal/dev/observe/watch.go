@@ -1,17 +1,18 @@
-package dev
+package observe
 
 import (
 	"context"
 	"fmt"
 	"sync"
 
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// mapWatch follows the shard map as any router would, through the loss of allocators too, and counts moves: changes of a shard's primary
+// Map follows the shard map as any router would, through the loss of allocators too, and counts moves: changes of a shard's primary
 // from one server to another.
-type mapWatch struct {
+type Map struct {
 	follower *mapfeed.Follower
 
 	mu      sync.Mutex
@@ -20,15 +21,19 @@ type mapWatch struct {
 	current *shard.Map
 }
 
-func newMapWatch(allocators []string) (*mapWatch, error) {
-	w := &mapWatch{last: make([]shard.ServerID, appShards)}
-	cfg := mapfeed.FollowerConfig{App: appName, Cluster: clusterName, Addresses: allocators}
+// NewMap makes a watcher; it sees nothing before Run.
+func NewMap(allocators []string) (*Map, error) {
+	w := &Map{last: make([]shard.ServerID, layout.Shards)}
+	cfg := mapfeed.FollowerConfig{App: layout.App, Cluster: layout.Cluster, Addresses: allocators}
 	follower, err := mapfeed.NewFollower(cfg, func(u mapfeed.Update) { w.take(u.Map) }, nil)
 	w.follower = follower
 	return w, err
 }
 
-func (w *mapWatch) take(m *shard.Map) {
+// Run follows the map until ctx ends.
+func (w *Map) Run(ctx context.Context) { _ = w.follower.Run(ctx) } // it ends with ctx only
+
+func (w *Map) take(m *shard.Map) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.current = m
@@ -44,8 +49,8 @@ func (w *mapWatch) take(m *shard.Map) {
 	}
 }
 
-// counted is the number of moves so far, and the newest version of the map.
-func (w *mapWatch) counted() (moves int, version string) {
+// Counted is the number of moves so far, and the newest version of the map.
+func (w *Map) Counted() (moves int, version string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.current == nil {
@@ -54,13 +59,13 @@ func (w *mapWatch) counted() (moves int, version string) {
 	return w.moves, w.current.Version.String()
 }
 
-// shardsOf counts the shards of every server, and those of none.
-func (w *mapWatch) shardsOf() (of map[string]int, unplaced int) {
+// ShardsOf counts the shards of every server, and those of none.
+func (w *Map) ShardsOf() (of map[string]int, unplaced int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	of = map[string]int{}
 	if w.current == nil {
-		return of, appShards
+		return of, layout.Shards
 	}
 	for i := range int(w.current.Space.Shards) {
 		if s, _ := w.current.Lookup(shard.Index(i)); s != nil {
@@ -72,18 +77,18 @@ func (w *mapWatch) shardsOf() (of map[string]int, unplaced int) {
 	return of, unplaced
 }
 
-// placed fails unless every shard has a primary.
-func (w *mapWatch) placed(context.Context) error {
-	if _, unplaced := w.shardsOf(); unplaced > 0 {
-		return fmt.Errorf("%d of %d shards have no primary", unplaced, appShards)
+// Placed fails unless every shard has a primary.
+func (w *Map) Placed(context.Context) error {
+	if _, unplaced := w.ShardsOf(); unplaced > 0 {
+		return fmt.Errorf("%d of %d shards have no primary", unplaced, layout.Shards)
 	}
 	return nil
 }
 
-// left fails while a server is primary of anything, or a shard has no primary.
-func (w *mapWatch) left(server string) func(context.Context) error {
+// Left fails while a server is primary of anything, or a shard has no primary.
+func (w *Map) Left(server string) func(context.Context) error {
 	return func(context.Context) error {
-		of, unplaced := w.shardsOf()
+		of, unplaced := w.ShardsOf()
 		if of[server] > 0 || unplaced > 0 {
 			return fmt.Errorf("%s has %d shards, %d have no primary", server, of[server], unplaced)
 		}
@@ -91,8 +96,8 @@ func (w *mapWatch) left(server string) func(context.Context) error {
 	}
 }
 
-// shardsAt lists the shards of a server, by index.
-func (w *mapWatch) shardsAt(server string) []uint32 {
+// ShardsAt lists the shards of a server, by index.
+func (w *Map) ShardsAt(server string) []uint32 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var list []uint32
@@ -107,8 +112,8 @@ func (w *mapWatch) shardsAt(server string) []uint32 {
 	return list
 }
 
-// ownerOf is the primary of a shard; empty: none.
-func (w *mapWatch) ownerOf(index uint32) string {
+// OwnerOf is the primary of a shard; empty: none.
+func (w *Map) OwnerOf(index uint32) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.current == nil {

@@ -1,4 +1,6 @@
-package dev
+// Package observe is how the cluster is seen and told from outside: as an operator through its admin services, as a client through its
+// map, and through what the load generator prints. It changes nothing by itself and keeps no opinion. Called by internal/dev.
+package observe
 
 import (
 	"bytes"
@@ -12,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -20,15 +23,19 @@ import (
 // callTimeout bounds one RPC to a process that may be dead or paused.
 const callTimeout = 2 * time.Second
 
-// admins are the allocators as operators see them.
-type admins struct {
+// restartPatience bounds the wait for a planned restart to be granted.
+const restartPatience = 30 * time.Second
+
+// Admins are the allocators as operators see them.
+type Admins struct {
 	addresses []string
 	clients   []shardmanagerv1connect.AdminServiceClient
 	endpoints []transport.Endpoint
 }
 
-func newAdmins(addresses []string) (*admins, error) {
-	a := &admins{addresses: addresses}
+// NewAdmins dials the admin services of all allocators.
+func NewAdmins(addresses []string) (*Admins, error) {
+	a := &Admins{addresses: addresses}
 	for _, address := range addresses {
 		endpoint, err := transport.Dial(address)
 		if err != nil {
@@ -40,17 +47,18 @@ func newAdmins(addresses []string) (*admins, error) {
 	return a, nil
 }
 
-func (a *admins) close() {
+// Close closes the connections.
+func (a *Admins) Close() {
 	for _, e := range a.endpoints {
 		e.Close()
 	}
 }
 
-// leader is the position of the allocator that leads.
-func (a *admins) leader(ctx context.Context) (int, error) {
+// Leader is the position of the allocator that leads.
+func (a *Admins) Leader(ctx context.Context) (int, error) {
 	var failed []error
 	for i := range a.clients {
-		leads, err := a.leads(ctx, i)
+		leads, err := a.Leads(ctx, i)
 		if err != nil {
 			failed = append(failed, err)
 		} else if leads {
@@ -60,8 +68,8 @@ func (a *admins) leader(ctx context.Context) (int, error) {
 	return -1, errors.Join(append([]error{errors.New("no allocator leads")}, failed...)...)
 }
 
-// leads asks one allocator whether it leads.
-func (a *admins) leads(ctx context.Context, position int) (bool, error) {
+// Leads asks one allocator whether it leads.
+func (a *Admins) Leads(ctx context.Context, position int) (bool, error) {
 	status, err := call(ctx, &pb.GetStatusRequest{}, a.clients[position].GetStatus)
 	return status.GetLeading(), err
 }
@@ -74,20 +82,21 @@ func call[Req, Res any](ctx context.Context, request *Req, method func(context.C
 }
 
 // ask calls a method of the leader, whichever allocator that is.
-func ask[Req, Res any](ctx context.Context, a *admins, request *Req,
+func ask[Req, Res any](ctx context.Context, a *Admins, request *Req,
 	method func(shardmanagerv1connect.AdminServiceClient, context.Context, *Req) (*Res, error),
 ) (*Res, error) {
-	leader, err := a.leader(ctx)
+	leader, err := a.Leader(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return call(ctx, request, func(ctx context.Context, r *Req) (*Res, error) { return method(a.clients[leader], ctx, r) })
 }
 
-func (a *admins) createApp(ctx context.Context) error {
+// CreateApp creates the app of the example.
+func (a *Admins) CreateApp(ctx context.Context) error {
 	spec := &pb.AppSpec{
-		Name: appName, Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
-		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: appShards}}},
+		Name: layout.App, Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
+		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: layout.Shards}}},
 	}
 	_, err := ask(ctx, a, &pb.CreateAppRequest{Spec: spec}, shardmanagerv1connect.AdminServiceClient.CreateApp)
 	if connect.CodeOf(err) == connect.CodeAlreadyExists {
@@ -96,36 +105,39 @@ func (a *admins) createApp(ctx context.Context) error {
 	return err
 }
 
-func (a *admins) servers(ctx context.Context) ([]*pb.ServerStatus, error) {
-	response, err := ask(ctx, a, &pb.ListServersRequest{App: appName}, shardmanagerv1connect.AdminServiceClient.ListServers)
+// Servers lists the servers of the app as the leader knows them.
+func (a *Admins) Servers(ctx context.Context) ([]*pb.ServerStatus, error) {
+	response, err := ask(ctx, a, &pb.ListServersRequest{App: layout.App}, shardmanagerv1connect.AdminServiceClient.ListServers)
 	return response.GetServers(), err
 }
 
-func (a *admins) openMoves(ctx context.Context) (int, error) {
+// OpenMoves counts the moves under way.
+func (a *Admins) OpenMoves(ctx context.Context) (int, error) {
 	status, err := ask(ctx, a, &pb.GetStatusRequest{}, shardmanagerv1connect.AdminServiceClient.GetStatus)
 	return int(status.GetOpenMoves()), err
 }
 
-func (a *admins) drain(ctx context.Context, server string, undo bool) error {
+// Drain moves every shard away from a server, or takes that back.
+func (a *Admins) Drain(ctx context.Context, server string, undo bool) error {
 	_, err := ask(ctx, a, &pb.DrainServerRequest{Server: server, Undo: undo}, shardmanagerv1connect.AdminServiceClient.DrainServer)
 	return err
 }
 
-// restartAgent asks an agent on its socket for a planned restart (PROTOCOL R19).
-func restartAgent(ctx context.Context, socket string) error {
+// RestartAgent asks an agent on its socket for a planned restart (PROTOCOL R19).
+func RestartAgent(ctx context.Context, socket string) error {
 	endpoint, err := transport.Dial("unix://" + socket)
 	if err != nil {
 		return err
 	}
 	defer endpoint.Close()
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, restartPatience)
 	defer cancel()
 	_, err = shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL).Restart(ctx, &pb.RestartRequest{})
 	return err
 }
 
-// pingAgent asks an agent whether it answers.
-func pingAgent(ctx context.Context, address string) error {
+// PingAgent asks an agent whether it answers.
+func PingAgent(ctx context.Context, address string) error {
 	endpoint, err := transport.Dial(address)
 	if err != nil {
 		return err
@@ -138,8 +150,8 @@ func pingAgent(ctx context.Context, address string) error {
 // maxAnswer bounds what is read of an answer about health.
 const maxAnswer = 4096
 
-// healthy asks a process for its health, as `curl` would.
-func healthy(ctx context.Context, address string) error {
+// Healthy asks a process for its health, as `curl` would.
+func Healthy(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/grpc.health.v1.Health/Check", bytes.NewReader([]byte("{}")))
@@ -161,37 +173,4 @@ func healthy(ctx context.Context, address string) error {
 		return fmt.Errorf("health of %s: %s: %s", address, response.Status, bytes.TrimSpace(body))
 	}
 	return nil
-}
-
-// await tries until a check passes; the error tells what was waited for and what the last try said.
-func await(ctx context.Context, within time.Duration, what string, check func(context.Context) error) error {
-	limit, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	ticker := time.NewTicker(poll)
-	defer ticker.Stop()
-	for {
-		err := check(limit)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-limit.Done():
-			return fmt.Errorf("waited %v for %s: %w", within, what, err)
-		case <-ticker.C:
-		}
-	}
-}
-
-// sleep waits; the error says why it was cut short.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
