@@ -15,6 +15,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/nearest"
+	"github.com/shardmanager/shardmanager/internal/retrybudget"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 )
@@ -26,6 +27,8 @@ import (
 type Router struct {
 	app      string
 	cfg      routerConfig
+	began    time.Time
+	budget   *retrybudget.Budget
 	follower *mapfeed.Follower
 	cache    *mapfeed.Cache // nil: no disk
 	view     atomic.Pointer[mapView]
@@ -44,14 +47,21 @@ func NewRouter(app string, opts ...RouterOption) (*Router, error) {
 	if !validApp.MatchString(app) {
 		return nil, fmt.Errorf("router: app %q: expected 1 to 63 of a-z, 0-9 and -, starting with a letter and not ending with -", app)
 	}
-	cfg := routerConfig{agent: cmp.Or(os.Getenv(agentVariable), defaultRouterAgent), logger: slog.New(slog.DiscardHandler), attempt: DefaultAttemptTimeout}
+	cfg := routerConfig{agent: cmp.Or(os.Getenv(agentVariable), defaultRouterAgent), logger: slog.New(slog.DiscardHandler), attempt: DefaultAttemptTimeout,
+		retryPercent: DefaultRetryPercent, retriesPerSecond: DefaultRetriesPerSecond}
 	for _, opt := range opts {
 		opt.applyRouter(&cfg)
 	}
 	if cfg.attempt <= 0 {
 		return nil, fmt.Errorf("router: attempt timeout: expected more than 0, not %s", cfg.attempt)
 	}
-	r := &Router{app: app, cfg: cfg, chooser: nearest.NewChooser(cfg.region, cfg.zone), watchers: map[int]func(MapChange){}}
+	if cfg.retryPercent < 0 || cfg.retriesPerSecond < 0 {
+		return nil, fmt.Errorf("router: retry budget: expected 0 or more, not %d %% and %d a second", cfg.retryPercent, cfg.retriesPerSecond)
+	}
+	r := &Router{
+		app: app, cfg: cfg, began: time.Now(), budget: retrybudget.New(cfg.retryPercent, cfg.retriesPerSecond),
+		chooser: nearest.NewChooser(cfg.region, cfg.zone), watchers: map[int]func(MapChange){},
+	}
 	start, err := r.openCache()
 	if err != nil {
 		return nil, fmt.Errorf("router: %w", err)
@@ -212,4 +222,10 @@ const (
 	DefaultAttemptTimeout = time.Second
 	// DefaultDeadline is how long a request whose context has no deadline is retried.
 	DefaultDeadline = 30 * time.Second
+)
+
+// The retry budget of a Router without WithRetryBudget.
+const (
+	DefaultRetryPercent     = 20
+	DefaultRetriesPerSecond = 10
 )

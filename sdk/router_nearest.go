@@ -41,7 +41,7 @@ func StalenessOf(header http.Header) (time.Duration, bool) {
 func (c *routed) nextNearest(ctx context.Context) (Route, error) {
 	for {
 		v := c.router.view.Load()
-		if v.m != nil {
+		if v.m != nil && c.affords() {
 			if route, ok := c.nearest(v.m); ok {
 				return route, nil
 			}

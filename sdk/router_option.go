@@ -17,8 +17,12 @@ type routerConfig struct {
 	cacheDir   string
 	logger     *slog.Logger
 	attempt    time.Duration
-	region     string
-	zone       string
+
+	retryPercent     int
+	retriesPerSecond int
+
+	region string
+	zone   string
 }
 
 // RouterOption changes how a Router works.
@@ -65,4 +69,16 @@ func WithRouterLogger(logger *slog.Logger) RouterOption {
 // to requests that may be repeated, and to all while no connection is made.
 func WithAttemptTimeout(d time.Duration) RouterOption {
 	return routerOption(func(c *routerConfig) { c.attempt = d })
+}
+
+// WithRetryBudget bounds the repetitions of requests that a server may have executed already: those that broke, that were answered with
+// `unknown`, or that got no answer in time. Of the requests of the last 10 s, percent in 100 may be repeated, and perSecond a second
+// besides, instead of DefaultRetryPercent and DefaultRetriesPerSecond. Servers that are too slow thus do not get twice the work.
+//
+// What exceeds the budget does not fail at once: an attempt without an answer goes on beyond its time, and one that broke is repeated when
+// the budget or a change of the shard's owner allows it, within the request's deadline. What was refused before it started costs its
+// server next to nothing; it is always sent again, after pauses that grow, so that planned moves depend on no budget. Two zeroes mean
+// that nothing is repeated as long as the owner stays the same.
+func WithRetryBudget(percent, perSecond int) RouterOption {
+	return routerOption(func(c *routerConfig) { c.retryPercent, c.retriesPerSecond = percent, perSecond })
 }

@@ -26,7 +26,7 @@ type attempted struct {
 	refused bool    // the outcome is what the server itself said
 }
 
-// routed is one request's way through its attempts. One goroutine uses it.
+// routed is one request's way through its attempts. One goroutine uses it, but for what the timer of an attempt reads.
 type routed struct {
 	router     *Router
 	key        string
@@ -41,12 +41,15 @@ type routed struct {
 	asked    string        // address of the last attempt
 	result   attempted     // of the last attempt
 	unknown  bool          // some attempt may have been executed
+	paid     bool          // the retry budget has granted the next attempt
+	starved  bool          // it had to wait for the retry budget
 	detoured bool          // the last attempt went where a refusal pointed, not where the map does
 	patience time.Duration // time for the next attempt: doubled after each that was too short, for servers that need longer
 }
 
 func (r *Router) newRouted(ctx context.Context, key string, idempotent bool) *routed {
 	anyReplica := nearestFrom(ctx)
+	r.budget.Request(time.Since(r.began))
 	return &routed{router: r, key: key, repeatable: idempotent || anyReplica || repeatable(ctx), anyReplica: anyReplica, patience: r.cfg.attempt}
 }
 
@@ -54,6 +57,12 @@ func (r *Router) newRouted(ctx context.Context, key string, idempotent bool) *ro
 // pause that any change for the shard cuts short. While the shard has no primary it waits for one. Its error is an *Error that says what
 // was tried.
 func (c *routed) next(ctx context.Context) (Route, error) {
+	route, err := c.choose(ctx)
+	c.paid = false
+	return route, err
+}
+
+func (c *routed) choose(ctx context.Context) (Route, error) {
 	if err := ctx.Err(); err != nil {
 		return Route{}, c.giveUp(ctx, err)
 	}
@@ -64,8 +73,10 @@ func (c *routed) next(ctx context.Context) (Route, error) {
 		if route, ok := c.router.LookupString(c.key); ok {
 			return route, nil
 		}
-	} else if route, ok := c.detour(); ok {
-		return route, nil
+	} else if c.affords() {
+		if route, ok := c.detour(); ok {
+			return route, nil
+		}
 	}
 	timer := time.NewTimer(c.nextPause())
 	defer timer.Stop()
@@ -78,8 +89,12 @@ func (c *routed) next(ctx context.Context) (Route, error) {
 				c.pause.Reset()
 				c.patience = c.router.cfg.attempt
 			}
-			if moved || (ok && !paused) {
+			if moved || (ok && !paused && c.affords()) {
 				return route, nil
+			}
+			if ok && !paused {
+				paused = true
+				timer.Reset(c.nextPause())
 			}
 		}
 		select {
@@ -91,6 +106,25 @@ func (c *routed) next(ctx context.Context) (Route, error) {
 		}
 	}
 }
+
+// affords reports whether the same owner may be asked again: always if it refused before it started, and else as the retry budget says.
+func (c *routed) affords() bool {
+	if c.paid || c.result.outcome != Unknown {
+		return true
+	}
+	c.paid = c.router.repeats()
+	c.starved = c.starved || !c.paid
+	return c.paid
+}
+
+// elsewhere reports whether the map names another owner than the one that was asked.
+func (c *routed) elsewhere(asked Route) bool {
+	route, ok := c.router.LookupString(c.key)
+	return ok && !c.anyReplica && !route.same(asked)
+}
+
+// repeats takes one repetition from the retry budget, if there is one left.
+func (r *Router) repeats() bool { return r.budget.Retry(time.Since(r.began)) }
 
 // detour is the way that the last refusal showed, if the map does not know better by now. It is gone only once between two attempts at the
 // map's place, so that two servers cannot send us to and fro.
@@ -149,6 +183,9 @@ func (c *routed) giveUp(ctx context.Context, cause error) *Error {
 	case c.attempts > 0:
 		e.Shard = c.last.Shard()
 		e.Reason = fmt.Sprintf("gave up: %d attempts, the last at %s (the map names %s)", c.attempts, c.asked, c.last.Server())
+		if c.starved {
+			e.Reason += "; more would have exceeded the retry budget"
+		}
 		if c.result.err != nil && !errors.Is(c.result.err, cause) {
 			e.Err = fmt.Errorf("%w; last: %w", cause, c.result.err)
 		}

@@ -30,6 +30,7 @@ func TestNewRouterRefuses(t *testing.T) {
 		"bad allocator":       {"kv", []RouterOption{WithAllocators("127.0.0.1:1", "nowhere")}},
 		"nobody to follow":    {"kv", []RouterOption{WithAgent("")}},
 		"no time for a try":   {"kv", []RouterOption{WithAttemptTimeout(0)}},
+		"negative budget":     {"kv", []RouterOption{WithRetryBudget(20, -1)}},
 		"cache dir is a file": {"kv", []RouterOption{WithCacheDir(file)}},
 	} {
 		if _, err := NewRouter(c.app, c.opts...); err == nil {

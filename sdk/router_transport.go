@@ -37,6 +37,7 @@ var errAttemptTimeout = errors.New("no answer in time")
 //   - no connection, or a refusal that says `not executed`: again, wherever the shard is then;
 //   - a refusal that says `unknown`, a connection that broke, no answer within the attempt's time: again only if the request may be
 //     repeated (GET, HEAD, WithIdempotent, WithRequestID or HeaderRequestID); otherwise the caller gets the refusal, or an *Error;
+//     and no oftener than the retry budget allows (see WithRetryBudget), as long as the shard's owner is the same;
 //   - any other answer is the application's, and the caller's.
 //
 // It works under net/http and under Connect clients, over HTTP/1.1 and HTTP/2, as base does. A nil base is a plain HTTP/1.1 transport with
@@ -117,7 +118,7 @@ func (t *routedTransport) attempt(req *http.Request, body *replay.Body, route Ro
 		cancel(err)
 		return nil, attempted{err: err}
 	}
-	response, err := t.inTime(out, c, sent, cancel)
+	response, err := t.inTime(out, c, route, sent, cancel)
 	if err != nil {
 		cancel(err)
 		return nil, attempted{err: err, outcome: sent.outcome(err)}
@@ -133,20 +134,40 @@ func (t *routedTransport) attempt(req *http.Request, body *replay.Body, route Ro
 	return response, res
 }
 
-// inTime is one exchange, ended with errAttemptTimeout when it takes longer than the call's patience and may be ended.
-func (t *routedTransport) inTime(out *http.Request, c *routed, sent *sentTrace, cancel context.CancelCauseFunc) (*http.Response, error) {
+// inTime is one exchange, ended with errAttemptTimeout when it takes longer than the call's patience and may be ended: if nothing was sent,
+// or if the request may be repeated and somebody else owns the shard or the retry budget allows a repetition. Otherwise it goes on, and
+// that is looked at again: to drop an attempt that cannot be repeated would only waste its server's work.
+func (t *routedTransport) inTime(
+	out *http.Request, c *routed, route Route, sent *sentTrace, cancel context.CancelCauseFunc,
+) (*http.Response, error) {
 	var settled atomic.Bool // the answer and the timer race for it
+	var paid bool           // the timer's, until it has won
 	late := fmt.Errorf("%w (%s)", errAttemptTimeout, c.patience)
-	timer := time.AfterFunc(c.patience, func() {
-		if (c.repeatable || sent.nothing()) && settled.CompareAndSwap(false, true) {
+	var expire func()
+	expire = func() {
+		switch {
+		case settled.Load():
+			return
+		case sent.nothing():
+		case !c.repeatable:
+			return
+		case c.elsewhere(route) || c.router.repeats():
+			paid = true
+		default:
+			time.AfterFunc(longestPause, expire)
+			return
+		}
+		if settled.CompareAndSwap(false, true) {
 			cancel(late)
 		}
-	})
+	}
+	timer := time.AfterFunc(c.patience, expire)
 	response, err := t.base.RoundTrip(out)
 	timer.Stop()
 	if settled.CompareAndSwap(false, true) {
 		return response, err
 	}
+	c.paid = paid
 	if response != nil {
 		_ = response.Body.Close()
 	}

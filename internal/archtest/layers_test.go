@@ -24,6 +24,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "internal/clock", "the two clocks"},
 	{"L2", "internal/transport", "HTTP"},
 	{"L2", "internal/replay", "bodies of repeated requests"},
+	{"L2", "internal/retrybudget", "how many requests may be repeated"},
 	{"L2", "internal/coord", "what we need of a store"},
 	{"L2", "internal/coord/coordtest", "conformance suite"},
 	{"L2", "internal/coord/embedded", "bbolt"},
