@@ -23,6 +23,7 @@ type settings struct {
 	Capacity      map[string]int64 `yaml:"capacity"`
 	Verbose       bool             `yaml:"verbose"`
 	Limit         int              `yaml:"limit"`
+	Part          float64          `yaml:"part"`
 	inner         int
 }
 
@@ -60,16 +61,16 @@ func load(t *testing.T, contents string, environ, args []string) (settings, *con
 }
 
 func TestFlagOverEnvironmentOverFile(t *testing.T) {
-	file := "name: file\nlease_validity: 1s\nlease_interval: 100ms\nlimit: 1\n"
+	file := "name: file\nlease_validity: 1s\nlease_interval: 100ms\nlimit: 1\npart: 1\n"
 	env := []string{"SHARDMANAGER_NAME=env", "SHARDMANAGER_LEASE_VALIDITY=2s", "SHARDMANAGER_ALLOCATORS=a:1, b:2", "SHARDMANAGER_OTHER=x", "PATH=/"}
-	args := []string{"--name=flag", "--capacity", "shards=100,cpu=2", "--verbose"}
+	args := []string{"--name=flag", "--capacity", "shards=100,cpu=2", "--verbose", "--part", "0.25"}
 	got, _, err := load(t, file, env, args)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := settings{
 		Name: "flag", LeaseValidity: 2 * time.Second, LeaseInterval: 100 * time.Millisecond, Allocators: []string{"a:1", "b:2"},
-		Capacity: map[string]int64{"shards": 100, "cpu": 2}, Verbose: true, Limit: 1, inner: 1,
+		Capacity: map[string]int64{"shards": 100, "cpu": 2}, Verbose: true, Limit: 1, Part: 0.25, inner: 1,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(settings{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -115,6 +116,8 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{name: "nothing", file: "name:\n", want: []string{"file.yaml:1: name: expected a string, not nothing"}},
 		{name: "bool", file: "verbose: maybe\n", want: []string{`file.yaml:1: verbose: expected true or false, not "maybe"`}},
 		{name: "int", file: "limit: 1.5\n", want: []string{"file.yaml:1: limit: expected a whole number, not the number 1.5"}},
+		{name: "part", file: "part: half\n", want: []string{`file.yaml:1: part: expected a number such as 0.5, not "half"`}},
+		{name: "not a number", args: []string{"--part=NaN"}, want: []string{`--part: part: expected a number such as 0.5, not "NaN"`}},
 		{name: "list item", file: "allocators:\n  - a:1\n  - 5\n", want: []string{"file.yaml:3: allocators: expected a list of strings, not the number 5"}},
 		{name: "map item", file: "capacity:\n  shards: 1\n  cpu: many\n", want: []string{`file.yaml:3: capacity: expected names with whole numbers, such as shards=100, not "many"`}},
 		{name: "duplicate", file: "name: a\nlimit: 1\nname: b\n", want: []string{"file.yaml:3: name: duplicate, already set in line 1"}},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -39,6 +40,8 @@ func kindOf(t reflect.Type) (kind, bool) {
 		return kind{name: "bool", expected: "true or false", tags: []string{"!!bool"}, text: setBool}, true
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
 		return kind{name: "int", expected: "a whole number", tags: []string{"!!int"}, text: setInt}, true
+	case t.Kind() == reflect.Float64:
+		return kind{name: "number", expected: "a number such as 0.5", tags: []string{"!!float", "!!int"}, text: setNumber}, true
 	case t == reflect.TypeFor[[]string]():
 		return kind{name: "list", expected: "a list of strings", tags: []string{"!!str"}, text: setList, node: setSequence}, true
 	case t == reflect.TypeFor[map[string]int64]():
@@ -53,6 +56,15 @@ func setDuration(v reflect.Value, s string) bool {
 		return false
 	}
 	v.SetInt(int64(d))
+	return true
+}
+
+func setNumber(v reflect.Value, s string) bool {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return false
+	}
+	v.SetFloat(f)
 	return true
 }
 
