@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -41,6 +42,7 @@ type Config struct {
 	LeaderValidity time.Duration `yaml:"leader_validity"`
 	AgentGrace     time.Duration `yaml:"agent_grace"`
 	PartitionGrace time.Duration `yaml:"partition_grace"`
+	HoldFraction   float64       `yaml:"hold_fraction"`
 	Linger         time.Duration `yaml:"linger"`
 	StepDeadline   time.Duration `yaml:"step_deadline"`
 	LoadDeadline   time.Duration `yaml:"load_deadline"`
@@ -71,6 +73,7 @@ func (c Config) Settings() ledger.Settings {
 		AgentGrace:     or(c.AgentGrace, validity/2),
 		PartitionGrace: or(c.PartitionGrace, 30*time.Second),
 		ProbeTimeout:   500 * time.Millisecond,
+		HoldFraction:   cmp.Or(c.HoldFraction, 0.5),
 		Linger:         or(c.Linger, 2*time.Second),
 		StepDeadline:   or(c.StepDeadline, 10*time.Second),
 		LoadDeadline:   or(c.LoadDeadline, 5*time.Minute),

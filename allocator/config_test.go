@@ -35,6 +35,9 @@ func TestConfig(t *testing.T) {
 		"leader's too low":  {func(c *Config) { c.LeaderValidity = time.Second }, "leader_validity"},
 		"unseats early":     {func(c *Config) { c.UnseatAfter = time.Second }, "unseat_after: expected"},
 		"unseats before":    {func(c *Config) { c.UnseatDelay = -time.Second }, "unseat_delay: expected"},
+		"holds too much":    {func(c *Config) { c.HoldFraction = 1.5 }, "hold_fraction: expected"},
+		"holds less":        {func(c *Config) { c.HoldFraction = -0.1 }, "hold_fraction: expected"},
+		"never holds":       {func(c *Config) { c.HoldFraction = 1 }, ""},
 		"grace outlasts it": {func(c *Config) { c.AgentGrace = time.Hour }, "partition_grace"},
 	} {
 		t.Run(name, func(t *testing.T) {

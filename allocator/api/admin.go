@@ -171,6 +171,15 @@ func (a *Admin) DrainServer(ctx context.Context, req *pb.DrainServerRequest) (*p
 	return &pb.DrainServerResponse{Remaining: count(reply.Remaining)}, nil
 }
 
+// ReleaseHold implements AdminServiceHandler.
+func (a *Admin) ReleaseHold(ctx context.Context, _ *pb.ReleaseHoldRequest) (*pb.ReleaseHoldResponse, error) {
+	reply, err := a.ask(ctx, ledger.ReleaseHold{})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ReleaseHoldResponse{Servers: count(reply.Remaining)}, nil
+}
+
 // GetStatus implements AdminServiceHandler. Everybody answers it.
 func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetStatusResponse, error) {
 	status := a.node.Status()
@@ -186,6 +195,7 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 	out.Epoch = wire.EpochToProto(view.Summary.Epoch)
 	out.Unplaced = count(view.Summary.Unplaced)
 	out.OpenMoves = count(view.Summary.OpenMoves)
+	out.Hold = view.Summary.Hold
 	return out, nil
 }
 

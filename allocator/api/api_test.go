@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -197,7 +198,7 @@ func TestMessagesUp(t *testing.T) {
 			&pb.AttachRequest{Message: &pb.AttachRequest_ProbeAnswer{ProbeAnswer: &pb.ProbeAnswer{
 				Id: 3, Server: "y.kv", Agent: pb.ProbeOutcome_PROBE_OUTCOME_REFUSED, Application: pb.ProbeOutcome_PROBE_OUTCOME_SILENT,
 			}}},
-			ledger.ProbeAnswer{Stream: id, ID: 3, Server: "y.kv", Agent: ledger.Refused, Application: ledger.Silent},
+			ledger.ProbeAnswer{Stream: id, ID: 3, Server: "y.kv", Agent: evidence.Refused, Application: evidence.Silent},
 		},
 		{
 			&pb.AttachRequest{Message: &pb.AttachRequest_Drain{Drain: &pb.DrainRequested{On: true}}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -70,6 +71,6 @@ func probeAnswerOf(id ledger.StreamID, m *pb.ProbeAnswer) (ledger.Event, error) 
 	}
 	return ledger.ProbeAnswer{
 		Stream: id, ID: m.Id, Server: shard.ServerID(m.Server),
-		Agent: ledger.Outcome(m.Agent), Application: ledger.Outcome(m.Application),
+		Agent: evidence.Outcome(m.Agent), Application: evidence.Outcome(m.Application),
 	}, nil
 }

@@ -34,6 +34,11 @@ func (l *Ledger) nextWish() {
 			}
 			l.wishes = l.wishes[1:]
 			continue
+		case ReleaseHold:
+			n, refusal := l.releaseHold()
+			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: n})
+			l.wishes = l.wishes[1:]
+			continue
 		case CreateApp, UpdateApp, DeleteApp, DrainServer:
 		}
 		job, refusal := l.prepare(r)
@@ -58,6 +63,7 @@ func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 	case DrainServer:
 		return l.prepareDrain(r, w)
 	case AbortMove, SkipStep: // steered
+	case ReleaseHold: // done at once
 	}
 	return nil, &RequestError{Unsupported, "wish", "a wish that this version knows"}
 }
@@ -172,6 +178,7 @@ func (l *Ledger) wishStored(j *wishJob) {
 		s.drain = !w.Undo
 		l.drainChanged(s)
 		reply.Remaining = l.remainingFor(w)
+	case ReleaseHold: // needs no write
 	}
 	l.out.Replies = append(l.out.Replies, reply)
 }

@@ -2,7 +2,9 @@ package ledger_test
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -67,7 +69,11 @@ func (a *agent) now() int64 { return a.w.real/permill*a.rate - a.lost }
 
 func (a *agent) server() shard.Server {
 	name := string(a.id[:len(a.id)-len(theApp)-1])
-	return shard.Server{ID: a.id, App: theApp, Agent: name, Incarnation: a.inc, Locality: shard.Locality{Region: "r", Zone: a.zone},
+	where := shard.Locality{Region: "r", Zone: a.zone}
+	if region, zone, both := strings.Cut(a.zone, "/"); both {
+		where = shard.Locality{Region: region, Zone: zone}
+	}
+	return shard.Server{ID: a.id, App: theApp, Agent: name, Incarnation: a.inc, Locality: where,
 		DataAddress: name + ":1", AgentAddress: name + ":2"}
 }
 
@@ -236,16 +242,16 @@ func (a *agent) extend(seq uint64, remaining int64) {
 }
 
 func (a *agent) probe(p ledger.Probe) {
-	answer := ledger.ProbeAnswer{Stream: a.stream(), ID: p.ID, Server: p.Target.ID, Agent: ledger.Silent, Application: ledger.Silent}
+	answer := ledger.ProbeAnswer{Stream: a.stream(), ID: p.ID, Server: p.Target.ID, Agent: evidence.Silent, Application: evidence.Silent}
 	for _, o := range a.w.agents {
 		if o.id != p.Target.ID || o.hidden {
 			continue
 		}
 		if o.active() {
-			answer.Agent = ledger.Answered
+			answer.Agent = evidence.Answered
 		}
 		if o.up && !o.paused {
-			answer.Application = ledger.Answered
+			answer.Application = evidence.Answered
 		}
 	}
 	a.say(answer)

@@ -198,7 +198,7 @@ type Reply struct {
 	Err *RequestError // nil: done, durably
 	// Spec as stored, for CreateApp and UpdateApp.
 	Spec Spec
-	// Remaining shards, for DrainServer.
+	// Remaining shards, for DrainServer; servers given up, for ReleaseHold.
 	Remaining int
 	// Note says what was done, for AbortMove and SkipStep; for people.
 	Note string

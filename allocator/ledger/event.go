@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -92,19 +93,9 @@ type ProbeAnswer struct {
 	Stream      StreamID
 	ID          uint64
 	Server      shard.ServerID
-	Agent       Outcome
-	Application Outcome
+	Agent       evidence.Outcome
+	Application evidence.Outcome
 }
-
-// Outcome of a probe; the numbers are those of the wire.
-type Outcome uint8
-
-// Outcomes.
-const (
-	Answered Outcome = iota + 1
-	Refused
-	Silent
-)
 
 // DrainRequested asks to drain the stream's server while its incarnation lasts, or takes that back.
 type DrainRequested struct {
@@ -236,9 +227,13 @@ type SkipStep struct {
 	Why   string          // for the trace
 }
 
+// ReleaseHold lets the servers that are held now be judged, fenced and replaced (promise 9).
+type ReleaseHold struct{}
+
 func (CreateApp) isWish()   {}
 func (UpdateApp) isWish()   {}
 func (DeleteApp) isWish()   {}
 func (DrainServer) isWish() {}
 func (AbortMove) isWish()   {}
 func (SkipStep) isWish()    {}
+func (ReleaseHold) isWish() {}

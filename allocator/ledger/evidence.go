@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -12,39 +13,11 @@ type suspicion struct {
 	suspect bool
 	lost    bool
 	lostAt  shard.Instant
-	asking  *round        // probes under way
-	asked   shard.Instant // when the last round began
-	verdict verdict       // of the last complete round
-}
+	asking  *evidence.Round[*life] // probes under way
+	asked   shard.Instant          // when the last round began
+	verdict evidence.Verdict       // of the last complete round
 
-// verdict is what probes say.
-type verdict uint8
-
-const (
-	unheard      verdict = iota // no round is complete yet
-	nobodyAsks                  // nobody is there to probe
-	unreachable                 // agent and application answer nobody
-	agentDown                   // only the application answers
-	partitioned                 // the agent answers others
-	inconclusive                // too few probers answered
-)
-
-func (v verdict) String() string {
-	switch v {
-	case unheard:
-		return "probes are under way"
-	case nobodyAsks:
-		return "nobody can probe it"
-	case unreachable:
-		return "agent and application answer nobody"
-	case agentDown:
-		return "its application answers others, its agent does not"
-	case partitioned:
-		return "others reach it"
-	case inconclusive:
-		return "too few probes were answered"
-	}
-	return "unknown"
+	released bool // an operator gave it up: no hold protects it
 }
 
 // restartEvidence forgets all silence so far: after a late loop it may be our own (PROTOCOL R15).
@@ -55,16 +28,12 @@ func (l *Ledger) restartEvidence(now shard.Instant) {
 			f.suspicion, f.clock = suspicion{}, timing.ClockCheck{}
 		}
 	}
-	clear(l.probes)
+	l.probes.Clear()
 }
 
 // unsuspect drops the evidence against one incarnation.
 func (l *Ledger) unsuspect(f *life) {
-	if r := f.suspicion.asking; r != nil {
-		for _, id := range r.ids {
-			delete(l.probes, id)
-		}
-	}
+	l.probes.Forget(f.suspicion.asking)
 	f.suspicion = suspicion{}
 }
 
@@ -74,6 +43,7 @@ func (l *Ledger) silent(f *life, d time.Duration) bool {
 }
 
 func (l *Ledger) tickServers() {
+	l.weighLosses()
 	for i := 0; i < len(l.order); i++ {
 		s := l.servers[l.order[i]]
 		l.readKey(s)
@@ -144,21 +114,26 @@ func (l *Ledger) dismissIdle(f *life) {
 // judge fences a lost incarnation as soon as the evidence suffices.
 func (l *Ledger) judge(f *life) {
 	s := &f.suspicion
+	if l.hold.Forbids() && !s.released {
+		return
+	}
 	if f.stream == 0 && f.server.keyRead && f.server.key == nil && !f.server.reading {
+		f.silenced = true
 		l.fence(f, "its stream is lost and its key is gone")
 		return
 	}
 	grace := l.s.PartitionGrace
 	switch s.verdict {
-	case unheard:
+	case 0:
 		return
-	case unreachable:
+	case evidence.Unreachable:
 		grace = 0
-	case nobodyAsks, agentDown:
+	case evidence.NobodyAsks, evidence.AgentDown:
 		grace = l.s.AgentGrace
-	case partitioned, inconclusive:
+	case evidence.Hung, evidence.Partitioned, evidence.Inconclusive:
 	}
 	if l.after(s.lostAt, grace) {
+		f.silenced = true
 		l.fence(f, "silent; "+s.verdict.String()+", for "+grace.String())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -75,14 +76,17 @@ func (l *Ledger) serverStatus(s *server, f *life) report.ServerStatus {
 		st.State = report.Fencing
 	case f.resting:
 		st.State, st.Reason = report.Resting, "its agent restarts"
-	case f.suspicion.lost && f.suspicion.verdict == partitioned:
-		st.State, st.Reason = report.Degraded, partitioned.String()
+	case f.suspicion.lost && f.suspicion.verdict == evidence.Partitioned:
+		st.State, st.Reason = report.Degraded, f.suspicion.verdict.String()
 	case f.suspicion.suspect:
 		st.State, st.Reason = report.Suspect, "silent; "+f.suspicion.verdict.String()
 	case !f.attached():
 		st.State, st.Reason = report.Awaited, "no stream"
 	default:
 		st.State = report.Attached
+	}
+	if l.hold.On && f.suspicion.lost && !f.suspicion.released {
+		st.Reason += "; held: " + l.hold.Why
 	}
 	return st
 }
@@ -190,6 +194,9 @@ func (l *Ledger) Summary() report.Summary {
 				s.Attached++
 			}
 		}
+	}
+	if l.hold.On {
+		s.Hold = l.hold.Why
 	}
 	for _, a := range l.apps {
 		s.OpenMoves += a.moves

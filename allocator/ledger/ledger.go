@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -27,11 +28,11 @@ type Ledger struct {
 
 	draining map[shard.ServerID]struct{} // servers that are, or were a moment ago
 
-	probes    map[uint64]*round
-	nextProbe uint64
-	pen       pen
-	wishes    []Request // the first may be under way
-	history   report.History
+	hold    evidence.Hold
+	probes  evidence.Rounds[*life]
+	pen     pen
+	wishes  []Request // the first may be under way
+	history report.History
 
 	deletedTerm shard.Term // highest term of apps that were deleted under this leader
 	maps        uint64     // versions of maps published so far
@@ -51,7 +52,7 @@ const (
 func New(s Settings) *Ledger {
 	return &Ledger{
 		s: s, apps: map[shard.App]*app{}, servers: map[shard.ServerID]*server{}, streams: map[StreamID]*stream{},
-		probes: map[uint64]*round{}, draining: map[shard.ServerID]struct{}{},
+		draining: map[shard.ServerID]struct{}{},
 	}
 }
 

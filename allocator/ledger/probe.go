@@ -1,33 +1,12 @@
 package ledger
 
 import (
-	"cmp"
-	"slices"
-
-	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 )
 
-// round is one round of probes of one server, by agents whose own streams are healthy, in different zones where there are such.
-type round struct {
-	target *life
-	ids    []uint64
-	asked  []prober
-	agents int // answers that make a verdict: from so many agents
-	zones  int // in so many zones
-	began  shard.Instant
+func placeOf(s *server) evidence.Place {
+	return evidence.Place{Region: s.info.Locality.Region, Zone: s.info.Locality.Zone}
 }
-
-type prober struct {
-	life     *life
-	zone     zone
-	answered bool
-	agent    Outcome
-	app      Outcome
-}
-
-type zone struct{ region, zone string }
-
-func zoneOf(s *server) zone { return zone{s.info.Locality.Region, s.info.Locality.Zone} }
 
 // healthy reports whether a life's own stream is beyond doubt: only then its probes count (PROTOCOL R15).
 func (l *Ledger) healthy(f *life) bool {
@@ -38,7 +17,7 @@ func (l *Ledger) healthy(f *life) bool {
 func (l *Ledger) probe(f *life) {
 	s := &f.suspicion
 	if r := s.asking; r != nil {
-		if l.after(r.began, l.s.ProbeTimeout+answerSlack) {
+		if r.Due(l.now, l.s.ProbeTimeout, answerSlack, l.healthy) {
 			l.conclude(r)
 		}
 		return
@@ -47,105 +26,58 @@ func (l *Ledger) probe(f *life) {
 		return
 	}
 	s.asked = l.now
-	probers, zones := l.probers(f)
-	if len(probers) == 0 {
-		s.verdict = nobodyAsks
+	round, asks := l.probes.Begin(l.now, f, placeOf(f.server), l.probers(f))
+	if round == nil {
+		s.verdict = evidence.NobodyAsks
 		return
 	}
-	r := &round{target: f, asked: probers, began: l.now, agents: min(2, len(probers)), zones: min(2, zones)}
-	s.asking = r
-	for i := range probers {
-		l.nextProbe++
-		l.probes[l.nextProbe] = r
-		r.ids = append(r.ids, l.nextProbe)
-		l.send(probers[i].life.stream, Probe{ID: l.nextProbe, Target: f.server.info, Timeout: l.s.ProbeTimeout})
+	s.asking = round
+	for _, a := range asks {
+		l.send(a.Who.stream, Probe{ID: a.ID, Target: f.server.info, Timeout: l.s.ProbeTimeout})
 	}
 }
 
-// probers picks at most probersMost servers of different agents: first one of each zone, other zones than the target's before its own.
-func (l *Ledger) probers(f *life) ([]prober, int) {
-	own := zoneOf(f.server)
+// probers lists who may probe a suspect: one server of each other agent.
+func (l *Ledger) probers(f *life) []evidence.Candidate[*life] {
 	agents := map[string]struct{}{f.server.info.Agent: {}}
-	zones := map[zone]int{} // how many of it came before
-	var found []prober
-	rank := map[*life]int{}
+	var found []evidence.Candidate[*life]
 	for _, id := range l.order {
 		s := l.servers[id]
 		p := s.present()
 		if p == nil || p == f || !l.healthy(p) {
 			continue
 		}
-		if _, ok := agents[s.info.Agent]; ok {
-			continue
+		if _, ok := agents[s.info.Agent]; !ok {
+			agents[s.info.Agent] = struct{}{}
+			found = append(found, evidence.Candidate[*life]{Who: p, Place: placeOf(s), Fresh: l.heardLately(p)})
 		}
-		agents[s.info.Agent] = struct{}{}
-		z := zoneOf(s)
-		rank[p] = 2 * zones[z]
-		if z == own {
-			rank[p]++
-		}
-		zones[z]++
-		found = append(found, prober{life: p, zone: z})
 	}
-	slices.SortStableFunc(found, func(a, b prober) int { return cmp.Compare(rank[a.life], rank[b.life]) })
-	return found[:min(len(found), probersMost)], len(zones)
+	return found
 }
 
+// probeAnswer takes an answer. What follows from a verdict is decided by the next tick, when all losses are weighed together.
 func (l *Ledger) probeAnswer(ev ProbeAnswer) {
-	r := l.probes[ev.ID]
 	p := l.welcomed(ev.Stream)
-	if r == nil || p == nil {
+	if p == nil {
 		return
 	}
-	waiting := false
-	for i, id := range r.ids {
-		if id == ev.ID && r.asked[i].life == p && ev.Agent != 0 && ev.Application != 0 {
-			r.asked[i].answered, r.asked[i].agent, r.asked[i].app = true, ev.Agent, ev.Application
-		}
-		waiting = waiting || !r.asked[i].answered
-	}
-	if !waiting {
+	if r := l.probes.Answer(ev.ID, p, ev.Agent, ev.Application); r != nil && !r.Waiting(l.healthy) {
 		l.conclude(r)
-		if f := r.target; f.alive() {
-			l.examine(f)
-		}
 	}
 }
 
-// conclude reads the answers of a round. A probe that was not answered says nothing (PROTOCOL R15).
-func (l *Ledger) conclude(r *round) {
-	for _, id := range r.ids {
-		delete(l.probes, id)
-	}
-	s := &r.target.suspicion
+// conclude reads the answers of a round.
+func (l *Ledger) conclude(r *evidence.Round[*life]) {
+	l.probes.Forget(r)
+	f := r.Target()
+	s := &f.suspicion
 	if s.asking != r {
 		return
 	}
 	s.asking = nil
 	before := s.verdict
-	agents, zones := 0, map[zone]struct{}{}
-	agent, app := false, false
-	for _, p := range r.asked {
-		if !p.answered || !l.healthy(p.life) {
-			continue
-		}
-		agents++
-		zones[p.zone] = struct{}{}
-		agent = agent || p.agent == Answered
-		app = app || p.app == Answered
+	s.verdict = r.Verdict(l.healthy)
+	if s.verdict != before {
+		l.trace(Decision{What: "probed", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: s.verdict.String()})
 	}
-	switch {
-	case agent:
-		s.verdict = partitioned
-	case app:
-		s.verdict = agentDown
-	case agents >= r.agents && len(zones) >= r.zones:
-		s.verdict = unreachable
-	default:
-		s.verdict = inconclusive
-	}
-	if s.verdict == before {
-		return
-	}
-	l.trace(Decision{What: "probed", App: r.target.app, Server: r.target.Server, Incarnation: r.target.Incarnation, Why: s.verdict.String()})
 }

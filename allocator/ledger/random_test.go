@@ -194,6 +194,15 @@ var actions = []action{
 		}
 		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.SkipStep{App: theApp, Shard: id, Force: rapid.Bool().Draw(t, "force")}})
 	})},
+	{"all agents paused or resumed", func(_ *rapid.T, w *world) {
+		for _, a := range w.agents {
+			a.paused = a.up && !a.paused
+		}
+	}},
+	{"operator releases a hold", onLeader(func(_ *rapid.T, _ *world, ld *leader) {
+		ld.requests++
+		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseHold{}})
+	})},
 	{"leader paused or resumed", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.paused = !ld.paused })},
 	{"leader's store away or back", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.blind = !ld.blind })},
 	{"writes wait or flow", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.slow = !ld.slow })},

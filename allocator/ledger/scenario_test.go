@@ -18,7 +18,7 @@ import (
 // the world (one executor, growing terms, durable before sent); `owned` demands that every shard is served by its owner and nothing is
 // left over.
 //
-//	world agents=(a0,z0,a1,z1) shards=N      servers <agent>.kv in zones, an app, and a first leader that runs for 4 s
+//	world agents=(a0,z0,a1,z1) shards=N      servers <agent>.kv in zones (or region/zone), an app, and a first leader that runs for 4 s
 //	run D                                    time passes; shows what was decided and sent
 //	until D TEXT                             the same until TEXT was shown, at most D; else the scenario fails
 //	agent NAME FAULT                         crash restart die end pause resume away back break cut join blind see hide show lose-key drain
@@ -26,6 +26,8 @@ import (
 //	fail NAME KIND STATUS, works NAME        what callbacks answer from now on
 //	mute NAME KIND                           answers of that kind get lost
 //	leader FAULT                             crash crash-after-write elect stop isolate unlock pause resume slow flow blind see
+//	all FAULT                                a fault of every agent that is named: all FAULT a0 a1
+//	release                                  an operator releases the hold; shows the answer
 //	store full, store works
 //	move SHARD NAME                          placement wants it
 //	ask WISH                                 create update delete drain undrain NAME [key=value]; abort skip SHARD [move=N] [step=N] [force=1]
@@ -81,6 +83,12 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 		return s.until(t, d, nanoseconds(t, words[0]), strings.TrimSpace(d.Input))
 	case "agent":
 		return s.agent(t, s.find(t, words[0]), words[1])
+	case "all":
+		for _, name := range words[1:] {
+			s.agent(t, s.find(t, name), words[0])
+		}
+	case "release":
+		return s.request(ledger.ReleaseHold{})
 	case "fail":
 		s.find(t, words[0]).failing[kindOf(t, words[1])] = map[string]ledger.Status{"failed": ledger.Failed, "busy": ledger.Busy}[words[2]]
 	case "works":
@@ -262,6 +270,11 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 	if !ok {
 		t.Fatalf("%s: unknown wish %s", d.Pos, d.CmdArgs[0].Key)
 	}
+	return s.request(wish)
+}
+
+// request puts a wish to the leader, lets a second pass, and shows the answer.
+func (s *scenario) request(wish ledger.Wish) string {
 	ld := s.w.store.lock
 	ld.requests++
 	ld.replies = nil

@@ -52,6 +52,7 @@ type life struct {
 	suspicion suspicion
 
 	fencing  bool // decided; nothing is granted any more
+	silenced bool // fenced because it was silent
 	reread   bool // the key was not as known: decide again after a read
 	fencedAt shard.Instant
 	session  string // that the key to be deleted with the fence names; empty: none

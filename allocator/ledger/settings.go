@@ -14,7 +14,6 @@ const (
 	helloPatience  = 5 * time.Second  // a hello whose key cannot be read is refused after this
 	restMost       = 30 * time.Second // longest rest (PROTOCOL R19)
 	wishesMost     = 1000             // wishes in the queue; more are refused with NotNow
-	probersMost    = 4                // servers asked in one round of probes
 	stuckFactor    = 3                // step deadlines until a target that does not stop is fenced (PROTOCOL R10)
 	rowBytes       = 12
 	writeBytesMost = 300 << 10

@@ -2,7 +2,6 @@ package ledger_test
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
@@ -307,7 +306,11 @@ func (ld *leader) work() {
 	if !ld.blind && w.real-ld.confirmed >= second {
 		ld.confirmed = w.real
 		ld.step(ledger.LockConfirmed{Asked: ld.now()})
-		ld.step(ledger.RegistrationsSeen{Keys: slices.Collect(maps.Values(w.store.keys))})
+		var seen ledger.RegistrationsSeen
+		for _, id := range shard.SortedKeys(w.store.keys) {
+			seen.Keys = append(seen.Keys, w.store.keys[id])
+		}
+		ld.step(seen)
 	}
 	inbox := ld.inbox
 	ld.inbox = nil

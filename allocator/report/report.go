@@ -138,4 +138,5 @@ type Summary struct {
 	Servers   int           // that live, attached or not
 	Attached  int           // of them, with a stream
 	Suspected int           // of them, silent, degraded or being fenced
+	Hold      string        // why silent servers are held and not fenced; empty: none is
 }

@@ -18,6 +18,7 @@ type Settings struct {
 	AgentGrace     time.Duration // an agent that is down alone; default V/2
 	PartitionGrace time.Duration // a server that only others reach; default 30 s
 	ProbeTimeout   time.Duration // default 500 ms
+	HoldFraction   float64       // losses at once beyond this part of all servers are held; 1: never; default 0.5
 	Linger         time.Duration // the source forwards after publication; default 2 s
 	StepDeadline   time.Duration // default 10 s
 	LoadDeadline   time.Duration // PrepareAddShard; default 5 min
@@ -45,6 +46,9 @@ func (s Settings) Defaults() Settings {
 	fill(&s.StepDeadline, 10*time.Second)
 	fill(&s.LoadDeadline, 5*time.Minute)
 	fill(&s.BatchTick, 100*time.Millisecond)
+	if s.HoldFraction == 0 {
+		s.HoldFraction = 0.5
+	}
 	if s.MaxWriteOps == 0 {
 		s.MaxWriteOps = 100
 	}
@@ -65,6 +69,7 @@ func (s Settings) Validate() error {
 	need(s.AgentGrace >= 0, "agent_grace", "0 or more")
 	need(s.PartitionGrace >= s.AgentGrace, "partition_grace", "at least agent_grace")
 	need(s.ProbeTimeout > 0, "probe_timeout", "more than 0")
+	need(s.HoldFraction > 0 && s.HoldFraction <= 1, "hold_fraction", "more than 0, at most 1, which holds nothing")
 	need(s.Linger >= 0, "linger", "0 or more")
 	need(s.StepDeadline > 0, "step_deadline", "more than 0")
 	need(s.LoadDeadline >= s.StepDeadline, "load_deadline", "at least step_deadline")

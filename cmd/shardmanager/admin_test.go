@@ -56,6 +56,16 @@ func (p *plane) DrainServer(_ context.Context, r *pb.DrainServerRequest) (*pb.Dr
 	return &pb.DrainServerResponse{Remaining: uint32(p.left.Load())}, nil
 }
 
+func (p *plane) ReleaseHold(context.Context, *pb.ReleaseHoldRequest) (*pb.ReleaseHoldResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	if p.left.Load() == 0 {
+		return nil, wire.Error(connect.CodeAborted, pb.ErrorReason_ERROR_REASON_CONFLICT, "hold", "a hold: no server is held now", "")
+	}
+	return &pb.ReleaseHoldResponse{Servers: uint32(p.left.Swap(0))}, nil
+}
+
 func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListServersResponse, error) {
 	if err := p.refuse(); err != nil {
 		return nil, err
@@ -100,6 +110,20 @@ func TestOperatorsFollowTheLeader(t *testing.T) {
 	var answer struct{ ResourceVersion string }
 	if err := json.Unmarshal([]byte(out), &answer); code != exitOK || err != nil || answer.ResourceVersion != "7" {
 		t.Errorf("exit %d, %v, stdout %q, stderr %q", code, err, out, errs)
+	}
+}
+
+func TestHoldRelease(t *testing.T) {
+	p := &plane{}
+	p.left.Store(4)
+	admin := serve(t, p)
+	code, out, errs := shell(t, "hold", "release", "--admin", admin)
+	if code != exitOK || !strings.Contains(out, "4 servers are given up") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, out, errs)
+	}
+	code, _, errs = shell(t, "hold", "release", "--admin", admin)
+	if code != exitFailure || !strings.Contains(errs, "no server is held now") {
+		t.Errorf("exit %d, stderr %q", code, errs)
 	}
 }
 

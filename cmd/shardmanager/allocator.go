@@ -27,6 +27,7 @@ func allocatorCommand() *cobra.Command {
 		"leader_validity":   {Text: "how long a leader may grant on one proof of its lock (default the profile's: 12s, fast 5s)"},
 		"agent_grace":       {Text: "how long a dead agent beside a living application is waited for (default half of lease-validity)"},
 		"partition_grace":   {Text: "how long a server is waited for that others still reach (default 30s)"},
+		"hold_fraction":     {Text: "losses at once beyond this part of all servers are held, not fenced (default 0.5; 1: never)"},
 		"linger":            {Text: "how long the source of a move goes on forwarding (default 2s)"},
 		"step_deadline":     {Text: "how long a step of a move may take (default 10s)"},
 		"load_deadline":     {Text: "how long the target of a move may load (default 5m)"},

@@ -155,6 +155,7 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 		row(w, "epoch", wire.EpochFromProto(s.GetEpoch()).String())
 		row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
 		row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
+		row(w, "hold", firstOf(s.GetHold(), "none"))
 	}
 	row(w, "version", s.GetVersion())
 }

@@ -17,6 +17,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement", "pure core: solver"},
 	{"L1", "allocator/timing", "how long the leader waits for what"},
 	{"L1", "allocator/report", "what operators are told of the ledger"},
+	{"L1", "allocator/evidence", "pure core: what losses mean"},
 	{"L1", "allocator/ledger", "pure core: assignments"},
 	{"L1", "agent/roster", "pure core: what a server holds"},
 	{"wire", "proto/...", "generated: below it nobody knows the wire"},

@@ -1494,6 +1494,87 @@ func (x *DrainServerResponse) GetRemaining() uint32 {
 	return 0
 }
 
+type ReleaseHoldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHoldRequest) Reset() {
+	*x = ReleaseHoldRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHoldRequest) ProtoMessage() {}
+
+func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+type ReleaseHoldResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Servers that were given up.
+	Servers       uint32 `protobuf:"varint,1,opt,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHoldResponse) Reset() {
+	*x = ReleaseHoldResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHoldResponse) ProtoMessage() {}
+
+func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ReleaseHoldResponse) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1502,7 +1583,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1595,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1608,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 type GetStatusResponse struct {
@@ -1548,14 +1629,16 @@ type GetStatusResponse struct {
 	// Open moves, over all apps.
 	OpenMoves uint32 `protobuf:"varint,9,opt,name=open_moves,json=openMoves,proto3" json:"open_moves,omitempty"`
 	// Software version.
-	Version       string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
+	Version string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
+	// Why silent servers are held and not fenced; empty: none is (PROTOCOL R15).
+	Hold          string `protobuf:"bytes,40,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1650,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1663,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -1649,6 +1732,13 @@ func (x *GetStatusResponse) GetOpenMoves() uint32 {
 func (x *GetStatusResponse) GetVersion() string {
 	if x != nil {
 		return x.Version
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetHold() string {
+	if x != nil {
+		return x.Hold
 	}
 	return ""
 }
@@ -1735,8 +1825,11 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"3\n" +
 	"\x13DrainServerResponse\x12\x1c\n" +
-	"\tremaining\x18\x01 \x01(\rR\tremaining\"\x12\n" +
-	"\x10GetStatusRequest\"\xc8\x02\n" +
+	"\tremaining\x18\x01 \x01(\rR\tremaining\"\x14\n" +
+	"\x12ReleaseHoldRequest\"/\n" +
+	"\x13ReleaseHoldResponse\x12\x18\n" +
+	"\aservers\x18\x01 \x01(\rR\aservers\"\x12\n" +
+	"\x10GetStatusRequest\"\xdc\x02\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
@@ -1750,7 +1843,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"open_moves\x18\t \x01(\rR\topenMoves\x12\x18\n" +
 	"\aversion\x18\n" +
-	" \x01(\tR\aversion*\x8b\x01\n" +
+	" \x01(\tR\aversion\x12\x12\n" +
+	"\x04hold\x18( \x01(\tR\x04hold*\x8b\x01\n" +
 	"\vReplication\x12\x1b\n" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
@@ -1785,7 +1879,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12MOVE_STEP_ABORTING\x10\t\x12\x12\n" +
 	"\x0eMOVE_STEP_DONE\x10\n" +
 	"\x12\x15\n" +
-	"\x11MOVE_STEP_ABORTED\x10\v2\xf4\x06\n" +
+	"\x11MOVE_STEP_ABORTED\x10\v2\xce\a\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -1795,7 +1889,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\vGetShardMap\x12/.shardmanager.v1.AdminServiceGetShardMapRequest\x1a0.shardmanager.v1.AdminServiceGetShardMapResponse\x12X\n" +
 	"\vListServers\x12#.shardmanager.v1.ListServersRequest\x1a$.shardmanager.v1.ListServersResponse\x12R\n" +
 	"\tListMoves\x12!.shardmanager.v1.ListMovesRequest\x1a\".shardmanager.v1.ListMovesResponse\x12X\n" +
-	"\vDrainServer\x12#.shardmanager.v1.DrainServerRequest\x1a$.shardmanager.v1.DrainServerResponse\x12R\n" +
+	"\vDrainServer\x12#.shardmanager.v1.DrainServerRequest\x1a$.shardmanager.v1.DrainServerResponse\x12X\n" +
+	"\vReleaseHold\x12#.shardmanager.v1.ReleaseHoldRequest\x1a$.shardmanager.v1.ReleaseHoldResponse\x12R\n" +
 	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
@@ -1811,7 +1906,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(ServerState)(0),                        // 1: shardmanager.v1.ServerState
@@ -1839,36 +1934,38 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*MoveStatus)(nil),                      // 23: shardmanager.v1.MoveStatus
 	(*DrainServerRequest)(nil),              // 24: shardmanager.v1.DrainServerRequest
 	(*DrainServerResponse)(nil),             // 25: shardmanager.v1.DrainServerResponse
-	(*GetStatusRequest)(nil),                // 26: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 27: shardmanager.v1.GetStatusResponse
-	nil,                                     // 28: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 29: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 30: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 31: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 32: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 33: shardmanager.v1.Epoch
+	(*ReleaseHoldRequest)(nil),              // 26: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 27: shardmanager.v1.ReleaseHoldResponse
+	(*GetStatusRequest)(nil),                // 28: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 29: shardmanager.v1.GetStatusResponse
+	nil,                                     // 30: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 31: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 32: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 33: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 34: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 35: shardmanager.v1.Epoch
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	30, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	32, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
 	5,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	28, // 3: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	29, // 4: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	30, // 3: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	31, // 4: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	4,  // 5: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	4,  // 6: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	4,  // 7: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	4,  // 8: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	4,  // 9: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	4,  // 10: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	31, // 11: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	33, // 11: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
 	20, // 12: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	32, // 13: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	34, // 13: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	1,  // 14: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
 	23, // 15: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
 	23, // 16: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	2,  // 17: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	3,  // 18: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	33, // 19: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	35, // 19: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
 	6,  // 20: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
 	8,  // 21: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
 	10, // 22: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
@@ -1878,19 +1975,21 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	18, // 26: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
 	21, // 27: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
 	24, // 28: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	26, // 29: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	7,  // 30: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	9,  // 31: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	11, // 32: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	13, // 33: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	15, // 34: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	17, // 35: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	19, // 36: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	22, // 37: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	25, // 38: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	27, // 39: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	30, // [30:40] is the sub-list for method output_type
-	20, // [20:30] is the sub-list for method input_type
+	26, // 29: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	28, // 30: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	7,  // 31: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	9,  // 32: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	11, // 33: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	13, // 34: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	15, // 35: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	17, // 36: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	19, // 37: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	22, // 38: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	25, // 39: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	27, // 40: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	29, // 41: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	31, // [31:42] is the sub-list for method output_type
+	20, // [20:31] is the sub-list for method input_type
 	20, // [20:20] is the sub-list for extension type_name
 	20, // [20:20] is the sub-list for extension extendee
 	0,  // [0:20] is the sub-list for field type_name
@@ -1909,7 +2008,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,6 +54,9 @@ const (
 	// AdminServiceDrainServerProcedure is the fully-qualified name of the AdminService's DrainServer
 	// RPC.
 	AdminServiceDrainServerProcedure = "/shardmanager.v1.AdminService/DrainServer"
+	// AdminServiceReleaseHoldProcedure is the fully-qualified name of the AdminService's ReleaseHold
+	// RPC.
+	AdminServiceReleaseHoldProcedure = "/shardmanager.v1.AdminService/ReleaseHold"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/shardmanager.v1.AdminService/GetStatus"
 )
@@ -74,6 +77,8 @@ type AdminServiceClient interface {
 	ListMoves(context.Context, *v1.ListMovesRequest) (*v1.ListMovesResponse, error)
 	// DrainServer moves every shard away from a server and keeps new ones off, durably, until undone.
 	DrainServer(context.Context, *v1.DrainServerRequest) (*v1.DrainServerResponse, error)
+	// ReleaseHold lets the servers that are held be fenced and replaced: an operator knows that they are gone (PROTOCOL R15).
+	ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 }
@@ -143,6 +148,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("DrainServer")),
 			connect.WithClientOptions(opts...),
 		),
+		releaseHold: connect.NewClient[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse](
+			httpClient,
+			baseURL+AdminServiceReleaseHoldProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ReleaseHold")),
+			connect.WithClientOptions(opts...),
+		),
 		getStatus: connect.NewClient[v1.GetStatusRequest, v1.GetStatusResponse](
 			httpClient,
 			baseURL+AdminServiceGetStatusProcedure,
@@ -163,6 +174,7 @@ type adminServiceClient struct {
 	listServers *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
 	listMoves   *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
 	drainServer *connect.Client[v1.DrainServerRequest, v1.DrainServerResponse]
+	releaseHold *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
 	getStatus   *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 }
 
@@ -247,6 +259,15 @@ func (c *adminServiceClient) DrainServer(ctx context.Context, req *v1.DrainServe
 	return nil, err
 }
 
+// ReleaseHold calls shardmanager.v1.AdminService.ReleaseHold.
+func (c *adminServiceClient) ReleaseHold(ctx context.Context, req *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error) {
+	response, err := c.releaseHold.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetStatus calls shardmanager.v1.AdminService.GetStatus.
 func (c *adminServiceClient) GetStatus(ctx context.Context, req *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
 	response, err := c.getStatus.CallUnary(ctx, connect.NewRequest(req))
@@ -272,6 +293,8 @@ type AdminServiceHandler interface {
 	ListMoves(context.Context, *v1.ListMovesRequest) (*v1.ListMovesResponse, error)
 	// DrainServer moves every shard away from a server and keeps new ones off, durably, until undone.
 	DrainServer(context.Context, *v1.DrainServerRequest) (*v1.DrainServerResponse, error)
+	// ReleaseHold lets the servers that are held be fenced and replaced: an operator knows that they are gone (PROTOCOL R15).
+	ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 }
@@ -337,6 +360,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("DrainServer")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceReleaseHoldHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceReleaseHoldProcedure,
+		svc.ReleaseHold,
+		connect.WithSchema(adminServiceMethods.ByName("ReleaseHold")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceGetStatusHandler := connect.NewUnaryHandlerSimple(
 		AdminServiceGetStatusProcedure,
 		svc.GetStatus,
@@ -363,6 +392,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListMovesHandler.ServeHTTP(w, r)
 		case AdminServiceDrainServerProcedure:
 			adminServiceDrainServerHandler.ServeHTTP(w, r)
+		case AdminServiceReleaseHoldProcedure:
+			adminServiceReleaseHoldHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
 		default:
@@ -408,6 +439,10 @@ func (UnimplementedAdminServiceHandler) ListMoves(context.Context, *v1.ListMoves
 
 func (UnimplementedAdminServiceHandler) DrainServer(context.Context, *v1.DrainServerRequest) (*v1.DrainServerResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.DrainServer is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ReleaseHold is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
