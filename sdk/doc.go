@@ -7,6 +7,12 @@
 // runs, and its answer leaves only if the lease still ran at the end. During a planned move it holds new requests for the instant of
 // the hand-over and then forwards them to the new owner, so that nobody sees an error.
 //
+// # Secondaries
+//
+// An application that replicates its shards itself implements RoleChanger and MembershipUpdater. Its secondaries execute reads that are
+// marked for any replica (HeaderRead), under the lease of their server and with answers that say so (HeaderRole, SetStaleness).
+// What a primary acknowledged survives it as far as the application keeps the contract of UpdateMembership.
+//
 // # Router
 //
 // A Router sits in the process of a client. It follows the shard map, finds the server of a key without locks, and retries what was
@@ -16,7 +22,7 @@
 //
 // A refused request says whether it may have been executed (see Error): `not executed` may be sent again anywhere, `unknown` only if
 // the method is idempotent or the application recognises repeated requests by an id. An answer without such an error was given by a
-// primary whose lease ran from the start of the operation to its end.
+// primary, or by a secondary that says so, whose lease ran from the start of the operation to its end.
 //
 // # What the application has to do
 //

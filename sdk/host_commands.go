@@ -39,74 +39,118 @@ func (h *Host) call(ctx context.Context, l *life, name string, s Shard, callback
 	return nil
 }
 
-func (h *Host) shardAt(r *replica, term shard.Term) Shard {
-	return Shard{App: h.app, ID: r.id, Term: uint64(term), Role: RolePrimary}
+func (h *Host) shardAt(r *replica, term shard.Term, role Role) Shard {
+	return Shard{App: h.app, ID: r.id, Term: uint64(term), Role: role}
 }
 
-// addShard makes this server primary at o.
-func (h *Host) addShard(ctx context.Context, r *replica, o shard.Order) error {
-	if err := h.activate(ctx, r, o, nil); err != nil {
+// addShard makes this server primary at o. It ends a promotion too.
+func (h *Host) addShard(ctx context.Context, r *replica, o shard.Order, members []Member) error {
+	if err := h.activate(ctx, r, o, nil, members); err != nil {
 		return err
 	}
-	if r.added != o.Term {
-		s := h.shardAt(r, o.Term)
-		if err := h.call(ctx, r.life, "AddShard", s, func(ctx context.Context) error { return h.handler.AddShard(ctx, s) }); err != nil {
-			return err
-		}
-		r.added = o.Term
+	if err := h.serve(ctx, r, o); err != nil {
+		return err
 	}
 	r.update(func() {
 		r.record.enter(shard.Serving, o)
-		r.gate, r.peer = gateOpen, shard.Peer{}
+		r.gate, r.peer, r.members = gateOpen, shard.Peer{}, nil
 	})
 	return nil
 }
 
-// activate gives the application the right to write at o.Term: its storage's term is raised first, then it reads (PROTOCOL R9). An
-// application without Activator does that in AddShard. Whoever was primary here before, at a lower term, is stopped first, and
-// requests wait.
-func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []byte) error {
+// serve tells the application, once for each term, that it is primary: a secondary by ChangeRole, any other by AddShard.
+func (h *Host) serve(ctx context.Context, r *replica, o shard.Order) error {
+	if r.added == o.Term {
+		return nil
+	}
+	s := h.shardAt(r, o.Term, RolePrimary)
+	var err error
+	if r.role == RoleSecondary {
+		err = h.changeRole(ctx, r, s, RoleSecondary)
+	} else {
+		err = h.call(ctx, r.life, "AddShard", s, func(ctx context.Context) error { return h.handler.AddShard(ctx, s) })
+	}
+	if err == nil {
+		r.added, r.role = o.Term, RolePrimary
+	}
+	return err
+}
+
+// activate gives the application the right to write at o.Term: its storage's term is raised first, then it reads (PROTOCOL R9), and then it
+// hears of its secondaries. Whoever was primary here before, at a lower term, is stopped first, and requests wait; a secondary refuses
+// them.
+func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []byte, members []Member) error {
 	if r.activated == o.Term {
 		return nil
 	}
-	switch r.snapshot().phase {
-	case shard.Serving:
-		before := r.setGate(gateHold)
-		if err := r.quiesce(ctx, dropPatience); err != nil {
-			r.setGate(before)
+	if r.raised != o.Term {
+		if err := h.standDown(ctx, r); err != nil {
 			return fmt.Errorf("shard %s: an older term: %w", r.id, err)
 		}
-	case shard.Forwarding:
-		r.setGate(gateHold)
-	case shard.Prepared:
-		r.update(func() { r.activated = 0 }) // at another term: what runs under that one ends first
-		if err := r.quiesce(ctx, dropPatience); err != nil {
-			return fmt.Errorf("shard %s: an older term: %w", r.id, err)
+		if r.snapshot().phase == shard.Forwarding {
+			r.setGate(gateHold)
 		}
-	case shard.None:
+		if err := h.raise(ctx, r, o, state); err != nil {
+			return err
+		}
 	}
-	h.released(r)
-	s := h.shardAt(r, o.Term)
-	r.touched = true
-	name, callback := "AddShard", func(ctx context.Context) error { return h.handler.AddShard(ctx, s) }
-	activator, has := h.handler.(Activator)
-	if has {
-		name, callback = "Activate", func(ctx context.Context) error { return activator.Activate(ctx, s, state) }
-	}
-	if err := h.call(ctx, r.life, name, s, callback); err != nil {
+	if err := h.firstMembership(ctx, r, o, members); err != nil {
 		return err
-	}
-	if !has {
-		r.added = o.Term
-	}
-	r.owned = o.Term
-	if h.observer != nil {
-		h.observer.Activated(r.id, uint64(o.Term), h.now().Raw)
 	}
 	r.update(func() {
 		r.activated, r.lastState, r.asked = o.Term, nil, false
 		r.record.enter(shard.Prepared, o)
 	})
+	return nil
+}
+
+// standDown ends the right to write that this server has or may have. Requests wait while that of a primary ends; what a source still
+// forwards to a prepared target is refused, and so are reads at a secondary, but those that run may go on.
+func (h *Host) standDown(ctx context.Context, r *replica) error {
+	r.mu.Lock()
+	before := r.gate
+	r.mu.Unlock()
+	switch r.snapshot().phase {
+	case shard.Serving:
+		r.setGate(gateHold)
+	case shard.Following:
+		r.setGate(gateClosed)
+	case shard.Prepared:
+		r.update(func() { r.activated = 0 })
+	case shard.Forwarding, shard.None:
+	}
+	if !r.armed {
+		return nil
+	}
+	if err := r.quiesce(ctx, dropPatience); err != nil {
+		r.setGate(before)
+		return err
+	}
+	if err := r.lane.Close(ctx); err != nil {
+		return fmt.Errorf("UpdateMembership has not returned: %w", err)
+	}
+	h.released(r)
+	return nil
+}
+
+// raise calls Activate; an application without it does the same in AddShard or ChangeRole.
+func (h *Host) raise(ctx context.Context, r *replica, o shard.Order, state []byte) error {
+	r.touched, r.armed = true, true
+	r.lane.Open(uint64(o.Term)) // a membership may come while the application is at it
+	var err error
+	if activator, ok := h.handler.(Activator); ok {
+		s := h.shardAt(r, o.Term, RolePrimary)
+		err = h.call(ctx, r.life, "Activate", s, func(ctx context.Context) error { return activator.Activate(ctx, s, state) })
+	} else {
+		err = h.serve(ctx, r, o)
+	}
+	if err != nil {
+		return err
+	}
+	r.raised, r.owned = o.Term, o.Term
+	if h.observer != nil {
+		h.observer.Activated(r.id, uint64(o.Term), h.now().Raw)
+	}
 	return nil
 }
 
@@ -121,16 +165,17 @@ func (h *Host) released(r *replica) {
 	r.owned = 0
 }
 
-// prepareAdd makes this server the target of a move.
-func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from shard.Peer) error {
-	if r.snapshot().phase != shard.None {
+// prepareAdd makes this server the target of a move. A secondary is that as it is: it has the state.
+func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from shard.Peer, members []Member) error {
+	kept := r.role == RoleSecondary && !r.armed
+	if !kept && (r.snapshot().phase != shard.None || r.armed) {
 		if err := h.retire(ctx, r, o, dropPatience); err != nil {
 			return err
 		}
 	}
-	if preparer, ok := h.handler.(Preparer); ok {
+	if preparer, ok := h.handler.(Preparer); ok && !kept {
 		r.touched = true
-		s := h.shardAt(r, o.Term)
+		s := h.shardAt(r, o.Term, RolePrimary)
 		prepare := func(ctx context.Context) error { return preparer.PrepareAddShard(ctx, s, publicPeer(from)) }
 		if err := h.call(ctx, r.life, "PrepareAddShard", s, prepare); err != nil {
 			return err
@@ -138,7 +183,7 @@ func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from s
 	}
 	r.update(func() {
 		r.record.enter(shard.Prepared, o)
-		r.gate, r.peer = gateClosed, from
+		r.gate, r.peer, r.members = gateClosed, from, members
 	})
 	return nil
 }
@@ -146,20 +191,28 @@ func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from s
 // retire stops whatever the shard does here and drops it. It answers only when nothing runs any more.
 func (h *Host) retire(ctx context.Context, r *replica, o shard.Order, patience time.Duration) error {
 	r.update(func() { r.gate, r.activated = gateClosed, 0 }) // what the source of a move still forwards is refused too
-	if err := r.quiesce(ctx, patience); err != nil {
+	err := r.quiesce(ctx, patience)
+	if err == nil {
+		err = r.lane.Close(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("drop shard %s: %w", r.id, err)
 	}
 	h.released(r)
 	if r.touched {
-		s := h.shardAt(r, max(r.snapshot().term, r.activated))
+		role := RolePrimary
+		if r.role == RoleSecondary && !r.armed {
+			role = RoleSecondary
+		}
+		s := h.shardAt(r, max(r.snapshot().term, r.raised), role)
 		if err := h.call(ctx, nil, "DropShard", s, func(ctx context.Context) error { return h.handler.DropShard(ctx, s) }); err != nil {
 			return err
 		}
 	}
 	r.update(func() {
 		r.record.enter(shard.None, o)
-		r.activated, r.added, r.touched = 0, 0, false
-		r.lastState, r.asked = nil, false
+		r.activated, r.raised, r.added, r.role, r.armed, r.touched = 0, 0, 0, 0, false, false
+		r.lastState, r.asked, r.members = nil, false, nil
 	})
 	return nil
 }
@@ -205,32 +258,6 @@ func (h *Host) endIncarnation(ctx context.Context, incarnation shard.Incarnation
 	return h.endLife(ctx, l, reason)
 }
 
-// notify runs a callback that changes nothing in the guard, for a shard that is served.
-func (h *Host) notify(ctx context.Context, c *pb.ShardCommand, name string, callback func(context.Context, Shard) error) error {
-	o, err := h.orderOf(c)
-	if err != nil {
-		return err
-	}
-	l, err := h.lifeOf(ctx, shard.Incarnation(c.GetIncarnation()))
-	if err != nil {
-		return err
-	}
-	r := l.find(c.GetShard())
-	if r == nil {
-		return stale("shard "+c.GetShard(), name+" for a shard that is served")
-	}
-	if err := r.acquire(ctx); err != nil {
-		return fmt.Errorf("shard %s: an earlier command still runs: %w", r.id, err)
-	}
-	defer r.release()
-	known := r.snapshot()
-	if known.phase != shard.Serving || o.Compare(known.max) < 0 {
-		return stale("shard "+r.id, fmt.Sprintf("%s at %s or above for a shard that is served, not %s in phase %s", name, known.max, o, known.phase))
-	}
-	s := h.shardAt(r, known.term)
-	return h.call(ctx, l, name, s, func(ctx context.Context) error { return callback(ctx, s) })
-}
-
 // collectLoad asks the application for the loads of the shards that are held; empty without the callback.
 func (h *Host) collectLoad(ctx context.Context) (map[string]map[string]int64, error) {
 	collector, ok := h.handler.(LoadCollector)
@@ -252,14 +279,6 @@ func (h *Host) collectLoad(ctx context.Context) (map[string]map[string]int64, er
 		return r == nil || r.snapshot().phase == shard.None
 	})
 	return loads, nil
-}
-
-func publicMembers(list []shard.Member) []Member {
-	members := make([]Member, 0, len(list))
-	for _, m := range list {
-		members = append(members, Member{Peer: publicPeer(m.Peer), InSync: m.InSync})
-	}
-	return members
 }
 
 func publicPeer(p shard.Peer) Peer {

@@ -11,6 +11,8 @@ import (
 // request is what the guard needs to know of a request.
 type request struct {
 	shard string
+	// anywhere: it only reads, and any replica may answer it.
+	anywhere bool
 	// forward is the move under which a source forwarded it here; zero: it came from a router (PROTOCOL R21).
 	forward shard.Order
 	// patience bounds how long it may be held; 0: maxHold.
@@ -204,6 +206,12 @@ func (h *Host) look(q request, token *Token) sight {
 			return refused(q, "this server's incarnation has ended", r.peer.DataAddress)
 		}
 		return sight{view: viewForward, changed: r.waiting(), life: l, target: target{peer: r.peer, order: r.record.under}}
+	case gateFollow:
+		if !q.anywhere {
+			return refused(q, "this server is a secondary of the shard", r.peer.DataAddress)
+		}
+		token.shard.Role = RoleSecondary
+		return r.start(q, token, now, allowed)
 	case gateClosed:
 	}
 	return refused(q, "the shard is not served here", r.hint())

@@ -46,10 +46,13 @@ func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to sh
 			r.setGate(before)
 			return fmt.Errorf("hand over shard %s: %w", r.id, err)
 		}
-		h.released(r)
 		r.update(func() { r.record.enter(shard.Forwarding, o) })
 	}
 	r.update(func() { r.peer = to })
+	if err := r.lane.Close(ctx); err != nil {
+		return fmt.Errorf("hand over shard %s: UpdateMembership has not returned: %w", r.id, err)
+	}
+	h.released(r)
 	if err := h.handOver(ctx, r, o, to); err != nil {
 		return err
 	}
@@ -63,7 +66,7 @@ func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to sh
 // handOver asks the application for its last state, once, and sends it.
 func (h *Host) handOver(ctx context.Context, r *replica, o shard.Order, to shard.Peer) error {
 	if source, ok := h.handler.(StateSource); ok && !r.asked {
-		s := h.shardAt(r, r.snapshot().term)
+		s := h.shardAt(r, r.snapshot().term, RolePrimary)
 		err := h.call(ctx, r.life, "LastState", s, func(ctx context.Context) error {
 			state, err := source.LastState(ctx, s)
 			if err == nil && len(state) > maxState {
@@ -138,7 +141,7 @@ func (s *service) TransferState(
 		if string(source.Server) != first.GetFrom() || uint64(source.Incarnation) != first.GetFromIncarnation() {
 			return stale("from", "the source of the move, "+string(source.Server)+" "+source.Incarnation.String())
 		}
-		return h.activate(ctx, r, o, state)
+		return h.activate(ctx, r, o, state, r.members)
 	})
 	if err != nil {
 		return nil, typed(err)

@@ -8,7 +8,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/shardmanager/shardmanager/internal/hop"
 )
 
 // Interceptor is Middleware for Connect handlers, for applications that cannot wrap their mux. Unary calls are guarded, held and
@@ -132,8 +133,10 @@ func (c *unaryCall) forward(ctx context.Context, to target) (again bool) {
 		})
 		return false
 	}
-	sent := &sending{}
-	response, err := c.host.callPeer(sent.trace(ctx, http.MethodPost, c.call.Header()), method, c.call, message, to)
+	sent := &hop.Sent{}
+	forwarded := http.Header{HeaderForward: {forwardHeader(to.order)}}
+	ctx = sent.Trace(ctx, http.MethodPost, c.call.Header())
+	response, err := hop.CallUnary(ctx, c.host.peers, to.peer.DataAddress, method, c.call, message, forwarded)
 	if err == nil {
 		c.response = response
 		return false
@@ -144,9 +147,9 @@ func (c *unaryCall) forward(ctx context.Context, to target) (again bool) {
 		return true
 	case connect.IsWireError(err), said:
 		c.err = err
-	case !sent.begun.Load() && ctx.Err() == nil:
+	case !sent.Begun() && ctx.Err() == nil:
 		return true
-	case !sent.begun.Load():
+	case !sent.Begun():
 		c.refuse(&Error{Outcome: NotExecuted, Shard: c.request.shard, Hint: to.peer.DataAddress, Reason: "the new owner was not reached", Err: err})
 	default:
 		c.refuse(&Error{
@@ -155,64 +158,4 @@ func (c *unaryCall) forward(ctx context.Context, to target) (again bool) {
 		})
 	}
 	return false
-}
-
-// envelope is a message of a type known at run time only.
-type envelope struct{ message proto.Message }
-
-// envelopeCodec is protobuf for envelopes.
-type envelopeCodec struct{}
-
-func (envelopeCodec) Name() string { return "proto" }
-
-func (envelopeCodec) Marshal(v any) ([]byte, error) { return proto.Marshal(v.(*envelope).message) }
-
-func (envelopeCodec) Unmarshal(data []byte, v any) error {
-	return proto.Unmarshal(data, v.(*envelope).message)
-}
-
-func (h *Host) callPeer(
-	ctx context.Context, method protoreflect.MethodDescriptor, call connect.AnyRequest, message proto.Message, to target,
-) (connect.AnyResponse, error) {
-	client := connect.NewClient[envelope, envelope](
-		&http.Client{Transport: h.peers}, "http://"+to.peer.DataAddress+call.Spec().Procedure,
-		connect.WithSchema(method), connect.WithCodec(envelopeCodec{}),
-		connect.WithResponseInitializer(func(_ connect.Spec, message any) error {
-			message.(*envelope).message = dynamicpb.NewMessage(method.Output())
-			return nil
-		}),
-	)
-	out := connect.NewRequest(&envelope{message: message})
-	for key, values := range call.Header() {
-		if !ofProtocol(key) {
-			out.Header()[key] = values
-		}
-	}
-	out.Header().Set(HeaderForward, forwardHeader(to.order))
-	response, err := client.CallUnary(ctx, out)
-	if err != nil {
-		return nil, err
-	}
-	answer := connect.NewResponse(response.Msg.message.(*dynamicpb.Message))
-	copyHeaders(answer.Header(), response.Header())
-	copyHeaders(answer.Trailer(), response.Trailer())
-	return answer, nil
-}
-
-func copyHeaders(into, from http.Header) {
-	for key, values := range from {
-		if !ofProtocol(key) {
-			into[key] = values
-		}
-	}
-}
-
-// ofProtocol tells headers that Connect and HTTP write themselves for each hop.
-func ofProtocol(key string) bool {
-	switch key {
-	case "Content-Type", "Content-Length", "Content-Encoding", "Accept", "Accept-Encoding", "Accept-Post", "Host", "User-Agent", "Date", "Te",
-		"Trailer", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Expect":
-		return true
-	}
-	return len(key) > 5 && (key[:5] == "Grpc-" || len(key) > 8 && key[:8] == "Connect-")
 }

@@ -46,6 +46,13 @@ func requestOf(header http.Header) (q request, problem string) {
 		return q, "header " + HeaderForward + ": expected <term>/<move>"
 	}
 	q.forward = order
+	switch header.Get(HeaderRead) {
+	case "":
+	case ReadAny:
+		q.anywhere = true
+	default:
+		return q, "header " + HeaderRead + ": expected " + ReadAny
+	}
 	if ms, err := strconv.ParseInt(header.Get("Connect-Timeout-Ms"), 10, 64); err == nil && ms > 0 {
 		q.patience = time.Duration(min(ms, maxHold.Milliseconds())) * time.Millisecond
 	}

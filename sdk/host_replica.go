@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/lane"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -21,6 +22,8 @@ const (
 	gateOpen
 	// gateForward sends them to the peer.
 	gateForward
+	// gateFollow runs reads that any replica may answer, and refuses the others.
+	gateFollow
 )
 
 // Reasons why contexts of operations are cancelled.
@@ -45,15 +48,20 @@ type replica struct {
 	record  record
 	gate    gate
 	changed chan struct{} // closed at the next change of the gate; nil while nobody waits
-	peer    shard.Peer    // target in Forwarding, source in Prepared, last target as a hint in None
+	peer    shard.Peer    // target in Forwarding, source in Prepared, primary in Following, last target as a hint in None
 
 	running int         // tokens out
 	tokens  *Token      // the same, as a ring
 	idle    chan<- bool // told once running is 0; nil while nobody waits
 
 	// Used by commands only, under turn; activated is also read by requests, under mu.
-	activated shard.Term // the application was activated at this term
-	added     shard.Term // AddShard returned at this term
+	activated shard.Term // the application was activated at this term, and heard of its secondaries
+	raised    shard.Term // Activate returned at this term
+	armed     bool       // the application has the right to write, or may think so: Activate was called and no ChangeRole to secondary since
+	added     shard.Term // AddShard returned at this term, or ChangeRole to primary
+	role      Role       // that AddShard or ChangeRole gave last; 0: none since the last DropShard
+	members   []Member   // secondaries of the target of a move, until it serves
+	lane      lane.Lane  // UpdateMembership, at the term at which the application may write
 	owned     shard.Term // the observer was told Activated and not yet Released
 	touched   bool       // some callback ran since the last DropShard: there is something to drop
 	lastState []byte     // answered by LastState, not yet handed over

@@ -13,6 +13,7 @@ const (
 	commandCancel
 	commandDrop
 	commandTransfer // TransferState, from the source of the move
+	commandFollow   // AddShard as a secondary
 )
 
 // verdict says what to do with a command.
@@ -84,6 +85,8 @@ func (r *record) judge(kind command, o shard.Order) verdict {
 		return pick(held && r.phase == shard.Prepared || r.isPending(o, commandAdd, commandActivate), held && r.phase == shard.Serving)
 	case commandTransfer:
 		return pick(held && r.phase == shard.Prepared, held && r.phase == shard.Serving)
+	case commandFollow:
+		return pick(r.isPending(o, commandFollow), held && r.phase == shard.Following)
 	case commandDrop:
 		return take
 	case commandCancel:
@@ -116,7 +119,7 @@ func (r *record) enter(phase shard.Phase, o shard.Order) {
 	switch phase {
 	case shard.None:
 		r.term = 0
-	case shard.Prepared, shard.Serving:
+	case shard.Prepared, shard.Serving, shard.Following:
 		r.term = o.Term
 	case shard.Forwarding: // keeps the term it served at
 	}

@@ -46,6 +46,8 @@ func TestJudge(t *testing.T) {
 		{"prepare drop failed or busy", pending(at(shard.Serving, older), commandPrepareDrop)},
 		{"add failed", pending(at(shard.None, older), commandAdd)},
 		{"activate failed", pending(at(shard.None, older), commandActivate)},
+		{"secondary", at(shard.Following, same)},
+		{"follow failed", pending(at(shard.Serving, older), commandFollow)},
 	}
 	// For each command: verdicts at lower, same, higher, in the order of records. r refuse, t take, d done.
 	tests := map[command]map[string]string{
@@ -53,31 +55,43 @@ func TestJudge(t *testing.T) {
 			"nothing held": "rrt", "prepared": "rdt", "serving": "rrt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rtt", "prepare drop failed or busy": "rrt",
 			"add failed": "rrt", "activate failed": "rrt",
+			"secondary": "rrt", "follow failed": "rrt",
 		},
 		commandPrepareDrop: {
 			"nothing held": "rrr", "prepared": "rrr", "serving": "rrt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rtr", "forwarding": "rdr", "prepare add failed": "rrr", "prepare drop failed or busy": "rtt",
 			"add failed": "rrr", "activate failed": "rrr",
+			"secondary": "rrr", "follow failed": "rrt",
 		},
 		commandAdd: {
 			"nothing held": "rrt", "prepared": "rtt", "serving": "rdt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rrt", "prepare drop failed or busy": "rrt",
 			"add failed": "rtt", "activate failed": "rtt",
+			"secondary": "rrt", "follow failed": "rrt",
 		},
 		commandActivate: {
 			"nothing held": "rrt", "prepared": "rtt", "serving": "rdt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rrt", "prepare drop failed or busy": "rrt",
 			"add failed": "rtt", "activate failed": "rtt",
+			"secondary": "rrt", "follow failed": "rrt",
 		},
 		commandTransfer: {
 			"nothing held": "rrr", "prepared": "rtr", "serving": "rdr", "serving, a later move cancelled": "rrr",
 			"forwarding, marker not sent": "rrr", "forwarding": "rrr", "prepare add failed": "rrr", "prepare drop failed or busy": "rrr",
 			"add failed": "rrr", "activate failed": "rrr",
+			"secondary": "rrr", "follow failed": "rrr",
 		},
 		commandDrop: {
 			"nothing held": "rtt", "prepared": "rtt", "serving": "rtt", "serving, a later move cancelled": "rtt",
 			"forwarding, marker not sent": "rtt", "forwarding": "rtt", "prepare add failed": "rtt", "prepare drop failed or busy": "rtt",
 			"add failed": "rtt", "activate failed": "rtt",
+			"secondary": "rtt", "follow failed": "rtt",
+		},
+		commandFollow: {
+			"nothing held": "rrt", "prepared": "rrt", "serving": "rrt", "serving, a later move cancelled": "rrt",
+			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rrt", "prepare drop failed or busy": "rrt",
+			"add failed": "rrt", "activate failed": "rrt",
+			"secondary": "rdt", "follow failed": "rtt",
 		},
 	}
 	letters := map[verdict]byte{refuse: 'r', take: 't', done: 'd'}
@@ -137,7 +151,7 @@ func TestRecordKeepsItsInvariants(t *testing.T) {
 		refusedForEver := map[shard.Order]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "commands") {
 			o := shard.Order{Term: shard.Term(rapid.Uint64Range(1, 4).Draw(t, "term")), Move: shard.MoveID(rapid.Uint64Range(1, 4).Draw(t, "move"))}
-			kind := command(rapid.Uint8Range(uint8(commandPrepareAdd), uint8(commandTransfer)).Draw(t, "kind"))
+			kind := command(rapid.Uint8Range(uint8(commandPrepareAdd), uint8(commandFollow)).Draw(t, "kind"))
 			fails := rapid.Bool().Draw(t, "fails")
 			before := r
 			if kind == commandCancel {
@@ -182,6 +196,8 @@ func phaseAfter(kind command) shard.Phase {
 		return shard.Forwarding
 	case commandAdd:
 		return shard.Serving
+	case commandFollow:
+		return shard.Following
 	case commandDrop, commandCancel:
 	}
 	return shard.None

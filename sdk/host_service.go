@@ -118,6 +118,8 @@ func (c command) String() string {
 		return "DropShard"
 	case commandTransfer:
 		return "TransferState"
+	case commandFollow:
+		return "AddShard as a secondary"
 	}
 	return "no command"
 }
@@ -154,10 +156,23 @@ func typed(err error) error {
 }
 
 func (s *service) AddShard(ctx context.Context, req *pb.AddShardRequest) (*pb.AddShardResponse, error) {
-	if req.GetRole() != pb.Role_ROLE_PRIMARY {
-		return nil, unsupported("role "+req.GetRole().String(), "ROLE_PRIMARY: other roles are not supported yet")
+	h := s.host
+	members, err := membersOf(req.GetMembers())
+	if err != nil {
+		return nil, err
 	}
-	err := s.host.command(ctx, commandAdd, req.GetCommand(), func(r *replica, o shard.Order) error { return s.host.addShard(ctx, r, o) })
+	switch req.GetRole() {
+	case pb.Role_ROLE_PRIMARY:
+		err = h.command(ctx, commandAdd, req.GetCommand(), func(r *replica, o shard.Order) error { return h.addShard(ctx, r, o, members) })
+	case pb.Role_ROLE_SECONDARY:
+		if !h.replicates() {
+			return nil, unsupported("role", "ROLE_PRIMARY: this application has not both of the callbacks ChangeRole and UpdateMembership")
+		}
+		primary := wire.PeerFromProto(req.GetPrimary())
+		err = h.command(ctx, commandFollow, req.GetCommand(), func(r *replica, o shard.Order) error { return h.follow(ctx, r, o, primary) })
+	default:
+		return nil, unsupported("role "+req.GetRole().String(), "ROLE_PRIMARY or ROLE_SECONDARY")
+	}
 	return &pb.AddShardResponse{}, typed(err)
 }
 
@@ -169,8 +184,12 @@ func (s *service) DropShard(ctx context.Context, req *pb.DropShardRequest) (*pb.
 }
 
 func (s *service) PrepareAddShard(ctx context.Context, req *pb.PrepareAddShardRequest) (*pb.PrepareAddShardResponse, error) {
-	err := s.host.command(ctx, commandPrepareAdd, req.GetCommand(), func(r *replica, o shard.Order) error {
-		return s.host.prepareAdd(ctx, r, o, wire.PeerFromProto(req.GetFrom()))
+	members, err := membersOf(req.GetMembers())
+	if err != nil {
+		return nil, err
+	}
+	err = s.host.command(ctx, commandPrepareAdd, req.GetCommand(), func(r *replica, o shard.Order) error {
+		return s.host.prepareAdd(ctx, r, o, wire.PeerFromProto(req.GetFrom()), members)
 	})
 	return &pb.PrepareAddShardResponse{}, typed(err)
 }
@@ -206,8 +225,12 @@ func (s *service) Activate(ctx context.Context, req *pb.ActivateRequest) (*pb.Ac
 	if len(state) == 0 {
 		state = nil
 	}
-	err := s.host.command(ctx, commandActivate, req.GetCommand(), func(r *replica, o shard.Order) error {
-		return s.host.activate(ctx, r, o, state)
+	members, err := membersOf(req.GetMembers())
+	if err != nil {
+		return nil, err
+	}
+	err = s.host.command(ctx, commandActivate, req.GetCommand(), func(r *replica, o shard.Order) error {
+		return s.host.activate(ctx, r, o, state, members)
 	})
 	return &pb.ActivateResponse{}, typed(err)
 }
@@ -233,28 +256,15 @@ func (s *service) Ping(context.Context, *pb.PingRequest) (*pb.PingResponse, erro
 	return &pb.PingResponse{Server: id, Incarnation: incarnation}, nil
 }
 
-func (s *service) ChangeRole(ctx context.Context, req *pb.ChangeRoleRequest) (*pb.ChangeRoleResponse, error) {
-	changer, ok := s.host.handler.(RoleChanger)
-	if !ok {
-		return nil, unsupported("ChangeRole", "an application with the callback ChangeRole")
-	}
-	if req.GetFrom() != pb.Role_ROLE_PRIMARY || req.GetTo() != pb.Role_ROLE_PRIMARY {
-		return nil, unsupported("ChangeRole", "ROLE_PRIMARY: other roles are not supported yet")
-	}
-	err := s.host.notify(ctx, req.GetCommand(), "ChangeRole", func(ctx context.Context, at Shard) error {
-		return changer.ChangeRole(ctx, at, RolePrimary, RolePrimary)
-	})
-	return &pb.ChangeRoleResponse{}, typed(err)
+// ChangeRole is not how roles change: AddShard says which role to take, whatever was held.
+func (s *service) ChangeRole(context.Context, *pb.ChangeRoleRequest) (*pb.ChangeRoleResponse, error) {
+	return nil, unsupported("ChangeRole", "AddShard with the role to take")
 }
 
 func (s *service) UpdateMembership(ctx context.Context, req *pb.UpdateMembershipRequest) (*pb.UpdateMembershipResponse, error) {
-	updater, ok := s.host.handler.(MembershipUpdater)
-	if !ok {
-		return nil, unsupported("UpdateMembership", "an application with the callback UpdateMembership")
+	members, err := membersOf(req.GetMembers())
+	if err == nil {
+		err = s.host.updateMembership(ctx, req.GetCommand(), members)
 	}
-	members := publicMembers(wire.MembersFromProto(req.GetMembers()))
-	err := s.host.notify(ctx, req.GetCommand(), "UpdateMembership", func(ctx context.Context, at Shard) error {
-		return updater.UpdateMembership(ctx, at, members)
-	})
 	return &pb.UpdateMembershipResponse{}, typed(err)
 }

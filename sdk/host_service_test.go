@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,23 +16,10 @@ import (
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
-// full has the callbacks that plain lacks.
+// full has Activate, which plain lacks.
 type full struct {
 	plain
-	seen []string
 	fail string // name of the callback that fails or panics
-}
-
-func (f *full) ChangeRole(_ context.Context, s Shard, from, to Role) error {
-	f.seen = append(f.seen, "ChangeRole "+s.ID+" "+from.String()+" "+to.String())
-	return nil
-}
-
-func (f *full) UpdateMembership(_ context.Context, s Shard, members []Member) error {
-	for _, m := range members {
-		f.seen = append(f.seen, "member "+m.Server+" "+m.DataAddress)
-	}
-	return nil
 }
 
 func (f *full) Activate(context.Context, Shard, []byte) error {
@@ -92,42 +80,48 @@ func TestCommandsAreChecked(t *testing.T) {
 
 func TestOptionalCallbacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		primary := pb.Role_ROLE_PRIMARY
-		role := &pb.ChangeRoleRequest{Command: testOrder{1, 2}.command(), From: primary, To: primary}
-		members := &pb.UpdateMembershipRequest{
-			Command: testOrder{1, 2}.command(), Members: []*pb.Member{{Peer: &pb.Peer{Server: "b.kv", DataAddress: "127.0.0.1:2"}}},
-		}
 		without := &service{host: leased(t)}
 		without.host.add(t, testOrder{1, 1})
-		if _, err := without.ChangeRole(t.Context(), role); connect.CodeOf(err) != connect.CodeUnimplemented {
-			t.Errorf("ChangeRole without the callback: %v, want unimplemented", err)
+		if err := without.members(t.Context(), testOrder{1, 2}, "b.kv"); reason(err) != "UNSUPPORTED" {
+			t.Errorf("UpdateMembership without the callback: %v, want unsupported", err)
 		}
-		if _, err := without.UpdateMembership(t.Context(), members); connect.CodeOf(err) != connect.CodeUnimplemented {
-			t.Errorf("UpdateMembership without the callback: %v, want unimplemented", err)
+		if err := without.secondary(t.Context(), testOrder{1, 3}); reason(err) != "UNSUPPORTED" {
+			t.Errorf("AddShard as a secondary without the callbacks: %v, want unsupported", err)
+		}
+		_, err := without.ChangeRole(t.Context(), &pb.ChangeRoleRequest{
+			Command: testOrder{1, 2}.command(), From: pb.Role_ROLE_PRIMARY, To: pb.Role_ROLE_SECONDARY,
+		})
+		if reason(err) != "UNSUPPORTED" {
+			t.Errorf("ChangeRole: %v, want unsupported", err)
 		}
 		if answer, err := without.CollectLoad(t.Context(), &pb.CollectLoadRequest{}); err != nil || len(answer.GetLoads()) != 0 {
 			t.Errorf("CollectLoad without the callback: %v, %v, want nothing", answer, err)
 		}
-
-		with, app := &service{host: leased(t)}, &full{}
-		with.host.handler = app
-		if _, err := with.ChangeRole(t.Context(), role); reason(err) != "STALE" {
-			t.Errorf("ChangeRole of a shard that is not here: %v, want stale", err)
-		}
-		with.host.add(t, testOrder{1, 1})
-		_, roleErr := with.ChangeRole(t.Context(), role)
-		_, memberErr := with.UpdateMembership(t.Context(), members)
-		if roleErr != nil || memberErr != nil {
-			t.Errorf("with callbacks: %v, %v", roleErr, memberErr)
-		}
-		role.To = pb.Role_ROLE_SECONDARY
-		if _, err := with.ChangeRole(t.Context(), role); reason(err) != "UNSUPPORTED" {
-			t.Errorf("ChangeRole to a secondary: %v, want unsupported", err)
-		}
-		if diff := cmp.Diff([]string{"ChangeRole 07 primary primary", "member b.kv 127.0.0.1:2"}, app.seen); diff != "" {
-			t.Errorf("callbacks (-want +got):\n%s", diff)
-		}
 	})
+}
+
+func TestMembersAreChecked(t *testing.T) {
+	many := make([]string, maxMembers+1)
+	for i := range many {
+		many[i] = fmt.Sprint("b", i)
+	}
+	incomplete := memberList("b.kv")
+	incomplete[0].Peer.Incarnation = 0
+	for name, list := range map[string][]*pb.Member{
+		"too many": memberList(many...), "twice": memberList("b.kv", "b.kv"), "incomplete": incomplete, "nobody": {{}},
+	} {
+		s, app := following(t)
+		_, updated := s.UpdateMembership(t.Context(), &pb.UpdateMembershipRequest{Command: testOrder{1, 1}.command(), Members: list})
+		_, activated := s.Activate(t.Context(), &pb.ActivateRequest{Command: testOrder{1, 1}.command(), Members: list})
+		_, prepared := s.PrepareAddShard(t.Context(), &pb.PrepareAddShardRequest{Command: testOrder{1, 1}.command(), Members: list})
+		_, added := s.AddShard(t.Context(), &pb.AddShardRequest{Command: testOrder{1, 1}.command(), Members: list, Role: pb.Role_ROLE_PRIMARY})
+		for _, err := range []error{updated, activated, prepared, added} {
+			if reason(err) != "INVALID" {
+				t.Errorf("%s: %v, want invalid", name, err)
+			}
+		}
+		app.expect(t, name)
+	}
 }
 
 // A callback that fails or panics fails the command, never the process, and its error is not taken for the Host's own verdict.

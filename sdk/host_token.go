@@ -65,9 +65,19 @@ func (t *Token) stamp(header http.Header) {
 // The context returned carries the shard (ShardFromContext). It is cancelled when the operation has to stop: at the deadline of a
 // hand-over, or when the incarnation ends. Call End when the operation is over, and before its answer leaves.
 func (h *Host) Begin(ctx context.Context, shardID string) (context.Context, *Token, error) {
+	return h.begin(ctx, request{shard: shardID})
+}
+
+// BeginRead is Begin for an operation that only reads and that any replica may answer: it succeeds at a secondary too, as the token's
+// Shard then says.
+func (h *Host) BeginRead(ctx context.Context, shardID string) (context.Context, *Token, error) {
+	return h.begin(ctx, request{shard: shardID, anywhere: true})
+}
+
+func (h *Host) begin(ctx context.Context, q request) (context.Context, *Token, error) {
 	begun := &beginCall{ctx: ctx}
-	within, _ := ctx.Value(shardKey{}).(*Token)
-	h.carry(ctx, request{shard: shardID, within: within}, begun)
+	q.within, _ = ctx.Value(shardKey{}).(*Token)
+	h.carry(ctx, q, begun)
 	if begun.err != nil {
 		return ctx, nil, begun.err
 	}
@@ -101,7 +111,7 @@ func (t *Token) End() error {
 	h := t.host
 	now := h.now()
 	allowed := t.replica.life.allows(now) // a fork in between is not looked for: Begin refuses in the child
-	if allowed && h.observer != nil {
+	if allowed && h.observer != nil && t.shard.Role == RolePrimary {
 		h.observer.Operation(t.shard.ID, t.shard.Term, t.start.Raw, now.Raw)
 	}
 	t.replica.untoken(t)

@@ -72,11 +72,11 @@ const (
 
 // ShardHostServiceClient is a client for the shardmanager.v1.ShardHostService service.
 type ShardHostServiceClient interface {
-	// AddShard makes the application primary: from the answer on it serves, while its lease is valid.
+	// AddShard gives the application its role, whatever it was before: from the answer on it serves, while its lease is valid.
 	AddShard(context.Context, *v1.AddShardRequest) (*v1.AddShardResponse, error)
 	// DropShard ends serving or forwarding and forgets the shard's state.
 	DropShard(context.Context, *v1.DropShardRequest) (*v1.DropShardResponse, error)
-	// ChangeRole makes a replica that is held a primary or a secondary; UNIMPLEMENTED unless the application has the callback.
+	// ChangeRole is answered with UNIMPLEMENTED: AddShard says which role to take, and the SDK calls the callback of that name.
 	ChangeRole(context.Context, *v1.ChangeRoleRequest) (*v1.ChangeRoleResponse, error)
 	// PrepareAddShard loads state as the target of a move; must not touch the storage's term.
 	PrepareAddShard(context.Context, *v1.PrepareAddShardRequest) (*v1.PrepareAddShardResponse, error)
@@ -307,11 +307,11 @@ func (c *shardHostServiceClient) Ping(ctx context.Context, req *v1.PingRequest) 
 
 // ShardHostServiceHandler is an implementation of the shardmanager.v1.ShardHostService service.
 type ShardHostServiceHandler interface {
-	// AddShard makes the application primary: from the answer on it serves, while its lease is valid.
+	// AddShard gives the application its role, whatever it was before: from the answer on it serves, while its lease is valid.
 	AddShard(context.Context, *v1.AddShardRequest) (*v1.AddShardResponse, error)
 	// DropShard ends serving or forwarding and forgets the shard's state.
 	DropShard(context.Context, *v1.DropShardRequest) (*v1.DropShardResponse, error)
-	// ChangeRole makes a replica that is held a primary or a secondary; UNIMPLEMENTED unless the application has the callback.
+	// ChangeRole is answered with UNIMPLEMENTED: AddShard says which role to take, and the SDK calls the callback of that name.
 	ChangeRole(context.Context, *v1.ChangeRoleRequest) (*v1.ChangeRoleResponse, error)
 	// PrepareAddShard loads state as the target of a move; must not touch the storage's term.
 	PrepareAddShard(context.Context, *v1.PrepareAddShardRequest) (*v1.PrepareAddShardResponse, error)
