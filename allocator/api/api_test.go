@@ -276,7 +276,8 @@ func TestMessagesDown(t *testing.T) {
 		ledger.RestGranted{Sequence: 2, Remaining: time.Second},
 		ledger.Command{
 			ID:   ledger.CommandID{Epoch: epoch, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: ledger.PrepareAddShard},
-			Peer: shard.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, Deadline: 10 * time.Second,
+			Peer: shard.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, Deadline: 10 * time.Second, Role: shard.Secondary,
+			Members: []shard.Member{{Peer: shard.Peer{Server: "z.kv", Incarnation: 9, DataAddress: "h:2"}, InSync: true}},
 		},
 		ledger.Probe{ID: 3, Target: shard.Server{ID: "y.kv", Incarnation: 8, AgentAddress: "h:2", DataAddress: "h:1"}, Timeout: time.Second},
 		ledger.DrainProgress{Remaining: 4},
@@ -290,7 +291,8 @@ func TestMessagesDown(t *testing.T) {
 			Id: &pb.CommandId{
 				Epoch: &pb.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Term: 2, Move: 4, Kind: pb.CommandKind_COMMAND_KIND_PREPARE_ADD_SHARD,
 			},
-			Peer: &pb.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, DeadlineMs: 10_000,
+			Peer: &pb.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, DeadlineMs: 10_000, Role: pb.Role_ROLE_SECONDARY,
+			Members: []*pb.Member{{Peer: &pb.Peer{Server: "z.kv", Incarnation: 9, DataAddress: "h:2"}, InSync: true}},
 		}}},
 		{Message: &pb.AttachResponse_Probe{Probe: &pb.Probe{
 			Id: 3, Server: "y.kv", Incarnation: 8, AgentAddress: "h:2", DataAddress: "h:1", TimeoutMs: 1000,

@@ -158,7 +158,9 @@ func (l *Ledger) wishStored(j *wishJob) {
 		a := newApp(j.spec)
 		l.apps[j.spec.Name] = a
 		for i := range a.rows {
-			a.unplaced[shard.Index(i)] = false
+			if a.spec.Replication.primaries() {
+				a.unplaced[shard.Index(i)] = false
+			}
 		}
 		l.publishWhole(a)
 		l.joined(j.spec.Name)

@@ -55,6 +55,7 @@ type slot struct {
 	max       shard.Order
 	under     shard.Order // prepared, serving or forwarding under this order
 	cancelled shard.Order
+	copy      copyOf
 }
 
 func (w *world) addAgent(name, zone string, rate int64) *agent {
@@ -214,7 +215,7 @@ func (a *agent) take(b ledger.Body) {
 			a.hangUp()
 		}
 	case ledger.Command:
-		status := a.obey(b.ID)
+		status := a.obey(b)
 		if !a.mute[b.ID.Kind] {
 			a.say(ledger.Result{Stream: a.stream(), ID: b.ID, Status: status, Err: "as told"})
 		}
@@ -258,7 +259,8 @@ func (a *agent) probe(p ledger.Probe) {
 }
 
 // obey is the table of docs/architecture.md §5.
-func (a *agent) obey(id ledger.CommandID) ledger.Status {
+func (a *agent) obey(c ledger.Command) ledger.Status {
+	id := c.ID
 	if id.Epoch.Compare(a.epoch) < 0 || id.Incarnation != a.inc {
 		return ledger.Stale
 	}
@@ -267,48 +269,51 @@ func (a *agent) obey(id ledger.CommandID) ledger.Status {
 		s = &slot{phase: shard.None}
 		a.shards[id.Shard] = s
 	}
-	o, c := id.Order, id.Order.Compare(s.max)
-	if fail, ok := a.failing[id.Kind]; ok && c >= 0 {
+	o, order := id.Order, id.Order.Compare(s.max)
+	if fail, ok := a.failing[id.Kind]; ok && order >= 0 {
 		if id.Kind == ledger.PrepareDropShard && s.phase == shard.Serving {
 			s.max = o // taken, and served on
 		}
 		return fail
 	}
+	if a.w.store.spec.Replicas > 0 {
+		return a.obeyReplicated(c, s)
+	}
 	switch id.Kind {
 	case ledger.PrepareAddShard:
-		if c > 0 {
+		if order > 0 {
 			*s = slot{phase: shard.Prepared, term: o.Term, max: o, under: o}
 			return ledger.Done
 		}
-		if c == 0 && s.phase == shard.Prepared && s.under == o {
+		if order == 0 && s.phase == shard.Prepared && s.under == o {
 			return ledger.Done
 		}
 	case ledger.PrepareDropShard:
-		if c > 0 && s.phase == shard.Serving {
+		if order > 0 && s.phase == shard.Serving {
 			s.phase, s.max, s.under = shard.Forwarding, o, o
 			a.w.handed[handKey{id.Shard, o}] = true
 			return ledger.Done
 		}
-		if c == 0 && s.phase == shard.Forwarding && s.under == o {
+		if order == 0 && s.phase == shard.Forwarding && s.under == o {
 			return ledger.Done
 		}
 	case ledger.AddShard:
-		if c > 0 || c == 0 && s.under == o && (s.phase == shard.Prepared || s.phase == shard.Serving) {
+		if order > 0 || order == 0 && s.under == o && (s.phase == shard.Prepared || s.phase == shard.Serving) {
 			*s = slot{phase: shard.Serving, term: o.Term, max: o, under: o}
 			a.w.serves(id.Shard, o.Term, a)
 			return ledger.Done
 		}
 	case ledger.CancelMove:
-		if c > 0 {
+		if order > 0 {
 			s.max, s.cancelled = o, o
 			return ledger.NotBegun
 		}
-		if c == 0 && s.cancelled == o {
+		if order == 0 && s.cancelled == o {
 			return ledger.NotBegun
 		}
 		return ledger.Begun
 	case ledger.DropShard:
-		if c >= 0 {
+		if order >= 0 {
 			*s = slot{phase: shard.None, max: o}
 			return ledger.Done
 		}
@@ -340,6 +345,7 @@ func (a *agent) work() {
 	if !a.active() {
 		return
 	}
+	a.write()
 	if a.conn == nil && !a.cut && a.now()-a.tried >= second/5 {
 		a.tried = a.now()
 		a.dial()

@@ -42,6 +42,7 @@ type planning struct {
 	retry    shard.Instant // the unplaced could not be placed: not before
 	failures int
 	capped   bool // the last plan was cut by the caps on moves
+	missing  bool // when it was asked for, a shard had fewer replicas than wanted
 }
 
 func newApp(spec Spec) *app {

@@ -18,6 +18,11 @@ const (
 	callDropSource // DropShard to the source after the linger
 	callTakeAway   // DropShard to a primary that cannot add it
 	callStray      // DropShard to whoever holds it without reason
+	callJoin       // AddShard to a newcomer, as a secondary
+	callLeave      // DropShard to a secondary that leaves
+	callDemote     // AddShard to the source that stays, as a secondary
+	callStepBack   // AddShard to the target of an aborted move, as the secondary that it was
+	callMembers    // UpdateMembership to the primary
 )
 
 func (p purpose) kind() Kind {
@@ -30,8 +35,27 @@ func (p purpose) kind() Kind {
 		return PrepareDropShard
 	case callCancel:
 		return CancelMove
-	case callStopTarget, callDropSource, callTakeAway, callStray:
+	case callStopTarget, callDropSource, callTakeAway, callStray, callLeave:
 		return DropShard
+	case callJoin, callDemote, callStepBack:
+		return AddShard
+	case callMembers:
+		return UpdateMembership
+	}
+	return 0
+}
+
+// ofSecondaries reports whether a command is about secondaries: what it asks is unchanged by decisions about the primary.
+func (p purpose) ofSecondaries() bool { return p == callJoin || p == callLeave || p == callMembers }
+
+// role is the one to take with an AddShard.
+func (p purpose) role() shard.Role {
+	switch p {
+	case callGrant:
+		return shard.Primary
+	case callJoin, callDemote, callStepBack:
+		return shard.Secondary
+	case callPrepareAdd, callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers:
 	}
 	return 0
 }
@@ -84,6 +108,8 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 	t.send(to.stream, Command{
 		ID:       CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.kind()},
 		Peer:     t.peerOf(p),
+		Role:     p.role(),
+		Members:  t.membersOf(p),
 		Deadline: deadline,
 	})
 	return c
@@ -102,8 +128,11 @@ func (c *call) explain() string {
 
 // deadline gives loading its own time; a grant that no preparation came before loads too.
 func (t *task) deadline(p purpose) time.Duration {
-	if p == callPrepareAdd || p == callGrant && t.row.Open == nil {
+	switch {
+	case p == callPrepareAdd || p == callGrant && t.row.Open == nil:
 		return t.s.LoadDeadline
+	case p == callMembers:
+		return t.syncDeadline()
 	}
 	return t.s.StepDeadline
 }
@@ -114,9 +143,26 @@ func (t *task) peerOf(p purpose) shard.Peer {
 		return t.known(t.row.Open.From).peer()
 	case callPrepareDrop:
 		return t.known(t.row.Open.To).peer()
-	case callGrant, callCancel, callStopTarget, callDropSource, callTakeAway, callStray:
+	case callJoin, callDemote, callStepBack:
+		if primary := t.known(t.row.Primary); primary != nil {
+			return primary.peer()
+		}
+	case callGrant, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers:
 	}
 	return shard.Peer{}
+}
+
+func (t *task) membersOf(p purpose) []shard.Member {
+	switch p {
+	case callPrepareAdd:
+		return t.targetMembers()
+	case callGrant:
+		return t.members(false)
+	case callMembers:
+		return t.members(true)
+	case callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callJoin, callLeave, callDemote, callStepBack:
+	}
+	return nil
 }
 
 // failed counts a failure, and takes another way after attemptsMost.
@@ -186,16 +232,23 @@ func (t *task) done(c *call) {
 	w := t.w
 	switch c.purpose {
 	case callGrant:
+		if t.row.MembersMove == c.order.Move {
+			t.row.MembersTold = c.order.Move
+		}
 		t.acknowledged()
+	case callJoin, callLeave:
+		w.acks = append(w.acks, acknowledgement{c.to.Owner, c.order})
+	case callMembers:
+		t.row.MembersTold = max(t.row.MembersTold, c.order.Move)
 	case callPrepareAdd:
 		w.prepared = true
 	case callPrepareDrop:
 		w.handed = true
 	case callCancel:
 		w.cancel = Begun // no answer that a CancelMove has: the careful reading
-	case callStopTarget:
+	case callStopTarget, callStepBack:
 		w.stopped = true
-	case callDropSource:
+	case callDropSource, callDemote:
 		w.dropped = true
 	case callTakeAway:
 		w.returned = true
@@ -223,7 +276,9 @@ func (t *task) stale(c *call, why string) {
 		t.w.cancel = Begun
 	case callStray:
 		t.done(c)
-	case callStopTarget, callDropSource, callTakeAway:
+	case callJoin, callLeave:
+		t.w.lapsed = append(t.w.lapsed, acknowledgement{c.to.Owner, c.order})
+	case callStopTarget, callDropSource, callTakeAway, callDemote, callStepBack, callMembers:
 	}
 }
 
@@ -232,6 +287,9 @@ func (t *task) acknowledged() {
 	w := t.w
 	w.served, w.idle, w.takeAway, w.gains, w.regain = true, false, false, 0, shard.Instant{}
 	t.publishShard(t.a, t.at)
+	if len(t.row.Secondaries) != t.a.policy().Replicas-1 {
+		t.a.want(t.now, solveSoon)
+	}
 	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {
 		t.grantDone(t.a, t.at, w)
 	}

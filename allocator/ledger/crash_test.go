@@ -35,11 +35,7 @@ func (w *world) wish(at shard.Index, to shard.ServerID) {
 		}
 		return p
 	}
-	if ld := w.store.lock; ld != nil {
-		ld.requests++
-		spec := *w.store.spec
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.UpdateApp{Spec: spec}})
-	}
+	w.nudge()
 }
 
 // faults of a party, and what brings it back where that does not happen by itself.

@@ -139,12 +139,15 @@ const (
 	PrepareAddShard
 	PrepareDropShard
 	CancelMove
+	UpdateMembership
 )
 
 // Command asks for one step at one shard.
 type Command struct {
 	ID       CommandID
-	Peer     shard.Peer // PrepareAddShard: the source; PrepareDropShard: the target
+	Peer     shard.Peer     // PrepareAddShard: the source; PrepareDropShard: the target; AddShard of a secondary: the primary
+	Role     shard.Role     // AddShard
+	Members  []shard.Member // AddShard of a primary, PrepareAddShard, UpdateMembership: its secondaries
 	Deadline time.Duration
 }
 
@@ -243,7 +246,7 @@ type Decision struct {
 	Why         string
 }
 
-var kindNames = [...]string{"unknown command", "AddShard", "DropShard", "PrepareAddShard", "PrepareDropShard", "CancelMove"}
+var kindNames = [...]string{"unknown command", "AddShard", "DropShard", "PrepareAddShard", "PrepareDropShard", "CancelMove", "UpdateMembership"}
 
 // String names the kind.
 func (k Kind) String() string {

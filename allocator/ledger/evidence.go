@@ -170,6 +170,9 @@ func (l *Ledger) fence(f *life, why string) {
 	l.trace(Decision{What: "fence", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: why})
 	l.queueFence(f)
 	l.membershipChanged(f.app)
+	if a := l.apps[f.app]; a != nil && a.spec.Replication.secondaries() {
+		l.advanceAll(f) // primaries wait for it as a secondary no longer
+	}
 }
 
 // fenceStored starts the wait and tells the agent, if it can hear.

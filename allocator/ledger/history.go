@@ -41,6 +41,23 @@ func (l *Ledger) grantDone(a *app, at shard.Index, w *work) {
 		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.ageOf(w), Attempts: w.failures})
 }
 
+// joinDone remembers a secondary that came in sync.
+func (t *task) joinDone(s *Secondary) {
+	m := t.joinStatus(s)
+	m.Step = report.StepDone
+	t.history.Add(m)
+}
+
+// joinStatus is a newcomer as a move: from whom it replaces, or from nowhere.
+func (t *task) joinStatus(s *Secondary) report.MoveStatus {
+	m := report.MoveStatus{App: t.a.spec.Name, Shard: t.a.id(t.at), Order: s.Order, From: s.Replaces.Server, To: s.Server,
+		Reason: t.w.reasonOr(placement.Place), Step: report.StepPrepareAdd, Attempts: t.w.failures, Detail: t.w.waits}
+	if s.State == Syncing {
+		m.Step = report.StepAdd
+	}
+	return m
+}
+
 func (l *Ledger) ageOf(w *work) time.Duration {
 	if w.began.IsZero() {
 		return 0
@@ -99,6 +116,12 @@ func (l *Ledger) Moves() report.Moves {
 		for _, at := range shard.SortedKeys(a.work) {
 			if s, ok := l.moveStatus(a, at, a.work[at]); ok {
 				m.Open = append(m.Open, s)
+			}
+			t := &task{l, a, at, &a.rows[at], a.work[at]}
+			for i := range t.row.Secondaries {
+				if s := &t.row.Secondaries[i]; s.State == Joining || s.State == Syncing {
+					m.Open = append(m.Open, t.joinStatus(s))
+				}
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func (l *Ledger) loadApp(state AppState) {
 	copy(a.rows, state.Rows)
 	for i := range a.rows {
 		row, at := &a.rows[i], shard.Index(i)
-		row.PrimaryMove = 0
+		row.PrimaryMove, row.MembersTold = 0, 0
 		for _, o := range row.owners() {
 			if f := l.life(a.spec.Name, o); f != nil {
 				f.refs[at] = struct{}{}
@@ -57,6 +57,7 @@ func (l *Ledger) loadApp(state AppState) {
 		if f := l.known(row.Primary); f != nil {
 			f.owned++
 		}
+		l.countJoins(a, row, 1)
 		if m := row.Open; m != nil {
 			l.countMove(a, m, 1)
 			w := l.workOf(a, at)

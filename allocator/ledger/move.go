@@ -1,15 +1,18 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// open stages row 1 of a move: a term is reserved for the target. The caller checked owner, target and caps.
-func (t *task) open(from, to *life, reason placement.Reason, why string) {
+// open stages row 1 of a move: a term is reserved for the target. The caller checked owner, target and caps. stays: the source becomes
+// a secondary.
+func (t *task) open(from, to *life, reason placement.Reason, why string, stays bool) {
 	next := *t.row
 	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
-	next.Open = &OpenMove{Move: next.Move, Term: next.Term, From: from.Owner, To: to.Owner, Reason: reason, Phase: Opened}
+	next.Open = &OpenMove{Move: next.Move, Term: next.Term, From: from.Owner, To: to.Owner, Reason: reason, Phase: Opened, Stays: stays}
 	w := t.workOf(t.a, t.at)
 	w.served, w.reason, w.from, w.began, w.failures = true, reason, from.Server, t.now, 0
 	t.stage(t.a, t.at, next, urgent, Decision{What: "move opened", Server: to.Server, Incarnation: to.Incarnation, Why: why})
@@ -66,7 +69,33 @@ func (t *task) takeOver(why string) {
 	m.Phase = Moved
 	next.Open = &m
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = m.To, m.Term, m.Move
+	if t.a.spec.Replication.secondaries() {
+		t.takeOverSecondaries(&next)
+	}
 	t.stage(t.a, t.at, next, urgent, Decision{What: "primary moved", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
+}
+
+// takeOverSecondaries are the secondaries of the target: it is none itself any more, and the source is one from the activation on, since
+// it has everything that was acknowledged. The target was told so when it was prepared, unless something changed since.
+func (t *task) takeOverSecondaries(next *Row) {
+	m := next.Open
+	next.Move++
+	o := shard.Order{Term: next.Term, Move: next.Move}
+	next.Secondaries = slices.DeleteFunc(slices.Clone(next.Secondaries), func(s Secondary) bool { return s.Owner == m.To })
+	for i := range next.Secondaries {
+		if s := &next.Secondaries[i]; s.State == Syncing {
+			s.State, s.Order = Joining, o
+		}
+	}
+	told := t.row.MembersMove <= m.Move
+	if from := t.known(m.From); from.gone() || !from.alive() {
+		told = false
+	} else {
+		next.Secondaries = append(next.Secondaries, Secondary{Owner: m.From, Order: o, State: InSync})
+	}
+	if next.MembersMove = m.Move; !told {
+		next.MembersMove = next.Move
+	}
 }
 
 // abort stages the decision to go back; from then on no leader moves forward.
@@ -87,14 +116,18 @@ func (t *task) aborting() {
 	from, to := t.known(m.From), t.known(m.To)
 	stopped := w.stopped || to.gone()
 	if !stopped {
-		c := t.command(to, callStopTarget, shard.Order{Term: m.Term, Move: t.row.Move})
+		back := callStopTarget
+		if t.row.secondaryOf(m.To) != nil {
+			back = callStepBack // it stays what it was, with all that it has
+		}
+		c := t.command(to, back, shard.Order{Term: m.Term, Move: t.row.Move})
 		if to.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			t.fence(to, "it did not stop shard "+string(t.a.id(t.at))+" of an aborted move")
 		}
 	}
 	if from.gone() {
 		if stopped {
-			t.grantable()
+			t.vacant()
 		}
 		return
 	}
@@ -121,6 +154,12 @@ func (t *task) closeAborted() {
 	m := *t.row.Open
 	next := *t.row
 	next.Open = nil
+	next.Secondaries = slices.Clone(next.Secondaries)
+	for i := range next.Secondaries {
+		if s := &next.Secondaries[i]; s.State == InSync {
+			s.Replaces = Owner{} // placement decides anew
+		}
+	}
 	t.stage(t.a, t.at, next, lazy, Decision{What: "move rolled back", Server: m.From.Server, Incarnation: m.From.Incarnation,
 		Why: joined("the source had not begun", t.w.lastAbort)})
 }
@@ -130,7 +169,7 @@ func (t *task) moved() {
 	m, w := t.row.Open, t.w
 	from, to := t.known(m.From), t.known(m.To)
 	if to.gone() {
-		t.grantable()
+		t.vacant()
 		return
 	}
 	if !t.primary(to) {
@@ -141,11 +180,22 @@ func (t *task) moved() {
 	}
 	switch {
 	case w.dropped:
-		t.closeMoved("the source dropped it")
+		why := "the source dropped it"
+		if t.row.secondaryOf(m.From) != nil {
+			why = "the source is a secondary now"
+		}
+		t.closeMoved(why)
 	case from.gone():
 		t.closeMoved("the source is over")
 	case !t.after(w.linger, t.s.Linger):
 		w.waits = "the linger"
+	case t.row.secondaryOf(m.From) != nil && !m.Stays:
+		t.closeMoved("the source leaves")
+	case t.row.secondaryOf(m.From) != nil:
+		c := t.command(from, callDemote, t.row.secondaryOf(m.From).Order)
+		if from.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
+			t.fence(from, "it does not become a secondary of shard "+string(t.a.id(t.at)))
+		}
 	default:
 		c := t.command(from, callDropSource, m.order())
 		if from.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
@@ -160,7 +210,15 @@ func (t *task) closeMoved(why string) {
 	m := *t.row.Open
 	next := *t.row
 	next.Open = nil
-	t.stage(t.a, t.at, next, lazy, Decision{What: "move done", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
+	if next.secondaryOf(m.From) != nil && !(m.Stays && t.w.dropped) {
+		next.Move++
+		next.Secondaries = slices.Clone(next.Secondaries)
+		s := next.secondaryOf(m.From)
+		if s.State, s.Order = Leaving, (shard.Order{Term: next.Term, Move: next.Move}); m.Stays {
+			s.State = Joining // the step that told it was skipped
+		}
+	}
+	t.stageSecondaries(next, lazy, Decision{What: "move done", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
 }
 
 func joined(why, more string) string {

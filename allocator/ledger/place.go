@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -64,11 +66,13 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		in.Servers = append(in.Servers, placement.Server{ID: id, Incarnation: f.Incarnation, Locality: s.info.Locality,
 			Capacity: s.info.Capacity, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
 	}
-	replicas := make([]placement.Replica, 0, len(in.Shards)) // one piece of memory for all of them
+	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them
+	a.plan.missing = false
 	for i := range in.Shards {
 		first := len(replicas)
 		in.Shards[i], replicas = l.planShard(a, shard.Index(i), places, replicas)
 		in.Shards[i].Replicas = replicas[first:len(replicas):len(replicas)]
+		a.plan.missing = a.plan.missing || len(in.Shards[i].Replicas) < in.Policy.Replicas
 	}
 	return in, targets
 }
@@ -81,10 +85,17 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 	}
 	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.load(at), Avoid: a.avoided(at, l.now)}
 	lost, free := a.unplaced[at]
-	if free {
-		sh.Urgent = lost
-		return sh, replicas
+	sh.Urgent, sh.Pinned = lost, !free && (pending || row.Open != nil)
+	first := len(replicas)
+	if a.spec.Replication.primaries() && !free {
+		primary := l.planPrimary(a, at, &row, places)
+		sh.Pinned = sh.Pinned || !primary.Settled
+		replicas = append(replicas, primary)
 	}
+	return sh, l.planSecondaries(&row, places, replicas, first)
+}
+
+func (l *Ledger) planPrimary(a *app, at shard.Index, row *Row, places map[*life]int) placement.Replica {
 	owner, primary := l.known(row.Primary), placement.Replica{On: -1, To: -1, Role: shard.Primary}
 	if on, ok := places[owner]; ok {
 		primary.On = on
@@ -95,8 +106,43 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 		}
 	}
 	primary.Settled = primary.On >= 0 && a.work[at].settled() && owner.attached() && owner.alive()
-	sh.Pinned = pending || row.Open != nil || !primary.Settled
-	return sh, append(replicas, primary)
+	return primary
+}
+
+// planSecondaries appends the secondaries of a row to its primary, which stands at first, if there is one. A newcomer that replaces
+// somebody is where that replica moves to.
+func (l *Ledger) planSecondaries(row *Row, places map[*life]int, replicas []placement.Replica, first int) []placement.Replica {
+	place := func(o Owner) int {
+		if on, ok := places[l.known(o)]; ok {
+			return on
+		}
+		return -1
+	}
+	replaces := func(s *Secondary) bool {
+		return s.Replaces.Incarnation != 0 && (s.Replaces == row.Primary || row.secondaryOf(s.Replaces) != nil)
+	}
+	at := make(map[Owner]int, len(row.Secondaries))
+	if len(replicas) > first {
+		at[row.Primary] = first
+	}
+	for i := range row.Secondaries {
+		s := &row.Secondaries[i]
+		if replaces(s) || row.Open != nil && row.Open.Phase == Opened && row.Open.To == s.Owner {
+			continue
+		}
+		f := l.known(s.Owner)
+		at[s.Owner] = len(replicas)
+		replicas = append(replicas, placement.Replica{On: place(s.Owner), To: -1, Role: shard.Secondary, Leaving: s.State == Leaving,
+			Settled: s.State == InSync && f.attached() && f.alive()})
+	}
+	for i := range row.Secondaries {
+		if s := &row.Secondaries[i]; replaces(s) {
+			if k, ok := at[s.Replaces]; ok {
+				replicas[k].To = place(s.Owner)
+			}
+		}
+	}
+	return replicas
 }
 
 func (a *app) avoided(at shard.Index, now shard.Instant) []shard.ServerID {
@@ -125,7 +171,11 @@ func (a *app) policy() placement.Policy {
 		}
 		return n
 	}
-	return placement.Policy{Replicas: 1, Primary: true, Moves: or(a.spec.MaxMoves, 64), MovesPerServer: or(a.spec.MaxMovesServer, 8),
+	replicas := 1
+	if a.spec.Replication.secondaries() {
+		replicas = or(a.spec.Replicas, defaultReplicas)
+	}
+	return placement.Policy{Replicas: replicas, Primary: a.spec.Replication.primaries(), Moves: or(a.spec.MaxMoves, 64), MovesPerServer: or(a.spec.MaxMovesServer, 8),
 		TolerancePercent: or(a.spec.TolerancePercent, 10)}
 }
 
@@ -143,15 +193,28 @@ func (l *Ledger) planReady(ev PlanReady) {
 			l.trace(Decision{What: "not moved", App: a.spec.Name, Shard: l.shardID(a, d.Shard), Server: d.From, Why: d.Binds + ": " + d.Why})
 		}
 	}
-	opened := 0
+	opened, postponed := 0, false
 	for _, m := range ev.Plan.Moves {
-		if int(m.Shard) < len(a.rows) && l.propose(a, m, why[m.Shard]) {
+		if int(m.Shard) >= len(a.rows) {
+			continue
+		}
+		if _, pending := a.staged[m.Shard]; pending {
+			postponed = true // one change of a row at a time
+			continue
+		}
+		if l.propose(a, m, why[m.Shard]) {
 			opened++
 		}
 	}
 	if opened > 0 {
 		a.plan.failures = 0
 		a.want(l.now, solvePause)
+	}
+	if postponed {
+		a.want(l.now, solveSoon)
+	}
+	if a.plan.missing {
+		a.want(l.now, solveMissing) // a server may be avoided no longer, or have room
 	}
 	if len(a.unplaced) > 0 {
 		l.planFailed(a)
@@ -165,28 +228,38 @@ func (l *Ledger) shardID(a *app, at shard.Index) shard.ID {
 	return ""
 }
 
-// propose stages one proposal if it holds now: the target takes shards, and the shard is free (PROTOCOL R11) or its owner serves it.
+// propose stages one proposal if it holds now.
 func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
-	s := l.servers[m.To]
-	if s == nil {
-		return false
-	}
-	to := s.present()
-	if to == nil || to.app != a.spec.Name || !l.accepts(to) {
-		return false
-	}
-	if _, pending := a.staged[m.Shard]; pending {
-		return false
-	}
 	t := &task{l, a, m.Shard, &a.rows[m.Shard], a.work[m.Shard]}
 	switch m.Kind {
 	case placement.Grant:
-		return t.proposeGrant(to, m, why)
+		to := t.target(m.To)
+		return to != nil && t.proposeGrant(to, m, why)
 	case placement.Migrate:
-		return t.proposeMigrate(to, m, why)
-	case placement.Add, placement.Drop, placement.Promote: // no app has secondaries yet
+		to := t.target(m.To)
+		return to != nil && t.proposeMigrate(to, m, why)
+	case placement.Add:
+		to := t.target(m.To)
+		return to != nil && t.proposeJoin(to, Owner{}, m, why)
+	case placement.Drop:
+		return t.proposeDrop(m, why)
+	case placement.Promote:
+		return t.proposePromote(m, why)
 	}
 	return false
+}
+
+// target is the server of a proposal, if it takes shards of the app; nil: it does not.
+func (t *task) target(id shard.ServerID) *life {
+	s := t.servers[id]
+	if s == nil {
+		return nil
+	}
+	to := s.present()
+	if to == nil || to.app != t.a.spec.Name || !t.accepts(to) {
+		return nil
+	}
+	return to
 }
 
 func (t *task) proposeGrant(to *life, m placement.Move, why string) bool {
@@ -202,19 +275,92 @@ func (t *task) proposeGrant(to *life, m placement.Move, why string) bool {
 	return true
 }
 
+// proposeMigrate moves a replica. Where there are secondaries a newcomer is brought in sync first, and then takes its place.
 func (t *task) proposeMigrate(to *life, m placement.Move, why string) bool {
 	if _, free := t.a.unplaced[t.at]; free {
 		return false
 	}
+	if t.a.spec.Replication.secondaries() {
+		for _, o := range t.row.owners() {
+			if o.Server == m.From && o.Incarnation != 0 {
+				return t.proposeJoin(to, o, m, why)
+			}
+		}
+		return false
+	}
 	from := t.known(t.row.Primary)
-	if !t.w.settled() || t.row.Open != nil || from == nil || from == to || from.Server != m.From || !from.attached() || !from.alive() {
+	if !t.canHandOver(from, to) || from.Server != m.From || !t.underCaps(from, to) {
 		return false
 	}
-	limits := t.a.policy()
-	if t.a.moves >= limits.Moves || from.moves >= limits.MovesPerServer || to.moves >= limits.MovesPerServer {
-		t.a.plan.capped = true
-		return false
-	}
-	t.open(from, to, m.Reason, why)
+	t.open(from, to, m.Reason, why, false)
 	return true
+}
+
+// canHandOver reports whether the primary serves and both ends of a move are there.
+func (t *task) canHandOver(from, to *life) bool {
+	return t.w.settled() && t.row.Open == nil && from != nil && from != to && from.attached() && from.alive()
+}
+
+// underCaps reports whether one more move between two servers is allowed now; either may be nil.
+func (t *task) underCaps(ends ...*life) bool {
+	limits := t.a.policy()
+	full := t.a.moves >= limits.Moves
+	for _, f := range ends {
+		full = full || f != nil && f.moves >= limits.MovesPerServer
+	}
+	if full {
+		t.a.plan.capped = true
+	}
+	return !full
+}
+
+// proposeJoin adds a secondary. One that is missing is as urgent as a primary that is: caps are for moves of what is there.
+func (t *task) proposeJoin(to *life, replaces Owner, m placement.Move, why string) bool {
+	spec := t.a.spec.Replication
+	switch {
+	case !spec.secondaries() || t.row.Open != nil || slices.Contains(t.row.owners(), to.Owner):
+		return false
+	case spec.primaries() && (!t.w.settled() || t.known(t.row.Primary).gone()):
+		return false
+	case replaces.Incarnation != 0 && !t.underCaps(t.known(replaces), to):
+		return false
+	}
+	e := t.edit()
+	if e.next.Term == 0 {
+		e.next.Term = t.nextTerm(0) // orders need one, also where nobody is primary
+	}
+	e.next.Secondaries = append(e.next.Secondaries, Secondary{Owner: to.Owner, State: Joining, Replaces: replaces,
+		Order: shard.Order{Term: e.next.Term, Move: e.next.Move}})
+	e.noted("secondary added", why, to.Owner, lazy)
+	t.settledWork(t.a, t.at).reason = m.Reason
+	return e.stage()
+}
+
+// proposeDrop takes a secondary away that is one too many, or in the wrong place.
+func (t *task) proposeDrop(m placement.Move, why string) bool {
+	if t.row.Open != nil {
+		return false
+	}
+	for _, s := range t.row.Secondaries {
+		if s.Server == m.From && s.State != Leaving {
+			e := t.edit()
+			e.set(s.Owner, Leaving, "secondary to leave", why, lazy)
+			return e.stage()
+		}
+	}
+	return false
+}
+
+// proposePromote switches the primary role to a secondary that is in sync; who had it becomes a secondary.
+func (t *task) proposePromote(m placement.Move, why string) bool {
+	from := t.known(t.row.Primary)
+	for _, s := range t.row.Secondaries {
+		to := t.known(s.Owner)
+		if s.Server != m.To || s.State != InSync || !t.canHandOver(from, to) || !to.attached() || !to.alive() || !t.underCaps(from, to) {
+			continue
+		}
+		t.open(from, to, m.Reason, why, true)
+		return true
+	}
+	return false
 }

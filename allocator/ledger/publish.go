@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -19,6 +20,11 @@ type published struct {
 type entry struct {
 	server *server // nil: no primary
 	term   shard.Term
+	others []*server // secondaries that may be read; never changed in place
+}
+
+func (e entry) equal(f entry) bool {
+	return e.server == f.server && e.term == f.term && slices.Equal(e.others, f.others)
 }
 
 // nextVersion numbers the maps of all apps together, so that an app that is deleted and created again goes on above its old maps.
@@ -43,11 +49,10 @@ func (l *Ledger) publishWhole(a *app) {
 	}
 	var entries []shard.Entry
 	for i := range a.rows {
-		if e := l.entryOf(a, shard.Index(i)); e.Primary != "" {
-			s := l.servers[e.Primary]
-			s.named++
-			p.entries[i] = entry{s, e.Term}
-			entries = append(entries, e)
+		if e := l.entryOf(a, shard.Index(i)).among(p.servers); e.server != nil || len(e.others) > 0 {
+			p.entries[i] = e
+			e.name(1)
+			entries = append(entries, e.public(shard.Index(i)))
 		}
 	}
 	m, err := shard.NewMap(a.spec.Name, p.version, a.spec.Space, servers, entries)
@@ -58,18 +63,68 @@ func (l *Ledger) publishWhole(a *app) {
 	l.out.Publish = append(l.out.Publish, Publication{App: a.spec.Name, Snapshot: m})
 }
 
-// entryOf is what a durable row says to routers; a primary whose address nobody knows is none.
-func (l *Ledger) entryOf(a *app, at shard.Index) shard.Entry {
+// entryOf is what a durable row says to routers; a server whose address nobody knows is none.
+func (l *Ledger) entryOf(a *app, at shard.Index) entry {
 	row := &a.rows[at]
-	e := shard.Entry{Index: at}
-	if row.Primary.Incarnation == 0 {
-		return e
+	e := entry{server: l.addressed(a, row.Primary), others: l.readable(a, row)}
+	if e.server != nil {
+		e.term = row.PrimaryTerm
 	}
-	if _, ok := a.published.servers[row.Primary.Server]; !ok {
-		return e
-	}
-	e.Primary, e.Term = row.Primary.Server, row.PrimaryTerm
 	return e
+}
+
+// addressed is the server of an incarnation, if watchers of the app know or may know its address.
+func (l *Ledger) addressed(a *app, o Owner) *server {
+	s := l.servers[o.Server]
+	if o.Incarnation == 0 || s == nil || s.info.ID == "" || s.info.App != a.spec.Name {
+		return nil
+	}
+	return s
+}
+
+// readable lists the servers with a secondary that may be read.
+func (l *Ledger) readable(a *app, row *Row) []*server {
+	var list []*server
+	for i := range row.Secondaries {
+		if s := l.addressed(a, row.Secondaries[i].Owner); s != nil && row.Secondaries[i].State == InSync {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// name counts an entry in, or out of, the servers that it names.
+func (e entry) name(by int) {
+	if e.server != nil {
+		e.server.named += by
+	}
+	for _, s := range e.others {
+		s.named += by
+	}
+}
+
+// among leaves out servers that watchers do not know.
+func (e entry) among(known map[shard.ServerID]shard.Server) entry {
+	unknown := func(s *server) bool {
+		_, ok := known[s.id]
+		return !ok
+	}
+	if e.server != nil && unknown(e.server) {
+		e.server, e.term = nil, 0
+	}
+	e.others = slices.DeleteFunc(e.others, unknown)
+	return e
+}
+
+func (e entry) public(at shard.Index) shard.Entry {
+	out := shard.Entry{Index: at, Term: e.term}
+	if e.server != nil {
+		out.Primary = e.server.id
+	}
+	for _, s := range e.others {
+		out.Secondaries = append(out.Secondaries, s.id)
+	}
+	return out
 }
 
 // listed reports whether watchers should know the server.
@@ -105,35 +160,38 @@ func sameServer(a, b shard.Server) bool {
 }
 
 // publishShard tells watchers who serves a shard, if that is news.
-func (l *Ledger) publishShard(a *app, at shard.Index) {
+func (l *Ledger) publishShard(a *app, at shard.Index) { l.publishEntry(a, at, l.entryOf(a, at)) }
+
+// publishSecondaries tells watchers whom to read; a new primary is published once it serves.
+func (l *Ledger) publishSecondaries(a *app, at shard.Index) {
+	e := a.published.entries[at]
+	e.others = l.readable(a, &a.rows[at])
+	l.publishEntry(a, at, e)
+}
+
+func (l *Ledger) publishEntry(a *app, at shard.Index, now entry) {
 	p := &a.published
-	row := &a.rows[at]
-	s := l.servers[row.Primary.Server]
-	if row.Primary.Incarnation == 0 || s == nil || s.info.ID == "" {
-		s = nil
-	}
 	was := p.entries[at]
-	now := entry{s, row.PrimaryTerm}
-	if s == nil {
-		now.term = 0
-	}
-	if was == now {
+	if was.equal(now) {
 		return
 	}
 	p.entries[at] = now
-	e := shard.Entry{Index: at, Term: now.term}
-	if was.server != nil {
-		was.server.named--
-		l.serverChanged(was.server)
+	was.name(-1)
+	now.name(1)
+	for _, s := range append([]*server{was.server}, was.others...) {
+		if s != nil {
+			l.serverChanged(s)
+		}
 	}
-	if s != nil {
-		e.Primary = s.id
-		s.named++
+	for _, s := range append([]*server{now.server}, now.others...) {
+		if s == nil {
+			continue
+		}
 		if _, ok := p.servers[s.id]; !ok {
 			l.serverChanged(s)
 		}
 	}
-	p.changedShards = append(p.changedShards, e)
+	p.changedShards = append(p.changedShards, now.public(at))
 }
 
 // publishChanges makes one delta of what changed in an app during the step.

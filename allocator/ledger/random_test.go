@@ -174,7 +174,7 @@ var actions = []action{
 		s := w.sent[len(w.sent)-1-rapid.IntRange(0, min(len(w.sent)-1, 40)).Draw(t, "command")]
 		for _, a := range w.agents {
 			if a.id == s.to.Server && a.active() {
-				status := a.obey(s.c.ID)
+				status := a.obey(s.c)
 				a.say(ledger.Result{Stream: a.stream(), ID: s.c.ID, Status: status})
 			}
 		}
@@ -235,6 +235,9 @@ var actions = []action{
 func (w *world) calm() {
 	w.note("CALM")
 	w.plan = spread
+	if w.store.spec.Replicas > 0 {
+		w.plan = replicas
+	}
 	w.store.failing = false
 	clear(w.store.drains)
 	for _, ld := range slices.Clone(w.leaders) {

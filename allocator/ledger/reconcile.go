@@ -33,12 +33,7 @@ func (l *Ledger) reconcile(f *life, held []shard.Held) {
 
 // holdsStray notes that an incarnation holds a shard that no row says it may.
 func (l *Ledger) holdsStray(a *app, at shard.Index, f *life) {
-	w := a.work[at]
-	if w == nil {
-		w = l.workOf(a, at)
-		w.served = true // the shard itself is at rest
-	}
-	w.addStray(f)
+	l.settledWork(a, at).addStray(f)
 	l.trace(Decision{What: "stray shard", App: a.spec.Name, Shard: a.id(at), Server: f.Server, Incarnation: f.Incarnation,
 		Why: "held, and no row says so"})
 }
@@ -46,11 +41,17 @@ func (l *Ledger) holdsStray(a *app, at shard.Index, f *life) {
 // compare looks at one shard that a row names the incarnation for.
 func (l *Ledger) compare(a *app, at shard.Index, f *life, h shard.Held) {
 	row := &a.rows[at]
+	if s := row.secondaryOf(f.Owner); s != nil {
+		l.compareSecondary(a, at, s, h)
+	}
 	if row.Primary != f.Owner {
 		return
 	}
 	w := a.work[at]
 	if h.Phase == shard.Serving && h.Term == row.PrimaryTerm {
+		if w == nil && row.MembersMove > 0 { // whether it heard of its last membership is not known
+			w = l.workOf(a, at)
+		}
 		if w == nil {
 			l.publishShard(a, at)
 		} else if !w.served {
@@ -66,4 +67,15 @@ func (l *Ledger) compare(a *app, at shard.Index, f *life, h shard.Held) {
 	w.served = false
 	w.idle = row.PrimaryMove == 0 || h.Max.Compare(granted) > 0 ||
 		h.Max == granted && h.Phase != shard.Prepared && h.Phase != shard.Serving
+}
+
+// compareSecondary looks at one shard that a row names the incarnation as a secondary of.
+func (l *Ledger) compareSecondary(a *app, at shard.Index, s *Secondary, h shard.Held) {
+	if m := a.rows[at].Open; m != nil && (m.From == s.Owner || m.To == s.Owner) {
+		return // its part in the move says what it is
+	}
+	if (s.State == Syncing || s.State == InSync) && h.Phase != shard.Following {
+		w := l.settledWork(a, at)
+		w.lapsed = append(w.lapsed, acknowledgement{s.Owner, s.Order})
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -19,6 +20,7 @@ import (
 // left over.
 //
 //	world agents=(a0,z0,a1,z1) shards=N      servers <agent>.kv in zones (or region/zone), an app, and a first leader that runs for 4 s
+//	      replicas=N [without-primaries]     the app is primary-secondary, or secondary-only; runs for 8 s
 //	run D                                    time passes; shows what was decided and sent
 //	until D TEXT                             the same until TEXT was shown, at most D; else the scenario fails
 //	agent NAME FAULT                         crash restart die end pause resume away back break cut join blind see hide show lose-key drain
@@ -30,6 +32,7 @@ import (
 //	release                                  an operator releases the hold; shows the answer
 //	store full, store works
 //	move SHARD NAME                          placement wants it
+//	replica SHARD KIND [FROM] [TO]           placement proposes it next: add TO, drop FROM, migrate FROM TO, promote TO
 //	ask WISH                                 create update delete drain undrain NAME [key=value]; abort skip SHARD [move=N] [step=N] [force=1]
 //	rows, agents, servers, moves, map        what is durable, held, believed, under way, published
 //	owned                                    a second later: everything is
@@ -103,6 +106,8 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 	case "move":
 		at, _ := strconv.Atoi(words[0])
 		s.w.wish(shard.Index(at), s.find(t, words[1]).id)
+	case "replica":
+		s.replica(t, words)
 	case "ask":
 		return s.ask(t, d)
 	case "rows", "agents", "servers", "moves", "map":
@@ -110,7 +115,11 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 	case "owned":
 		s.owned++
 		s.w.run(second)
-		s.w.mustBeOwned(t)
+		if s.w.store.spec.Replicas > 0 {
+			s.w.mustBeReplicated(t)
+		} else {
+			s.w.mustBeOwned(t)
+		}
 		return s.fresh()
 	default:
 		t.Fatalf("%s: unknown directive %s", d.Pos, d.Cmd)
@@ -118,9 +127,30 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
+// replica notes what placement is to propose, and makes it look again.
+func (s *scenario) replica(t *testing.T, words []string) {
+	at, _ := strconv.Atoi(words[0])
+	m := placement.Move{Shard: shard.Index(at), Reason: placement.Balance}
+	names := words[2:]
+	switch words[1] {
+	case "add":
+		m.Kind, m.To = placement.Add, s.find(t, names[0]).id
+	case "drop":
+		m.Kind, m.From = placement.Drop, s.find(t, names[0]).id
+	case "promote":
+		m.Kind, m.To = placement.Promote, s.find(t, names[0]).id
+	case "migrate":
+		m.Kind, m.From, m.To = placement.Migrate, s.find(t, names[0]).id, s.find(t, names[1]).id
+	default:
+		t.Fatalf("unknown kind %s", words[1])
+	}
+	s.w.next = append(s.w.next, m)
+	s.w.nudge()
+}
+
 func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
 	s.w, s.shown = newWorld(quick()), 0
-	shards := uint64(1)
+	shards, spec, warm := uint64(1), ledger.Spec{Name: theApp, ResourceVersion: 1}, 4*second
 	for _, a := range d.CmdArgs {
 		switch a.Key {
 		case "agents":
@@ -129,14 +159,20 @@ func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
 			}
 		case "shards":
 			shards, _ = strconv.ParseUint(a.Vals[0], 10, 32)
+		case "replicas":
+			spec.Replicas, _ = strconv.Atoi(a.Vals[0])
+			spec.Replication, s.w.plan, warm = ledger.PrimarySecondary, s.w.proposed(replicas), 8*second
+		case "without-primaries":
+			spec.Replication = ledger.SecondaryOnly
 		default:
-			t.Fatalf("%s: world: agents or shards, not %s", d.Pos, a.Key)
+			t.Fatalf("%s: world: agents, shards, replicas or without-primaries, not %s", d.Pos, a.Key)
 		}
 	}
-	s.w.store.spec = &ledger.Spec{Name: theApp, Space: shard.HashSpace{Shards: uint32(shards)}, ResourceVersion: 1}
+	spec.Space.Shards = uint32(shards)
+	s.w.store.spec = &spec
 	s.w.store.chunks[0] = make([]ledger.Row, shards)
 	s.w.elect(1000)
-	s.w.run(4 * second)
+	s.w.run(warm)
 	return s.fresh()
 }
 
@@ -305,7 +341,7 @@ func (s *scenario) show(what string) string {
 	switch what {
 	case "rows":
 		for i, r := range s.w.rows() {
-			out += fmt.Sprintf("%d: %d/%d %s at %d%s\n", i, r.Term, r.Move, owner(r.Primary), r.PrimaryTerm, openMove(r.Open))
+			out += fmt.Sprintf("%d: %d/%d %s at %d%s%s\n", i, r.Term, r.Move, owner(r.Primary), r.PrimaryTerm, openMove(r.Open), seconds(r))
 		}
 	case "agents":
 		for _, a := range s.w.agents {
@@ -327,7 +363,11 @@ func (s *scenario) show(what string) string {
 		m := ld.maps[theApp]
 		out = fmt.Sprintf("version %s\n", m.Version)
 		for _, e := range m.Entries() {
-			out += fmt.Sprintf("%d: %s at %d\n", e.Index, e.Primary, e.Term)
+			out += fmt.Sprintf("%d: %s at %d", e.Index, e.Primary, e.Term)
+			for _, id := range e.Secondaries {
+				out += ", " + string(id)
+			}
+			out += "\n"
 		}
 		for _, v := range m.Servers() {
 			out += fmt.Sprintf("%s/%d\n", v.ID, v.Incarnation)
@@ -356,6 +396,14 @@ func owner(o ledger.Owner) string {
 	return fmt.Sprintf("%s/%d", o.Server, o.Incarnation)
 }
 
+func seconds(r ledger.Row) string {
+	out := ""
+	for _, s := range r.Secondaries {
+		out += fmt.Sprintf(", %s %s", owner(s.Owner), [...]string{"", "joining", "syncing", "in sync", "leaving"}[s.State])
+	}
+	return out
+}
+
 func openMove(m *ledger.OpenMove) string {
 	if m == nil {
 		return ""
@@ -374,7 +422,7 @@ func (s *scenario) find(t *testing.T, name string) *agent {
 }
 
 func kindOf(t *testing.T, name string) ledger.Kind {
-	for k := ledger.AddShard; k <= ledger.CancelMove; k++ {
+	for k := ledger.AddShard; k <= ledger.UpdateMembership; k++ {
 		if k.String() == name {
 			return k
 		}

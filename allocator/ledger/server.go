@@ -61,9 +61,10 @@ type life struct {
 	why      string  // fenced or over
 	askers   []Reply // to operators who wait until the fence is durable
 
-	refs  map[shard.Index]struct{} // shards whose durable or staged row names it
-	owned int                      // durable rows with it as primary
-	moves int                      // open moves, durable or staged, from or to it
+	refs     map[shard.Index]struct{} // shards whose durable or staged row names it
+	owned    int                      // durable rows with it as primary
+	seconded int                      // durable rows with it as a secondary
+	moves    int                      // open moves, durable or staged, from or to it
 
 	told     int // shards left, as last told to a draining server
 	toldSome bool

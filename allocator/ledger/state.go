@@ -18,6 +18,8 @@ type Settings = timing.Settings
 type Spec struct {
 	Name             shard.App
 	Space            shard.HashSpace
+	Replication      Replication
+	Replicas         int // of a shard, its primary included, where there are secondaries; 0: the default
 	MaxMoves         int // open moves of the app at once
 	MaxMovesServer   int // from or to one server
 	TolerancePercent int
@@ -46,14 +48,19 @@ type Row struct {
 	PrimaryTerm shard.Term
 	PrimaryMove shard.MoveID // not stored: the Move of the grant, known to this leader; 0 after a load
 	Open        *OpenMove
-	Secondaries []Secondary // in the order in which they came; never changed in place
+	// Secondaries in the order in which they came; the slice is never changed in place.
+	Secondaries []Secondary
+	// MembersMove is the Move at which the secondaries that the primary must know changed last: their membership carries it.
+	MembersMove shard.MoveID
+	MembersTold shard.MoveID // not stored: the MembersMove that the primary acknowledged to this leader
 }
 
 // Secondary is one secondary of a shard.
 type Secondary struct {
 	Owner
-	Order shard.Order // of the decision that made it what it is; its commands carry it
-	State SecondaryState
+	Order    shard.Order // of the decision that made it what it is; its commands carry it
+	State    SecondaryState
+	Replaces Owner // who goes once this one is in sync; zero: nobody
 }
 
 // SecondaryState is the durable part of a secondary's progress; the numbers are those stored.
@@ -61,9 +68,12 @@ type SecondaryState uint8
 
 // States of a secondary.
 const (
-	// Joining: it may hold the shard and is brought up to date. It is not promoted while one in sync is there.
+	// Joining: it is to take the shard on.
 	Joining SecondaryState = iota + 1
-	// InSync: the primary acknowledges no write before this one has applied it.
+	// Syncing: it took the shard on, and the primary brings it up to date.
+	Syncing
+	// InSync: the primary acknowledges no write before this one has applied it, so it may become primary. In an app without primaries: it
+	// serves.
 	InSync
 	// Leaving: it is to drop the shard.
 	Leaving
@@ -77,6 +87,7 @@ type OpenMove struct {
 	To     Owner
 	Reason placement.Reason
 	Phase  MovePhase
+	Stays  bool // From becomes a secondary; only where there are secondaries
 }
 
 // MovePhase is the durable part of a move's progress; the numbers are those stored.

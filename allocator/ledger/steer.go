@@ -46,6 +46,9 @@ func noShard(a *app, id shard.ID) *RequestError {
 
 func (t *task) abortWished(id uint64, w AbortMove) *RequestError {
 	m := t.row.Open
+	if m == nil && t.abortJoins(id, w) {
+		return nil
+	}
 	if bad := t.meant(w.Move, 0); bad != nil {
 		return bad
 	}
@@ -64,6 +67,22 @@ func (t *task) abortWished(id uint64, w AbortMove) *RequestError {
 	t.abort(operatorsWord(w.Why))
 	t.whenStored(id, "aborting: "+string(m.To.Server)+" is to stop, then "+string(m.From.Server)+" goes on")
 	return nil
+}
+
+// abortJoins sends away the newcomers of a shard that are not in sync yet; false: there are none.
+func (t *task) abortJoins(id uint64, w AbortMove) bool {
+	e := t.edit()
+	for _, s := range t.row.Secondaries {
+		if (s.State == Joining || s.State == Syncing) && (w.Move == 0 || w.Move == s.Order.Move) {
+			t.avoid(s.Owner)
+			e.set(s.Owner, Leaving, "secondary given up", operatorsWord(w.Why), urgent)
+		}
+	}
+	if !e.stage() {
+		return false
+	}
+	t.whenStored(id, "the new secondary is to drop the shard")
+	return true
 }
 
 func (t *task) skipWished(id uint64, w SkipStep) *RequestError {

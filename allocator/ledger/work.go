@@ -30,6 +30,9 @@ type work struct {
 
 	lastAbort string // why the last move was aborted
 
+	acks   []acknowledgement // of secondaries
+	lapsed []acknowledgement // secondaries that turned out not to be in the state of that order
+
 	strays []*life // hold it although no row says so
 	calls  []*call
 
@@ -44,13 +47,23 @@ type work struct {
 	stepSince shard.Instant
 }
 
+// settledWork makes work for a shard whose primary, if there is one, serves.
+func (l *Ledger) settledWork(a *app, at shard.Index) *work {
+	w := a.work[at]
+	if w == nil {
+		w = l.workOf(a, at)
+		w.served = true
+	}
+	return w
+}
+
 // settled reports whether the primary of a shard without an open move serves: what strays still have to drop keeps nobody waiting.
 func (w *work) settled() bool { return w == nil || w.served && !w.takeAway }
 
 func (l *Ledger) workOf(a *app, at shard.Index) *work {
 	w := a.work[at]
 	if w == nil {
-		w = &work{}
+		w = &work{served: !a.spec.Replication.primaries()}
 		a.work[at] = w
 	}
 	return w
@@ -98,6 +111,7 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 	w.waits = ""
 	t := task{l, a, at, row, w}
 	switch {
+	case t.loseSecondaries():
 	case row.Open == nil:
 		t.rest()
 	case row.Open.Phase == Opened:
@@ -107,10 +121,12 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 	case row.Open.Phase == Moved:
 		t.moved()
 	}
+	t.secondaries()
+	t.switchOver()
 	t.dropStrays()
 	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.due })
 	l.noteStep(a, at)
-	if _, pending := a.staged[at]; !pending && t.atRest() {
+	if !t.pending() && t.atRest() {
 		delete(a.work, at)
 	}
 }
@@ -120,10 +136,27 @@ func (l *Ledger) wake(a *app, at shard.Index, row *Row) *work {
 	if row.Open != nil {
 		return l.workOf(a, at)
 	}
-	if owner := l.known(row.Primary); owner.gone() {
+	if l.disturbed(row) {
+		return l.settledWork(a, at)
+	}
+	if owner := l.known(row.Primary); owner.gone() && a.spec.Replication.primaries() {
+		if len(row.Secondaries) > 0 {
+			return l.settledWork(a, at)
+		}
 		a.setUnplaced(at, row.Term > 0)
 	}
 	return nil
+}
+
+// disturbed reports whether something is to be done about the secondaries of a row.
+func (l *Ledger) disturbed(row *Row) bool {
+	for i := range row.Secondaries {
+		s := &row.Secondaries[i]
+		if f := l.known(s.Owner); s.State != InSync || s.Replaces.Incarnation != 0 || f.gone() || !f.alive() {
+			return true
+		}
+	}
+	return false
 }
 
 // task is one shard in one call of advance.
@@ -136,7 +169,8 @@ type task struct {
 }
 
 func (t *task) atRest() bool {
-	return t.row.Open == nil && len(t.w.strays) == 0 && (t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone())
+	return t.row.Open == nil && len(t.w.strays) == 0 && t.secondariesAtRest() &&
+		(t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone() && len(t.row.Secondaries) == 0 || !t.a.spec.Replication.primaries())
 }
 
 // mayGrant is the grant rule (PROTOCOL R11) for a new owner: the primary is over or stopped, and so is the target of an open move; the
@@ -157,9 +191,12 @@ func (t *task) grantable() {
 
 // rest is a shard without an open move.
 func (t *task) rest() {
+	if !t.a.spec.Replication.primaries() {
+		return
+	}
 	owner := t.known(t.row.Primary)
 	if owner.gone() {
-		t.grantable()
+		t.vacant()
 		return
 	}
 	t.primary(owner)
@@ -210,6 +247,7 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	next := *t.row
 	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = to.Owner, next.Term, next.Move
+	t.grantSecondaries(&next)
 	w := t.workOf(t.a, t.at)
 	t.w = w
 	w.from = ""
@@ -219,6 +257,24 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	t.closeMove(&next)
 	w.reason, w.began, w.failures = reason, t.now, 0
 	t.stage(t.a, t.at, next, h, Decision{What: "granted", Server: to.Server, Incarnation: to.Incarnation, Why: why})
+}
+
+// grantSecondaries are the secondaries under a new primary: it is none itself. A source that handed over to somebody else is told anew
+// what it is; the primary is told its membership with the grant.
+func (t *task) grantSecondaries(next *Row) {
+	if len(next.Secondaries) == 0 && next.MembersMove == 0 {
+		return
+	}
+	next.Secondaries = slices.Clone(next.Secondaries)
+	next.Secondaries = slices.DeleteFunc(next.Secondaries, func(s Secondary) bool { return s.Owner == next.Primary })
+	for i := range next.Secondaries {
+		s := &next.Secondaries[i]
+		if m := next.Open; s.State == Syncing || m != nil && s.Owner == m.From {
+			s.State, s.Order = Joining, shard.Order{Term: next.Term, Move: next.Move}
+		}
+		s.Replaces = Owner{} // decided for another primary
+	}
+	next.MembersMove = next.Move
 }
 
 // nextTerm is the term of the next grant. A shard that never had one may be of an app that was deleted and created again, and its storage
@@ -235,7 +291,7 @@ func (l *Ledger) nextTerm(t shard.Term) shard.Term {
 func (t *task) closeMove(next *Row) {
 	if m := next.Open; m != nil {
 		for _, o := range []Owner{m.From, m.To} {
-			if f := t.known(o); !f.gone() && o != next.Primary && !(o == m.To && t.w.stopped) {
+			if f := t.known(o); !f.gone() && o != next.Primary && next.secondaryOf(o) == nil && !(o == m.To && t.w.stopped) {
 				t.w.addStray(f)
 			}
 		}
@@ -255,6 +311,11 @@ func (w *work) rowChanged(old, row *Row) {
 	if old.Primary != row.Primary || old.PrimaryTerm != row.PrimaryTerm {
 		w.served, w.idle, w.takeAway, w.returned = false, false, false, false
 	}
+	outdated := func(ack acknowledgement) bool {
+		s := row.secondaryOf(ack.by)
+		return s == nil || s.Order != ack.order
+	}
+	w.acks, w.lapsed = slices.DeleteFunc(w.acks, outdated), slices.DeleteFunc(w.lapsed, outdated)
 	if old.Open != nil && (row.Open == nil || row.Open.Move != old.Open.Move) {
 		w.prepared, w.handed, w.stopped, w.cancel, w.mayHand, w.dropped, w.giveUp = false, false, false, 0, false, false, ""
 		w.linger = shard.Instant{}
@@ -269,7 +330,7 @@ func (w *work) addStray(f *life) {
 
 // dropStrays tells whoever holds the shard without reason to drop it. The order is the row's: all that it ever obeyed is at or below.
 func (t *task) dropStrays() {
-	if _, pending := t.a.staged[t.at]; pending || len(t.w.strays) == 0 {
+	if t.pending() || len(t.w.strays) == 0 {
 		return
 	}
 	named := t.row.owners()

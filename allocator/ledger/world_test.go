@@ -42,7 +42,10 @@ type world struct {
 	served  map[shard.ID]map[shard.Term]ledger.Owner
 	sent    []sent // every command ever sent
 	plan    func(placement.Input) placement.Plan
-	faults  []string // broken promises
+	next    []placement.Move     // to be proposed before anything else
+	writes  int64                // of the application, in all
+	acked   map[shard.ID][]int64 // writes that a primary acknowledged
+	faults  []string             // broken promises
 	trace   []string
 }
 
@@ -72,7 +75,7 @@ type store struct {
 func newWorld(s ledger.Settings) *world {
 	return &world{
 		real: 1000 * second, settings: s, handed: map[handKey]bool{}, history: map[shard.Index][]ledger.Row{},
-		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread,
+		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread, acked: map[shard.ID][]int64{},
 		store: store{clean: true, chunks: map[int][]ledger.Row{}, fences: map[shard.ServerID]ledger.Fence{}, rests: map[shard.ServerID]ledger.Rest{},
 			drains: map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
 	}
@@ -201,7 +204,7 @@ func (w *world) rows() []ledger.Row {
 	var rows []ledger.Row
 	for _, n := range shard.SortedKeys(w.store.chunks) {
 		for _, r := range w.store.chunks[n] {
-			r.PrimaryMove = 0
+			r.PrimaryMove, r.MembersTold = 0, 0
 			rows = append(rows, r)
 		}
 	}
@@ -420,6 +423,7 @@ func (w *world) rowWritten(at shard.Index, r ledger.Row) {
 		old := h[n-1]
 		r0, old0 := r, old
 		r0.PrimaryMove, old0.PrimaryMove = 0, 0
+		r0.MembersTold, old0.MembersTold = 0, 0
 		if sameRow(r0, old0) {
 			return
 		}
@@ -429,6 +433,8 @@ func (w *world) rowWritten(at shard.Index, r ledger.Row) {
 		if r.Primary != old.Primary && r.Primary.Incarnation != 0 && r.PrimaryTerm <= old.PrimaryTerm {
 			w.broken("shard %d: primary changed from %v at %d to %v at %d", at, old.Primary, old.PrimaryTerm, r.Primary, r.PrimaryTerm)
 		}
+		w.checkHandOn(at, old, r)
+		w.checkInSync(at, old, r)
 		if old.Open != nil && old.Open.Phase == ledger.Aborting && r.Open != nil && r.Open.Phase != ledger.Aborting {
 			w.broken("shard %d: a leader moved forward after an abort", at)
 		}
@@ -456,7 +462,13 @@ func (w *world) checkCommand(a *agent, c ledger.Command) {
 	covered := slices.ContainsFunc(w.history[at], func(r ledger.Row) bool {
 		switch c.ID.Kind {
 		case ledger.AddShard:
+			if c.Role == shard.Secondary {
+				return slices.ContainsFunc(r.Secondaries, func(s ledger.Secondary) bool { return s.Owner == to && s.Order == c.ID.Order }) ||
+					r.Open != nil && r.Open.To == to && r.Open.Phase == ledger.Aborting && r.Move == c.ID.Order.Move
+			}
 			return r.Primary == to && r.PrimaryTerm == c.ID.Order.Term
+		case ledger.UpdateMembership:
+			return r.Primary == to && r.PrimaryTerm == c.ID.Order.Term && r.MembersMove == c.ID.Order.Move
 		case ledger.PrepareAddShard:
 			return r.Open != nil && r.Open.To == to && r.Open.Term == c.ID.Order.Term && r.Open.Move == c.ID.Order.Move
 		case ledger.PrepareDropShard:

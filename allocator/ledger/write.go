@@ -73,7 +73,8 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 	a.staged[at] = row
 	a.clearUnplaced(at)
 	if w := a.work[at]; w != nil {
-		w.calls = nil // answers to what the old row asked say nothing about the new one
+		// Answers to what the old row asked say nothing about the new one, but for those that a secondary's own order decides.
+		w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.purpose.ofSecondaries() })
 	}
 	for _, o := range row.owners() {
 		if f := l.known(o); f != nil {
@@ -83,6 +84,8 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 	if old.Open == nil && row.Open != nil {
 		l.countMove(a, row.Open, 1)
 	}
+	l.countJoins(a, old, -1)
+	l.countJoins(a, &row, 1)
 	key := chunkKey{a, int(at) / ChunkShards}
 	a.stagedIn[key.chunk] = append(a.stagedIn[key.chunk], at)
 	if h == urgent {
@@ -109,10 +112,15 @@ func (l *Ledger) countMove(a *app, m *OpenMove, by int) {
 
 // owners lists the incarnations that a row names.
 func (r *Row) owners() []Owner {
-	if r.Open == nil {
-		return []Owner{r.Primary}
+	list := make([]Owner, 1, 3+len(r.Secondaries))
+	list[0] = r.Primary
+	if r.Open != nil {
+		list = append(list, r.Open.From, r.Open.To)
 	}
-	return []Owner{r.Primary, r.Open.From, r.Open.To}
+	for i := range r.Secondaries {
+		list = append(list, r.Secondaries[i].Owner)
+	}
+	return list
 }
 
 // flush emits the next write if none is under way and it is time.
@@ -319,6 +327,9 @@ func (l *Ledger) committed(f *flight) {
 func (l *Ledger) rowStored(a *app, at shard.Index) {
 	old, row := a.rows[at], a.staged[at]
 	delete(a.staged, at)
+	if row.PrimaryTerm == old.PrimaryTerm {
+		row.MembersTold = max(row.MembersTold, old.MembersTold) // it may have answered meanwhile
+	}
 	a.rows[at] = row
 	if w := a.work[at]; w != nil {
 		w.rowChanged(&old, &row)
@@ -340,6 +351,9 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	}
 	if f := l.known(row.Primary); f != nil {
 		f.owned++
+	}
+	if !slices.Equal(old.Secondaries, row.Secondaries) {
+		l.secondariesStored(a, at, &old, &row)
 	}
 	for _, o := range old.owners() {
 		if f := l.known(o); f != nil && f.over && len(f.refs) == 0 {

@@ -44,7 +44,7 @@ func chunkToProto(rows []ledger.Row) *pb.AssignmentChunk {
 		chunk.Open = append(chunk.Open, &pb.ChunkMove{
 			Row: uint32(i), Move: uint64(row.Open.Move), Term: uint64(row.Open.Term),
 			From: names.position(row.Open.From), To: names.position(row.Open.To),
-			Reason: pb.MoveReason(row.Open.Reason), Phase: uint32(row.Open.Phase),
+			Reason: pb.MoveReason(row.Open.Reason), Phase: uint32(row.Open.Phase), Stays: row.Open.Stays,
 		})
 	}
 	secondariesToProto(chunk, rows, &names)
@@ -55,18 +55,19 @@ func chunkToProto(rows []ledger.Row) *pb.AssignmentChunk {
 // secondariesToProto adds the columns of secondaries, if there are any.
 func secondariesToProto(chunk *pb.AssignmentChunk, rows []ledger.Row, names *owners) {
 	for i, row := range rows {
-		if len(row.Secondaries) == 0 {
+		if len(row.Secondaries) == 0 && row.MembersMove == 0 {
 			continue
 		}
 		if chunk.SecondaryCounts == nil {
-			chunk.SecondaryCounts = make([]uint32, len(rows))
+			chunk.SecondaryCounts, chunk.MembersMoves = make([]uint32, len(rows)), make([]uint64, len(rows))
 		}
-		chunk.SecondaryCounts[i] = uint32(len(row.Secondaries))
+		chunk.SecondaryCounts[i], chunk.MembersMoves[i] = uint32(len(row.Secondaries)), uint64(row.MembersMove)
 		for _, s := range row.Secondaries {
 			chunk.Secondaries = append(chunk.Secondaries, names.position(s.Owner))
 			chunk.SecondaryTerms = append(chunk.SecondaryTerms, uint64(s.Order.Term))
 			chunk.SecondaryMoves = append(chunk.SecondaryMoves, uint64(s.Order.Move))
 			chunk.SecondaryStates = append(chunk.SecondaryStates, uint32(s.State))
+			chunk.SecondaryReplaces = append(chunk.SecondaryReplaces, names.position(s.Replaces))
 		}
 	}
 }
@@ -74,14 +75,20 @@ func secondariesToProto(chunk *pb.AssignmentChunk, rows []ledger.Row, names *own
 // secondariesFromProto fills in the secondaries of rows.
 func secondariesFromProto(chunk *pb.AssignmentChunk, rows []ledger.Row) error {
 	n := len(chunk.Secondaries)
-	if len(chunk.SecondaryTerms) != n || len(chunk.SecondaryMoves) != n || len(chunk.SecondaryStates) != n {
-		return fmt.Errorf("secondaries: columns of %d, %d, %d and %d: expected as many in each", n, len(chunk.SecondaryTerms), len(chunk.SecondaryMoves), len(chunk.SecondaryStates))
+	if len(chunk.SecondaryTerms) != n || len(chunk.SecondaryMoves) != n || len(chunk.SecondaryStates) != n || len(chunk.SecondaryReplaces) != n {
+		return fmt.Errorf("secondaries: columns of %d, %d, %d, %d and %d: expected as many in each", n, len(chunk.SecondaryTerms),
+			len(chunk.SecondaryMoves), len(chunk.SecondaryStates), len(chunk.SecondaryReplaces))
 	}
-	if len(chunk.SecondaryCounts) != len(rows) && (n > 0 || len(chunk.SecondaryCounts) > 0) {
-		return fmt.Errorf("secondaries: counts of %d rows of %d", len(chunk.SecondaryCounts), len(rows))
+	counts := len(chunk.SecondaryCounts)
+	if counts != len(chunk.MembersMoves) || counts != len(rows) && (n > 0 || counts > 0) {
+		return fmt.Errorf("secondaries: counts of %d and memberships of %d rows of %d", counts, len(chunk.MembersMoves), len(rows))
 	}
 	next := 0
 	for i, count := range chunk.SecondaryCounts {
+		rows[i].MembersMove = shard.MoveID(chunk.MembersMoves[i])
+		if rows[i].MembersMove > rows[i].Move {
+			return fmt.Errorf("row %d: membership of move %d above the highest, %d", i, rows[i].MembersMove, rows[i].Move)
+		}
 		if uint64(count) > uint64(n-next) {
 			return fmt.Errorf("row %d: %d secondaries: %d are left", i, count, n-next)
 		}
@@ -105,7 +112,11 @@ func secondaryAt(chunk *pb.AssignmentChunk, at int, row ledger.Row) (ledger.Seco
 	if err != nil {
 		return ledger.Secondary{}, err
 	}
-	s := ledger.Secondary{Owner: owner, State: ledger.SecondaryState(chunk.SecondaryStates[at]),
+	replaces, err := ownerAt(chunk, chunk.SecondaryReplaces[at])
+	if err != nil {
+		return ledger.Secondary{}, fmt.Errorf("replaces: %w", err)
+	}
+	s := ledger.Secondary{Owner: owner, Replaces: replaces, State: ledger.SecondaryState(chunk.SecondaryStates[at]),
 		Order: shard.Order{Term: shard.Term(chunk.SecondaryTerms[at]), Move: shard.MoveID(chunk.SecondaryMoves[at])}}
 	switch {
 	case owner == ledger.Owner{}:
@@ -175,7 +186,7 @@ func moveFromProto(chunk *pb.AssignmentChunk, open *pb.ChunkMove) (*ledger.OpenM
 		return nil, fmt.Errorf("to: %w", err)
 	}
 	return &ledger.OpenMove{
-		Move: shard.MoveID(open.Move), Term: shard.Term(open.Term), From: from, To: to, Reason: reason, Phase: phase,
+		Move: shard.MoveID(open.Move), Term: shard.Term(open.Term), From: from, To: to, Reason: reason, Phase: phase, Stays: open.Stays,
 	}, nil
 }
 

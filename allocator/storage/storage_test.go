@@ -149,13 +149,16 @@ func rows(n int, seed int64) []ledger.Row {
 		}
 		out[i] = ledger.Row{Term: shard.Term(10 + r.Intn(5)), Move: shard.MoveID(7 + r.Intn(5)), Primary: owner(), PrimaryTerm: shard.Term(1 + r.Intn(9))}
 		for range r.Intn(3) {
-			out[i].Secondaries = append(out[i].Secondaries, ledger.Secondary{Owner: owner(), State: ledger.SecondaryState(1 + r.Intn(3)),
+			out[i].Secondaries = append(out[i].Secondaries, ledger.Secondary{Owner: owner(), State: ledger.SecondaryState(1 + r.Intn(4)),
 				Order: shard.Order{Term: out[i].Term, Move: out[i].Move - shard.MoveID(r.Intn(3))}})
+		}
+		if r.Intn(3) == 0 {
+			out[i].MembersMove = out[i].Move - 1
 		}
 		if r.Intn(4) == 0 {
 			out[i].Open = &ledger.OpenMove{
 				Move: out[i].Move, Term: out[i].Term, From: out[i].Primary, To: owner(),
-				Reason: placement.Reason(1 + r.Intn(4)), Phase: ledger.MovePhase(1 + r.Intn(3)),
+				Reason: placement.Reason(1 + r.Intn(4)), Phase: ledger.MovePhase(1 + r.Intn(3)), Stays: r.Intn(2) == 0,
 			}
 		}
 	}

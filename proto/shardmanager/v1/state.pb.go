@@ -275,13 +275,16 @@ type AssignmentChunk struct {
 	// By row: how many secondaries it has; empty where no row has one.
 	SecondaryCounts []uint32 `protobuf:"varint,7,rep,packed,name=secondary_counts,json=secondaryCounts,proto3" json:"secondary_counts,omitempty"`
 	// The secondaries of all rows, one row after the other: 1 + position in servers, the order of the decision that made them what they
-	// are, and their state: 1 joining, 2 in sync, 3 leaving.
-	Secondaries     []uint32 `protobuf:"varint,8,rep,packed,name=secondaries,proto3" json:"secondaries,omitempty"`
-	SecondaryTerms  []uint64 `protobuf:"varint,9,rep,packed,name=secondary_terms,json=secondaryTerms,proto3" json:"secondary_terms,omitempty"`
-	SecondaryMoves  []uint64 `protobuf:"varint,10,rep,packed,name=secondary_moves,json=secondaryMoves,proto3" json:"secondary_moves,omitempty"`
-	SecondaryStates []uint32 `protobuf:"varint,11,rep,packed,name=secondary_states,json=secondaryStates,proto3" json:"secondary_states,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// are, their state (1 joining, 2 syncing, 3 in sync, 4 leaving), and 1 + position of whom it replaces; 0: nobody.
+	Secondaries       []uint32 `protobuf:"varint,8,rep,packed,name=secondaries,proto3" json:"secondaries,omitempty"`
+	SecondaryTerms    []uint64 `protobuf:"varint,9,rep,packed,name=secondary_terms,json=secondaryTerms,proto3" json:"secondary_terms,omitempty"`
+	SecondaryMoves    []uint64 `protobuf:"varint,10,rep,packed,name=secondary_moves,json=secondaryMoves,proto3" json:"secondary_moves,omitempty"`
+	SecondaryStates   []uint32 `protobuf:"varint,11,rep,packed,name=secondary_states,json=secondaryStates,proto3" json:"secondary_states,omitempty"`
+	SecondaryReplaces []uint32 `protobuf:"varint,12,rep,packed,name=secondary_replaces,json=secondaryReplaces,proto3" json:"secondary_replaces,omitempty"`
+	// By row: move number of the last change of the secondaries that the primary must know; empty where no row has one.
+	MembersMoves  []uint64 `protobuf:"varint,13,rep,packed,name=members_moves,json=membersMoves,proto3" json:"members_moves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AssignmentChunk) Reset() {
@@ -391,6 +394,20 @@ func (x *AssignmentChunk) GetSecondaryStates() []uint32 {
 	return nil
 }
 
+func (x *AssignmentChunk) GetSecondaryReplaces() []uint32 {
+	if x != nil {
+		return x.SecondaryReplaces
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetMembersMoves() []uint64 {
+	if x != nil {
+		return x.MembersMoves
+	}
+	return nil
+}
+
 type ChunkServer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -455,7 +472,9 @@ type ChunkMove struct {
 	To     uint32     `protobuf:"varint,5,opt,name=to,proto3" json:"to,omitempty"`
 	Reason MoveReason `protobuf:"varint,6,opt,name=reason,proto3,enum=shardmanager.v1.MoveReason" json:"reason,omitempty"`
 	// Durable phase: 1 open (rows 1–3), 2 aborting, 3 committed (rows 4–7).
-	Phase         uint32 `protobuf:"varint,7,opt,name=phase,proto3" json:"phase,omitempty"`
+	Phase uint32 `protobuf:"varint,7,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The source becomes a secondary.
+	Stays         bool `protobuf:"varint,8,opt,name=stays,proto3" json:"stays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -537,6 +556,13 @@ func (x *ChunkMove) GetPhase() uint32 {
 		return x.Phase
 	}
 	return 0
+}
+
+func (x *ChunkMove) GetStays() bool {
+	if x != nil {
+		return x.Stays
+	}
+	return false
 }
 
 // FenceRecord is the value of `fences/<server>`.
@@ -980,7 +1006,7 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\"9\n" +
 	"\tAppRecord\x12,\n" +
-	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\xb2\x03\n" +
+	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\x86\x04\n" +
 	"\x0fAssignmentChunk\x126\n" +
 	"\aservers\x18\x01 \x03(\v2\x1c.shardmanager.v1.ChunkServerR\aservers\x12\x14\n" +
 	"\x05terms\x18\x02 \x03(\x04R\x05terms\x12\x14\n" +
@@ -993,10 +1019,12 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x0fsecondary_terms\x18\t \x03(\x04R\x0esecondaryTerms\x12'\n" +
 	"\x0fsecondary_moves\x18\n" +
 	" \x03(\x04R\x0esecondaryMoves\x12)\n" +
-	"\x10secondary_states\x18\v \x03(\rR\x0fsecondaryStates\"?\n" +
+	"\x10secondary_states\x18\v \x03(\rR\x0fsecondaryStates\x12-\n" +
+	"\x12secondary_replaces\x18\f \x03(\rR\x11secondaryReplaces\x12#\n" +
+	"\rmembers_moves\x18\r \x03(\x04R\fmembersMoves\"?\n" +
 	"\vChunkServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xb4\x01\n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xca\x01\n" +
 	"\tChunkMove\x12\x10\n" +
 	"\x03row\x18\x01 \x01(\rR\x03row\x12\x12\n" +
 	"\x04move\x18\x02 \x01(\x04R\x04move\x12\x12\n" +
@@ -1004,7 +1032,8 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x04from\x18\x04 \x01(\rR\x04from\x12\x0e\n" +
 	"\x02to\x18\x05 \x01(\rR\x02to\x123\n" +
 	"\x06reason\x18\x06 \x01(\x0e2\x1b.shardmanager.v1.MoveReasonR\x06reason\x12\x14\n" +
-	"\x05phase\x18\a \x01(\rR\x05phase\"u\n" +
+	"\x05phase\x18\a \x01(\rR\x05phase\x12\x14\n" +
+	"\x05stays\x18\b \x01(\bR\x05stays\"u\n" +
 	"\vFenceRecord\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12,\n" +
 	"\x05epoch\x18\x02 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x16\n" +

@@ -1,0 +1,358 @@
+package ledger
+
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// Replication says which replicas a shard has; the numbers are those of the wire. The zero value means PrimaryOnly.
+type Replication uint8
+
+// Kinds of replication.
+const (
+	PrimaryOnly Replication = iota + 1
+	SecondaryOnly
+	PrimarySecondary
+)
+
+// defaultReplicas of a shard, its primary included, where there are secondaries.
+const defaultReplicas = 2
+
+// primaries and secondaries report which roles there are.
+func (r Replication) primaries() bool   { return r != SecondaryOnly }
+func (r Replication) secondaries() bool { return r == SecondaryOnly || r == PrimarySecondary }
+
+// inSync reports whether an incarnation is a secondary that may become primary.
+func (r *Row) inSync(o Owner) bool {
+	return slices.ContainsFunc(r.Secondaries, func(s Secondary) bool { return s.Owner == o && s.State == InSync })
+}
+
+// secondaryOf returns the secondary of an incarnation; nil: none. It must not be changed.
+func (r *Row) secondaryOf(o Owner) *Secondary {
+	for i := range r.Secondaries {
+		if r.Secondaries[i].Owner == o {
+			return &r.Secondaries[i]
+		}
+	}
+	return nil
+}
+
+// edit changes the secondaries of a row that is about to be staged, under its next move number.
+type edit struct {
+	t    *task
+	next Row
+	why  Decision
+	h    hurried
+	some bool
+}
+
+func (t *task) edit() *edit {
+	e := &edit{t: t, next: *t.row, h: lazy}
+	e.next.Move++
+	e.next.Secondaries = slices.Clone(t.row.Secondaries)
+	return e
+}
+
+// noted keeps the first reason, and whether anything waits for the change.
+func (e *edit) noted(what, why string, of Owner, h hurried) {
+	if !e.some {
+		e.why = Decision{What: what, Why: why, Server: of.Server, Incarnation: of.Incarnation}
+	}
+	e.some = true
+	if h == urgent {
+		e.h = urgent
+	}
+}
+
+// set gives a secondary another state, under a new order.
+func (e *edit) set(o Owner, to SecondaryState, what, why string, h hurried) {
+	for i := range e.next.Secondaries {
+		s := &e.next.Secondaries[i]
+		if s.Owner != o {
+			continue
+		}
+		s.State, s.Order = to, shard.Order{Term: e.next.Term, Move: e.next.Move}
+		if to == Leaving {
+			s.Replaces = Owner{}
+		}
+	}
+	e.noted(what, why, o, h)
+}
+
+// forgetReplaced notes that a newcomer replaces nobody any more.
+func (e *edit) forgetReplaced(o Owner) {
+	for i := range e.next.Secondaries {
+		if e.next.Secondaries[i].Owner == o {
+			e.next.Secondaries[i].Replaces = Owner{}
+		}
+	}
+}
+
+// remove takes a secondary out of the row.
+func (e *edit) remove(o Owner, what, why string, h hurried) {
+	e.next.Secondaries = slices.DeleteFunc(e.next.Secondaries, func(s Secondary) bool { return s.Owner == o })
+	e.noted(what, why, o, h)
+}
+
+// stage stores what changed, if anything did.
+func (e *edit) stage() bool {
+	if !e.some {
+		return false
+	}
+	e.t.stageSecondaries(e.next, e.h, e.why)
+	return true
+}
+
+// stageSecondaries stages a row whose secondaries may have changed: the primary learns of those that concern it.
+func (t *task) stageSecondaries(next Row, h hurried, d Decision) {
+	if !sameMembers(t.row.Secondaries, next.Secondaries) {
+		next.MembersMove = next.Move
+	}
+	t.stage(t.a, t.at, next, h, d)
+}
+
+// loseSecondaries stages a row without the secondaries that are over or being fenced: nobody waits for them any more, and they never
+// come back. It reports whether it did.
+func (t *task) loseSecondaries() bool {
+	if len(t.row.Secondaries) == 0 {
+		return false
+	}
+	e := t.edit()
+	for _, s := range t.row.Secondaries {
+		if f := t.known(s.Owner); f.gone() || !f.alive() {
+			e.remove(s.Owner, "secondary lost", f.whyGone(), urgent)
+		}
+	}
+	return e.stage()
+}
+
+// vacant is a shard whose primary is gone, with everybody stopped who must be (PROTOCOL R11). While a secondary is in sync, it and nobody
+// else has every acknowledged write, so the next primary is one of those. Where none is left, a newcomer has as much as anybody; without
+// one, the shard is placed anew.
+func (t *task) vacant() {
+	if !t.a.spec.Replication.primaries() {
+		return
+	}
+	best, waiting := t.fittest(InSync)
+	why := "in sync when the primary was lost"
+	if best == nil && !waiting {
+		why = "nobody in sync is left"
+		if best, _ = t.fittest(Syncing); best == nil {
+			best, _ = t.fittest(Joining)
+		}
+	}
+	switch {
+	case best != nil:
+		t.grant(best, placement.Failover, urgent, why)
+	case waiting:
+		t.w.waits = "a secondary that is in sync to come back"
+	default:
+		t.grantable()
+	}
+}
+
+// fittest is the secondary in a state that should become primary; nil: none can now. waiting: one is not over, and may come back.
+func (t *task) fittest(state SecondaryState) (best *life, waiting bool) {
+	for _, s := range t.row.Secondaries {
+		f := t.known(s.Owner)
+		if s.State != state || f.gone() {
+			continue
+		}
+		waiting = true
+		if f.alive() && f.attached() && !f.resting && (best == nil || t.fitter(f, best)) {
+			best = f
+		}
+	}
+	return best, waiting
+}
+
+// fitter prefers a server that is not suspected, not draining, and has fewer primaries; the row's order breaks ties.
+func (t *task) fitter(f, than *life) bool {
+	if f.suspicion.suspect != than.suspicion.suspect {
+		return !f.suspicion.suspect
+	}
+	if f.draining() != than.draining() {
+		return !f.draining()
+	}
+	return f.owned < than.owned
+}
+
+// secondaries brings every secondary to where it should be: newcomers take the shard on, the primary brings them up to date, and whoever
+// leaves is first taken out of the membership, then drops. Joins stand still while a move of the primary is open.
+func (t *task) secondaries() {
+	if len(t.row.Secondaries) == 0 && t.row.MembersMove == 0 || t.pending() {
+		return
+	}
+	told := t.tellMembers()
+	if t.pending() {
+		return
+	}
+	e := t.edit()
+	for i := range t.row.Secondaries {
+		s := &t.row.Secondaries[i]
+		f := t.known(s.Owner)
+		switch s.State {
+		case Joining:
+			t.joining(e, s, f)
+		case Syncing:
+			if told && t.row.Open == nil {
+				t.inSync(e, s)
+			}
+		case InSync:
+		case Leaving:
+			t.leaving(e, s, f, told)
+		}
+		if t.row.Open == nil && slices.Contains(t.w.lapsed, acknowledgement{s.Owner, s.Order}) {
+			t.lapse(e, s)
+		}
+	}
+	e.stage()
+}
+
+// lapse gives a secondary that is not in the state that its row says a new order: it takes the shard on, or drops it, once more.
+func (t *task) lapse(e *edit, s *Secondary) {
+	to := Joining
+	if s.State == Leaving {
+		to = Leaving
+	}
+	e.set(s.Owner, to, "secondary told again", "it is not in the state that was decided", urgent)
+}
+
+func (t *task) pending() bool {
+	_, pending := t.a.staged[t.at]
+	return pending
+}
+
+// joining asks a newcomer to take the shard on. It is the primary's to bring it up to date; without primaries it serves at once.
+func (t *task) joining(e *edit, s *Secondary, f *life) {
+	if t.row.Open != nil {
+		return
+	}
+	if t.a.spec.Replication.primaries() && (!t.w.served || t.known(t.row.Primary).gone()) {
+		t.w.waits = "a primary to follow"
+		return
+	}
+	if !t.w.acknowledgedBy(s.Owner, s.Order) {
+		c := t.command(f, callJoin, s.Order)
+		if c.fails >= attemptsMost || f.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
+			t.avoid(s.Owner)
+			e.set(s.Owner, Leaving, "secondary given up", "it cannot take the shard on: "+c.err, lazy)
+		}
+		return
+	}
+	if !t.a.spec.Replication.primaries() {
+		t.inSync(e, s)
+		return
+	}
+	e.set(s.Owner, Syncing, "secondary joined", "it holds the shard; the primary brings it up to date", urgent)
+}
+
+// inSync notes that a newcomer has everything. Whom it replaces goes: a secondary leaves with the same change; the primary hands over.
+func (t *task) inSync(e *edit, s *Secondary) {
+	why := "it has everything, and gets every write"
+	if !t.a.spec.Replication.primaries() {
+		why = "it took the shard on"
+	}
+	e.set(s.Owner, InSync, "secondary in sync", why, urgent)
+	t.joinDone(s)
+	if s.Replaces == t.row.Primary {
+		return // it hands over: switchOver
+	}
+	e.forgetReplaced(s.Owner)
+	if t.row.secondaryOf(s.Replaces) != nil {
+		e.set(s.Replaces, Leaving, "secondary replaced", "by "+string(s.Owner.Server), lazy)
+	}
+}
+
+// switchOver opens the move that a newcomer which replaces the primary was brought for.
+func (t *task) switchOver() {
+	if t.row.Open != nil || t.pending() || !t.w.settled() {
+		return
+	}
+	owner := t.known(t.row.Primary)
+	for _, s := range t.row.Secondaries {
+		if s.State != InSync || s.Replaces.Incarnation == 0 || s.Replaces != t.row.Primary {
+			continue
+		}
+		if to := t.known(s.Owner); owner.attached() && owner.alive() && to.attached() && to.alive() {
+			t.open(owner, to, t.w.reasonOr(placement.Balance), "in sync, in its place", false)
+			return
+		}
+	}
+}
+
+// leaving takes a secondary away once the primary waits for it no longer.
+func (t *task) leaving(e *edit, s *Secondary, f *life, told bool) {
+	if t.a.spec.Replication.primaries() && !told && !t.known(t.row.Primary).gone() {
+		return
+	}
+	if t.w.acknowledgedBy(s.Owner, s.Order) {
+		e.remove(s.Owner, "secondary dropped", "it dropped the shard", lazy)
+		return
+	}
+	c := t.command(f, callLeave, s.Order)
+	if f.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
+		t.fence(f, "it does not drop shard "+string(t.a.id(t.at))+" as a secondary")
+	}
+}
+
+// secondariesAtRest reports whether nothing is to be done about them.
+func (t *task) secondariesAtRest() bool {
+	for i := range t.row.Secondaries {
+		if s := &t.row.Secondaries[i]; s.State != InSync || s.Replaces.Incarnation != 0 {
+			return false
+		}
+	}
+	if t.row.MembersMove == 0 || !t.a.spec.Replication.primaries() || t.known(t.row.Primary).gone() {
+		return true
+	}
+	return t.row.MembersTold == t.row.MembersMove
+}
+
+// acknowledgement is an answer that a secondary gave to the command of its present state.
+type acknowledgement struct {
+	by    Owner
+	order shard.Order
+}
+
+func (w *work) acknowledgedBy(o Owner, order shard.Order) bool {
+	return slices.Contains(w.acks, acknowledgement{o, order})
+}
+
+// countJoins keeps the number of changes under way: a newcomer counts, at both ends, from the decision until it is in sync or gone.
+func (l *Ledger) countJoins(a *app, r *Row, by int) {
+	for i := range r.Secondaries {
+		s := &r.Secondaries[i]
+		if s.State != Joining && s.State != Syncing {
+			continue
+		}
+		a.moves += by
+		for _, o := range []Owner{s.Owner, s.Replaces} {
+			if f := l.known(o); f != nil {
+				f.moves += by
+			}
+		}
+	}
+}
+
+// secondariesStored follows a durable change of secondaries: who counts what, and what routers see.
+func (l *Ledger) secondariesStored(a *app, at shard.Index, old, row *Row) {
+	for i := range old.Secondaries {
+		if f := l.known(old.Secondaries[i].Owner); f != nil {
+			f.seconded--
+		}
+	}
+	for i := range row.Secondaries {
+		if f := l.known(row.Secondaries[i].Owner); f != nil {
+			f.seconded++
+		}
+	}
+	l.publishSecondaries(a, at)
+	if len(row.Secondaries) < len(old.Secondaries) {
+		a.want(l.now, solveSoon)
+	} else {
+		a.want(l.now, solvePause) // one more in sync may let another go
+	}
+}
