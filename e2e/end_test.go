@@ -57,7 +57,7 @@ func start(t *testing.T) (*exec.Cmd, *screen, chan error) {
 
 func TestCtrlCEndsTheDemoCleanly(t *testing.T) {
 	cmd, out, ended := start(t)
-	if !eventually(t, time.Minute, "the load to run", func() bool { return strings.Contains(out.String(), "drain node-") }) {
+	if !eventually(t, patience, "the load to run", func() bool { return strings.Contains(out.String(), "drain node-") }) {
 		t.Fatal(out.String())
 	}
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
@@ -68,8 +68,8 @@ func TestCtrlCEndsTheDemoCleanly(t *testing.T) {
 		if err != nil {
 			t.Errorf("status: %v\n%s", err, out)
 		}
-	case <-time.After(time.Minute):
-		t.Fatalf("it still runs a minute after Ctrl-C\n%s", out)
+	case <-time.After(patience):
+		t.Fatalf("it still runs %s after Ctrl-C\n%s", patience, out)
 	}
 	if left := running(t); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
@@ -81,12 +81,12 @@ func TestCtrlCEndsTheDemoCleanly(t *testing.T) {
 
 func TestAKilledSupervisorLeavesNothingRunning(t *testing.T) {
 	cmd, out, ended := start(t)
-	if !eventually(t, time.Minute, "processes to run", func() bool { return len(running(t)) > 5 }) {
+	if !eventually(t, patience, "processes to run", func() bool { return len(running(t)) > 5 }) {
 		t.Fatal(out.String())
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-ended
-	eventually(t, 10*time.Second, "the kernel to end every child", func() bool { return len(running(t)) == 0 })
+	eventually(t, time.Minute, "the kernel to end every child", func() bool { return len(running(t)) == 0 })
 }

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -45,6 +46,7 @@ func devCommand() *cobra.Command {
 	flags.StringVar(&cfg.DataDir, "data-dir", "", "directory for data, logs and records, each run in one of its own (default a temporary one, removed at the end)")
 	flags.StringVar(&cfg.Profile, "profile", "default", "timing: default or fast")
 	flags.IntVar(&cfg.Rate, "rate", 2000, "requests a second")
+	flags.DurationVar(&cfg.Deadline, "deadline", 2*time.Second, "deadline of a request; one that takes longer has failed")
 	flags.BoolVar(&cfg.JSON, "json", false, "print results as JSON, one object a line")
 	flags.BoolVar(&cfg.BreakLease, "break-lease", false, "let the leader hand shards over without waiting for leases to end")
 	flags.IntVar(&cfg.Trials, "trials", 0, "how often each scenario repeats its events (default as often as it should)")

@@ -13,16 +13,17 @@ import (
 
 // Config of a demo or of scenarios.
 type Config struct {
-	Binary     string // path of the shardmanager executable
-	Scenario   string // name, or All; empty: the demo
-	Store      string // coordination store; only "embedded" so far
-	DataDir    string // empty: a temporary one, removed at the end
-	Profile    string // "default" or "fast"
-	Rate       int    // requests per second
-	JSON       bool   // results as JSON lines, for programs
-	Trials     int    // how often each scenario repeats its events; 0: as often as it should
-	BreakLease bool   // make the leader not wait after a fence: the scenario must then fail
-	Colour     bool   // Progress is a terminal
+	Binary     string        // path of the shardmanager executable
+	Scenario   string        // name, or All; empty: the demo
+	Store      string        // coordination store; only "embedded" so far
+	DataDir    string        // empty: a temporary one, removed at the end
+	Profile    string        // "default" or "fast"
+	Rate       int           // requests per second
+	Deadline   time.Duration // of a request, from the instant at which it is due
+	JSON       bool          // results as JSON lines, for programs
+	Trials     int           // how often each scenario repeats its events; 0: as often as it should
+	BreakLease bool          // make the leader not wait after a fence: the scenario must then fail
+	Colour     bool          // Progress is a terminal
 	Results    io.Writer
 	Progress   io.Writer
 }
@@ -34,6 +35,8 @@ const All = "all"
 const (
 	maxRate   = 100_000
 	maxTrials = 1000
+
+	maxDeadline = time.Minute
 )
 
 // Validate says which setting is wrong and what was expected.
@@ -49,6 +52,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("profile %q: expected %s or %s", c.Profile, profileDefault, profileFast)
 	case c.Rate < 1 || c.Rate > maxRate:
 		return fmt.Errorf("rate %d: expected 1 to %d requests a second", c.Rate, maxRate)
+	case c.Deadline <= 0 || c.Deadline > maxDeadline:
+		return fmt.Errorf("deadline %v: expected more than 0 and at most %v", c.Deadline, maxDeadline)
 	case c.Trials < 0 || c.Trials > maxTrials:
 		return fmt.Errorf("trials %d: expected 1 to %d, or 0 for as many as the scenario should have", c.Trials, maxTrials)
 	case c.Results == nil || c.Progress == nil:
@@ -69,8 +74,8 @@ const (
 
 // Patience with the cluster. None of these is a promise; they only bound how long a broken one is waited for.
 const (
-	startPatience  = 30 * time.Second
-	settlePatience = 90 * time.Second
+	startPatience  = 2 * time.Minute
+	settlePatience = 3 * time.Minute
 	calmTime       = time.Second // without an open move
 	calmPatience   = 15 * time.Second
 	poll           = 50 * time.Millisecond
@@ -78,5 +83,5 @@ const (
 
 // settings are what the programs are told.
 func (c Config) settings() layout.Settings {
-	return layout.Settings{Store: c.Store, Profile: c.Profile, Rate: c.Rate, BreakLease: c.BreakLease}
+	return layout.Settings{Store: c.Store, Profile: c.Profile, Rate: c.Rate, Deadline: c.Deadline, BreakLease: c.BreakLease}
 }

@@ -5,10 +5,11 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func valid() Config {
-	return Config{Binary: "shardmanager", Scenario: "drain", Store: "embedded", Profile: profileFast, Rate: 2000, Results: io.Discard, Progress: io.Discard}
+	return Config{Binary: "shardmanager", Scenario: "drain", Store: "embedded", Profile: profileFast, Rate: 2000, Deadline: time.Second, Results: io.Discard, Progress: io.Discard}
 }
 
 func TestValidateNamesTheSetting(t *testing.T) {
@@ -22,6 +23,8 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		`store "consul"`:                   func(c *Config) { c.Store = "consul" },
 		`profile "slow"`:                   func(c *Config) { c.Profile = "slow" },
 		"rate 0":                           func(c *Config) { c.Rate = 0 },
+		"deadline 0s":                      func(c *Config) { c.Deadline = 0 },
+		"deadline 1h0m0s":                  func(c *Config) { c.Deadline = time.Hour },
 		"rate 1000000":                     func(c *Config) { c.Rate = 1_000_000 },
 		"trials -1":                        func(c *Config) { c.Trials = -1 },
 		"results":                          func(c *Config) { c.Results = nil },

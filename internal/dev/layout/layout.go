@@ -43,8 +43,9 @@ func (s Server) ID() string { return s.Node + "." + App }
 type Settings struct {
 	Store      string // coordination store
 	Profile    string
-	Rate       int  // requests a second
-	BreakLease bool // the leader does not wait after a fence
+	Rate       int           // requests a second
+	Deadline   time.Duration // of each
+	BreakLease bool          // the leader does not wait after a fence
 }
 
 // Names and size of the cluster.
@@ -219,7 +220,7 @@ func (l *Layout) AppArgs(s Server, version int) []string {
 func (l *Layout) LoadArgs(cfg Settings) []string {
 	return []string{
 		"example-kv", "load", "--allocators", strings.Join(l.AllocatorAddresses(), ","), "--cluster", Cluster,
-		"--rate", strconv.Itoa(cfg.Rate), "--history", l.Requests(), "--focus", l.Focus(),
+		"--rate", strconv.Itoa(cfg.Rate), "--deadline", cfg.Deadline.String(), "--history", l.Requests(), "--focus", l.Focus(),
 	}
 }
 

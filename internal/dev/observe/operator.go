@@ -24,7 +24,7 @@ import (
 const callTimeout = 2 * time.Second
 
 // restartPatience bounds the wait for a planned restart to be granted.
-const restartPatience = 30 * time.Second
+const restartPatience = 2 * time.Minute
 
 // Admins are the allocators as operators see them.
 type Admins struct {
