@@ -18,7 +18,7 @@ type View struct {
 func serverToProto(s report.ServerStatus) *pb.ServerStatus {
 	out := &pb.ServerStatus{
 		Server: wire.ServerToProto(s.Server), State: pb.ServerState(s.State), Reason: s.Reason, Draining: s.Draining,
-		Shards: count(s.Shards), Moves: count(s.Moves), LastRenewalMs: -1,
+		Shards: count(s.Shards), Secondaries: count(s.Secondaries), Moves: count(s.Moves), LastRenewalMs: -1,
 	}
 	if s.LastRenewal >= 0 {
 		out.LastRenewalMs = s.LastRenewal.Milliseconds()

@@ -98,6 +98,9 @@ func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError)
 		return nil, &RequestError{Invalid, "key_space.hash.shards",
 			fmt.Sprintf("%d: the key space is fixed when the app is created", a.spec.Space.Shards)}
 	}
+	if w.Spec.Replication.kind() != a.spec.Replication.kind() {
+		return nil, &RequestError{Invalid, "replication", "the one that the app was created with: what a replica is cannot change under it"}
+	}
 	spec := w.Spec
 	spec.ResourceVersion++
 	return &wishJob{r.ID, w, PutSpec{spec}, spec}, nil

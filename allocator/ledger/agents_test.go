@@ -390,7 +390,7 @@ func (a *agent) dial() {
 	a.w.streams++
 	a.conn = &conn{id: a.w.streams, leader: to, agent: a}
 	to.conns[a.conn.id] = a.conn
-	hello := ledger.Hello{Stream: a.conn.id, Server: a.server(), HighestEpoch: a.epoch, Draining: a.drain}
+	hello := ledger.Hello{Stream: a.conn.id, Server: a.server(), HighestEpoch: a.epoch, Draining: a.drain, Replicates: true}
 	for _, id := range shard.SortedKeys(a.shards) {
 		s := a.shards[id]
 		h := shard.Held{Shard: id, Phase: s.phase, Max: s.max, Activated: s.phase == shard.Serving}

@@ -81,7 +81,8 @@ func (l *Ledger) Servers() []report.ServerStatus {
 }
 
 func (l *Ledger) serverStatus(s *server, f *life) report.ServerStatus {
-	st := report.ServerStatus{Server: s.info, Draining: f.draining(), Shards: f.owned, Moves: f.moves, LastRenewal: -1, Reason: f.why}
+	st := report.ServerStatus{Server: s.info, Draining: f.draining(), Shards: f.owned, Secondaries: f.seconded, Moves: f.moves, LastRenewal: -1,
+		Reason: f.why}
 	st.Server.ID, st.Server.App, st.Server.Incarnation = s.id, f.app, f.Incarnation
 	if f.renewed {
 		st.LastRenewal = max(0, f.heard.WaitAge(l.now))
@@ -99,6 +100,8 @@ func (l *Ledger) serverStatus(s *server, f *life) report.ServerStatus {
 		st.State, st.Reason = report.Suspect, "silent; "+f.suspicion.verdict.String()
 	case !f.attached():
 		st.State, st.Reason = report.Awaited, "no stream"
+	case l.unable(f):
+		st.State, st.Reason = report.Attached, "its application has no ChangeRole and UpdateMembership, so it gets no shard of an app with secondaries"
 	default:
 		st.State = report.Attached
 	}

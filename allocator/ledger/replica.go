@@ -20,6 +20,14 @@ const (
 // defaultReplicas of a shard, its primary included, where there are secondaries.
 const defaultReplicas = 2
 
+// kind is the replication with its default filled in.
+func (r Replication) kind() Replication {
+	if r == 0 {
+		return PrimaryOnly
+	}
+	return r
+}
+
 // primaries and secondaries report which roles there are.
 func (r Replication) primaries() bool   { return r != SecondaryOnly }
 func (r Replication) secondaries() bool { return r == SecondaryOnly || r == PrimarySecondary }

@@ -40,7 +40,9 @@ type life struct {
 	renewed bool          // heard is a renewal under this leader
 	reset   bool          // its stream broke
 	drain   bool          // asked for by its agent
-	clock   timing.ClockCheck
+	// replicates: its application has ChangeRole and UpdateMembership.
+	replicates bool
+	clock      timing.ClockCheck
 
 	granted     shard.Instant // last grant
 	rest        shard.Instant // no rest lease is out after this; zero: there was none
@@ -93,7 +95,13 @@ func (f *life) peer() shard.Peer {
 
 // accepts reports whether shards may be granted to it now.
 func (l *Ledger) accepts(f *life) bool {
-	return f.attached() && f.alive() && !f.resting && !f.draining() && !f.suspicion.suspect
+	return f.attached() && f.alive() && !f.resting && !f.draining() && !f.suspicion.suspect && !l.unable(f)
+}
+
+// unable reports whether its application lacks the callbacks that its app's replication needs.
+func (l *Ledger) unable(f *life) bool {
+	a := l.apps[f.app]
+	return a != nil && a.spec.Replication.secondaries() && !f.replicates
 }
 
 func (l *Ledger) server(id shard.ServerID) *server {

@@ -103,6 +103,7 @@ func (l *Ledger) welcome(f *life, st *stream) {
 	f.clock = timing.ClockCheck{}
 	l.unsuspect(f)
 	f.drain, f.toldSome = st.hello.Draining, false
+	f.replicates = st.hello.Replicates
 	l.watchDrain(s)
 	held := st.hello.Held
 	st.hello.Held = nil

@@ -32,6 +32,7 @@ type ServerStatus struct {
 	Reason      string // why the state is not Attached; for people
 	Draining    bool
 	Shards      int           // that it is primary of
+	Secondaries int           // shards that it is a secondary of
 	Moves       int           // open moves from or to it
 	LastRenewal time.Duration // ago; negative: none under this leader
 }

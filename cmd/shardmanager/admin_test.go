@@ -163,11 +163,11 @@ func TestDrainWaits(t *testing.T) {
 func TestTables(t *testing.T) {
 	admin := serve(t, &plane{})
 	_, out, _ := shell(t, "map", "kv", "--admin", admin)
-	if want := "SHARD  SERVER     ADDRESS      TERM\n0      node-1.kv  127.0.0.1:9  4\n1      -          -            -\n"; out != want {
+	if want := "SHARD  PRIMARY    ADDRESS      TERM  SECONDARIES\n0      node-1.kv  127.0.0.1:9  4     -\n1      -          -            -     -\n"; out != want {
 		t.Errorf("map: got %q, want %q", out, want)
 	}
 	_, out, _ = shell(t, "servers", "--admin", admin)
-	if !strings.Contains(out, "node-1.kv  attached, draining  0       0") || !strings.Contains(out, "40ms ago") {
+	if !strings.Contains(out, "node-1.kv  attached, draining  0          0            0") || !strings.Contains(out, "40ms ago") {
 		t.Errorf("servers: got %q", out)
 	}
 	code, _, errs := shell(t, "moves", "--admin", admin)

@@ -77,8 +77,8 @@ func (a *adminClient) awaitDrain(ctx context.Context, w io.Writer, server string
 			return err
 		case err == nil:
 			status := find(answer.GetServers(), server)
-			last = &pb.DrainServerResponse{Remaining: status.GetShards()}
-			if status.GetShards() == 0 && status.GetMoves() == 0 {
+			last = &pb.DrainServerResponse{Remaining: status.GetShards() + status.GetSecondaries()}
+			if status.GetShards() == 0 && status.GetSecondaries() == 0 && status.GetMoves() == 0 {
 				return a.progress(w, last, server+": drained")
 			}
 		}

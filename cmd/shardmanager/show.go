@@ -41,15 +41,19 @@ func mapCommand() *cobra.Command {
 }
 
 func mapTable(w io.Writer, shards *shard.Map, snapshot *pb.ShardMapSnapshot) {
-	row(w, "SHARD", "SERVER", "ADDRESS", "TERM")
+	row(w, "SHARD", "PRIMARY", "ADDRESS", "TERM", "SECONDARIES")
 	space := shard.HashSpace{Shards: snapshot.GetKeySpace().GetHash().GetShards()}
 	for i := range shard.Index(space.Shards) {
+		var others []string
+		for k := 0; shards.Secondary(i, k) != nil; k++ {
+			others = append(others, string(shards.Secondary(i, k).ID))
+		}
 		server, term := shards.Lookup(i)
 		if server == nil {
-			row(w, string(space.ID(i)), "-", "-", "-")
+			row(w, string(space.ID(i)), "-", "-", "-", dash(strings.Join(others, ", ")))
 			continue
 		}
-		row(w, string(space.ID(i)), string(server.ID), server.DataAddress, fmt.Sprint(term))
+		row(w, string(space.ID(i)), string(server.ID), server.DataAddress, fmt.Sprint(term), dash(strings.Join(others, ", ")))
 	}
 }
 
@@ -75,7 +79,7 @@ func serversCommand() *cobra.Command {
 }
 
 func serversTable(w io.Writer, servers []*pb.ServerStatus) {
-	row(w, "SERVER", "STATE", "SHARDS", "MOVES", "REGION", "ZONE", "ADDRESS", "VERSION", "RENEWED", "REASON")
+	row(w, "SERVER", "STATE", "PRIMARIES", "SECONDARIES", "MOVES", "REGION", "ZONE", "ADDRESS", "VERSION", "RENEWED", "REASON")
 	for _, s := range servers {
 		state := enumName(s.GetState().String(), "SERVER_STATE_")
 		if s.GetDraining() {
@@ -86,7 +90,7 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus) {
 			renewed += " ago"
 		}
 		server := s.GetServer()
-		row(w, server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
+		row(w, server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
 			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(s.GetReason()))
 	}
 }

@@ -1075,6 +1075,8 @@ type ServerStatus struct {
 	Moves uint32 `protobuf:"varint,6,opt,name=moves,proto3" json:"moves,omitempty"`
 	// Milliseconds since its last renewal; -1: none under this leader.
 	LastRenewalMs int64 `protobuf:"varint,7,opt,name=last_renewal_ms,json=lastRenewalMs,proto3" json:"last_renewal_ms,omitempty"`
+	// Shards it is a secondary of.
+	Secondaries   uint32 `protobuf:"varint,8,opt,name=secondaries,proto3" json:"secondaries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1154,6 +1156,13 @@ func (x *ServerStatus) GetMoves() uint32 {
 func (x *ServerStatus) GetLastRenewalMs() int64 {
 	if x != nil {
 		return x.LastRenewalMs
+	}
+	return 0
+}
+
+func (x *ServerStatus) GetSecondaries() uint32 {
+	if x != nil {
+		return x.Secondaries
 	}
 	return 0
 }
@@ -1792,7 +1801,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ListServersRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"N\n" +
 	"\x13ListServersResponse\x127\n" +
-	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xfd\x01\n" +
+	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\x9f\x02\n" +
 	"\fServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardmanager.v1.ServerStateR\x05state\x12\x16\n" +
@@ -1800,7 +1809,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\bdraining\x18\x04 \x01(\bR\bdraining\x12\x16\n" +
 	"\x06shards\x18\x05 \x01(\rR\x06shards\x12\x14\n" +
 	"\x05moves\x18\x06 \x01(\rR\x05moves\x12&\n" +
-	"\x0flast_renewal_ms\x18\a \x01(\x03R\rlastRenewalMs\"$\n" +
+	"\x0flast_renewal_ms\x18\a \x01(\x03R\rlastRenewalMs\x12 \n" +
+	"\vsecondaries\x18\b \x01(\rR\vsecondaries\"$\n" +
 	"\x10ListMovesRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"\xa4\x01\n" +
 	"\x11ListMovesResponse\x12/\n" +
