@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -100,7 +101,7 @@ func (c Config) Validate() error {
 			wrong = append(wrong, fmt.Errorf("%s: %v: expected %s", field, quoted(got), expected))
 		}
 	}
-	expect(name(c.Cluster), "cluster", c.Cluster, "1 to 63 letters, digits, - and _")
+	expect(cluster.MatchString(c.Cluster), "cluster", c.Cluster, "1 to 63 of a-z, 0-9 and -, starting and ending with a letter or digit")
 	expect(name(c.Name), "name", c.Name, "1 to 63 letters, digits, - and _")
 	expect(address(c.Listen), "listen", c.Listen, "host:port")
 	expect(c.Advertise == "" || address(c.Advertise) && reachable(c.Advertise), "advertise", c.Advertise, "host:port that other machines reach")
@@ -132,6 +133,9 @@ func quoted(v any) any {
 	}
 	return v
 }
+
+// cluster is the allocators' rule for names of clusters.
+var cluster = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func name(s string) bool { return api.CheckApp(shard.App(s)) == nil }
 

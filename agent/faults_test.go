@@ -227,7 +227,7 @@ func TestForeignAndUnallowed(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	for field, change := range map[string]func(*agent.Config){
-		"cluster":        func(c *agent.Config) { c.Cluster = "a/b" },
+		"cluster":        func(c *agent.Config) { c.Cluster = "A_b" },
 		"name":           func(c *agent.Config) { c.Name = "a.b" },
 		"listen":         func(c *agent.Config) { c.Listen = "7420" },
 		"advertise":      func(c *agent.Config) { c.Listen = ":7420" },

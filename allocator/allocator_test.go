@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand"
 	"net/http"
@@ -335,8 +336,12 @@ func TestPlainHTTP(t *testing.T) {
 	if code, out := post(n.adminAddress, admin+"CreateApp", `{"spec":{"name":"kv","keySpace":{"hash":{"shards":4}}}}`); code != http.StatusOK {
 		t.Errorf("create: %d %v", code, out)
 	}
-	if code, out := post(n.adminAddress, admin+"CreateApp", `{"spec":{"name":"kv","keyspace":{}}}`); code != http.StatusBadRequest {
-		t.Errorf("unknown field: %d %v", code, out)
+	for path, body := range map[string]string{
+		"CreateApp": `{"spec":{"name":"kv2","keySpace":{"hash":{"shards":4}},"placment":{}}}`, "ListApps": `{"placment":1}`,
+	} {
+		if code, out := post(n.adminAddress, admin+path, body); code != http.StatusBadRequest || !strings.Contains(fmt.Sprint(out["message"]), "placment") {
+			t.Errorf("%s with an unknown field: %d %v", path, code, out)
+		}
 	}
 	eventually(t, "listed", func() bool {
 		_, out := post(n.adminAddress, admin+"ListApps", `{}`)

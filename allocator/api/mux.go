@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
 
+	"github.com/shardmanager/shardmanager/internal/wire"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
@@ -25,7 +26,7 @@ func DataMux(node Node, attach *Attach, maps shardmanagerv1connect.ShardMapServi
 // AdminMux is what operators reach: AdminService, ShardMapService, health and reflection.
 func AdminMux(node Node, admin *Admin, maps shardmanagerv1connect.ShardMapServiceHandler) *http.ServeMux {
 	mux := newMux(node, maps, shardmanagerv1connect.AdminServiceName, shardmanagerv1connect.ShardMapServiceName)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(admin, connect.WithReadMaxBytes(MaxRequestBytes)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(admin, connect.WithReadMaxBytes(MaxRequestBytes), wire.StrictJSON()))
 	return mux
 }
 

@@ -35,6 +35,9 @@ func devCommand() *cobra.Command {
 				progress = os.Stderr
 			}
 			cfg.Binary, cfg.Results, cfg.Progress, cfg.Colour = binary, os.Stdout, progress, colourful(progress)
+			if err := cfg.Validate(); err != nil {
+				return &usageError{err}
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			return dev.Run(ctx, cfg)

@@ -68,6 +68,7 @@ func TestRefusals(t *testing.T) {
 		{"app create", exitUsage, []string{"expected -f FILE"}},
 		{"app create -f " + spec, exitUsage, []string{spec + ":3: key_space.range: not supported yet"}},
 		{"app create -f /does/not/exist", exitUsage, []string{"/does/not/exist: no such file"}},
+		{"dev --scenario nonsense", exitUsage, []string{`scenario "nonsense": expected drain, `}},
 		{"store extra", exitUsage, []string{`unexpected argument "extra"`}},
 		{"store --max-bytes 7", exitUsage, []string{"--max-bytes: max_bytes: expected 0"}},
 		{"store --max-bytes many", exitUsage, []string{`--max-bytes: max_bytes: expected a whole number, not "many"`}},
