@@ -39,6 +39,7 @@ type testAgent struct {
 	heard    time.Time // when the leader last said something, or the agent began
 	ends     []error   // of streams
 	fenced   bool
+	silent   pb.CommandKind // a callback that never ends; 0: none
 }
 
 // agent registers a server and lives until the test ends or kills it.
@@ -210,6 +211,9 @@ func (a *testAgent) take(address string, m *pb.AttachResponse) *pb.AttachRequest
 			a.grants++
 		}
 	case *pb.AttachResponse_Command:
+		if m.Command.Id.Kind == a.silent {
+			return nil
+		}
 		a.obey(m.Command)
 		return &pb.AttachRequest{Message: &pb.AttachRequest_Result{Result: &pb.Result{
 			Command: m.Command.Id, Status: pb.ResultStatus_RESULT_STATUS_DONE,

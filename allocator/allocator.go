@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
@@ -60,6 +61,7 @@ type Allocator struct {
 	keys     storage.Keys
 	maps     *maps
 	attach   *api.Attach
+	events   *events.Log
 	standby  *unseat.Standby
 	life     uint64 // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
@@ -84,7 +86,7 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	a := &Allocator{
 		cfg: cfg, settings: cfg.Settings(), deps: deps, log: deps.Log, clock: deps.Clock, dial: deps.Dial,
 		store: &observedStore{Store: deps.Store}, keys: storage.NewKeys(cfg.Cluster, cfg.Group),
-		lock: newCell(lockView{}), wanted: make(chan struct{}, 1),
+		lock: newCell(lockView{}), wanted: make(chan struct{}, 1), events: events.NewLog(),
 	}
 	if a.clock == nil {
 		a.clock = clock.Now
@@ -132,7 +134,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub), a.maps.hub))
+	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.events), a.maps.hub))
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })

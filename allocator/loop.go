@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -32,6 +34,8 @@ type loop struct {
 
 	view   *api.View
 	viewAt shard.Instant
+	states events.States
+	late   timing.Lateness
 }
 
 func newLoop(t *tenure) *loop {
@@ -40,25 +44,29 @@ func newLoop(t *tenure) *loop {
 
 // run steps the ledger until it stops, or work ends: then the lock is lost, and nothing of what it might still say is done. When ctx ends
 // the ledger is asked to stop in order.
-func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (ledger.Stop, error) {
+func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (stop ledger.Stop, err error) {
 	defer close(l.t.box.ended)
+	l.t.a.events.Begin(loaded.Epoch)
+	l.tell(events.LeaderChanged{Allocator: l.t.a.cfg.Name, Leads: true, Why: "it holds the lock"})
+	defer func() { l.tell(events.Ended(l.t.a.cfg.Name, stop.Reason, err)) }()
 	l.step(loaded)
 	l.t.a.leading.Store(l.t.box)
 	defer l.t.a.leading.Store(nil)
 
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	stopping := ctx.Done()
+	stopped := ctx.Done()
 	var overdue <-chan time.Time
 	for l.stop == nil {
 		select {
 		case letter := <-l.t.box.letters:
 			l.open(letter)
 		case <-ticker.C:
+			l.late.Note(l.t.a.clock(), tickEvery)
 			l.ledger.Tick(l.t.a.clock(), &l.out)
 			l.perform()
-		case <-stopping:
-			stopping, overdue = nil, time.After(stopWithin)
+		case <-stopped:
+			stopped, overdue = nil, time.After(stopWithin)
 			l.step(ledger.StopRequested{})
 		case <-overdue:
 			return ledger.Stop{Reason: "could not stop in order in time"}, nil
@@ -79,6 +87,10 @@ func (l *loop) open(letter letter) {
 		l.step(ledger.Request{ID: l.asked, Wish: letter.wish})
 	case letter.view != nil:
 		letter.view <- l.currentView()
+	case letter.explain != nil:
+		known := new(api.Explained)
+		known.Shard, known.Input, known.Refusal = l.ledger.Explain(letter.app, letter.shard)
+		letter.explain <- known
 	}
 }
 
@@ -125,9 +137,7 @@ func (l *loop) perform() {
 			delete(l.waiting, r.ID)
 		}
 	}
-	for _, d := range l.out.Trace {
-		t.a.logDecision(d)
-	}
+	l.trace(l.out.Trace)
 	if l.out.Stop != nil {
 		l.stop = l.out.Stop
 	}
@@ -139,9 +149,20 @@ func (l *loop) currentView() *api.View {
 	now := l.t.a.clock()
 	if l.view == nil || l.viewAt.PermissionAge(now) >= viewAge {
 		l.view, l.viewAt = viewOf(l.ledger), now
+		l.view.Loop = api.LoopState{Late: l.late.Most(), Waiting: len(l.t.box.letters)}
 	}
 	return l.view
 }
+
+// trace logs decisions and adds them to the events, with what they changed about servers.
+func (l *loop) trace(list []ledger.Decision) {
+	for _, d := range list {
+		l.t.a.logDecision(d)
+	}
+	l.tell(l.states.News(list, l.ledger.Server)...)
+}
+
+func (l *loop) tell(news ...events.Body) { l.t.a.events.Add(time.Now(), news...) }
 
 func viewOf(l *ledger.Ledger) *api.View {
 	return &api.View{Summary: l.Summary(), Specs: l.Specs(), Servers: l.Servers(), Moves: l.Moves()}

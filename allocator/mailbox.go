@@ -5,18 +5,23 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // MailboxSize is how many letters wait for the loop at most. When it is full, whoever sends waits: a stream is then not read from, so its
 // agent waits too, and no memory grows.
 const MailboxSize = 4096
 
-// letter is what the loop is sent: an event for the ledger, a wish with a way back, or a request for a view; exactly one of them.
+// letter is what the loop is sent: an event for the ledger, a wish with a way back, or a question; exactly one of them.
 type letter struct {
 	event ledger.Event
 	wish  ledger.Wish
 	reply chan ledger.Reply // capacity 1; with wish
 	view  chan *api.View    // capacity 1
+
+	app     shard.App
+	shard   shard.ID
+	explain chan *api.Explained // capacity 1; with app and shard
 }
 
 // mailbox is the way to one tenure's loop.
@@ -68,6 +73,15 @@ func (m *mailbox) View(ctx context.Context) (*api.View, error) {
 		return nil, err
 	}
 	return await(ctx, m, view)
+}
+
+// Explain implements api.Leader.
+func (m *mailbox) Explain(ctx context.Context, app shard.App, id shard.ID) (*api.Explained, error) {
+	answer := make(chan *api.Explained, 1)
+	if err := m.put(ctx, letter{app: app, shard: id, explain: answer}); err != nil {
+		return nil, err
+	}
+	return await(ctx, m, answer)
 }
 
 // Ended implements api.Leader.

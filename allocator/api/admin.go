@@ -2,13 +2,13 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
+	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -23,14 +23,20 @@ type Maps interface {
 
 // Admin serves AdminService.
 type Admin struct {
-	node Node
-	maps Maps
+	node   Node
+	maps   Maps
+	events *events.Log
+
+	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
+	watchers   chan struct{} // capacity maxWatchers
 }
 
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
-// NewAdmin makes the service of an allocator.
-func NewAdmin(node Node, maps Maps) *Admin { return &Admin{node: node, maps: maps} }
+// NewAdmin makes the service of an allocator; the log is what it writes while it leads.
+func NewAdmin(node Node, maps Maps, log *events.Log) *Admin {
+	return &Admin{node: node, maps: maps, events: log, explaining: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers)}
+}
 
 // ask hands a wish to the leader's ledger.
 func (a *Admin) ask(ctx context.Context, wish ledger.Wish) (ledger.Reply, error) {
@@ -54,10 +60,10 @@ func (a *Admin) view(ctx context.Context) (*View, error) {
 		return nil, a.notLeader()
 	}
 	view, err := leader.View(ctx)
-	if errors.Is(err, ErrNotLeading) {
-		return nil, a.notLeader()
+	if err != nil {
+		return nil, a.lost(err)
 	}
-	return view, err
+	return view, nil
 }
 
 func (a *Admin) notLeader() error {
@@ -196,6 +202,10 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 	out.Unplaced = count(view.Summary.Unplaced)
 	out.OpenMoves = count(view.Summary.OpenMoves)
 	out.Hold = view.Summary.Hold
+	out.LockAgeMs = view.Summary.LockAge.Milliseconds()
+	out.LoopLateMs, out.LoopWaiting = view.Loop.Late.Milliseconds(), count(view.Loop.Waiting)
+	out.Servers, out.Attached, out.Suspected = count(view.Summary.Servers), count(view.Summary.Attached), count(view.Summary.Suspected)
+	out.Events = positionToProto(a.events.Newest())
 	return out, nil
 }
 

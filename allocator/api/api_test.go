@@ -16,8 +16,10 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
@@ -34,6 +36,8 @@ type recorder struct {
 	ended  chan struct{}
 	once   sync.Once
 	ask    func(ledger.Wish) (ledger.Reply, error)
+	view   func(context.Context) (*api.View, error) // nil: a leader that is well
+	known  api.Explained
 }
 
 func newRecorder() *recorder {
@@ -55,9 +59,18 @@ func (r *recorder) Post(ctx context.Context, event ledger.Event) error {
 }
 
 func (r *recorder) Ask(_ context.Context, wish ledger.Wish) (ledger.Reply, error) { return r.ask(wish) }
-func (r *recorder) View(context.Context) (*api.View, error)                       { return new(api.View), nil }
-func (r *recorder) Ended() <-chan struct{}                                        { return r.ended }
-func (r *recorder) end()                                                          { r.once.Do(func() { close(r.ended) }) }
+func (r *recorder) Explain(context.Context, shard.App, shard.ID) (*api.Explained, error) {
+	return &r.known, nil
+}
+
+func (r *recorder) View(ctx context.Context) (*api.View, error) {
+	if r.view != nil {
+		return r.view(ctx)
+	}
+	return &api.View{Summary: report.Summary{Leading: true}}, nil
+}
+func (r *recorder) Ended() <-chan struct{} { return r.ended }
+func (r *recorder) end()                   { r.once.Do(func() { close(r.ended) }) }
 
 // next returns the next event.
 func (r *recorder) next(t *testing.T) ledger.Event {
@@ -95,17 +108,18 @@ func (n *testNode) Status() api.Status {
 type server struct {
 	*testing.T
 	node     *testNode
+	events   *events.Log
 	attach   *api.Attach
 	endpoint transport.Endpoint
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{T: t, node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
+	s := &server{T: t, events: events.NewLog(), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
 	s.attach = api.NewAttach(s.node)
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.events)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -387,21 +401,36 @@ func (s *server) drainUntilDetached(conn *stream) ledger.Event {
 	}
 }
 
-// Health is that of the store; the agents' service is served by the leader alone.
+// Health is honest: what needs the store, the loop or the lock says so, the agents' service is served by the leader alone, and maps are
+// served whatever happens.
 func TestHealth(t *testing.T) {
 	const attach, maps = shardmanagerv1connect.AllocatorServiceName, shardmanagerv1connect.ShardMapServiceName
 	for name, test := range map[string]struct {
 		leads   bool
 		trouble string
+		view    func(context.Context) (*api.View, error)
 		serving map[string]bool
 	}{
 		"leader":          {leads: true, serving: map[string]bool{"": true, attach: true, maps: true}},
 		"follower":        {serving: map[string]bool{"": true, attach: false, maps: true}},
-		"without a store": {leads: true, trouble: "gone", serving: map[string]bool{"": false, attach: false, maps: false}},
+		"without a store": {leads: true, trouble: "gone", serving: map[string]bool{"": false, attach: false, maps: true}},
+		"may not grant": {
+			leads: true, view: func(context.Context) (*api.View, error) { return new(api.View), nil },
+			serving: map[string]bool{"": false, attach: false, maps: true},
+		},
+		"stuck": {leads: true, view: func(ctx context.Context) (*api.View, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, serving: map[string]bool{"": false, attach: false, maps: true}},
+		"stepped down meanwhile": {
+			leads: true, view: func(context.Context) (*api.View, error) { return nil, api.ErrNotLeading },
+			serving: map[string]bool{"": true, attach: false, maps: true},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
 			s.node.mu.Lock()
+			s.node.leader.view = test.view
 			if s.node.status.StoreTrouble = test.trouble; !test.leads {
 				s.node.leader = nil
 			}

@@ -2,8 +2,11 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
@@ -40,7 +43,9 @@ func newMux(node Node, maps shardmanagerv1connect.ShardMapServiceHandler, servic
 	return mux
 }
 
-// health says SERVING while the store can be used; AllocatorService serves only at the leader.
+// health says of each service whether it can be used here. Maps are served whatever happens, from the newest that there are (static
+// stability); everything else needs the store, and where this allocator leads, a loop that answers and a lock that is proven. AllocatorService
+// serves at the leader only.
 type health struct {
 	node     Node
 	services []string
@@ -48,18 +53,35 @@ type health struct {
 
 var _ grpchealth.Checker = (*health)(nil)
 
+// loopPatience is how long a loop that is well may take to answer.
+const loopPatience = time.Second
+
 // Check implements grpchealth.Checker.
-func (h *health) Check(_ context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
-	known := req.Service == ""
-	for _, s := range h.services {
-		known = known || s == req.Service
-	}
-	if !known {
+func (h *health) Check(ctx context.Context, req *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
+	if req.Service != "" && !slices.Contains(h.services, req.Service) {
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("health: service: expected one of %q, not %q", h.services, req.Service))
 	}
-	status := grpchealth.StatusServing
-	if h.node.Status().StoreTrouble != "" || (req.Service == shardmanagerv1connect.AllocatorServiceName && h.node.Leader() == nil) {
-		status = grpchealth.StatusNotServing
+	status := grpchealth.StatusNotServing
+	if req.Service == shardmanagerv1connect.ShardMapServiceName || h.fit(ctx, req.Service == shardmanagerv1connect.AllocatorServiceName) {
+		status = grpchealth.StatusServing
 	}
 	return &grpchealth.CheckResponse{Status: status}, nil
+}
+
+// fit reports whether this allocator can do its work; as a leader, if that is asked for.
+func (h *health) fit(ctx context.Context, leading bool) bool {
+	if h.node.Status().StoreTrouble != "" {
+		return false
+	}
+	leader := h.node.Leader()
+	if leader == nil {
+		return !leading
+	}
+	ctx, cancel := context.WithTimeout(ctx, loopPatience)
+	defer cancel()
+	view, err := leader.View(ctx)
+	if errors.Is(err, ErrNotLeading) { // it stepped down just now
+		return !leading
+	}
+	return err == nil && view.Summary.Leading
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // ErrNotLeading is a Leader's answer once it has stepped down.
@@ -18,6 +19,8 @@ type Leader interface {
 	Ask(ctx context.Context, wish ledger.Wish) (ledger.Reply, error)
 	// View is what the ledger knew less than ViewAge ago.
 	View(ctx context.Context) (*View, error)
+	// Explain is what the ledger knows of one shard now.
+	Explain(ctx context.Context, app shard.App, id shard.ID) (*Explained, error)
 	// Ended is closed when the leadership is over.
 	Ended() <-chan struct{}
 }

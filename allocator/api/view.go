@@ -1,7 +1,10 @@
 package api
 
 import (
+	"time"
+
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -13,6 +16,20 @@ type View struct {
 	Specs   []ledger.Spec // by name
 	Servers []report.ServerStatus
 	Moves   report.Moves
+	Loop    LoopState
+}
+
+// LoopState is how the leader's loop keeps up.
+type LoopState struct {
+	Late    time.Duration // the most that it was late in the last 10 to 20 s
+	Waiting int           // letters in its mailbox
+}
+
+// Explained is what the ledger knows of one shard, and the app as placement would see it.
+type Explained struct {
+	Shard   report.ShardStatus
+	Input   placement.Input
+	Refusal *ledger.RequestError // not nil: there is no such shard
 }
 
 func serverToProto(s report.ServerStatus) *pb.ServerStatus {
@@ -33,11 +50,19 @@ func movesToProto(moves []report.MoveStatus, app string) []*pb.MoveStatus {
 		if app != "" && string(m.App) != app {
 			continue
 		}
-		out = append(out, &pb.MoveStatus{
-			App: string(m.App), Shard: string(m.Shard), Move: uint64(m.Order.Move), Term: uint64(m.Order.Term),
-			From: string(m.From), To: string(m.To), Reason: pb.MoveReason(m.Reason), Step: pb.MoveStep(m.Step),
-			AgeMs: m.Age.Milliseconds(), Attempts: count(m.Attempts), Detail: m.Detail,
-		})
+		out = append(out, moveToProto(m))
+	}
+	return out
+}
+
+func moveToProto(m report.MoveStatus) *pb.MoveStatus {
+	out := &pb.MoveStatus{
+		App: string(m.App), Shard: string(m.Shard), Move: uint64(m.Order.Move), Term: uint64(m.Order.Term),
+		From: string(m.From), To: string(m.To), Reason: pb.MoveReason(m.Reason), Step: pb.MoveStep(m.Step),
+		AgeMs: m.Age.Milliseconds(), Attempts: count(m.Attempts), Detail: m.Detail, StepAgeMs: m.StepAge.Milliseconds(), DeadlineMs: -1,
+	}
+	if m.Deadline >= 0 && m.Step < report.StepDone {
+		out.DeadlineMs = m.Deadline.Milliseconds()
 	}
 	return out
 }

@@ -66,15 +66,20 @@ func (l *Ledger) ageOf(w *work) time.Duration {
 }
 
 // Servers lists the servers in the order of their ids: the registered ones and those that rows still name.
-func (l *Ledger) Servers() []report.ServerStatus {
-	list := make([]report.ServerStatus, 0, len(l.order))
+func (l *Ledger) Servers() (list []report.ServerStatus) {
 	for _, id := range l.order {
-		s := l.servers[id]
+		list = append(list, l.Server(id)...)
+	}
+	return list
+}
+
+// Server lists the incarnations of one server.
+func (l *Ledger) Server(id shard.ServerID) (list []report.ServerStatus) {
+	if s := l.servers[id]; s != nil {
 		for _, f := range s.all() {
-			if f.over && len(f.refs) == 0 {
-				continue
+			if !f.over || len(f.refs) > 0 {
+				list = append(list, l.serverStatus(s, f))
 			}
-			list = append(list, l.serverStatus(s, f))
 		}
 	}
 	return list

@@ -19,7 +19,7 @@ func (l *Ledger) steer(r Request) bool {
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.abortWished(r.ID, w) }
 	case SkipStep:
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.skipWished(r.ID, w) }
-	case CreateApp, UpdateApp, DeleteApp, DrainServer:
+	case CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold:
 	}
 	a := l.apps[app]
 	if a == nil || a.removed {
@@ -116,10 +116,7 @@ func (t *task) skipWished(id uint64, w SkipStep) *RequestError {
 
 // meant refuses a wish about a shard that is at rest, or about a move or step that is not the present one.
 func (t *task) meant(move shard.MoveID, step report.MoveStep) *RequestError {
-	if t.row.Open != nil {
-		t.w = t.workOf(t.a, t.at)
-	}
-	if t.w == nil {
+	if t.w == nil { // every open move has work
 		return errAtRest
 	}
 	now, ok := t.moveStatus(t.a, t.at, t.w)

@@ -5,27 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/spf13/cobra"
 
-	"github.com/shardmanager/shardmanager/internal/transport"
-	"github.com/shardmanager/shardmanager/internal/wire"
-	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
-	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+	"github.com/shardmanager/shardmanager/internal/operator"
 )
 
 // defaultAdmin is where an allocator listens for operators.
 const defaultAdmin = "127.0.0.1:7440"
-
-// Following of the leader: how often a hint is followed, and the pauses while nobody leads.
-const (
-	maxHops    = 4
-	leaderWait = 10 * time.Second
-	firstPause = 100 * time.Millisecond
-	maxPause   = time.Second
-)
 
 // adminClient reaches allocators for operators.
 type adminClient struct {
@@ -41,69 +28,30 @@ func (a *adminClient) flags(c *cobra.Command) {
 
 const adminRemedy = "start one with `shardmanager allocator`, or name another by --admin or SHARDMANAGER_ADMIN"
 
-func (a *adminClient) list() []string {
-	var list []string
+func (a *adminClient) client() *operator.Client {
+	c := &operator.Client{Failure: func(address string, err error) error {
+		var bad *operator.AddressError
+		if errors.As(err, &bad) {
+			return &usageError{fmt.Errorf("--admin: %w", err)}
+		}
+		return &answered{who: "allocator " + address, err: err}
+	}}
 	for address := range strings.SplitSeq(firstOf(a.addresses, variable("SHARDMANAGER_ADMIN"), defaultAdmin), ",") {
 		if address = strings.TrimSpace(address); address != "" {
-			list = append(list, address)
+			c.Addresses = append(c.Addresses, address)
 		}
 	}
-	return list
+	return c
 }
 
-// method is a call of AdminService.
-type method[Q, A any] func(shardmanagerv1connect.AdminServiceClient, context.Context, *Q) (*A, error)
-
 // anyAllocator asks the allocators in order until one answers.
-func anyAllocator[Q, A any](ctx context.Context, a *adminClient, call method[Q, A], request *Q) (*A, error) {
-	var failed []error
-	for _, address := range a.list() {
-		answer, err := ask(ctx, address, call, request)
-		if err == nil {
-			return answer, nil
-		}
-		if _, said := wire.DetailOf(err); said {
-			return nil, err
-		}
-		failed = append(failed, err)
-	}
-	return nil, errors.Join(failed...)
+func anyAllocator[Q, A any](ctx context.Context, a *adminClient, call operator.Method[Q, A], request *Q) (*A, error) {
+	return operator.Any(ctx, a.client(), call, request)
 }
 
 // theLeader asks the leader: it follows hints, and waits a little while nobody leads.
-func theLeader[Q, A any](ctx context.Context, a *adminClient, call method[Q, A], request *Q) (*A, error) {
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(firstPause), backoff.WithMaxInterval(maxPause),
-		backoff.WithMaxElapsedTime(leaderWait))
-	return backoff.RetryWithData(func() (*A, error) {
-		answer, err := anyAllocator(ctx, a, call, request)
-		for range maxHops {
-			detail, ok := wire.DetailOf(err)
-			if !ok || detail.GetReason() != pb.ErrorReason_ERROR_REASON_NOT_LEADER || detail.GetHint() == "" {
-				break
-			}
-			answer, err = ask(ctx, detail.GetHint(), call, request)
-		}
-		if detail, ok := wire.DetailOf(err); err != nil && (!ok || detail.GetReason() != pb.ErrorReason_ERROR_REASON_NOT_LEADER) {
-			return nil, backoff.Permanent(err)
-		}
-		return answer, err
-	}, backoff.WithContext(pause, ctx))
-}
-
-// ask makes one call.
-func ask[Q, A any](ctx context.Context, address string, call method[Q, A], request *Q) (*A, error) {
-	endpoint, err := transport.Dial(address)
-	if err != nil {
-		return nil, &usageError{fmt.Errorf("--admin: %w", err)}
-	}
-	defer endpoint.Close()
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	answer, err := call(shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL), ctx, request)
-	if err != nil {
-		return nil, &answered{who: "allocator " + address, err: err}
-	}
-	return answer, nil
+func theLeader[Q, A any](ctx context.Context, a *adminClient, call operator.Method[Q, A], request *Q) (*A, error) {
+	return operator.Leader(ctx, a.client(), call, request)
 }
 
 // answered is a failed call and whom it was made to.

@@ -81,7 +81,8 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, appCommand(), mapCommand(), serversCommand(), movesCommand(), drainCommand(), holdCommand(), statusCommand())
+	add(root, groupOperators, appCommand(), mapCommand(), serversCommand(), movesCommand(), explainCommand(), eventsCommand(), drainCommand(),
+		holdCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true

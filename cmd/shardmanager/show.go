@@ -100,8 +100,8 @@ func movesCommand() *cobra.Command {
 	var app string
 	c := &cobra.Command{
 		Use:     "moves",
-		Short:   "List moves under way and the latest finished ones",
-		Example: "  shardmanager moves\n  shardmanager moves --app kv",
+		Short:   "List moves under way and the latest finished ones; abort or skip what is stuck",
+		Example: "  shardmanager moves\n  shardmanager moves --app kv\n  shardmanager moves abort kv 07",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListMoves, &pb.ListMovesRequest{App: app})
@@ -115,14 +115,19 @@ func movesCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
 	a.flags(c)
+	c.AddCommand(movesAbortCommand(), movesSkipCommand())
 	return c
 }
 
 func movesTable(w io.Writer, moves []*pb.MoveStatus) {
-	row(w, "APP", "SHARD", "FROM", "TO", "WHY", "STEP", "AGE", "ATTEMPTS", "DETAIL")
+	row(w, "APP", "SHARD", "MOVE", "FROM", "TO", "WHY", "STEP", "AGE", "IN STEP", "DEADLINE", "ATTEMPTS", "DETAIL")
 	for _, m := range moves {
-		row(w, m.GetApp(), m.GetShard(), dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
-			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), fmt.Sprint(m.GetAttempts()), dash(m.GetDetail()))
+		inStep, deadline := milliseconds(m.GetStepAgeMs()), milliseconds(m.GetDeadlineMs())
+		if m.GetStep() >= pb.MoveStep_MOVE_STEP_DONE {
+			inStep, deadline = "-", "-"
+		}
+		row(w, m.GetApp(), m.GetShard(), fmt.Sprint(m.GetMove()), dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
+			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), inStep, deadline, fmt.Sprint(m.GetAttempts()), dash(m.GetDetail()))
 	}
 }
 
@@ -160,6 +165,9 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 		row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
 		row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
 		row(w, "hold", firstOf(s.GetHold(), "none"))
+		row(w, "servers", fmt.Sprintf("%d, %d attached, %d suspected", s.GetServers(), s.GetAttached(), s.GetSuspected()))
+		row(w, "lock proven", milliseconds(s.GetLockAgeMs())+" ago")
+		row(w, "loop", fmt.Sprintf("%s late at most, %d waiting", milliseconds(s.GetLoopLateMs()), s.GetLoopWaiting()))
 	}
 	row(w, "version", s.GetVersion())
 }

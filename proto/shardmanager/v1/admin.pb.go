@@ -289,6 +289,61 @@ func (MoveStep) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
+type MovePhase int32
+
+const (
+	MovePhase_MOVE_PHASE_UNSPECIFIED MovePhase = 0
+	// Steps 1 to 3.
+	MovePhase_MOVE_PHASE_OPENED MovePhase = 1
+	// Decided to go back.
+	MovePhase_MOVE_PHASE_ABORTING MovePhase = 2
+	// Steps 4 to 7: the target owns the shard.
+	MovePhase_MOVE_PHASE_MOVED MovePhase = 3
+)
+
+// Enum value maps for MovePhase.
+var (
+	MovePhase_name = map[int32]string{
+		0: "MOVE_PHASE_UNSPECIFIED",
+		1: "MOVE_PHASE_OPENED",
+		2: "MOVE_PHASE_ABORTING",
+		3: "MOVE_PHASE_MOVED",
+	}
+	MovePhase_value = map[string]int32{
+		"MOVE_PHASE_UNSPECIFIED": 0,
+		"MOVE_PHASE_OPENED":      1,
+		"MOVE_PHASE_ABORTING":    2,
+		"MOVE_PHASE_MOVED":       3,
+	}
+)
+
+func (x MovePhase) Enum() *MovePhase {
+	p := new(MovePhase)
+	*p = x
+	return p
+}
+
+func (x MovePhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MovePhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
+}
+
+func (MovePhase) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[4]
+}
+
+func (x MovePhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MovePhase.Descriptor instead.
+func (MovePhase) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
 // AppSpec is what an app wants.
 type AppSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1292,7 +1347,11 @@ type MoveStatus struct {
 	// Callback failures so far.
 	Attempts uint32 `protobuf:"varint,10,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// What it waits for, or how it ended; for people.
-	Detail        string `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,11,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Milliseconds in this step under this leader; 0 once it is finished.
+	StepAgeMs int64 `protobuf:"varint,50,opt,name=step_age_ms,json=stepAgeMs,proto3" json:"step_age_ms,omitempty"`
+	// Milliseconds until the call or the linger that it waits for is over; -1: it waits for nothing that has a deadline.
+	DeadlineMs    int64 `protobuf:"varint,51,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1402,6 +1461,20 @@ func (x *MoveStatus) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *MoveStatus) GetStepAgeMs() int64 {
+	if x != nil {
+		return x.StepAgeMs
+	}
+	return 0
+}
+
+func (x *MoveStatus) GetDeadlineMs() int64 {
+	if x != nil {
+		return x.DeadlineMs
+	}
+	return 0
 }
 
 type DrainServerRequest struct {
@@ -1640,7 +1713,21 @@ type GetStatusResponse struct {
 	// Software version.
 	Version string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
 	// Why silent servers are held and not fenced; empty: none is (PROTOCOL R15).
-	Hold          string `protobuf:"bytes,40,opt,name=hold,proto3" json:"hold,omitempty"`
+	Hold string `protobuf:"bytes,40,opt,name=hold,proto3" json:"hold,omitempty"`
+	// The following only from the leader. Milliseconds since it last proved that the lock is its own.
+	LockAgeMs int64 `protobuf:"varint,50,opt,name=lock_age_ms,json=lockAgeMs,proto3" json:"lock_age_ms,omitempty"`
+	// Milliseconds by which its loop was late, at most, in the last 10 to 20 s.
+	LoopLateMs int64 `protobuf:"varint,51,opt,name=loop_late_ms,json=loopLateMs,proto3" json:"loop_late_ms,omitempty"`
+	// Messages that wait for its loop.
+	LoopWaiting uint32 `protobuf:"varint,52,opt,name=loop_waiting,json=loopWaiting,proto3" json:"loop_waiting,omitempty"`
+	// Servers that live, attached or not.
+	Servers uint32 `protobuf:"varint,53,opt,name=servers,proto3" json:"servers,omitempty"`
+	// Of them, with a stream.
+	Attached uint32 `protobuf:"varint,54,opt,name=attached,proto3" json:"attached,omitempty"`
+	// Of them, silent, degraded or being fenced.
+	Suspected uint32 `protobuf:"varint,55,opt,name=suspected,proto3" json:"suspected,omitempty"`
+	// Position of the newest event.
+	Events        *EventPosition `protobuf:"bytes,56,opt,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1752,6 +1839,1336 @@ func (x *GetStatusResponse) GetHold() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetLockAgeMs() int64 {
+	if x != nil {
+		return x.LockAgeMs
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetLoopLateMs() int64 {
+	if x != nil {
+		return x.LoopLateMs
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetLoopWaiting() uint32 {
+	if x != nil {
+		return x.LoopWaiting
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetAttached() uint32 {
+	if x != nil {
+		return x.Attached
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetSuspected() uint32 {
+	if x != nil {
+		return x.Suspected
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetEvents() *EventPosition {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Id of the shard, as in the shard map.
+	Shard         string `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ExplainRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+// ExplainResponse is all that the leader knows of one shard.
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Shard string                 `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Highest term ever granted or reserved.
+	Term uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	// Number of the last decision.
+	Move uint64 `protobuf:"varint,4,opt,name=move,proto3" json:"move,omitempty"`
+	// Server id of the primary; empty: nobody.
+	Primary     string `protobuf:"bytes,5,opt,name=primary,proto3" json:"primary,omitempty"`
+	Incarnation uint64 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	PrimaryTerm uint64 `protobuf:"varint,7,opt,name=primary_term,json=primaryTerm,proto3" json:"primary_term,omitempty"`
+	// Of the primary; absent if there is none.
+	Owner *ServerStatus `protobuf:"bytes,8,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The primary acknowledged its grant to this leader.
+	Serving bool `protobuf:"varint,9,opt,name=serving,proto3" json:"serving,omitempty"`
+	// A change of the row is being written.
+	Pending bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	// It may be granted to anybody, as soon as placement finds a server.
+	Unplaced bool `protobuf:"varint,11,opt,name=unplaced,proto3" json:"unplaced,omitempty"`
+	// What it waits for, for people; empty: nothing.
+	WaitsFor string `protobuf:"bytes,12,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// The move or grant under way; absent: none.
+	Open *MoveStatus `protobuf:"bytes,13,opt,name=open,proto3" json:"open,omitempty"`
+	// Durable part of the progress of the open move.
+	Phase MovePhase `protobuf:"varint,14,opt,name=phase,proto3,enum=shardmanager.v1.MovePhase" json:"phase,omitempty"`
+	// Why here: decisions about the shard that this leader remembers, oldest first.
+	Decisions []*Event `protobuf:"bytes,15,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// Finished moves of the shard that this leader remembers, newest first.
+	Finished []*MoveStatus `protobuf:"bytes,16,rep,name=finished,proto3" json:"finished,omitempty"`
+	// What placement would do with the shard now; empty: leave it where it is.
+	Proposals []*Proposal `protobuf:"bytes,17,rep,name=proposals,proto3" json:"proposals,omitempty"`
+	// Why not there: every server of the app, the best place first, then the excluded ones by id.
+	Candidates    []*Candidate `protobuf:"bytes,18,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExplainResponse) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetMove() uint64 {
+	if x != nil {
+		return x.Move
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetPrimary() string {
+	if x != nil {
+		return x.Primary
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetPrimaryTerm() uint64 {
+	if x != nil {
+		return x.PrimaryTerm
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetOwner() *ServerStatus {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetServing() bool {
+	if x != nil {
+		return x.Serving
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetUnplaced() bool {
+	if x != nil {
+		return x.Unplaced
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetOpen() *MoveStatus {
+	if x != nil {
+		return x.Open
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetPhase() MovePhase {
+	if x != nil {
+		return x.Phase
+	}
+	return MovePhase_MOVE_PHASE_UNSPECIFIED
+}
+
+func (x *ExplainResponse) GetDecisions() []*Event {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetFinished() []*MoveStatus {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetProposals() []*Proposal {
+	if x != nil {
+		return x.Proposals
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetCandidates() []*Candidate {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+// Proposal is a decision of placement.
+type Proposal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Server ids; each may be empty.
+	From   string     `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To     string     `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Reason MoveReason `protobuf:"varint,3,opt,name=reason,proto3,enum=shardmanager.v1.MoveReason" json:"reason,omitempty"`
+	// For people, with the numbers that decided.
+	Why string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	// The constraint that forbids what is wanted; empty: nothing does.
+	Binds         string `protobuf:"bytes,5,opt,name=binds,proto3" json:"binds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proposal) Reset() {
+	*x = Proposal{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proposal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proposal) ProtoMessage() {}
+
+func (x *Proposal) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
+func (*Proposal) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Proposal) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Proposal) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Proposal) GetReason() MoveReason {
+	if x != nil {
+		return x.Reason
+	}
+	return MoveReason_MOVE_REASON_UNSPECIFIED
+}
+
+func (x *Proposal) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Proposal) GetBinds() string {
+	if x != nil {
+		return x.Binds
+	}
+	return ""
+}
+
+// Candidate is a server as a place for a shard.
+type Candidate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Server id.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// Role of the shard's replica that is there or on its way there.
+	Holds Role `protobuf:"varint,2,opt,name=holds,proto3,enum=shardmanager.v1.Role" json:"holds,omitempty"`
+	// 1 is the best place; 0: excluded.
+	Rank uint32 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
+	// Percent of its fair share, in its worst metric.
+	UtilisationPercent int64 `protobuf:"varint,4,opt,name=utilisation_percent,json=utilisationPercent,proto3" json:"utilisation_percent,omitempty"`
+	// The constraint that excludes it; empty: none.
+	Binds string `protobuf:"bytes,5,opt,name=binds,proto3" json:"binds,omitempty"`
+	// For people, with the numbers.
+	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Candidate) Reset() {
+	*x = Candidate{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Candidate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Candidate) ProtoMessage() {}
+
+func (x *Candidate) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
+func (*Candidate) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Candidate) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *Candidate) GetHolds() Role {
+	if x != nil {
+		return x.Holds
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *Candidate) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *Candidate) GetUtilisationPercent() int64 {
+	if x != nil {
+		return x.UtilisationPercent
+	}
+	return 0
+}
+
+func (x *Candidate) GetBinds() string {
+	if x != nil {
+		return x.Binds
+	}
+	return ""
+}
+
+func (x *Candidate) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type WatchEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events after this one; absent: all that are remembered.
+	After *EventPosition `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// Only this app's, and those of the cluster as a whole; empty: all.
+	App string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	// Go on with what is still to come; false: the stream ends with what there is.
+	Follow        bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *WatchEventsRequest) GetAfter() *EventPosition {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *WatchEventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type WatchEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order; none: the stream is alive.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// To resume from: everything up to it was sent, or is not of the app asked for.
+	Position      *EventPosition `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *WatchEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetPosition() *EventPosition {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+// EventPosition orders events: by epoch, then sequence.
+type EventPosition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the leadership that the event belongs to.
+	Epoch *Epoch `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Number within the epoch, from 1, without holes.
+	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventPosition) Reset() {
+	*x = EventPosition{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventPosition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventPosition) ProtoMessage() {}
+
+func (x *EventPosition) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
+func (*EventPosition) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *EventPosition) GetEpoch() *Epoch {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *EventPosition) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Event is something that the leader decided or saw.
+type Event struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Position *EventPosition         `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	// Unix time in milliseconds by the leader's wall clock; for people, never compared.
+	TimeMs int64 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	// Types that are valid to be assigned to Body:
+	//
+	//	*Event_Decision
+	//	*Event_Server
+	//	*Event_Leader
+	//	*Event_Gap
+	Body          isEvent_Body `protobuf_oneof:"body"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Event) GetPosition() *EventPosition {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Event) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *Event) GetBody() isEvent_Body {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Event) GetDecision() *DecisionEvent {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Decision); ok {
+			return x.Decision
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetServer() *ServerEvent {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Server); ok {
+			return x.Server
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLeader() *LeaderEvent {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Leader); ok {
+			return x.Leader
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGap() *GapEvent {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Gap); ok {
+			return x.Gap
+		}
+	}
+	return nil
+}
+
+type isEvent_Body interface {
+	isEvent_Body()
+}
+
+type Event_Decision struct {
+	Decision *DecisionEvent `protobuf:"bytes,3,opt,name=decision,proto3,oneof"`
+}
+
+type Event_Server struct {
+	Server *ServerEvent `protobuf:"bytes,4,opt,name=server,proto3,oneof"`
+}
+
+type Event_Leader struct {
+	Leader *LeaderEvent `protobuf:"bytes,5,opt,name=leader,proto3,oneof"`
+}
+
+type Event_Gap struct {
+	Gap *GapEvent `protobuf:"bytes,6,opt,name=gap,proto3,oneof"`
+}
+
+func (*Event_Decision) isEvent_Body() {}
+
+func (*Event_Server) isEvent_Body() {}
+
+func (*Event_Leader) isEvent_Body() {}
+
+func (*Event_Gap) isEvent_Body() {}
+
+// DecisionEvent is one decision, and why. Fields that do not apply are empty.
+type DecisionEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Constant name of the decision, e.g. "move opened".
+	What  string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	App   string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Shard string `protobuf:"bytes,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Server id.
+	Server      string `protobuf:"bytes,4,opt,name=server,proto3" json:"server,omitempty"`
+	Incarnation uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Term        uint64 `protobuf:"varint,6,opt,name=term,proto3" json:"term,omitempty"`
+	Move        uint64 `protobuf:"varint,7,opt,name=move,proto3" json:"move,omitempty"`
+	// For people.
+	Why           string `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecisionEvent) Reset() {
+	*x = DecisionEvent{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecisionEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecisionEvent) ProtoMessage() {}
+
+func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
+func (*DecisionEvent) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DecisionEvent) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *DecisionEvent) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *DecisionEvent) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *DecisionEvent) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *DecisionEvent) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *DecisionEvent) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *DecisionEvent) GetMove() uint64 {
+	if x != nil {
+		return x.Move
+	}
+	return 0
+}
+
+func (x *DecisionEvent) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// ServerEvent is a new state of a server.
+type ServerEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Server id.
+	Server      string      `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Incarnation uint64      `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	App         string      `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`
+	State       ServerState `protobuf:"varint,4,opt,name=state,proto3,enum=shardmanager.v1.ServerState" json:"state,omitempty"`
+	Draining    bool        `protobuf:"varint,5,opt,name=draining,proto3" json:"draining,omitempty"`
+	// Why the state is not ATTACHED; for people.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerEvent) Reset() {
+	*x = ServerEvent{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerEvent) ProtoMessage() {}
+
+func (x *ServerEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
+func (*ServerEvent) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ServerEvent) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ServerEvent) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ServerEvent) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ServerEvent) GetState() ServerState {
+	if x != nil {
+		return x.State
+	}
+	return ServerState_SERVER_STATE_UNSPECIFIED
+}
+
+func (x *ServerEvent) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *ServerEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// LeaderEvent is the begin or the end of a leadership.
+type LeaderEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the allocator.
+	Allocator string `protobuf:"bytes,1,opt,name=allocator,proto3" json:"allocator,omitempty"`
+	// True: it leads from here on; false: no longer.
+	Leads bool `protobuf:"varint,2,opt,name=leads,proto3" json:"leads,omitempty"`
+	// For people.
+	Why           string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderEvent) Reset() {
+	*x = LeaderEvent{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderEvent) ProtoMessage() {}
+
+func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
+func (*LeaderEvent) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *LeaderEvent) GetAllocator() string {
+	if x != nil {
+		return x.Allocator
+	}
+	return ""
+}
+
+func (x *LeaderEvent) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
+func (x *LeaderEvent) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// GapEvent stands for events that cannot be had any more: the leader has forgotten them, or they are those of another leadership.
+type GapEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many; 0: unknown.
+	Missed uint64 `protobuf:"varint,1,opt,name=missed,proto3" json:"missed,omitempty"`
+	// For people.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GapEvent) Reset() {
+	*x = GapEvent{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GapEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GapEvent) ProtoMessage() {}
+
+func (x *GapEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
+func (*GapEvent) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *GapEvent) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+func (x *GapEvent) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type AbortMoveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Shard string                 `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Refused unless this is the number of the open move; 0: whichever it is.
+	Move uint64 `protobuf:"varint,3,opt,name=move,proto3" json:"move,omitempty"`
+	// Why, for the events; at most 200 bytes.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortMoveRequest) Reset() {
+	*x = AbortMoveRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortMoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortMoveRequest) ProtoMessage() {}
+
+func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
+func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *AbortMoveRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *AbortMoveRequest) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *AbortMoveRequest) GetMove() uint64 {
+	if x != nil {
+		return x.Move
+	}
+	return 0
+}
+
+func (x *AbortMoveRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type AbortMoveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was decided, for people.
+	Outcome       string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortMoveResponse) Reset() {
+	*x = AbortMoveResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortMoveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortMoveResponse) ProtoMessage() {}
+
+func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
+func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *AbortMoveResponse) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+type SkipStepRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Shard string                 `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Refused unless this is the number of the open move; 0: whichever it is.
+	Move uint64 `protobuf:"varint,3,opt,name=move,proto3" json:"move,omitempty"`
+	// Refused unless the move is at this step; 0: whichever it is.
+	Step MoveStep `protobuf:"varint,4,opt,name=step,proto3,enum=shardmanager.v1.MoveStep" json:"step,omitempty"`
+	// Fence the server that the step waits for, if nothing else helps: it loses everything that it holds.
+	Force bool `protobuf:"varint,5,opt,name=force,proto3" json:"force,omitempty"`
+	// Why, for the events; at most 200 bytes.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkipStepRequest) Reset() {
+	*x = SkipStepRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkipStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkipStepRequest) ProtoMessage() {}
+
+func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
+func (*SkipStepRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SkipStepRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *SkipStepRequest) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *SkipStepRequest) GetMove() uint64 {
+	if x != nil {
+		return x.Move
+	}
+	return 0
+}
+
+func (x *SkipStepRequest) GetStep() MoveStep {
+	if x != nil {
+		return x.Step
+	}
+	return MoveStep_MOVE_STEP_UNSPECIFIED
+}
+
+func (x *SkipStepRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *SkipStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SkipStepResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was decided, for people.
+	Outcome       string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkipStepResponse) Reset() {
+	*x = SkipStepResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkipStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkipStepResponse) ProtoMessage() {}
+
+func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
+func (*SkipStepResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *SkipStepResponse) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
 var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
@@ -1816,7 +3233,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x11ListMovesResponse\x12/\n" +
 	"\x04open\x18\x01 \x03(\v2\x1b.shardmanager.v1.MoveStatusR\x04open\x127\n" +
 	"\bfinished\x18\x02 \x03(\v2\x1b.shardmanager.v1.MoveStatusR\bfinished\x12%\n" +
-	"\x0efinished_count\x18\x03 \x01(\x04R\rfinishedCount\"\xaf\x02\n" +
+	"\x0efinished_count\x18\x03 \x01(\x04R\rfinishedCount\"\xf0\x02\n" +
 	"\n" +
 	"MoveStatus\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
@@ -1830,7 +3247,10 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06age_ms\x18\t \x01(\x03R\x05ageMs\x12\x1a\n" +
 	"\battempts\x18\n" +
 	" \x01(\rR\battempts\x12\x16\n" +
-	"\x06detail\x18\v \x01(\tR\x06detail\"@\n" +
+	"\x06detail\x18\v \x01(\tR\x06detail\x12\x1e\n" +
+	"\vstep_age_ms\x182 \x01(\x03R\tstepAgeMs\x12\x1f\n" +
+	"\vdeadline_ms\x183 \x01(\x03R\n" +
+	"deadlineMs\"@\n" +
 	"\x12DrainServerRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"3\n" +
@@ -1839,7 +3259,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ReleaseHoldRequest\"/\n" +
 	"\x13ReleaseHoldResponse\x12\x18\n" +
 	"\aservers\x18\x01 \x01(\rR\aservers\"\x12\n" +
-	"\x10GetStatusRequest\"\xdc\x02\n" +
+	"\x10GetStatusRequest\"\xcd\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
@@ -1854,7 +3274,110 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"open_moves\x18\t \x01(\rR\topenMoves\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12\x12\n" +
-	"\x04hold\x18( \x01(\tR\x04hold*\x8b\x01\n" +
+	"\x04hold\x18( \x01(\tR\x04hold\x12\x1e\n" +
+	"\vlock_age_ms\x182 \x01(\x03R\tlockAgeMs\x12 \n" +
+	"\floop_late_ms\x183 \x01(\x03R\n" +
+	"loopLateMs\x12!\n" +
+	"\floop_waiting\x184 \x01(\rR\vloopWaiting\x12\x18\n" +
+	"\aservers\x185 \x01(\rR\aservers\x12\x1a\n" +
+	"\battached\x186 \x01(\rR\battached\x12\x1c\n" +
+	"\tsuspected\x187 \x01(\rR\tsuspected\x126\n" +
+	"\x06events\x188 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x06events\"8\n" +
+	"\x0eExplainRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xa9\x05\n" +
+	"\x0fExplainResponse\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04move\x18\x04 \x01(\x04R\x04move\x12\x18\n" +
+	"\aprimary\x18\x05 \x01(\tR\aprimary\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12!\n" +
+	"\fprimary_term\x18\a \x01(\x04R\vprimaryTerm\x123\n" +
+	"\x05owner\x18\b \x01(\v2\x1d.shardmanager.v1.ServerStatusR\x05owner\x12\x18\n" +
+	"\aserving\x18\t \x01(\bR\aserving\x12\x18\n" +
+	"\apending\x18\n" +
+	" \x01(\bR\apending\x12\x1a\n" +
+	"\bunplaced\x18\v \x01(\bR\bunplaced\x12\x1b\n" +
+	"\twaits_for\x18\f \x01(\tR\bwaitsFor\x12/\n" +
+	"\x04open\x18\r \x01(\v2\x1b.shardmanager.v1.MoveStatusR\x04open\x120\n" +
+	"\x05phase\x18\x0e \x01(\x0e2\x1a.shardmanager.v1.MovePhaseR\x05phase\x124\n" +
+	"\tdecisions\x18\x0f \x03(\v2\x16.shardmanager.v1.EventR\tdecisions\x127\n" +
+	"\bfinished\x18\x10 \x03(\v2\x1b.shardmanager.v1.MoveStatusR\bfinished\x127\n" +
+	"\tproposals\x18\x11 \x03(\v2\x19.shardmanager.v1.ProposalR\tproposals\x12:\n" +
+	"\n" +
+	"candidates\x18\x12 \x03(\v2\x1a.shardmanager.v1.CandidateR\n" +
+	"candidates\"\x8b\x01\n" +
+	"\bProposal\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x123\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1b.shardmanager.v1.MoveReasonR\x06reason\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x14\n" +
+	"\x05binds\x18\x05 \x01(\tR\x05binds\"\xbd\x01\n" +
+	"\tCandidate\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12+\n" +
+	"\x05holds\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x05holds\x12\x12\n" +
+	"\x04rank\x18\x03 \x01(\rR\x04rank\x12/\n" +
+	"\x13utilisation_percent\x18\x04 \x01(\x03R\x12utilisationPercent\x12\x14\n" +
+	"\x05binds\x18\x05 \x01(\tR\x05binds\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"t\n" +
+	"\x12WatchEventsRequest\x124\n" +
+	"\x05after\x18\x01 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x05after\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x16\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\"\x81\x01\n" +
+	"\x13WatchEventsResponse\x12.\n" +
+	"\x06events\x18\x01 \x03(\v2\x16.shardmanager.v1.EventR\x06events\x12:\n" +
+	"\bposition\x18\x02 \x01(\v2\x1e.shardmanager.v1.EventPositionR\bposition\"Y\n" +
+	"\rEventPosition\x12,\n" +
+	"\x05epoch\x18\x01 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xc1\x02\n" +
+	"\x05Event\x12:\n" +
+	"\bposition\x18\x01 \x01(\v2\x1e.shardmanager.v1.EventPositionR\bposition\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12<\n" +
+	"\bdecision\x18\x03 \x01(\v2\x1e.shardmanager.v1.DecisionEventH\x00R\bdecision\x126\n" +
+	"\x06server\x18\x04 \x01(\v2\x1c.shardmanager.v1.ServerEventH\x00R\x06server\x126\n" +
+	"\x06leader\x18\x05 \x01(\v2\x1c.shardmanager.v1.LeaderEventH\x00R\x06leader\x12-\n" +
+	"\x03gap\x18\x06 \x01(\v2\x19.shardmanager.v1.GapEventH\x00R\x03gapB\x06\n" +
+	"\x04body\"\xbf\x01\n" +
+	"\rDecisionEvent\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\tR\x05shard\x12\x16\n" +
+	"\x06server\x18\x04 \x01(\tR\x06server\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\x12\x12\n" +
+	"\x04term\x18\x06 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04move\x18\a \x01(\x04R\x04move\x12\x10\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xc1\x01\n" +
+	"\vServerEvent\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\tR\x03app\x122\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1c.shardmanager.v1.ServerStateR\x05state\x12\x1a\n" +
+	"\bdraining\x18\x05 \x01(\bR\bdraining\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"S\n" +
+	"\vLeaderEvent\x12\x1c\n" +
+	"\tallocator\x18\x01 \x01(\tR\tallocator\x12\x14\n" +
+	"\x05leads\x18\x02 \x01(\bR\x05leads\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"4\n" +
+	"\bGapEvent\x12\x16\n" +
+	"\x06missed\x18\x01 \x01(\x04R\x06missed\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\"f\n" +
+	"\x10AbortMoveRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
+	"\x04move\x18\x03 \x01(\x04R\x04move\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"-\n" +
+	"\x11AbortMoveResponse\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"\xaa\x01\n" +
+	"\x0fSkipStepRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
+	"\x04move\x18\x03 \x01(\x04R\x04move\x12-\n" +
+	"\x04step\x18\x04 \x01(\x0e2\x19.shardmanager.v1.MoveStepR\x04step\x12\x14\n" +
+	"\x05force\x18\x05 \x01(\bR\x05force\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\",\n" +
+	"\x10SkipStepResponse\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome*\x8b\x01\n" +
 	"\vReplication\x12\x1b\n" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
@@ -1889,7 +3412,13 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12MOVE_STEP_ABORTING\x10\t\x12\x12\n" +
 	"\x0eMOVE_STEP_DONE\x10\n" +
 	"\x12\x15\n" +
-	"\x11MOVE_STEP_ABORTED\x10\v2\xce\a\n" +
+	"\x11MOVE_STEP_ABORTED\x10\v*m\n" +
+	"\tMovePhase\x12\x1a\n" +
+	"\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11MOVE_PHASE_OPENED\x10\x01\x12\x17\n" +
+	"\x13MOVE_PHASE_ABORTING\x10\x02\x12\x14\n" +
+	"\x10MOVE_PHASE_MOVED\x10\x032\x9d\n" +
+	"\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -1901,7 +3430,11 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\tListMoves\x12!.shardmanager.v1.ListMovesRequest\x1a\".shardmanager.v1.ListMovesResponse\x12X\n" +
 	"\vDrainServer\x12#.shardmanager.v1.DrainServerRequest\x1a$.shardmanager.v1.DrainServerResponse\x12X\n" +
 	"\vReleaseHold\x12#.shardmanager.v1.ReleaseHoldRequest\x1a$.shardmanager.v1.ReleaseHoldResponse\x12R\n" +
-	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponse\x12L\n" +
+	"\aExplain\x12\x1f.shardmanager.v1.ExplainRequest\x1a .shardmanager.v1.ExplainResponse\x12Z\n" +
+	"\vWatchEvents\x12#.shardmanager.v1.WatchEventsRequest\x1a$.shardmanager.v1.WatchEventsResponse0\x01\x12R\n" +
+	"\tAbortMove\x12!.shardmanager.v1.AbortMoveRequest\x1a\".shardmanager.v1.AbortMoveResponse\x12O\n" +
+	"\bSkipStep\x12 .shardmanager.v1.SkipStepRequest\x1a!.shardmanager.v1.SkipStepResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -1915,94 +3448,141 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(ServerState)(0),                        // 1: shardmanager.v1.ServerState
 	(MoveReason)(0),                         // 2: shardmanager.v1.MoveReason
 	(MoveStep)(0),                           // 3: shardmanager.v1.MoveStep
-	(*AppSpec)(nil),                         // 4: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 5: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 6: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 7: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 8: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 9: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 10: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 11: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 12: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 13: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 14: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 15: shardmanager.v1.DeleteAppResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 16: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 17: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 18: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 19: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 20: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 21: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 22: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 23: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 24: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 25: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 26: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 27: shardmanager.v1.ReleaseHoldResponse
-	(*GetStatusRequest)(nil),                // 28: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 29: shardmanager.v1.GetStatusResponse
-	nil,                                     // 30: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 31: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 32: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 33: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 34: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 35: shardmanager.v1.Epoch
+	(MovePhase)(0),                          // 4: shardmanager.v1.MovePhase
+	(*AppSpec)(nil),                         // 5: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 6: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 7: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 8: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 9: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 10: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 11: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 12: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 13: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 14: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 15: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 16: shardmanager.v1.DeleteAppResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 17: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 18: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 19: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 20: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 21: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 22: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 23: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 24: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 25: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 26: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 27: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 28: shardmanager.v1.ReleaseHoldResponse
+	(*GetStatusRequest)(nil),                // 29: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 30: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 31: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 32: shardmanager.v1.ExplainResponse
+	(*Proposal)(nil),                        // 33: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 34: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 35: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 36: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 37: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 38: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 39: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 40: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 41: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 42: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 43: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 44: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 45: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 46: shardmanager.v1.SkipStepResponse
+	nil,                                     // 47: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 48: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 49: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 50: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 51: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 52: shardmanager.v1.Epoch
+	(Role)(0),                               // 53: shardmanager.v1.Role
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	32, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	49, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	5,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	30, // 3: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	31, // 4: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	4,  // 5: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	4,  // 6: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	4,  // 7: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	4,  // 8: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	4,  // 9: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	4,  // 10: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	33, // 11: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	20, // 12: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	34, // 13: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	6,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	47, // 3: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	48, // 4: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	5,  // 5: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	5,  // 6: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	5,  // 7: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	5,  // 8: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	5,  // 9: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	5,  // 10: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	50, // 11: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	21, // 12: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	51, // 13: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	1,  // 14: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	23, // 15: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	23, // 16: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	24, // 15: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	24, // 16: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	2,  // 17: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	3,  // 18: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	35, // 19: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	6,  // 20: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	8,  // 21: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	10, // 22: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	12, // 23: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	14, // 24: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	16, // 25: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	18, // 26: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	21, // 27: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	24, // 28: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	26, // 29: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	28, // 30: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	7,  // 31: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	9,  // 32: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	11, // 33: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	13, // 34: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	15, // 35: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	17, // 36: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	19, // 37: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	22, // 38: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	25, // 39: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	27, // 40: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	29, // 41: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	31, // [31:42] is the sub-list for method output_type
-	20, // [20:31] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	52, // 19: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	37, // 20: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	21, // 21: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	24, // 22: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	4,  // 23: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	38, // 24: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	24, // 25: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	33, // 26: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	34, // 27: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	2,  // 28: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	53, // 29: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	37, // 30: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	38, // 31: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	37, // 32: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	52, // 33: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	37, // 34: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	39, // 35: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	40, // 36: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	41, // 37: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	42, // 38: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	1,  // 39: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	3,  // 40: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	7,  // 41: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	9,  // 42: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	11, // 43: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	13, // 44: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	15, // 45: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	17, // 46: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	19, // 47: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	22, // 48: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	25, // 49: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	27, // 50: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	29, // 51: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	31, // 52: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	35, // 53: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	43, // 54: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	45, // 55: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	8,  // 56: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	10, // 57: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	12, // 58: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	14, // 59: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	16, // 60: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	18, // 61: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	20, // 62: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	23, // 63: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	26, // 64: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	28, // 65: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	30, // 66: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	32, // 67: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	36, // 68: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	44, // 69: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	46, // 70: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	56, // [56:71] is the sub-list for method output_type
+	41, // [41:56] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -2012,13 +3592,19 @@ func file_shardmanager_v1_admin_proto_init() {
 	}
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
+	file_shardmanager_v1_admin_proto_msgTypes[33].OneofWrappers = []any{
+		(*Event_Decision)(nil),
+		(*Event_Server)(nil),
+		(*Event_Leader)(nil),
+		(*Event_Gap)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   28,
+			NumEnums:      5,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

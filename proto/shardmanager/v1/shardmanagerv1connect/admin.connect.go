@@ -59,6 +59,15 @@ const (
 	AdminServiceReleaseHoldProcedure = "/shardmanager.v1.AdminService/ReleaseHold"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/shardmanager.v1.AdminService/GetStatus"
+	// AdminServiceExplainProcedure is the fully-qualified name of the AdminService's Explain RPC.
+	AdminServiceExplainProcedure = "/shardmanager.v1.AdminService/Explain"
+	// AdminServiceWatchEventsProcedure is the fully-qualified name of the AdminService's WatchEvents
+	// RPC.
+	AdminServiceWatchEventsProcedure = "/shardmanager.v1.AdminService/WatchEvents"
+	// AdminServiceAbortMoveProcedure is the fully-qualified name of the AdminService's AbortMove RPC.
+	AdminServiceAbortMoveProcedure = "/shardmanager.v1.AdminService/AbortMove"
+	// AdminServiceSkipStepProcedure is the fully-qualified name of the AdminService's SkipStep RPC.
+	AdminServiceSkipStepProcedure = "/shardmanager.v1.AdminService/SkipStep"
 )
 
 // AdminServiceClient is a client for the shardmanager.v1.AdminService service.
@@ -81,6 +90,15 @@ type AdminServiceClient interface {
 	ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
+	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// WatchEvents streams what the leader decides and sees, in order, as far back as it remembers. The stream ends with NOT_LEADER when the
+	// leadership does; a reader goes on at the next leader from the position that it came to.
+	WatchEvents(context.Context, *v1.WatchEventsRequest) (*connect.ServerStreamForClient[v1.WatchEventsResponse], error)
+	// AbortMove aborts an open move before its fourth step; answered once the decision is durable.
+	AbortMove(context.Context, *v1.AbortMoveRequest) (*v1.AbortMoveResponse, error)
+	// SkipStep ends a step that is stuck, where that is safe; answered once the decision is durable.
+	SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the shardmanager.v1.AdminService service. By
@@ -160,6 +178,30 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("GetStatus")),
 			connect.WithClientOptions(opts...),
 		),
+		explain: connect.NewClient[v1.ExplainRequest, v1.ExplainResponse](
+			httpClient,
+			baseURL+AdminServiceExplainProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Explain")),
+			connect.WithClientOptions(opts...),
+		),
+		watchEvents: connect.NewClient[v1.WatchEventsRequest, v1.WatchEventsResponse](
+			httpClient,
+			baseURL+AdminServiceWatchEventsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("WatchEvents")),
+			connect.WithClientOptions(opts...),
+		),
+		abortMove: connect.NewClient[v1.AbortMoveRequest, v1.AbortMoveResponse](
+			httpClient,
+			baseURL+AdminServiceAbortMoveProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("AbortMove")),
+			connect.WithClientOptions(opts...),
+		),
+		skipStep: connect.NewClient[v1.SkipStepRequest, v1.SkipStepResponse](
+			httpClient,
+			baseURL+AdminServiceSkipStepProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("SkipStep")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -176,6 +218,10 @@ type adminServiceClient struct {
 	drainServer *connect.Client[v1.DrainServerRequest, v1.DrainServerResponse]
 	releaseHold *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
 	getStatus   *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	explain     *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	watchEvents *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
+	abortMove   *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
+	skipStep    *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -277,6 +323,38 @@ func (c *adminServiceClient) GetStatus(ctx context.Context, req *v1.GetStatusReq
 	return nil, err
 }
 
+// Explain calls shardmanager.v1.AdminService.Explain.
+func (c *adminServiceClient) Explain(ctx context.Context, req *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	response, err := c.explain.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// WatchEvents calls shardmanager.v1.AdminService.WatchEvents.
+func (c *adminServiceClient) WatchEvents(ctx context.Context, req *v1.WatchEventsRequest) (*connect.ServerStreamForClient[v1.WatchEventsResponse], error) {
+	return c.watchEvents.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// AbortMove calls shardmanager.v1.AdminService.AbortMove.
+func (c *adminServiceClient) AbortMove(ctx context.Context, req *v1.AbortMoveRequest) (*v1.AbortMoveResponse, error) {
+	response, err := c.abortMove.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SkipStep calls shardmanager.v1.AdminService.SkipStep.
+func (c *adminServiceClient) SkipStep(ctx context.Context, req *v1.SkipStepRequest) (*v1.SkipStepResponse, error) {
+	response, err := c.skipStep.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the shardmanager.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreateApp adds an app; its shards are placed as soon as servers are there.
@@ -297,6 +375,15 @@ type AdminServiceHandler interface {
 	ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
+	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
+	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// WatchEvents streams what the leader decides and sees, in order, as far back as it remembers. The stream ends with NOT_LEADER when the
+	// leadership does; a reader goes on at the next leader from the position that it came to.
+	WatchEvents(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error
+	// AbortMove aborts an open move before its fourth step; answered once the decision is durable.
+	AbortMove(context.Context, *v1.AbortMoveRequest) (*v1.AbortMoveResponse, error)
+	// SkipStep ends a step that is stuck, where that is safe; answered once the decision is durable.
+	SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -372,6 +459,30 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("GetStatus")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceExplainHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceExplainProcedure,
+		svc.Explain,
+		connect.WithSchema(adminServiceMethods.ByName("Explain")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceWatchEventsHandler := connect.NewServerStreamHandlerSimple(
+		AdminServiceWatchEventsProcedure,
+		svc.WatchEvents,
+		connect.WithSchema(adminServiceMethods.ByName("WatchEvents")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceAbortMoveHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceAbortMoveProcedure,
+		svc.AbortMove,
+		connect.WithSchema(adminServiceMethods.ByName("AbortMove")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceSkipStepHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceSkipStepProcedure,
+		svc.SkipStep,
+		connect.WithSchema(adminServiceMethods.ByName("SkipStep")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreateAppProcedure:
@@ -396,6 +507,14 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceReleaseHoldHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
+		case AdminServiceExplainProcedure:
+			adminServiceExplainHandler.ServeHTTP(w, r)
+		case AdminServiceWatchEventsProcedure:
+			adminServiceWatchEventsHandler.ServeHTTP(w, r)
+		case AdminServiceAbortMoveProcedure:
+			adminServiceAbortMoveHandler.ServeHTTP(w, r)
+		case AdminServiceSkipStepProcedure:
+			adminServiceSkipStepHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -447,4 +566,20 @@ func (UnimplementedAdminServiceHandler) ReleaseHold(context.Context, *v1.Release
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.GetStatus is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.Explain is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) WatchEvents(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.WatchEvents is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) AbortMove(context.Context, *v1.AbortMoveRequest) (*v1.AbortMoveResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.AbortMove is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.SkipStep is not implemented"))
 }
