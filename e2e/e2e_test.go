@@ -172,6 +172,25 @@ func (o outcome) broken(except string) []string {
 	return list
 }
 
+// A region is lost: everything in it at once. In the fast profile, which says the same in half the time.
+func TestARegionIsLost(t *testing.T) {
+	if os.Getenv(everything) == "" {
+		t.Skipf("it takes long: set %s=1, or run make e2e", everything)
+	}
+	for _, scenario := range []string{"region-loss", "region-loss-leader"} {
+		t.Run(scenario, func(t *testing.T) {
+			o := play(t, scenario, dense, "--profile", "fast")
+			r := o.result
+			if o.status != 0 || !r.OK || r.OverlapMS != 0 || r.LostWrites != 0 {
+				t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+			}
+			if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 || r.Moves == 0 {
+				t.Errorf("nothing was measured: %s", r)
+			}
+		})
+	}
+}
+
 // Without the wait after a fence, a paused owner and its successor own shards at once: if the detector did not see that, it would see nothing.
 func TestABrokenLeaseIsDetected(t *testing.T) {
 	o := play(t, "pause", light, "--break-lease")

@@ -45,7 +45,7 @@ func TestValidateNamesTheSetting(t *testing.T) {
 func TestEveryScenarioOfTheIssueIsThere(t *testing.T) {
 	t.Parallel()
 	const want = "drain rolling-restart crash host-crash pause agent-restart allocator-loss " +
-		"add-server load-shift partial-partition slow-callback leader-pause"
+		"region-loss region-loss-leader add-server load-shift partial-partition slow-callback leader-pause"
 	if got := strings.Join(Scenarios(), " "); got != want {
 		t.Errorf("scenarios %q, expected %q", got, want)
 	}

@@ -24,7 +24,10 @@ func (s scenario) expected(cfg Config) judge.Expected {
 // Times from DESIGN §13.
 var (
 	hostLost = map[string]time.Duration{profileDefault: 9 * time.Second, profileFast: 5 * time.Second}
-	appLost  = map[string]time.Duration{profileDefault: time.Second, profileFast: time.Second}
+	// A leader that is lost together with servers must have granted for the last time before anybody is fenced.
+	leaderAndHostLost = map[string]time.Duration{profileDefault: 21 * time.Second, profileFast: 11 * time.Second}
+
+	appLost = map[string]time.Duration{profileDefault: time.Second, profileFast: time.Second}
 )
 
 // Trials of each scenario.
@@ -35,6 +38,7 @@ const (
 	pauseTrials       = 2
 	drainTrials       = 2
 	agentTrials       = 3 // of each kind of restart
+	regionTrials      = 2
 	growthTrials      = 1
 	shiftTrials       = 2
 	partitionTrials   = 2
@@ -62,6 +66,8 @@ func scenarios() []scenario {
 		{name: "pause", failover: hostLost, play: pause},
 		{name: "agent-restart", planned: true, play: agentRestart},
 		{name: "allocator-loss", planned: true, play: allocatorLoss},
+		{name: "region-loss", failover: hostLost, play: regionLoss(regionTrials, isNotLeader)},
+		{name: "region-loss-leader", failover: leaderAndHostLost, play: regionLoss(regionTrials, isLeader)},
 		{name: "add-server", planned: true, play: addServer},
 		{name: "load-shift", planned: true, play: loadShift},
 		{name: "partial-partition", planned: true, play: partialPartition},
