@@ -83,11 +83,12 @@ func (c Config) Settings() ledger.Settings {
 	}
 }
 
-// Unseat are the standby's settings. An agent that renews only so often cannot notice silence sooner.
+// Unseat are the standby's settings. An agent that renews only so often cannot notice silence sooner. The delay is long beside the round trip
+// in which one standby sees what another did, and short beside the time without a leader that it adds to.
 func (c Config) Unseat() unseat.Settings {
 	s := c.Settings()
 	return unseat.Settings{
-		LeaderValidity: s.LeaderValidity, Silence: or(c.UnseatAfter, max(2*time.Second, 2*s.Interval)), Delay: or(c.UnseatDelay, time.Second),
+		LeaderValidity: s.LeaderValidity, Silence: or(c.UnseatAfter, max(2*time.Second, 2*s.Interval)), Delay: or(c.UnseatDelay, s.Interval/2),
 	}
 }
 

@@ -66,7 +66,7 @@ func TestProfiles(t *testing.T) {
 	if s := cfg.Settings(); s.Validity != 6*time.Second || s.AgentGrace != 3*time.Second || s.LeaderValidity != 12*time.Second {
 		t.Errorf("default: %+v", s)
 	}
-	if u := cfg.Unseat(); u.Silence != 2*time.Second || u.Delay != time.Second || u.LeaderValidity != 12*time.Second {
+	if u := cfg.Unseat(); u.Silence != 2*time.Second || u.Delay != 500*time.Millisecond || u.LeaderValidity != 12*time.Second {
 		t.Errorf("default: %+v", u)
 	}
 	cfg.LeaseInterval = 3 * time.Second

@@ -17,6 +17,10 @@ import (
 const (
 	// lookEvery is how often the leader is asked for a sign of life.
 	lookEvery = 500 * time.Millisecond
+	// lookSoon is the same for a leader that has just fallen silent: the verdict is near, and every look late is time without a leader.
+	lookSoon = 100 * time.Millisecond
+	// soonFactor bounds lookSoon, in silences: a leader that lives on behind a partition is not to be asked about ten times a second.
+	soonFactor = 3
 	// askTimeout is for one question to the leader or to an agent.
 	askTimeout = 500 * time.Millisecond
 	// lateStandby is a pause of this process after which all silence may have been its own (PROTOCOL R15).
@@ -69,17 +73,27 @@ func New(s Settings, deps Deps) *Standby { return &Standby{s: s, deps: deps} }
 // Run watches until ctx ends.
 func (s *Standby) Run(ctx context.Context) error {
 	s.ran = s.deps.Clock()
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ticker.C:
+		case <-timer.C:
 			s.look(ctx)
 		}
 		s.ran = s.deps.Clock()
+		timer.Reset(s.next())
 	}
+}
+
+// next is how long to wait for the next look.
+func (s *Standby) next() time.Duration {
+	silent := s.heard.WaitAge(s.deps.Clock())
+	if s.holder.held() && s.holder.Allocator != s.deps.Name && silent >= s.s.Silence/2 && silent < soonFactor*s.s.Silence {
+		return lookSoon
+	}
+	return lookEvery
 }
 
 // look is one look at the leader.

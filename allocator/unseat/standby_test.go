@@ -293,3 +293,25 @@ func TestStandbyIsNotHasty(t *testing.T) {
 		t.Error("unseated again by whoever erred")
 	}
 }
+
+// A leader that has just fallen silent is looked at more often, but not for ever.
+func TestLooksAreSoonWhileTheVerdictIsNear(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.look()
+	s.answers.Store(false)
+	heard := s.now
+	for _, c := range []struct{ silent, want time.Duration }{
+		{0, lookEvery}, {900 * time.Millisecond, lookEvery}, {time.Second, lookSoon}, {5 * time.Second, lookSoon}, {6 * time.Second, lookEvery},
+	} {
+		s.now = heard.Add(c.silent)
+		if got := s.standby.next(); got != c.want {
+			t.Errorf("silent for %v: the next look is in %v, expected in %v", c.silent, got, c.want)
+		}
+	}
+	s.now = heard.Add(2 * time.Second)
+	s.standby.holder.Allocator = "a2"
+	if got := s.standby.next(); got != lookEvery {
+		t.Errorf("it leads itself: the next look is in %v", got)
+	}
+}

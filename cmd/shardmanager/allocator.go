@@ -32,7 +32,7 @@ func allocatorCommand() *cobra.Command {
 		"step_deadline":     {Text: "how long a step of a move may take (default 10s)"},
 		"load_deadline":     {Text: "how long the target of a move may load (default 5m)"},
 		"unseat_after":      {Text: "how long a leader must have answered nobody before a standby ends its session (default 2s)"},
-		"unseat_delay":      {Text: "longest random delay before a standby does so (default 1s)"},
+		"unseat_delay":      {Text: "longest random delay before a standby does so (default half of lease-interval)"},
 		"unsafe_fence_wait": {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
 	}, &cfg, &store)
 	c.RunE = func(c *cobra.Command, _ []string) error {
