@@ -172,7 +172,7 @@ func (o outcome) broken(except string) []string {
 	return list
 }
 
-// A region is lost: everything in it at once. In the fast profile, which says the same in half the time.
+// A region is lost: everything in it at once. In the fast profile, which says the same in half the time; how long it takes is for measurements.
 func TestARegionIsLost(t *testing.T) {
 	if os.Getenv(everything) == "" {
 		t.Skipf("it takes long: set %s=1, or run make e2e", everything)
@@ -181,11 +181,11 @@ func TestARegionIsLost(t *testing.T) {
 		t.Run(scenario, func(t *testing.T) {
 			o := play(t, scenario, dense, "--profile", "fast")
 			r := o.result
-			if o.status != 0 || !r.OK || r.OverlapMS != 0 || r.LostWrites != 0 {
-				t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
-			}
 			if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 || r.Moves == 0 {
-				t.Errorf("nothing was measured: %s", r)
+				t.Fatalf("nothing was measured: %s\n%s", r, o.progress)
+			}
+			if broken := o.broken("failover took "); len(broken) > 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
+				t.Errorf("broken %q, result %s\n%s", broken, r, o.progress)
 			}
 		})
 	}
