@@ -59,7 +59,7 @@ func fastConfig(name, dir string) Config {
 	cfg := DefaultConfig()
 	cfg.Cluster, cfg.Name, cfg.StateDir = "c1", name, dir
 	cfg.LeaseInterval, cfg.LeaseValidity, cfg.LeaderValidity = 100*time.Millisecond, 600*time.Millisecond, time.Second
-	cfg.AgentGrace, cfg.PartitionGrace, cfg.Linger = 3*time.Second, 10*time.Second, 20*time.Millisecond // patient with a busy machine
+	cfg.AgentGrace, cfg.PartitionGrace, cfg.Linger = 20*time.Second, 30*time.Second, 20*time.Millisecond // patient with a busy machine
 	return cfg
 }
 
