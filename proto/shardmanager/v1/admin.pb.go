@@ -1351,7 +1351,10 @@ type MoveStatus struct {
 	// Milliseconds in this step under this leader; 0 once it is finished.
 	StepAgeMs int64 `protobuf:"varint,50,opt,name=step_age_ms,json=stepAgeMs,proto3" json:"step_age_ms,omitempty"`
 	// Milliseconds until the call or the linger that it waits for is over; -1: it waits for nothing that has a deadline.
-	DeadlineMs    int64 `protobuf:"varint,51,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	DeadlineMs int64 `protobuf:"varint,51,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	// Bytes of the shard's state that the target has received, and all that the source announced; 0: none, or unknown.
+	ProgressBytes int64 `protobuf:"varint,40,opt,name=progress_bytes,json=progressBytes,proto3" json:"progress_bytes,omitempty"`
+	TotalBytes    int64 `protobuf:"varint,41,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1473,6 +1476,20 @@ func (x *MoveStatus) GetStepAgeMs() int64 {
 func (x *MoveStatus) GetDeadlineMs() int64 {
 	if x != nil {
 		return x.DeadlineMs
+	}
+	return 0
+}
+
+func (x *MoveStatus) GetProgressBytes() int64 {
+	if x != nil {
+		return x.ProgressBytes
+	}
+	return 0
+}
+
+func (x *MoveStatus) GetTotalBytes() int64 {
+	if x != nil {
+		return x.TotalBytes
 	}
 	return 0
 }
@@ -3233,7 +3250,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x11ListMovesResponse\x12/\n" +
 	"\x04open\x18\x01 \x03(\v2\x1b.shardmanager.v1.MoveStatusR\x04open\x127\n" +
 	"\bfinished\x18\x02 \x03(\v2\x1b.shardmanager.v1.MoveStatusR\bfinished\x12%\n" +
-	"\x0efinished_count\x18\x03 \x01(\x04R\rfinishedCount\"\xf0\x02\n" +
+	"\x0efinished_count\x18\x03 \x01(\x04R\rfinishedCount\"\xb8\x03\n" +
 	"\n" +
 	"MoveStatus\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
@@ -3250,7 +3267,10 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06detail\x18\v \x01(\tR\x06detail\x12\x1e\n" +
 	"\vstep_age_ms\x182 \x01(\x03R\tstepAgeMs\x12\x1f\n" +
 	"\vdeadline_ms\x183 \x01(\x03R\n" +
-	"deadlineMs\"@\n" +
+	"deadlineMs\x12%\n" +
+	"\x0eprogress_bytes\x18( \x01(\x03R\rprogressBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18) \x01(\x03R\n" +
+	"totalBytes\"@\n" +
 	"\x12DrainServerRequest\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"3\n" +

@@ -302,7 +302,9 @@ type PullLeaseRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation uint64                 `protobuf:"fixed64,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Server's app: an agent may serve several.
-	App           string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	App string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	// State that is being received now.
+	Transfers     []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -349,6 +351,13 @@ func (x *PullLeaseRequest) GetApp() string {
 		return x.App
 	}
 	return ""
+}
+
+func (x *PullLeaseRequest) GetTransfers() []*TransferProgress {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
 }
 
 type PullLeaseResponse struct {
@@ -630,7 +639,9 @@ type AgentServerStatus struct {
 	// Pid of the application; 0: none.
 	Pid int64 `protobuf:"varint,8,opt,name=pid,proto3" json:"pid,omitempty"`
 	// What keeps it from serving, for people; empty: nothing.
-	Problem       string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	// State that was being received when the application last pulled its lease.
+	Transfers     []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -726,6 +737,13 @@ func (x *AgentServerStatus) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *AgentServerStatus) GetTransfers() []*TransferProgress {
+	if x != nil {
+		return x.Transfers
+	}
+	return nil
 }
 
 type DrainRequest struct {
@@ -1136,10 +1154,11 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1f\n" +
 	"\vinterval_ms\x18\x03 \x01(\x03R\n" +
 	"intervalMs\x125\n" +
-	"\blocality\x18\x04 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\"F\n" +
+	"\blocality\x18\x04 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\"\x87\x01\n" +
 	"\x10PullLeaseRequest\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12\x10\n" +
-	"\x03app\x18\x02 \x01(\tR\x03app\"\x89\x01\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12?\n" +
+	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\"\x89\x01\n" +
 	"\x11PullLeaseResponse\x12!\n" +
 	"\fremaining_ns\x18\x01 \x01(\x03R\vremainingNs\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\bR\x05ended\x12;\n" +
@@ -1154,7 +1173,7 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x125\n" +
 	"\blocality\x18\x03 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\x12<\n" +
-	"\aservers\x18\x04 \x03(\v2\".shardmanager.v1.AgentServerStatusR\aservers\"\xd3\x02\n" +
+	"\aservers\x18\x04 \x03(\v2\".shardmanager.v1.AgentServerStatusR\aservers\"\x94\x03\n" +
 	"\x11AgentServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12,\n" +
 	"\x12lease_remaining_ms\x18\x02 \x01(\x03R\x10leaseRemainingMs\x12\x1d\n" +
@@ -1165,7 +1184,8 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\x04held\x18\x06 \x03(\v2\x1a.shardmanager.v1.HeldShardR\x04held\x12\x1a\n" +
 	"\bdraining\x18\a \x01(\bR\bdraining\x12\x10\n" +
 	"\x03pid\x18\b \x01(\x03R\x03pid\x12\x18\n" +
-	"\aproblem\x18\t \x01(\tR\aproblem\"4\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\x12?\n" +
+	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\"4\n" +
 	"\fDrainRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"-\n" +
@@ -1239,7 +1259,8 @@ var file_shardmanager_v1_agent_proto_goTypes = []any{
 	(*HostCapabilities)(nil),          // 21: shardmanager.v1.HostCapabilities
 	(*Epoch)(nil),                     // 22: shardmanager.v1.Epoch
 	(*Locality)(nil),                  // 23: shardmanager.v1.Locality
-	(*Server)(nil),                    // 24: shardmanager.v1.Server
+	(*TransferProgress)(nil),          // 24: shardmanager.v1.TransferProgress
+	(*Server)(nil),                    // 25: shardmanager.v1.Server
 }
 var file_shardmanager_v1_agent_proto_depIdxs = []int32{
 	18, // 0: shardmanager.v1.RegisterRequest.capacity:type_name -> shardmanager.v1.RegisterRequest.CapacityEntry
@@ -1248,35 +1269,37 @@ var file_shardmanager_v1_agent_proto_depIdxs = []int32{
 	21, // 3: shardmanager.v1.RegisterRequest.capabilities:type_name -> shardmanager.v1.HostCapabilities
 	22, // 4: shardmanager.v1.RegisterRequest.highest_epoch:type_name -> shardmanager.v1.Epoch
 	23, // 5: shardmanager.v1.RegisterResponse.locality:type_name -> shardmanager.v1.Locality
-	22, // 6: shardmanager.v1.PullLeaseResponse.highest_epoch:type_name -> shardmanager.v1.Epoch
-	0,  // 7: shardmanager.v1.AgentServiceWatchResponse.hint:type_name -> shardmanager.v1.AgentHint
-	23, // 8: shardmanager.v1.StatusResponse.locality:type_name -> shardmanager.v1.Locality
-	9,  // 9: shardmanager.v1.StatusResponse.servers:type_name -> shardmanager.v1.AgentServerStatus
-	24, // 10: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
-	22, // 11: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
-	20, // 12: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
-	22, // 13: shardmanager.v1.LeaderSeenResponse.epoch:type_name -> shardmanager.v1.Epoch
-	1,  // 14: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
-	3,  // 15: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
-	5,  // 16: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
-	7,  // 17: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
-	10, // 18: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
-	12, // 19: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
-	14, // 20: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
-	16, // 21: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
-	2,  // 22: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
-	4,  // 23: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
-	6,  // 24: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
-	8,  // 25: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
-	11, // 26: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
-	13, // 27: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
-	15, // 28: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
-	17, // 29: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
-	22, // [22:30] is the sub-list for method output_type
-	14, // [14:22] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	24, // 6: shardmanager.v1.PullLeaseRequest.transfers:type_name -> shardmanager.v1.TransferProgress
+	22, // 7: shardmanager.v1.PullLeaseResponse.highest_epoch:type_name -> shardmanager.v1.Epoch
+	0,  // 8: shardmanager.v1.AgentServiceWatchResponse.hint:type_name -> shardmanager.v1.AgentHint
+	23, // 9: shardmanager.v1.StatusResponse.locality:type_name -> shardmanager.v1.Locality
+	9,  // 10: shardmanager.v1.StatusResponse.servers:type_name -> shardmanager.v1.AgentServerStatus
+	25, // 11: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
+	22, // 12: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
+	20, // 13: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
+	24, // 14: shardmanager.v1.AgentServerStatus.transfers:type_name -> shardmanager.v1.TransferProgress
+	22, // 15: shardmanager.v1.LeaderSeenResponse.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 16: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
+	3,  // 17: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
+	5,  // 18: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
+	7,  // 19: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
+	10, // 20: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
+	12, // 21: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
+	14, // 22: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
+	16, // 23: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
+	2,  // 24: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
+	4,  // 25: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
+	6,  // 26: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
+	8,  // 27: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
+	11, // 28: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
+	13, // 29: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
+	15, // 30: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
+	17, // 31: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_agent_proto_init() }

@@ -652,7 +652,9 @@ type Renew struct {
 	// Agent's clock at asking, in nanoseconds since an origin of its own: only differences on one stream mean anything (PROTOCOL R8).
 	AskedNs int64 `protobuf:"varint,2,opt,name=asked_ns,json=askedNs,proto3" json:"asked_ns,omitempty"`
 	// Loads that changed since the last renewal.
-	Loads         []*ShardLoad `protobuf:"bytes,3,rep,name=loads,proto3" json:"loads,omitempty"`
+	Loads []*ShardLoad `protobuf:"bytes,3,rep,name=loads,proto3" json:"loads,omitempty"`
+	// State that the application is receiving.
+	Transfers     []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -704,6 +706,13 @@ func (x *Renew) GetAskedNs() int64 {
 func (x *Renew) GetLoads() []*ShardLoad {
 	if x != nil {
 		return x.Loads
+	}
+	return nil
+}
+
+func (x *Renew) GetTransfers() []*TransferProgress {
+	if x != nil {
+		return x.Transfers
 	}
 	return nil
 }
@@ -1620,11 +1629,12 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\rhighest_epoch\x18\x05 \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12#\n" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12E\n" +
-	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"p\n" +
+	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xb1\x01\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x19\n" +
 	"\basked_ns\x18\x02 \x01(\x03R\aaskedNs\x120\n" +
-	"\x05loads\x18\x03 \x03(\v2\x1a.shardmanager.v1.ShardLoadR\x05loads\"\x94\x01\n" +
+	"\x05loads\x18\x03 \x03(\v2\x1a.shardmanager.v1.ShardLoadR\x05loads\x12?\n" +
+	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\"\x94\x01\n" +
 	"\tShardLoad\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x128\n" +
 	"\x04load\x18\x02 \x03(\v2$.shardmanager.v1.ShardLoad.LoadEntryR\x04load\x1a7\n" +
@@ -1754,9 +1764,10 @@ var file_shardmanager_v1_allocator_proto_goTypes = []any{
 	(*HeldShard)(nil),        // 23: shardmanager.v1.HeldShard
 	(*Epoch)(nil),            // 24: shardmanager.v1.Epoch
 	(*HostCapabilities)(nil), // 25: shardmanager.v1.HostCapabilities
-	(*Peer)(nil),             // 26: shardmanager.v1.Peer
-	(Role)(0),                // 27: shardmanager.v1.Role
-	(*Member)(nil),           // 28: shardmanager.v1.Member
+	(*TransferProgress)(nil), // 26: shardmanager.v1.TransferProgress
+	(*Peer)(nil),             // 27: shardmanager.v1.Peer
+	(Role)(0),                // 28: shardmanager.v1.Role
+	(*Member)(nil),           // 29: shardmanager.v1.Member
 }
 var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	5,  // 0: shardmanager.v1.AttachRequest.hello:type_name -> shardmanager.v1.Hello
@@ -1778,25 +1789,26 @@ var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	24, // 16: shardmanager.v1.Hello.highest_epoch:type_name -> shardmanager.v1.Epoch
 	25, // 17: shardmanager.v1.Hello.capabilities:type_name -> shardmanager.v1.HostCapabilities
 	7,  // 18: shardmanager.v1.Renew.loads:type_name -> shardmanager.v1.ShardLoad
-	21, // 19: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
-	11, // 20: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
-	0,  // 21: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
-	24, // 22: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
-	24, // 23: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
-	1,  // 24: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
-	11, // 25: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
-	26, // 26: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
-	27, // 27: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
-	28, // 28: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
-	2,  // 29: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
-	2,  // 30: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
-	3,  // 31: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
-	4,  // 32: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
-	32, // [32:33] is the sub-list for method output_type
-	31, // [31:32] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	26, // 19: shardmanager.v1.Renew.transfers:type_name -> shardmanager.v1.TransferProgress
+	21, // 20: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
+	11, // 21: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
+	0,  // 22: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
+	24, // 23: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
+	24, // 24: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 25: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
+	11, // 26: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
+	27, // 27: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
+	28, // 28: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
+	29, // 29: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
+	2,  // 30: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
+	2,  // 31: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
+	3,  // 32: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
+	4,  // 33: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
+	33, // [33:34] is the sub-list for method output_type
+	32, // [32:33] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_allocator_proto_init() }

@@ -1096,7 +1096,9 @@ type TransferStateRequest struct {
 	// Next part of the last state, at most 1 MiB.
 	State []byte `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
 	// Set in the last message: the source executes nothing more for the shard.
-	Marker        bool `protobuf:"varint,5,opt,name=marker,proto3" json:"marker,omitempty"`
+	Marker bool `protobuf:"varint,5,opt,name=marker,proto3" json:"marker,omitempty"`
+	// Number of the StreamState attempt whose snapshot the state is the last delta to; 0: the state is whole. Set in the first message.
+	BaseAttempt   uint64 `protobuf:"varint,40,opt,name=base_attempt,json=baseAttempt,proto3" json:"base_attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1166,6 +1168,13 @@ func (x *TransferStateRequest) GetMarker() bool {
 	return false
 }
 
+func (x *TransferStateRequest) GetBaseAttempt() uint64 {
+	if x != nil {
+		return x.BaseAttempt
+	}
+	return 0
+}
+
 type TransferStateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1202,6 +1211,395 @@ func (*TransferStateResponse) Descriptor() ([]byte, []int) {
 	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{23}
 }
 
+type StreamStateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Order under which the asker prepares the shard; incarnation is the source's.
+	Command *ShardCommand `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
+	// Server that asks. Data address may be empty.
+	To *Peer `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Number of the attempt, from 1, growing within the asker's incarnation: the source refuses one that is not above what it has seen.
+	Attempt       uint64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamStateRequest) Reset() {
+	*x = StreamStateRequest{}
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamStateRequest) ProtoMessage() {}
+
+func (x *StreamStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamStateRequest.ProtoReflect.Descriptor instead.
+func (*StreamStateRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *StreamStateRequest) GetCommand() *ShardCommand {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *StreamStateRequest) GetTo() *Peer {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *StreamStateRequest) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+// StreamStateResponse is one frame: any number of waits, one begin, then chunks and waits, one end, nothing more.
+type StreamStateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Frame:
+	//
+	//	*StreamStateResponse_Begin
+	//	*StreamStateResponse_Chunk
+	//	*StreamStateResponse_End
+	//	*StreamStateResponse_Wait
+	Frame         isStreamStateResponse_Frame `protobuf_oneof:"frame"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamStateResponse) Reset() {
+	*x = StreamStateResponse{}
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamStateResponse) ProtoMessage() {}
+
+func (x *StreamStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamStateResponse.ProtoReflect.Descriptor instead.
+func (*StreamStateResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *StreamStateResponse) GetFrame() isStreamStateResponse_Frame {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *StreamStateResponse) GetBegin() *StateBegin {
+	if x != nil {
+		if x, ok := x.Frame.(*StreamStateResponse_Begin); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *StreamStateResponse) GetChunk() *StateChunk {
+	if x != nil {
+		if x, ok := x.Frame.(*StreamStateResponse_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *StreamStateResponse) GetEnd() *StateEnd {
+	if x != nil {
+		if x, ok := x.Frame.(*StreamStateResponse_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+func (x *StreamStateResponse) GetWait() *StateWait {
+	if x != nil {
+		if x, ok := x.Frame.(*StreamStateResponse_Wait); ok {
+			return x.Wait
+		}
+	}
+	return nil
+}
+
+type isStreamStateResponse_Frame interface {
+	isStreamStateResponse_Frame()
+}
+
+type StreamStateResponse_Begin struct {
+	Begin *StateBegin `protobuf:"bytes,1,opt,name=begin,proto3,oneof"`
+}
+
+type StreamStateResponse_Chunk struct {
+	Chunk *StateChunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+type StreamStateResponse_End struct {
+	End *StateEnd `protobuf:"bytes,3,opt,name=end,proto3,oneof"`
+}
+
+type StreamStateResponse_Wait struct {
+	Wait *StateWait `protobuf:"bytes,4,opt,name=wait,proto3,oneof"`
+}
+
+func (*StreamStateResponse_Begin) isStreamStateResponse_Frame() {}
+
+func (*StreamStateResponse_Chunk) isStreamStateResponse_Frame() {}
+
+func (*StreamStateResponse_End) isStreamStateResponse_Frame() {}
+
+func (*StreamStateResponse_Wait) isStreamStateResponse_Frame() {}
+
+// StateBegin says which stream this is.
+type StateBegin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request that is answered.
+	Request *StreamStateRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	// Size of the content in bytes as far as the source can tell, for progress only; 0: unknown.
+	TotalBytes    int64 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateBegin) Reset() {
+	*x = StateBegin{}
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateBegin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateBegin) ProtoMessage() {}
+
+func (x *StateBegin) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateBegin.ProtoReflect.Descriptor instead.
+func (*StateBegin) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *StateBegin) GetRequest() *StreamStateRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *StateBegin) GetTotalBytes() int64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+// StateChunk is the next part of the content.
+type StateChunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1.
+	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// 1 byte to 1 MiB.
+	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateChunk) Reset() {
+	*x = StateChunk{}
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateChunk) ProtoMessage() {}
+
+func (x *StateChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateChunk.ProtoReflect.Descriptor instead.
+func (*StateChunk) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StateChunk) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *StateChunk) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+// StateEnd says what was sent: a receiver that counted otherwise discards everything.
+type StateEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of chunks.
+	Chunks uint64 `protobuf:"varint,1,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	// Size of the content in bytes.
+	TotalBytes uint64 `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	// XXH64, seed 0, of the content.
+	Checksum      uint64 `protobuf:"fixed64,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateEnd) Reset() {
+	*x = StateEnd{}
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateEnd) ProtoMessage() {}
+
+func (x *StateEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateEnd.ProtoReflect.Descriptor instead.
+func (*StateEnd) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *StateEnd) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *StateEnd) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *StateEnd) GetChecksum() uint64 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
+
+// StateWait, about once a second: the source is alive and waits for its turn or for its rate limit.
+type StateWait struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateWait) Reset() {
+	*x = StateWait{}
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateWait) ProtoMessage() {}
+
+func (x *StateWait) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateWait.ProtoReflect.Descriptor instead.
+func (*StateWait) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{29}
+}
+
 type PingRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1210,7 +1608,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1620,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1633,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{24}
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{30}
 }
 
 type PingResponse struct {
@@ -1249,7 +1647,7 @@ type PingResponse struct {
 
 func (x *PingResponse) Reset() {
 	*x = PingResponse{}
-	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1659,7 @@ func (x *PingResponse) String() string {
 func (*PingResponse) ProtoMessage() {}
 
 func (x *PingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_shardhost_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1672,7 @@ func (x *PingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingResponse.ProtoReflect.Descriptor instead.
 func (*PingResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{25}
+	return file_shardmanager_v1_shardhost_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PingResponse) GetServer() string {
@@ -1353,18 +1751,44 @@ const file_shardmanager_v1_shardhost_proto_rawDesc = "" +
 	"\x15EndIncarnationRequest\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x18\n" +
-	"\x16EndIncarnationResponse\"\xbc\x01\n" +
+	"\x16EndIncarnationResponse\"\xdf\x01\n" +
 	"\x14TransferStateRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12)\n" +
 	"\x10from_incarnation\x18\x03 \x01(\x06R\x0ffromIncarnation\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\fR\x05state\x12\x16\n" +
-	"\x06marker\x18\x05 \x01(\bR\x06marker\"\x17\n" +
-	"\x15TransferStateResponse\"\r\n" +
+	"\x06marker\x18\x05 \x01(\bR\x06marker\x12!\n" +
+	"\fbase_attempt\x18( \x01(\x04R\vbaseAttempt\"\x17\n" +
+	"\x15TransferStateResponse\"\x8e\x01\n" +
+	"\x12StreamStateRequest\x127\n" +
+	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12%\n" +
+	"\x02to\x18\x02 \x01(\v2\x15.shardmanager.v1.PeerR\x02to\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\xe9\x01\n" +
+	"\x13StreamStateResponse\x123\n" +
+	"\x05begin\x18\x01 \x01(\v2\x1b.shardmanager.v1.StateBeginH\x00R\x05begin\x123\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x1b.shardmanager.v1.StateChunkH\x00R\x05chunk\x12-\n" +
+	"\x03end\x18\x03 \x01(\v2\x19.shardmanager.v1.StateEndH\x00R\x03end\x120\n" +
+	"\x04wait\x18\x04 \x01(\v2\x1a.shardmanager.v1.StateWaitH\x00R\x04waitB\a\n" +
+	"\x05frame\"l\n" +
+	"\n" +
+	"StateBegin\x12=\n" +
+	"\arequest\x18\x01 \x01(\v2#.shardmanager.v1.StreamStateRequestR\arequest\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x03R\n" +
+	"totalBytes\">\n" +
+	"\n" +
+	"StateChunk\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x18\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"_\n" +
+	"\bStateEnd\x12\x16\n" +
+	"\x06chunks\x18\x01 \x01(\x04R\x06chunks\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x04R\n" +
+	"totalBytes\x12\x1a\n" +
+	"\bchecksum\x18\x03 \x01(\x06R\bchecksum\"\v\n" +
+	"\tStateWait\"\r\n" +
 	"\vPingRequest\"H\n" +
 	"\fPingResponse\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\x06R\vincarnation2\xd2\b\n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation2\xae\t\n" +
 	"\x10ShardHostService\x12O\n" +
 	"\bAddShard\x12 .shardmanager.v1.AddShardRequest\x1a!.shardmanager.v1.AddShardResponse\x12R\n" +
 	"\tDropShard\x12!.shardmanager.v1.DropShardRequest\x1a\".shardmanager.v1.DropShardResponse\x12U\n" +
@@ -1378,7 +1802,8 @@ const file_shardmanager_v1_shardhost_proto_rawDesc = "" +
 	"\x10UpdateMembership\x12(.shardmanager.v1.UpdateMembershipRequest\x1a).shardmanager.v1.UpdateMembershipResponse\x12X\n" +
 	"\vCollectLoad\x12#.shardmanager.v1.CollectLoadRequest\x1a$.shardmanager.v1.CollectLoadResponse\x12a\n" +
 	"\x0eEndIncarnation\x12&.shardmanager.v1.EndIncarnationRequest\x1a'.shardmanager.v1.EndIncarnationResponse\x12`\n" +
-	"\rTransferState\x12%.shardmanager.v1.TransferStateRequest\x1a&.shardmanager.v1.TransferStateResponse(\x01\x12C\n" +
+	"\rTransferState\x12%.shardmanager.v1.TransferStateRequest\x1a&.shardmanager.v1.TransferStateResponse(\x01\x12Z\n" +
+	"\vStreamState\x12#.shardmanager.v1.StreamStateRequest\x1a$.shardmanager.v1.StreamStateResponse0\x01\x12C\n" +
 	"\x04Ping\x12\x1c.shardmanager.v1.PingRequest\x1a\x1d.shardmanager.v1.PingResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
@@ -1393,7 +1818,7 @@ func file_shardmanager_v1_shardhost_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_shardhost_proto_rawDescData
 }
 
-var file_shardmanager_v1_shardhost_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_shardmanager_v1_shardhost_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_shardmanager_v1_shardhost_proto_goTypes = []any{
 	(*ShardCommand)(nil),             // 0: shardmanager.v1.ShardCommand
 	(*AddShardRequest)(nil),          // 1: shardmanager.v1.AddShardRequest
@@ -1419,64 +1844,79 @@ var file_shardmanager_v1_shardhost_proto_goTypes = []any{
 	(*EndIncarnationResponse)(nil),   // 21: shardmanager.v1.EndIncarnationResponse
 	(*TransferStateRequest)(nil),     // 22: shardmanager.v1.TransferStateRequest
 	(*TransferStateResponse)(nil),    // 23: shardmanager.v1.TransferStateResponse
-	(*PingRequest)(nil),              // 24: shardmanager.v1.PingRequest
-	(*PingResponse)(nil),             // 25: shardmanager.v1.PingResponse
-	nil,                              // 26: shardmanager.v1.CollectedLoad.LoadEntry
-	(Role)(0),                        // 27: shardmanager.v1.Role
-	(*Member)(nil),                   // 28: shardmanager.v1.Member
-	(*Peer)(nil),                     // 29: shardmanager.v1.Peer
+	(*StreamStateRequest)(nil),       // 24: shardmanager.v1.StreamStateRequest
+	(*StreamStateResponse)(nil),      // 25: shardmanager.v1.StreamStateResponse
+	(*StateBegin)(nil),               // 26: shardmanager.v1.StateBegin
+	(*StateChunk)(nil),               // 27: shardmanager.v1.StateChunk
+	(*StateEnd)(nil),                 // 28: shardmanager.v1.StateEnd
+	(*StateWait)(nil),                // 29: shardmanager.v1.StateWait
+	(*PingRequest)(nil),              // 30: shardmanager.v1.PingRequest
+	(*PingResponse)(nil),             // 31: shardmanager.v1.PingResponse
+	nil,                              // 32: shardmanager.v1.CollectedLoad.LoadEntry
+	(Role)(0),                        // 33: shardmanager.v1.Role
+	(*Member)(nil),                   // 34: shardmanager.v1.Member
+	(*Peer)(nil),                     // 35: shardmanager.v1.Peer
 }
 var file_shardmanager_v1_shardhost_proto_depIdxs = []int32{
 	0,  // 0: shardmanager.v1.AddShardRequest.command:type_name -> shardmanager.v1.ShardCommand
-	27, // 1: shardmanager.v1.AddShardRequest.role:type_name -> shardmanager.v1.Role
-	28, // 2: shardmanager.v1.AddShardRequest.members:type_name -> shardmanager.v1.Member
-	29, // 3: shardmanager.v1.AddShardRequest.primary:type_name -> shardmanager.v1.Peer
+	33, // 1: shardmanager.v1.AddShardRequest.role:type_name -> shardmanager.v1.Role
+	34, // 2: shardmanager.v1.AddShardRequest.members:type_name -> shardmanager.v1.Member
+	35, // 3: shardmanager.v1.AddShardRequest.primary:type_name -> shardmanager.v1.Peer
 	0,  // 4: shardmanager.v1.DropShardRequest.command:type_name -> shardmanager.v1.ShardCommand
 	0,  // 5: shardmanager.v1.ChangeRoleRequest.command:type_name -> shardmanager.v1.ShardCommand
-	27, // 6: shardmanager.v1.ChangeRoleRequest.from:type_name -> shardmanager.v1.Role
-	27, // 7: shardmanager.v1.ChangeRoleRequest.to:type_name -> shardmanager.v1.Role
+	33, // 6: shardmanager.v1.ChangeRoleRequest.from:type_name -> shardmanager.v1.Role
+	33, // 7: shardmanager.v1.ChangeRoleRequest.to:type_name -> shardmanager.v1.Role
 	0,  // 8: shardmanager.v1.PrepareAddShardRequest.command:type_name -> shardmanager.v1.ShardCommand
-	29, // 9: shardmanager.v1.PrepareAddShardRequest.from:type_name -> shardmanager.v1.Peer
-	28, // 10: shardmanager.v1.PrepareAddShardRequest.members:type_name -> shardmanager.v1.Member
+	35, // 9: shardmanager.v1.PrepareAddShardRequest.from:type_name -> shardmanager.v1.Peer
+	34, // 10: shardmanager.v1.PrepareAddShardRequest.members:type_name -> shardmanager.v1.Member
 	0,  // 11: shardmanager.v1.PrepareDropShardRequest.command:type_name -> shardmanager.v1.ShardCommand
-	29, // 12: shardmanager.v1.PrepareDropShardRequest.to:type_name -> shardmanager.v1.Peer
+	35, // 12: shardmanager.v1.PrepareDropShardRequest.to:type_name -> shardmanager.v1.Peer
 	0,  // 13: shardmanager.v1.CancelMoveRequest.command:type_name -> shardmanager.v1.ShardCommand
 	0,  // 14: shardmanager.v1.ActivateRequest.command:type_name -> shardmanager.v1.ShardCommand
-	28, // 15: shardmanager.v1.ActivateRequest.members:type_name -> shardmanager.v1.Member
+	34, // 15: shardmanager.v1.ActivateRequest.members:type_name -> shardmanager.v1.Member
 	0,  // 16: shardmanager.v1.UpdateMembershipRequest.command:type_name -> shardmanager.v1.ShardCommand
-	28, // 17: shardmanager.v1.UpdateMembershipRequest.members:type_name -> shardmanager.v1.Member
+	34, // 17: shardmanager.v1.UpdateMembershipRequest.members:type_name -> shardmanager.v1.Member
 	19, // 18: shardmanager.v1.CollectLoadResponse.loads:type_name -> shardmanager.v1.CollectedLoad
-	26, // 19: shardmanager.v1.CollectedLoad.load:type_name -> shardmanager.v1.CollectedLoad.LoadEntry
+	32, // 19: shardmanager.v1.CollectedLoad.load:type_name -> shardmanager.v1.CollectedLoad.LoadEntry
 	0,  // 20: shardmanager.v1.TransferStateRequest.command:type_name -> shardmanager.v1.ShardCommand
-	1,  // 21: shardmanager.v1.ShardHostService.AddShard:input_type -> shardmanager.v1.AddShardRequest
-	3,  // 22: shardmanager.v1.ShardHostService.DropShard:input_type -> shardmanager.v1.DropShardRequest
-	5,  // 23: shardmanager.v1.ShardHostService.ChangeRole:input_type -> shardmanager.v1.ChangeRoleRequest
-	7,  // 24: shardmanager.v1.ShardHostService.PrepareAddShard:input_type -> shardmanager.v1.PrepareAddShardRequest
-	9,  // 25: shardmanager.v1.ShardHostService.PrepareDropShard:input_type -> shardmanager.v1.PrepareDropShardRequest
-	11, // 26: shardmanager.v1.ShardHostService.CancelMove:input_type -> shardmanager.v1.CancelMoveRequest
-	13, // 27: shardmanager.v1.ShardHostService.Activate:input_type -> shardmanager.v1.ActivateRequest
-	15, // 28: shardmanager.v1.ShardHostService.UpdateMembership:input_type -> shardmanager.v1.UpdateMembershipRequest
-	17, // 29: shardmanager.v1.ShardHostService.CollectLoad:input_type -> shardmanager.v1.CollectLoadRequest
-	20, // 30: shardmanager.v1.ShardHostService.EndIncarnation:input_type -> shardmanager.v1.EndIncarnationRequest
-	22, // 31: shardmanager.v1.ShardHostService.TransferState:input_type -> shardmanager.v1.TransferStateRequest
-	24, // 32: shardmanager.v1.ShardHostService.Ping:input_type -> shardmanager.v1.PingRequest
-	2,  // 33: shardmanager.v1.ShardHostService.AddShard:output_type -> shardmanager.v1.AddShardResponse
-	4,  // 34: shardmanager.v1.ShardHostService.DropShard:output_type -> shardmanager.v1.DropShardResponse
-	6,  // 35: shardmanager.v1.ShardHostService.ChangeRole:output_type -> shardmanager.v1.ChangeRoleResponse
-	8,  // 36: shardmanager.v1.ShardHostService.PrepareAddShard:output_type -> shardmanager.v1.PrepareAddShardResponse
-	10, // 37: shardmanager.v1.ShardHostService.PrepareDropShard:output_type -> shardmanager.v1.PrepareDropShardResponse
-	12, // 38: shardmanager.v1.ShardHostService.CancelMove:output_type -> shardmanager.v1.CancelMoveResponse
-	14, // 39: shardmanager.v1.ShardHostService.Activate:output_type -> shardmanager.v1.ActivateResponse
-	16, // 40: shardmanager.v1.ShardHostService.UpdateMembership:output_type -> shardmanager.v1.UpdateMembershipResponse
-	18, // 41: shardmanager.v1.ShardHostService.CollectLoad:output_type -> shardmanager.v1.CollectLoadResponse
-	21, // 42: shardmanager.v1.ShardHostService.EndIncarnation:output_type -> shardmanager.v1.EndIncarnationResponse
-	23, // 43: shardmanager.v1.ShardHostService.TransferState:output_type -> shardmanager.v1.TransferStateResponse
-	25, // 44: shardmanager.v1.ShardHostService.Ping:output_type -> shardmanager.v1.PingResponse
-	33, // [33:45] is the sub-list for method output_type
-	21, // [21:33] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	0,  // 21: shardmanager.v1.StreamStateRequest.command:type_name -> shardmanager.v1.ShardCommand
+	35, // 22: shardmanager.v1.StreamStateRequest.to:type_name -> shardmanager.v1.Peer
+	26, // 23: shardmanager.v1.StreamStateResponse.begin:type_name -> shardmanager.v1.StateBegin
+	27, // 24: shardmanager.v1.StreamStateResponse.chunk:type_name -> shardmanager.v1.StateChunk
+	28, // 25: shardmanager.v1.StreamStateResponse.end:type_name -> shardmanager.v1.StateEnd
+	29, // 26: shardmanager.v1.StreamStateResponse.wait:type_name -> shardmanager.v1.StateWait
+	24, // 27: shardmanager.v1.StateBegin.request:type_name -> shardmanager.v1.StreamStateRequest
+	1,  // 28: shardmanager.v1.ShardHostService.AddShard:input_type -> shardmanager.v1.AddShardRequest
+	3,  // 29: shardmanager.v1.ShardHostService.DropShard:input_type -> shardmanager.v1.DropShardRequest
+	5,  // 30: shardmanager.v1.ShardHostService.ChangeRole:input_type -> shardmanager.v1.ChangeRoleRequest
+	7,  // 31: shardmanager.v1.ShardHostService.PrepareAddShard:input_type -> shardmanager.v1.PrepareAddShardRequest
+	9,  // 32: shardmanager.v1.ShardHostService.PrepareDropShard:input_type -> shardmanager.v1.PrepareDropShardRequest
+	11, // 33: shardmanager.v1.ShardHostService.CancelMove:input_type -> shardmanager.v1.CancelMoveRequest
+	13, // 34: shardmanager.v1.ShardHostService.Activate:input_type -> shardmanager.v1.ActivateRequest
+	15, // 35: shardmanager.v1.ShardHostService.UpdateMembership:input_type -> shardmanager.v1.UpdateMembershipRequest
+	17, // 36: shardmanager.v1.ShardHostService.CollectLoad:input_type -> shardmanager.v1.CollectLoadRequest
+	20, // 37: shardmanager.v1.ShardHostService.EndIncarnation:input_type -> shardmanager.v1.EndIncarnationRequest
+	22, // 38: shardmanager.v1.ShardHostService.TransferState:input_type -> shardmanager.v1.TransferStateRequest
+	24, // 39: shardmanager.v1.ShardHostService.StreamState:input_type -> shardmanager.v1.StreamStateRequest
+	30, // 40: shardmanager.v1.ShardHostService.Ping:input_type -> shardmanager.v1.PingRequest
+	2,  // 41: shardmanager.v1.ShardHostService.AddShard:output_type -> shardmanager.v1.AddShardResponse
+	4,  // 42: shardmanager.v1.ShardHostService.DropShard:output_type -> shardmanager.v1.DropShardResponse
+	6,  // 43: shardmanager.v1.ShardHostService.ChangeRole:output_type -> shardmanager.v1.ChangeRoleResponse
+	8,  // 44: shardmanager.v1.ShardHostService.PrepareAddShard:output_type -> shardmanager.v1.PrepareAddShardResponse
+	10, // 45: shardmanager.v1.ShardHostService.PrepareDropShard:output_type -> shardmanager.v1.PrepareDropShardResponse
+	12, // 46: shardmanager.v1.ShardHostService.CancelMove:output_type -> shardmanager.v1.CancelMoveResponse
+	14, // 47: shardmanager.v1.ShardHostService.Activate:output_type -> shardmanager.v1.ActivateResponse
+	16, // 48: shardmanager.v1.ShardHostService.UpdateMembership:output_type -> shardmanager.v1.UpdateMembershipResponse
+	18, // 49: shardmanager.v1.ShardHostService.CollectLoad:output_type -> shardmanager.v1.CollectLoadResponse
+	21, // 50: shardmanager.v1.ShardHostService.EndIncarnation:output_type -> shardmanager.v1.EndIncarnationResponse
+	23, // 51: shardmanager.v1.ShardHostService.TransferState:output_type -> shardmanager.v1.TransferStateResponse
+	25, // 52: shardmanager.v1.ShardHostService.StreamState:output_type -> shardmanager.v1.StreamStateResponse
+	31, // 53: shardmanager.v1.ShardHostService.Ping:output_type -> shardmanager.v1.PingResponse
+	41, // [41:54] is the sub-list for method output_type
+	28, // [28:41] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_shardhost_proto_init() }
@@ -1485,13 +1925,19 @@ func file_shardmanager_v1_shardhost_proto_init() {
 		return
 	}
 	file_shardmanager_v1_types_proto_init()
+	file_shardmanager_v1_shardhost_proto_msgTypes[25].OneofWrappers = []any{
+		(*StreamStateResponse_Begin)(nil),
+		(*StreamStateResponse_Chunk)(nil),
+		(*StreamStateResponse_End)(nil),
+		(*StreamStateResponse_Wait)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_shardhost_proto_rawDesc), len(file_shardmanager_v1_shardhost_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -172,6 +172,8 @@ const (
 	ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME ErrorReason = 11
 	// Asked for a feature that is not built; the message says which.
 	ErrorReason_ERROR_REASON_UNSUPPORTED ErrorReason = 12
+	// A stream of state stalled, broke, was too large, or was not what it said; everything received was discarded.
+	ErrorReason_ERROR_REASON_STATE_STREAM ErrorReason = 40
 )
 
 // Enum value maps for ErrorReason.
@@ -190,6 +192,7 @@ var (
 		10: "ERROR_REASON_NOT_EXECUTED",
 		11: "ERROR_REASON_UNKNOWN_OUTCOME",
 		12: "ERROR_REASON_UNSUPPORTED",
+		40: "ERROR_REASON_STATE_STREAM",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":      0,
@@ -205,6 +208,7 @@ var (
 		"ERROR_REASON_NOT_EXECUTED":     10,
 		"ERROR_REASON_UNKNOWN_OUTCOME":  11,
 		"ERROR_REASON_UNSUPPORTED":      12,
+		"ERROR_REASON_STATE_STREAM":     40,
 	}
 )
 
@@ -947,6 +951,86 @@ func (x *HeldShard) GetActivated() bool {
 	return false
 }
 
+// TransferProgress is how far the state of a shard has come to a server that prepares to hold it.
+type TransferProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Shard string                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Order under which the shard is prepared.
+	Term uint64 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Move uint64 `protobuf:"varint,3,opt,name=move,proto3" json:"move,omitempty"`
+	// Bytes received so far.
+	ReceivedBytes int64 `protobuf:"varint,4,opt,name=received_bytes,json=receivedBytes,proto3" json:"received_bytes,omitempty"`
+	// Bytes in all as the source announced them; 0: unknown.
+	TotalBytes    int64 `protobuf:"varint,5,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferProgress) Reset() {
+	*x = TransferProgress{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferProgress) ProtoMessage() {}
+
+func (x *TransferProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferProgress.ProtoReflect.Descriptor instead.
+func (*TransferProgress) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TransferProgress) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *TransferProgress) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *TransferProgress) GetMove() uint64 {
+	if x != nil {
+		return x.Move
+	}
+	return 0
+}
+
+func (x *TransferProgress) GetReceivedBytes() int64 {
+	if x != nil {
+		return x.ReceivedBytes
+	}
+	return 0
+}
+
+func (x *TransferProgress) GetTotalBytes() int64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
 // ErrorDetail accompanies typed refusals.
 type ErrorDetail struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -963,7 +1047,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1059,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1072,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ErrorDetail) GetReason() ErrorReason {
@@ -1084,7 +1168,14 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\bmax_term\x18\x04 \x01(\x04R\amaxTerm\x12\x19\n" +
 	"\bmax_move\x18\x05 \x01(\x04R\amaxMove\x12)\n" +
 	"\x04peer\x18\x06 \x01(\v2\x15.shardmanager.v1.PeerR\x04peer\x12\x1c\n" +
-	"\tactivated\x18\a \x01(\bR\tactivated\"\x8d\x01\n" +
+	"\tactivated\x18\a \x01(\bR\tactivated\"\x98\x01\n" +
+	"\x10TransferProgress\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\tR\x05shard\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04move\x18\x03 \x01(\x04R\x04move\x12%\n" +
+	"\x0ereceived_bytes\x18\x04 \x01(\x03R\rreceivedBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x05 \x01(\x03R\n" +
+	"totalBytes\"\x8d\x01\n" +
 	"\vErrorDetail\x124\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1c.shardmanager.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1a\n" +
@@ -1101,7 +1192,7 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x14SHARD_PHASE_PREPARED\x10\x02\x12\x17\n" +
 	"\x13SHARD_PHASE_PRIMARY\x10\x03\x12\x1a\n" +
 	"\x16SHARD_PHASE_FORWARDING\x10\x04\x12\x19\n" +
-	"\x15SHARD_PHASE_SECONDARY\x10\x05*\x89\x03\n" +
+	"\x15SHARD_PHASE_SECONDARY\x10\x05*\xa8\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ERROR_REASON_NOT_LEADER\x10\x01\x12\x17\n" +
@@ -1116,7 +1207,8 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x19ERROR_REASON_NOT_EXECUTED\x10\n" +
 	"\x12 \n" +
 	"\x1cERROR_REASON_UNKNOWN_OUTCOME\x10\v\x12\x1c\n" +
-	"\x18ERROR_REASON_UNSUPPORTED\x10\fBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x18ERROR_REASON_UNSUPPORTED\x10\f\x12\x1d\n" +
+	"\x19ERROR_REASON_STATE_STREAM\x10(BKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_types_proto_rawDescOnce sync.Once
@@ -1131,7 +1223,7 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_shardmanager_v1_types_proto_goTypes = []any{
 	(Role)(0),                // 0: shardmanager.v1.Role
 	(ShardPhase)(0),          // 1: shardmanager.v1.ShardPhase
@@ -1146,16 +1238,17 @@ var file_shardmanager_v1_types_proto_goTypes = []any{
 	(*Peer)(nil),             // 10: shardmanager.v1.Peer
 	(*Member)(nil),           // 11: shardmanager.v1.Member
 	(*HeldShard)(nil),        // 12: shardmanager.v1.HeldShard
-	(*ErrorDetail)(nil),      // 13: shardmanager.v1.ErrorDetail
-	nil,                      // 14: shardmanager.v1.Server.CapacityEntry
-	nil,                      // 15: shardmanager.v1.Server.LabelsEntry
+	(*TransferProgress)(nil), // 13: shardmanager.v1.TransferProgress
+	(*ErrorDetail)(nil),      // 14: shardmanager.v1.ErrorDetail
+	nil,                      // 15: shardmanager.v1.Server.CapacityEntry
+	nil,                      // 16: shardmanager.v1.Server.LabelsEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
 	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
 	7,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
 	5,  // 2: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	14, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	15, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	15, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	16, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
 	10, // 5: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
 	1,  // 6: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
 	10, // 7: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
@@ -1181,7 +1274,7 @@ func file_shardmanager_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -66,6 +66,9 @@ const (
 	// ShardHostServiceTransferStateProcedure is the fully-qualified name of the ShardHostService's
 	// TransferState RPC.
 	ShardHostServiceTransferStateProcedure = "/shardmanager.v1.ShardHostService/TransferState"
+	// ShardHostServiceStreamStateProcedure is the fully-qualified name of the ShardHostService's
+	// StreamState RPC.
+	ShardHostServiceStreamStateProcedure = "/shardmanager.v1.ShardHostService/StreamState"
 	// ShardHostServicePingProcedure is the fully-qualified name of the ShardHostService's Ping RPC.
 	ShardHostServicePingProcedure = "/shardmanager.v1.ShardHostService/Ping"
 )
@@ -95,6 +98,9 @@ type ShardHostServiceClient interface {
 	EndIncarnation(context.Context, *v1.EndIncarnationRequest) (*v1.EndIncarnationResponse, error)
 	// TransferState carries state from the source of a move to its target; the last message carries the hand-over marker.
 	TransferState(context.Context) (*connect.ClientStreamForClientSimple[v1.TransferStateRequest, v1.TransferStateResponse], error)
+	// StreamState sends a snapshot of a shard's state from its primary to a server that prepares to hold it, while the primary serves on.
+	// UNSUPPORTED unless the application streams state.
+	StreamState(context.Context, *v1.StreamStateRequest) (*connect.ServerStreamForClient[v1.StreamStateResponse], error)
 	// Ping answers at once: the probe of other agents.
 	Ping(context.Context, *v1.PingRequest) (*v1.PingResponse, error)
 }
@@ -176,6 +182,12 @@ func NewShardHostServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(shardHostServiceMethods.ByName("TransferState")),
 			connect.WithClientOptions(opts...),
 		),
+		streamState: connect.NewClient[v1.StreamStateRequest, v1.StreamStateResponse](
+			httpClient,
+			baseURL+ShardHostServiceStreamStateProcedure,
+			connect.WithSchema(shardHostServiceMethods.ByName("StreamState")),
+			connect.WithClientOptions(opts...),
+		),
 		ping: connect.NewClient[v1.PingRequest, v1.PingResponse](
 			httpClient,
 			baseURL+ShardHostServicePingProcedure,
@@ -198,6 +210,7 @@ type shardHostServiceClient struct {
 	collectLoad      *connect.Client[v1.CollectLoadRequest, v1.CollectLoadResponse]
 	endIncarnation   *connect.Client[v1.EndIncarnationRequest, v1.EndIncarnationResponse]
 	transferState    *connect.Client[v1.TransferStateRequest, v1.TransferStateResponse]
+	streamState      *connect.Client[v1.StreamStateRequest, v1.StreamStateResponse]
 	ping             *connect.Client[v1.PingRequest, v1.PingResponse]
 }
 
@@ -296,6 +309,11 @@ func (c *shardHostServiceClient) TransferState(ctx context.Context) (*connect.Cl
 	return c.transferState.CallClientStreamSimple(ctx)
 }
 
+// StreamState calls shardmanager.v1.ShardHostService.StreamState.
+func (c *shardHostServiceClient) StreamState(ctx context.Context, req *v1.StreamStateRequest) (*connect.ServerStreamForClient[v1.StreamStateResponse], error) {
+	return c.streamState.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // Ping calls shardmanager.v1.ShardHostService.Ping.
 func (c *shardHostServiceClient) Ping(ctx context.Context, req *v1.PingRequest) (*v1.PingResponse, error) {
 	response, err := c.ping.CallUnary(ctx, connect.NewRequest(req))
@@ -330,6 +348,9 @@ type ShardHostServiceHandler interface {
 	EndIncarnation(context.Context, *v1.EndIncarnationRequest) (*v1.EndIncarnationResponse, error)
 	// TransferState carries state from the source of a move to its target; the last message carries the hand-over marker.
 	TransferState(context.Context, *connect.ClientStream[v1.TransferStateRequest]) (*v1.TransferStateResponse, error)
+	// StreamState sends a snapshot of a shard's state from its primary to a server that prepares to hold it, while the primary serves on.
+	// UNSUPPORTED unless the application streams state.
+	StreamState(context.Context, *v1.StreamStateRequest, *connect.ServerStream[v1.StreamStateResponse]) error
 	// Ping answers at once: the probe of other agents.
 	Ping(context.Context, *v1.PingRequest) (*v1.PingResponse, error)
 }
@@ -407,6 +428,12 @@ func NewShardHostServiceHandler(svc ShardHostServiceHandler, opts ...connect.Han
 		connect.WithSchema(shardHostServiceMethods.ByName("TransferState")),
 		connect.WithHandlerOptions(opts...),
 	)
+	shardHostServiceStreamStateHandler := connect.NewServerStreamHandlerSimple(
+		ShardHostServiceStreamStateProcedure,
+		svc.StreamState,
+		connect.WithSchema(shardHostServiceMethods.ByName("StreamState")),
+		connect.WithHandlerOptions(opts...),
+	)
 	shardHostServicePingHandler := connect.NewUnaryHandlerSimple(
 		ShardHostServicePingProcedure,
 		svc.Ping,
@@ -437,6 +464,8 @@ func NewShardHostServiceHandler(svc ShardHostServiceHandler, opts ...connect.Han
 			shardHostServiceEndIncarnationHandler.ServeHTTP(w, r)
 		case ShardHostServiceTransferStateProcedure:
 			shardHostServiceTransferStateHandler.ServeHTTP(w, r)
+		case ShardHostServiceStreamStateProcedure:
+			shardHostServiceStreamStateHandler.ServeHTTP(w, r)
 		case ShardHostServicePingProcedure:
 			shardHostServicePingHandler.ServeHTTP(w, r)
 		default:
@@ -490,6 +519,10 @@ func (UnimplementedShardHostServiceHandler) EndIncarnation(context.Context, *v1.
 
 func (UnimplementedShardHostServiceHandler) TransferState(context.Context, *connect.ClientStream[v1.TransferStateRequest]) (*v1.TransferStateResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.ShardHostService.TransferState is not implemented"))
+}
+
+func (UnimplementedShardHostServiceHandler) StreamState(context.Context, *v1.StreamStateRequest, *connect.ServerStream[v1.StreamStateResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.ShardHostService.StreamState is not implemented"))
 }
 
 func (UnimplementedShardHostServiceHandler) Ping(context.Context, *v1.PingRequest) (*v1.PingResponse, error) {
