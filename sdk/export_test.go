@@ -12,7 +12,5 @@ func WithClock(now func() shard.Instant) HostOption {
 
 // Held is how many requests are held or forwarded now, and the bytes of their bodies.
 func (h *Host) Held() (count int, bytes int64) {
-	h.holds.mu.Lock()
-	defer h.holds.mu.Unlock()
-	return h.holds.count, h.holds.bytes
+	return h.holds.Held()
 }

@@ -12,11 +12,14 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/holding"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transfer"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -26,12 +29,6 @@ const AgentAddressVariable = "SHARDMANAGER_AGENT"
 
 // DefaultAgentAddress is used where neither WithAgentAddress nor the variable says otherwise.
 const DefaultAgentAddress = "unix:///run/shardmanager/agent.sock"
-
-// maxState is the largest last state that a move carries, in bytes; it travels in parts of maxStatePart.
-const (
-	maxState     = 64 << 20
-	maxStatePart = 1 << 20
-)
 
 // Host makes a process one server of an app. Make it with NewHost, mount Handler on the address that WithDataAddress names, wrap the
 // application's own handlers with Middleware (or Interceptor), and let Run run for as long as the process serves.
@@ -45,7 +42,8 @@ type Host struct {
 	logger   *slog.Logger
 	pid      int
 	now      func() shard.Instant
-	holds    holds
+	holds    *holding.Account
+	inbox    transfer.Inbox
 	peers    *http.Transport // to the targets of moves, HTTP/1.1
 	refusals *connect.ErrorWriter
 
@@ -73,6 +71,8 @@ type hostOptions struct {
 	holdCount     int
 	holdBytes     int64
 	now           func() shard.Instant
+	valve         *transfer.Valve
+	stateLimits   transfer.Limits
 }
 
 // WithAgentAddress says where the agent listens: unix:///path. Default: the environment variable SHARDMANAGER_AGENT, else
@@ -179,6 +179,7 @@ func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 	options := hostOptions{
 		agentAddress: os.Getenv(AgentAddressVariable), logger: slog.New(slog.DiscardHandler),
 		holdCount: defaultHoldCount, holdBytes: defaultHoldBytes, now: clock.Now,
+		valve: transfer.NewValve(4, 0), stateLimits: transfer.Limits{Stall: 10 * time.Second, Bytes: 16 << 30},
 	}
 	for _, option := range opts {
 		if err := option(&options); err != nil {
@@ -194,7 +195,7 @@ func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 	return &Host{
 		app: app, handler: handler, options: options, observer: options.observer, logger: options.logger,
 		pid: os.Getpid(), now: options.now, peers: newPeerTransport(), refusals: connect.NewErrorWriter(),
-		holds: holds{maxCount: options.holdCount, maxBytes: options.holdBytes},
+		holds: holding.New(options.holdCount, options.holdBytes),
 	}, nil
 }
 
@@ -207,10 +208,17 @@ func checkHost(app string, handler Handler, options *hostOptions) error {
 	case options.dataAddress == "":
 		return errors.New("data address: expected WithDataAddress(host:port): other servers forward requests to it during moves")
 	}
-	if _, source := handler.(StateSource); source {
-		if _, activator := handler.(Activator); !activator {
-			return fmt.Errorf("handler %T: it has LastState and no Activate: nobody would take the state", handler)
-		}
+	_, source := handler.(StateSource)
+	_, streams := handler.(streamSource)
+	_, receives := handler.(streamTarget)
+	_, activator := handler.(Activator)
+	switch {
+	case source && !activator:
+		return fmt.Errorf("handler %T: it has LastState and no Activate: nobody would take the state", handler)
+	case receives && !activator:
+		return fmt.Errorf("handler %T: it has ReceiveState and no Activate: nobody would take what follows", handler)
+	case streams && !source:
+		return fmt.Errorf("handler %T: it has StreamState and no LastState: a target that does not receive streams would get nothing", handler)
 	}
 	return nil
 }
@@ -229,8 +237,9 @@ func (h *Host) Server() (id string, incarnation uint64) {
 //
 //	mux.Handle(host.Handler())
 func (h *Host) Handler() (string, http.Handler) {
-	limits := connect.WithReadMaxBytes(maxState + maxStatePart) // Activate may carry a whole state
-	return shardmanagerv1connect.NewShardHostServiceHandler(&service{host: h}, limits)
+	limits := connect.WithReadMaxBytes(transfer.MaxLast + transfer.MaxChunk) // Activate may carry a whole state
+	path, handler := shardmanagerv1connect.NewShardHostServiceHandler(&service{host: h}, limits)
+	return path, transfer.WithDeadlines(handler)
 }
 
 func (h *Host) capabilities() *pb.HostCapabilities {

@@ -21,10 +21,10 @@ const defaultPatience = 10 * time.Second
 
 // call runs a callback of the application. Its context also ends with the life l, if one is given; a panic becomes an error.
 func (h *Host) call(ctx context.Context, l *life, name string, s Shard, callback func(context.Context) error) (err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(context.Canceled)
 	if l != nil {
-		defer context.AfterFunc(l.ctx, func() { cancel(errLifeOver) })()
+		var cancel context.CancelCauseFunc
+		ctx, cancel = l.within(ctx)
+		defer cancel(context.Canceled)
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -82,6 +82,9 @@ func (h *Host) serve(ctx context.Context, r *replica, o shard.Order) error {
 func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []byte, members []Member) error {
 	if r.activated == o.Term {
 		return nil
+	}
+	if err := r.outbox.Drop(ctx, nil); err != nil { // they were given under an older term
+		return fmt.Errorf("shard %s: %w", r.id, err)
 	}
 	if r.raised != o.Term {
 		if err := h.standDown(ctx, r); err != nil {
@@ -173,11 +176,17 @@ func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from s
 			return err
 		}
 	}
+	r.received = 0
 	if preparer, ok := h.handler.(Preparer); ok && !kept {
 		r.touched = true
 		s := h.shardAt(r, o.Term, RolePrimary)
 		prepare := func(ctx context.Context) error { return preparer.PrepareAddShard(ctx, s, publicPeer(from)) }
 		if err := h.call(ctx, r.life, "PrepareAddShard", s, prepare); err != nil {
+			return err
+		}
+	}
+	if !kept {
+		if err := h.pullState(ctx, r, o, from); err != nil {
 			return err
 		}
 	}
@@ -199,6 +208,9 @@ func (h *Host) retire(ctx context.Context, r *replica, o shard.Order, patience t
 		return fmt.Errorf("drop shard %s: %w", r.id, err)
 	}
 	h.released(r)
+	if err := r.outbox.Drop(ctx, nil); err != nil {
+		return fmt.Errorf("drop shard %s: %w", r.id, err)
+	}
 	if r.touched {
 		role := RolePrimary
 		if r.role == RoleSecondary && !r.armed {
@@ -211,7 +223,7 @@ func (h *Host) retire(ctx context.Context, r *replica, o shard.Order, patience t
 	}
 	r.update(func() {
 		r.record.enter(shard.None, o)
-		r.activated, r.raised, r.added, r.role, r.armed, r.touched = 0, 0, 0, 0, false, false
+		r.activated, r.raised, r.added, r.role, r.armed, r.touched, r.received = 0, 0, 0, 0, false, false, 0
 		r.lastState, r.asked, r.members = nil, false, nil
 	})
 	return nil
@@ -236,8 +248,12 @@ func (h *Host) cancelMove(ctx context.Context, c *pb.ShardCommand) (begun bool, 
 	}
 	defer r.release()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.record.cancel(o), nil
+	begun = r.record.cancel(o)
+	r.mu.Unlock()
+	if begun {
+		return true, nil
+	}
+	return false, r.outbox.Drop(ctx, func(_ shard.Peer, under shard.Order) bool { return under != o })
 }
 
 // endIncarnation ends the incarnation named, if it is this server's; of any other nothing runs here.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/holding"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -32,7 +33,7 @@ type target struct {
 // carried is one request, in the form of its protocol.
 type carried interface {
 	// park makes the request independent of its connection (its body is read) before it waits; the ticket accounts for the memory.
-	park(*ticket) *Error
+	park(*holding.Ticket) *Error
 	// run executes it here. It returns the token.
 	run(context.Context, *Token)
 	// forward sends it to the target and delivers the answer. True: certainly not executed there, try again.
@@ -60,6 +61,16 @@ type sight struct {
 	target  target          // viewForward
 }
 
+// Limits of what is held or being forwarded at once, over all shards of a Host; what exceeds them is refused as not executed
+// (PROTOCOL R32).
+const (
+	// defaultHoldCount and defaultHoldBytes can be changed by WithHoldLimits.
+	defaultHoldCount = 10_000
+	defaultHoldBytes = 64 << 20
+	// maxHold is the longest that a request is held, if its own deadline is not shorter.
+	maxHold = 10 * time.Second
+)
+
 // Pauses between two attempts to forward a request that the target refuses or that cannot reach it.
 const (
 	forwardPauseMin = 2 * time.Millisecond
@@ -84,13 +95,13 @@ func (h *Host) carry(ctx context.Context, q request, c carried) {
 
 // carryHeld goes on with a request that has to wait or to be forwarded.
 func (h *Host) carryHeld(ctx, opCtx context.Context, q request, c carried, token *Token, seen sight) {
-	held, ok := h.holds.admit()
+	held, ok := h.holds.Admit()
 	if !ok {
 		token.cancel(context.Canceled)
 		c.refuse(&Error{Outcome: NotExecuted, Shard: q.shard, Reason: "too many requests are held already (WithHoldLimits)"})
 		return
 	}
-	defer held.release()
+	defer held.Release()
 	patience := time.NewTimer(patienceOf(ctx, q))
 	defer patience.Stop()
 	parked, pause := false, forwardPauseMin

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shardmanager/shardmanager/internal/keepback"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -163,7 +164,7 @@ func TestBeginRefuses(t *testing.T) {
 
 // The Middleware keeps an answer back until the lease was checked; what left before the lease ended is broken off.
 func TestMiddlewareWithholdsAnswers(t *testing.T) {
-	big := strings.Repeat("x", maxKeptBack+1)
+	big := strings.Repeat("x", keepback.Most+1)
 	tests := []struct {
 		name    string
 		handler http.HandlerFunc
@@ -377,8 +378,8 @@ func TestHoldLimits(t *testing.T) {
 				}
 				h.revoke(h.life.Load(), "test")
 				synctest.Wait()
-				if h.holds.count != 0 || h.holds.bytes != 0 {
-					t.Errorf("%d requests and %d bytes are still accounted for", h.holds.count, h.holds.bytes)
+				if count, bytes := h.holds.Held(); count != 0 || bytes != 0 {
+					t.Errorf("%d requests and %d bytes are still accounted for", count, bytes)
 				}
 			})
 		})

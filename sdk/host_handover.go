@@ -2,9 +2,7 @@ package sdk
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -14,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transfer"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -37,6 +36,15 @@ func newPeerTransport() *http.Transport {
 // §6).
 func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to shard.Peer, patience time.Duration) error {
 	if r.snapshot().phase == shard.Serving {
+		if _, err := r.outbox.Base(to, o); err != nil { // not begun: the move can still be called off
+			return fmt.Errorf("hand over shard %s: %w", r.id, err)
+		}
+		keep := func(target shard.Peer, under shard.Order) bool {
+			return target.Incarnation == to.Incarnation && under == o
+		}
+		if err := r.outbox.Drop(ctx, keep); err != nil {
+			return fmt.Errorf("hand over shard %s: %w", r.id, err)
+		}
 		before := r.setGate(gateHold)
 		err := r.quiesce(ctx, patience)
 		if err == nil {
@@ -60,17 +68,29 @@ func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to sh
 		r.record.handed, r.gate = true, gateForward
 		r.lastState, r.asked = nil, false
 	})
-	return nil
+	return r.outbox.Drop(ctx, nil)
 }
 
-// handOver asks the application for its last state, once, and sends it.
+// handOver asks the application for its last state, once, and sends it. A target that was streamed a snapshot gets the delta to it.
 func (h *Host) handOver(ctx context.Context, r *replica, o shard.Order, to shard.Peer) error {
 	if source, ok := h.handler.(StateSource); ok && !r.asked {
+		base, err := r.outbox.Base(to, o)
+		if err != nil {
+			return err
+		}
 		s := h.shardAt(r, r.snapshot().term, RolePrimary)
-		err := h.call(ctx, r.life, "LastState", s, func(ctx context.Context) error {
-			state, err := source.LastState(ctx, s)
-			if err == nil && len(state) > maxState {
-				err = fmt.Errorf("%d bytes: expected at most %d", len(state), maxState)
+		name, ask := "LastState", source.LastState
+		r.base = 0
+		if base != nil {
+			name, r.base = "StateDelta", base.Attempt()
+			ask = func(ctx context.Context, s Shard) ([]byte, error) {
+				return h.handler.(streamSource).StateDelta(ctx, s, publicPeer(to))
+			}
+		}
+		err = h.call(ctx, r.life, name, s, func(ctx context.Context) error {
+			state, err := ask(ctx, s)
+			if err == nil && len(state) > transfer.MaxLast {
+				err = fmt.Errorf("%d bytes: expected at most %d", len(state), transfer.MaxLast)
 			}
 			r.lastState = state
 			return err
@@ -83,39 +103,11 @@ func (h *Host) handOver(ctx context.Context, r *replica, o shard.Order, to shard
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	defer context.AfterFunc(r.life.ctx, cancel)()
-	if err := h.sendState(ctx, r, o, to); err != nil {
+	name := transfer.Name{App: h.app, Shard: r.id, Order: o, Source: r.life.peer(), Target: to, Attempt: r.base}
+	if err := transfer.SendLast(ctx, h.peers, name, r.lastState); err != nil {
 		return fmt.Errorf("hand over shard %s to %s at %s: %w", r.id, to.Server, to.DataAddress, err)
 	}
 	return nil
-}
-
-// sendState sends the last state in parts; the last one carries the marker: nothing executes here any more.
-func (h *Host) sendState(ctx context.Context, r *replica, o shard.Order, to shard.Peer) error {
-	client := shardmanagerv1connect.NewShardHostServiceClient(&http.Client{Transport: h.peers}, "http://"+to.DataAddress)
-	stream, err := client.TransferState(ctx)
-	if err != nil {
-		return err
-	}
-	message := &pb.TransferStateRequest{
-		Command: &pb.ShardCommand{
-			App: h.app, Shard: r.id, Term: uint64(o.Term), Move: uint64(o.Move), Incarnation: uint64(to.Incarnation),
-		},
-		From: r.life.server, FromIncarnation: uint64(r.life.incarnation),
-	}
-	for rest := r.lastState; ; {
-		n := min(len(rest), maxStatePart)
-		message.State, rest = rest[:n], rest[n:]
-		message.Marker = len(rest) == 0
-		if err := stream.Send(message); err != nil && !errors.Is(err, io.EOF) {
-			_, _ = stream.CloseAndReceive()
-			return err
-		} else if err != nil || message.Marker {
-			break // io.EOF: the answer says why
-		}
-		message = &pb.TransferStateRequest{}
-	}
-	_, err = stream.CloseAndReceive()
-	return err
 }
 
 // TransferState is the target's half: it takes the state and the marker, then activates the application.
@@ -123,11 +115,7 @@ func (s *service) TransferState(
 	ctx context.Context, stream *connect.ClientStream[pb.TransferStateRequest],
 ) (*pb.TransferStateResponse, error) {
 	h := s.host
-	if !stream.Receive() {
-		return nil, typed(firstError(stream.Err(), invalid("command", "a first message")))
-	}
-	first := stream.Msg()
-	state, err := receiveState(stream)
+	first, state, err := transfer.ReceiveLast(stream)
 	if err != nil {
 		return nil, typed(err)
 	}
@@ -141,40 +129,18 @@ func (s *service) TransferState(
 		if string(source.Server) != first.GetFrom() || uint64(source.Incarnation) != first.GetFromIncarnation() {
 			return stale("from", "the source of the move, "+string(source.Server)+" "+source.Incarnation.String())
 		}
+		if first.GetBaseAttempt() != r.received {
+			return stale("base_attempt", fmt.Sprintf("a delta to what was received, attempt %d, not %d", r.received, first.GetBaseAttempt()))
+		}
+		if r.received != 0 && state == nil {
+			state = []byte{} // an empty delta was handed over
+		}
 		return h.activate(ctx, r, o, state, r.members)
 	})
 	if err != nil {
 		return nil, typed(err)
 	}
 	return &pb.TransferStateResponse{}, nil
-}
-
-// receiveState reads the parts up to the marker. The first message was received already.
-func receiveState(stream *connect.ClientStream[pb.TransferStateRequest]) ([]byte, error) {
-	var state []byte
-	for {
-		message := stream.Msg()
-		switch {
-		case len(message.GetState()) > maxStatePart:
-			return nil, invalid("state", fmt.Sprintf("parts of at most %d bytes", maxStatePart))
-		case len(state)+len(message.GetState()) > maxState:
-			return nil, invalid("state", fmt.Sprintf("at most %d bytes in all", maxState))
-		}
-		state = append(state, message.GetState()...)
-		if message.GetMarker() {
-			return state, nil
-		}
-		if !stream.Receive() {
-			return nil, firstError(stream.Err(), invalid("marker", "the hand-over marker in the last message"))
-		}
-	}
-}
-
-func firstError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
 
 var _ shardmanagerv1connect.ShardHostServiceHandler = (*service)(nil)

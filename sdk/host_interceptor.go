@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/shardmanager/shardmanager/internal/holding"
 	"github.com/shardmanager/shardmanager/internal/hop"
 )
 
@@ -99,9 +100,9 @@ type unaryCall struct {
 }
 
 // park accounts for the message, which is in memory already.
-func (c *unaryCall) park(held *ticket) *Error {
-	if message, ok := c.call.Any().(proto.Message); ok && !held.grow(int64(proto.Size(message))) {
-		return &Error{Outcome: NotExecuted, Shard: c.request.shard, Reason: "the request cannot be held", Err: errHoldBytes}
+func (c *unaryCall) park(held *holding.Ticket) *Error {
+	if message, ok := c.call.Any().(proto.Message); ok && !held.Grow(int64(proto.Size(message))) {
+		return &Error{Outcome: NotExecuted, Shard: c.request.shard, Reason: "the request cannot be held", Err: holding.ErrBytes}
 	}
 	return nil
 }

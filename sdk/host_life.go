@@ -75,6 +75,21 @@ func (l *life) revoke(observe func()) bool {
 	return true
 }
 
+// peer names this server to another one.
+func (l *life) peer() shard.Peer {
+	return shard.Peer{Server: shard.ServerID(l.server), Incarnation: l.incarnation}
+}
+
+// within is ctx, ended by the life's end too.
+func (l *life) within(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(l.ctx, func() { cancel(errLifeOver) })
+	return ctx, func(cause error) {
+		stop()
+		cancel(cause)
+	}
+}
+
 func (l *life) over() bool { return l.ctx.Err() != nil }
 
 // find is the replica of a shard that was ever commanded here, or nil.

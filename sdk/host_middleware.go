@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/internal/holding"
+	"github.com/shardmanager/shardmanager/internal/keepback"
 )
 
 // Middleware guards the application's handlers, plain HTTP and Connect alike. Wrap what serves shards with it, and nothing else: a
@@ -71,50 +74,14 @@ type httpCall struct {
 }
 
 // park reads the body.
-func (c *httpCall) park(held *ticket) *Error {
+func (c *httpCall) park(held *holding.Ticket) *Error {
 	c.parked = true
-	body, err := readHeld(c.r.Body, c.r.ContentLength, held)
+	body, err := held.Read(c.r.Body, c.r.ContentLength)
 	if err != nil {
 		return &Error{Outcome: NotExecuted, Shard: c.request.shard, Reason: "the request cannot be held", Err: err}
 	}
 	c.body = body
 	return nil
-}
-
-var errHoldBytes = errors.New("too many bytes are held already (WithHoldLimits)")
-
-// readHeld reads a body into memory that the ticket accounts for, in growing steps.
-func readHeld(from io.Reader, length int64, held *ticket) ([]byte, error) {
-	if from == nil || from == http.NoBody || length == 0 {
-		return nil, nil
-	}
-	size := int64(8 << 10)
-	if length > 0 {
-		size = length
-	}
-	if !held.grow(size) {
-		return nil, errHoldBytes
-	}
-	body := make([]byte, 0, size)
-	for {
-		if len(body) == cap(body) {
-			if int64(len(body)) == length {
-				return body, nil
-			}
-			if !held.grow(int64(cap(body))) {
-				return nil, errHoldBytes
-			}
-			body = append(make([]byte, 0, 2*cap(body)), body...)
-		}
-		n, err := from.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		if errors.Is(err, io.EOF) {
-			return body, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
 }
 
 func (c *httpCall) run(ctx context.Context, token *Token) {
@@ -123,9 +90,18 @@ func (c *httpCall) run(ctx context.Context, token *Token) {
 	if c.parked {
 		r.Body = io.NopCloser(bytes.NewReader(c.body))
 	}
-	w := newCheckedWriter(c.w, r, token)
+	w := keepback.New(c.w, r, operation{token})
 	c.next.ServeHTTP(w, r)
-	w.finish()
+	w.Finish()
+}
+
+// operation is a token's operation as the writer of its answer sees it.
+type operation struct{ *Token }
+
+func (a operation) Check() error             { return a.check() }
+func (a operation) Stamp(header http.Header) { a.stamp(header) }
+func (a operation) Refuse(w http.ResponseWriter, r *http.Request) {
+	a.host.writeRefusal(w, r, a.lost())
 }
 
 func (c *httpCall) refuse(err *Error) { c.host.writeRefusal(c.w, c.r, err) }

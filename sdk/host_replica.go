@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/lane"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/transfer"
 )
 
 // gate says what happens to a request that arrives for a shard.
@@ -54,6 +55,8 @@ type replica struct {
 	tokens  *Token      // the same, as a ring
 	idle    chan<- bool // told once running is 0; nil while nobody waits
 
+	pulling *pulling // the stream of state on its way here; nil: none
+
 	// Used by commands only, under turn; activated is also read by requests, under mu.
 	activated shard.Term // the application was activated at this term, and heard of its secondaries
 	raised    shard.Term // Activate returned at this term
@@ -66,6 +69,9 @@ type replica struct {
 	touched   bool       // some callback ran since the last DropShard: there is something to drop
 	lastState []byte     // answered by LastState, not yet handed over
 	asked     bool       // LastState was answered
+	base      uint64     // attempt of the snapshot that lastState is the delta to; 0: none
+	received  uint64     // attempt of the snapshot that was received for the phase Prepared; 0: none
+	outbox    transfer.Outbox
 }
 
 func newReplica(l *life, id string) *replica {

@@ -287,7 +287,9 @@ func (h *Host) pull(ctx context.Context, agent shardmanagerv1connect.AgentServic
 	ctx, cancel := context.WithTimeout(ctx, max(2*interval, time.Second))
 	defer cancel()
 	asked := h.now()
-	answer, err := agent.PullLease(ctx, &pb.PullLeaseRequest{App: h.app, Incarnation: uint64(l.incarnation)})
+	answer, err := agent.PullLease(ctx, &pb.PullLeaseRequest{
+		App: h.app, Incarnation: uint64(l.incarnation), Transfers: h.inbox.Progress(),
+	})
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,7 @@ func (h *Host) command(ctx context.Context, kind command, c *pb.ShardCommand, do
 	if r == nil {
 		return stale("command.incarnation", "an incarnation that has not ended")
 	}
+	r.supersede(o)
 	if err := r.acquire(ctx); err != nil {
 		return fmt.Errorf("shard %s: an earlier command still runs: %w", r.id, err)
 	}

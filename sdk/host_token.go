@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/holding"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -91,7 +92,7 @@ type beginCall struct {
 	err   error
 }
 
-func (c *beginCall) park(*ticket) *Error               { return nil }
+func (c *beginCall) park(*holding.Ticket) *Error       { return nil }
 func (c *beginCall) run(ctx context.Context, t *Token) { c.ctx, c.token = ctx, t }
 func (c *beginCall) refuse(err *Error)                 { c.err = err }
 func (c *beginCall) forward(_ context.Context, to target) bool {

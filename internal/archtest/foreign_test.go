@@ -14,14 +14,14 @@ var foreign = []struct {
 	in      []string
 	why     string
 }{
-	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "agent/api", "agent/app",
+	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "agent/api", "agent/app",
 		"agent", "sdk", "examples/kv", "internal/dev", "cmd/shardmanager"}, "the wire: whoever serves or calls a service"},
 	{"connectrpc.com/grpchealth", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"connectrpc.com/grpcreflect", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
-	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage",
+	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage",
 		"sdk", "examples/kv", "cmd/shardmanager"}, "messages: encoded, stored, read from YAML"},
 	{"github.com/cenkalti/backoff/v4", []string{"internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator", "agent", "sdk", "cmd/shardmanager"}, "retries"},
-	{"github.com/cespare/xxhash/v2", []string{"internal/shard"}, "the hash key space"},
+	{"github.com/cespare/xxhash/v2", []string{"internal/shard", "internal/transfer"}, "the hash key space; the checksum of streams of state"},
 	{"github.com/klauspost/compress", []string{"internal/wire"}, "the stored form of values"},
 	{"go.etcd.io/bbolt", []string{"internal/coord/embedded"}, "the embedded store's file"},
 	{"go.yaml.in/yaml/v3", []string{"internal/config"}, "configuration files"},

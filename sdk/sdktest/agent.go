@@ -42,6 +42,7 @@ type Agent struct {
 	refusal     error
 	pulls       int
 	registered  []*pb.RegisterRequest
+	transfers   []*pb.TransferProgress // as of the last pull
 	watchers    map[int]chan pb.AgentHint
 	nextWatcher int
 
@@ -149,6 +150,24 @@ func (a *Agent) WaitRegistered(ctx context.Context, n int) (*pb.RegisterRequest,
 	return a.registered[len(a.registered)-1], nil
 }
 
+// WaitTransfer returns once the Host says that it has received at least so many bytes of the shard's state; a negative number: once it
+// says that it receives none, and then nil.
+func (a *Agent) WaitTransfer(ctx context.Context, shardID string, bytes int64) (progress *pb.TransferProgress, err error) {
+	err = a.wait(ctx, "progress of shard "+shardID, func() bool {
+		progress = nil
+		for _, p := range a.transfers {
+			if p.GetShard() == shardID {
+				progress = p
+			}
+		}
+		if bytes < 0 {
+			return progress == nil
+		}
+		return progress != nil && progress.GetReceivedBytes() >= bytes
+	})
+	return progress, err
+}
+
 // Registrations is how often the Host has registered.
 func (a *Agent) Registrations() int {
 	a.mu.Lock()
@@ -220,6 +239,7 @@ func (a *Agent) PullLease(_ context.Context, req *pb.PullLeaseRequest) (*pb.Pull
 			answer.RemainingNs = int64(a.lease)
 		}
 		a.pulls++
+		a.transfers = req.GetTransfers()
 	})
 	if !known {
 		return nil, connect.NewError(connect.CodeNotFound, errors.New("pull lease: nobody has registered"))

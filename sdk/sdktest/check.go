@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/sdk"
+	"github.com/shardmanager/shardmanager/sdk/statestream"
 )
 
 // App says how Check makes and uses an application.
@@ -52,6 +53,9 @@ var scenarios = []scenario{
 	{"abort after hand-over", abortAfterHandOver},
 	{"failover", failover},
 	{"drop and return", dropAndReturn},
+	{"delta after a snapshot", deltaAfterSnapshot},
+	{"snapshot of an aborted move", snapshotOfAnAbortedMove},
+	{"snapshot without a hand-over", snapshotWithoutHandOver},
 	{"drop at any point", dropAtAnyPoint},
 	{"contexts end", contextsEnd},
 }
@@ -73,7 +77,7 @@ func (s scenario) violations(t testing.TB, app App) []string {
 	k := &kit{app: app, shard: s.name, cluster: NewCluster(t, "app"), handlers: map[*Server]sdk.Handler{}}
 	start := func(name string) *Server {
 		handler := app.New(t, name)
-		server := k.cluster.Start(name, &twice{handler: handler, kit: k}, nil)
+		server := k.cluster.Start(name, k.wrap(handler), nil)
 		k.handlers[server] = handler
 		return server
 	}
@@ -225,11 +229,13 @@ func dropAndReturn(ctx context.Context, k *kit) {
 }
 
 func dropAtAnyPoint(ctx context.Context, k *kit) {
-	k.works("PrepareAddShard", k.a.PrepareAddShard(ctx, k.shard, Order{Term: 1, Move: 1}, k.b))
-	k.works("DropShard when prepared", k.a.DropShard(ctx, k.shard, Order{Term: 1, Move: 2}))
-	k.works("Activate", k.a.Activate(ctx, k.shard, Order{Term: 2, Move: 3}, nil))
-	k.works("DropShard when activated", k.a.DropShard(ctx, k.shard, Order{Term: 2, Move: 4}))
-	k.works("AddShard", k.a.AddShard(ctx, k.shard, Order{Term: 3, Move: 5}))
+	k.works("grant", k.cluster.Grant(ctx, k.shard, k.b)) // the source of the move that is called off
+	k.works("PrepareAddShard", k.a.PrepareAddShard(ctx, k.shard, Order{Term: 2, Move: 2}, k.b))
+	k.works("DropShard when prepared", k.a.DropShard(ctx, k.shard, Order{Term: 2, Move: 3}))
+	k.works("DropShard of the source", k.b.DropShard(ctx, k.shard, Order{Term: 2, Move: 3}))
+	k.works("Activate", k.a.Activate(ctx, k.shard, Order{Term: 3, Move: 4}, nil))
+	k.works("DropShard when activated", k.a.DropShard(ctx, k.shard, Order{Term: 3, Move: 5}))
+	k.works("AddShard", k.a.AddShard(ctx, k.shard, Order{Term: 4, Move: 6}))
 	k.works("end of the incarnation", k.a.EndIncarnation(ctx))
 }
 
@@ -237,18 +243,34 @@ func dropAtAnyPoint(ctx context.Context, k *kit) {
 func contextsEnd(ctx context.Context, k *kit) {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	h := &twice{handler: k.handlers[k.a], kit: k}
+	h := k.wrap(k.handlers[k.a]).(interface {
+		sdk.Handler
+		sdk.Activator
+		sdk.Preparer
+		sdk.StateSource
+	})
 	at := sdk.Shard{App: "app", ID: k.shard, Term: 1, Role: sdk.RolePrimary}
+	peer := sdk.Peer{Server: "b.app", DataAddress: k.b.Address, Incarnation: 1}
 	for _, callback := range []struct {
 		name string
 		call func()
 	}{
-		{"PrepareAddShard", func() {
-			_ = h.PrepareAddShard(ended, at, sdk.Peer{Server: "b.app", DataAddress: k.b.Address, Incarnation: 1})
+		{"PrepareAddShard", func() { _ = h.PrepareAddShard(ended, at, peer) }},
+		{"ReceiveState", func() {
+			if target, ok := k.handlers[k.a].(statestream.Target); ok {
+				_ = target.ReceiveState(ended, at, peer, cutReader{})
+			}
 		}},
 		{"Activate", func() { _ = h.Activate(ended, at, nil) }},
 		{"AddShard", func() { _ = h.AddShard(ended, at) }},
 		{"LastState", func() { _, _ = h.LastState(ended, at) }},
+		{"StreamState", func() {
+			if source, ok := k.handlers[k.a].(statestream.Source); ok {
+				_ = source.StreamState(ended, at, peer, &cutWriter{})
+				_, _ = source.StateDelta(ended, at, peer)
+				source.EndState(at, peer)
+			}
+		}},
 		{"DropShard", func() { _ = h.DropShard(ended, at) }},
 	} {
 		returned := make(chan struct{})

@@ -1,4 +1,8 @@
-package sdk
+// Package keepback keeps the answer of an operation back until it is certain that it may leave: a final check at the operation's end, or, for
+// an answer that leaves in parts, a check before each part. What may not leave is replaced by a refusal, or the connection breaks.
+//
+// The SDK's Host wraps the application's handlers with it (DESIGN §3, promise 1). What is checked is not its business.
+package keepback
 
 import (
 	"errors"
@@ -9,18 +13,30 @@ import (
 	"time"
 )
 
-// maxKeptBack is how much of an answer waits for the final check of the lease, in bytes. Beyond it the check is made before the first
+// Most is how much of an answer waits for the final check of the lease, in bytes. Beyond it the check is made before the first
 // byte leaves, and again before every write.
-const maxKeptBack = 1 << 20
+const Most = 1 << 20
 
-var errAnswerWithheld = errors.New("the lease ended while the operation was running: the answer is withheld")
+var errWithheld = errors.New("the lease ended while the operation was running: the answer is withheld")
 
-// checkedWriter keeps an answer back until the token's final check (DESIGN §3, promise 1).
-type checkedWriter struct {
-	w     http.ResponseWriter
-	r     *http.Request
-	token *Token
-	given http.Header // headers set by whoever wrapped the Middleware; nil: none
+// Operation is what an answer belongs to.
+type Operation interface {
+	// Check says whether a part of the answer may leave; the operation goes on.
+	Check() error
+	// End ends it, and says whether what is left may leave.
+	End() error
+	// Stamp adds to the headers of an answer that leaves.
+	Stamp(header http.Header)
+	// Refuse answers in its place.
+	Refuse(w http.ResponseWriter, r *http.Request)
+}
+
+// Writer is an http.ResponseWriter that keeps an answer back until its operation's final check.
+type Writer struct {
+	w         http.ResponseWriter
+	r         *http.Request
+	operation Operation
+	given     http.Header // headers set by whoever wrapped the Middleware; nil: none
 
 	status  int // 0: not said yet
 	body    []byte
@@ -28,8 +44,9 @@ type checkedWriter struct {
 	refused bool // the refusal was written instead
 }
 
-func newCheckedWriter(w http.ResponseWriter, r *http.Request, token *Token) *checkedWriter {
-	c := &checkedWriter{w: w, r: r, token: token}
+// New makes the writer of one answer; Finish ends it.
+func New(w http.ResponseWriter, r *http.Request, operation Operation) *Writer {
+	c := &Writer{w: w, r: r, operation: operation}
 	if len(w.Header()) > 0 {
 		c.given = w.Header().Clone()
 	}
@@ -37,17 +54,17 @@ func newCheckedWriter(w http.ResponseWriter, r *http.Request, token *Token) *che
 }
 
 // Header is the real one: handlers keep it and set trailers late.
-func (c *checkedWriter) Header() http.Header { return c.w.Header() }
+func (c *Writer) Header() http.Header { return c.w.Header() }
 
 // WriteHeader keeps the first final status; informational ones are dropped.
-func (c *checkedWriter) WriteHeader(status int) {
+func (c *Writer) WriteHeader(status int) {
 	if c.status == 0 && status >= http.StatusOK {
 		c.status = status
 	}
 }
 
-func (c *checkedWriter) Write(p []byte) (int, error) {
-	if !c.passing && !c.refused && len(c.body)+len(p) <= maxKeptBack {
+func (c *Writer) Write(p []byte) (int, error) {
+	if !c.passing && !c.refused && len(c.body)+len(p) <= Most {
 		c.WriteHeader(http.StatusOK)
 		c.body = append(c.body, p...)
 		return len(p), nil
@@ -59,15 +76,15 @@ func (c *checkedWriter) Write(p []byte) (int, error) {
 }
 
 // pass checks the lease and lets what was kept back leave, if it has not left yet.
-func (c *checkedWriter) pass() error {
+func (c *Writer) pass() error {
 	if c.refused {
-		return errAnswerWithheld
+		return errWithheld
 	}
-	if err := c.token.check(); err != nil {
+	if err := c.operation.Check(); err != nil {
 		if !c.passing {
 			c.withhold()
 		}
-		return errAnswerWithheld
+		return errWithheld
 	}
 	if c.passing {
 		return nil
@@ -77,10 +94,10 @@ func (c *checkedWriter) pass() error {
 }
 
 // Flush lets the answer leave in parts.
-func (c *checkedWriter) Flush() { _ = c.FlushError() }
+func (c *Writer) Flush() { _ = c.FlushError() }
 
 // FlushError is Flush for http.ResponseController.
-func (c *checkedWriter) FlushError() error {
+func (c *Writer) FlushError() error {
 	if err := c.pass(); err != nil {
 		return err
 	}
@@ -88,23 +105,23 @@ func (c *checkedWriter) FlushError() error {
 }
 
 // SetReadDeadline, SetWriteDeadline and EnableFullDuplex serve http.ResponseController. There is no Unwrap: it would lead around the check.
-func (c *checkedWriter) SetReadDeadline(t time.Time) error {
+func (c *Writer) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(c.w).SetReadDeadline(t)
 }
 
 // SetWriteDeadline see SetReadDeadline.
-func (c *checkedWriter) SetWriteDeadline(t time.Time) error {
+func (c *Writer) SetWriteDeadline(t time.Time) error {
 	return http.NewResponseController(c.w).SetWriteDeadline(t)
 }
 
 // EnableFullDuplex see SetReadDeadline.
-func (c *checkedWriter) EnableFullDuplex() error {
+func (c *Writer) EnableFullDuplex() error {
 	return http.NewResponseController(c.w).EnableFullDuplex()
 }
 
-// finish returns the token and sends what was kept back.
-func (c *checkedWriter) finish() {
-	err := c.token.End()
+// Finish ends the operation and sends what was kept back.
+func (c *Writer) Finish() {
+	err := c.operation.End()
 	switch {
 	case c.refused:
 	case err != nil && c.passing:
@@ -118,7 +135,7 @@ func (c *checkedWriter) finish() {
 }
 
 // setLength spares net/http the chunks where the whole body is known.
-func (c *checkedWriter) setLength() {
+func (c *Writer) setLength() {
 	c.WriteHeader(http.StatusOK)
 	header := c.w.Header()
 	if c.r.Method == http.MethodHead || c.status == http.StatusNoContent || c.status == http.StatusNotModified || header.Get("Content-Length") != "" {
@@ -132,9 +149,9 @@ func (c *checkedWriter) setLength() {
 	header.Set("Content-Length", strconv.Itoa(len(c.body)))
 }
 
-func (c *checkedWriter) send() error {
+func (c *Writer) send() error {
 	c.WriteHeader(http.StatusOK)
-	c.token.stamp(c.w.Header())
+	c.operation.Stamp(c.w.Header())
 	c.w.WriteHeader(c.status)
 	if len(c.body) == 0 {
 		return nil
@@ -145,10 +162,10 @@ func (c *checkedWriter) send() error {
 }
 
 // withhold replaces the handler's answer by the refusal: its outcome is unknown.
-func (c *checkedWriter) withhold() {
+func (c *Writer) withhold() {
 	c.refused, c.body = true, nil
 	header := c.w.Header()
 	clear(header)
 	maps.Copy(header, c.given)
-	c.token.host.writeRefusal(c.w, c.r, c.token.lost())
+	c.operation.Refuse(c.w, c.r)
 }
