@@ -1,33 +1,34 @@
 package placement_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // world is a second, plain reading of an Input: it plays a plan move by move and checks the constraints after each.
 type world struct {
-	in      placement.Input
-	charged []map[string]int64
-	moves   []int
-	open    int
+	in       placement.Input
+	moves    []int
+	open     int
+	touched  map[shard.Index]placement.Kind // by what the plan did to the shard first
+	promoted map[shard.Index][2]int         // who gives the primary role to whom, by position; the first is −1 if nobody does
+	dropped  map[shard.Index][]shard.ServerID
 }
 
 func newWorld(in placement.Input) *world {
-	w := &world{in: in, charged: make([]map[string]int64, len(in.Servers)), moves: make([]int, len(in.Servers))}
+	w := &world{in: in, moves: make([]int, len(in.Servers)), touched: map[shard.Index]placement.Kind{}, promoted: map[shard.Index][2]int{},
+		dropped: map[shard.Index][]shard.ServerID{}}
 	w.in.Shards = clone(in.Shards)
 	for i, s := range in.Servers {
-		w.charged[i], w.moves[i] = map[string]int64{}, s.Moves
+		w.moves[i] = s.Moves
 	}
 	for _, s := range in.Shards {
 		for _, r := range s.Replicas {
-			w.charge(s, r.On)
-			if r.To != r.On {
-				w.charge(s, r.To)
-			}
 			if r.To >= 0 && r.On >= 0 {
 				w.open++
 			}
@@ -36,13 +37,23 @@ func newWorld(in placement.Input) *world {
 	return w
 }
 
-func (w *world) charge(s placement.Shard, at int) {
-	if at < 0 {
-		return
+// charged is what a server has to carry now, in one metric.
+func (w *world) charged(server int, metric string) (sum int64) {
+	for _, s := range w.in.Shards {
+		for k, r := range s.Replicas {
+			if r.On != server && r.To != server {
+				continue
+			}
+			change, changes := w.promoted[s.Index]
+			switch {
+			case metric != placement.MetricPrimaries:
+				sum += s.Load[metric]
+			case r.Role == shard.Primary || (changes && change[1] == k):
+				sum++
+			}
+		}
 	}
-	for metric, l := range s.Load {
-		w.charged[at][metric] += l
-	}
+	return sum
 }
 
 // clone copies shards down to their replicas.
@@ -66,42 +77,167 @@ func (w *world) position(id shard.ServerID) int {
 	return slices.IndexFunc(w.in.Servers, func(s placement.Server) bool { return s.ID == id })
 }
 
+// width is the spread that the policy wants.
+func width(in placement.Input) locality.Domain { return max(in.Policy.Spread, locality.Host) }
+
 // play performs one move, or says which constraint forbids it.
 func (w *world) play(m placement.Move) error {
 	s := &w.in.Shards[m.Shard]
-	on, to := place(*s), w.position(m.To)
-	target := w.in.Servers[to]
+	from, to := w.position(m.From), w.position(m.To)
+	at := slices.IndexFunc(s.Replicas, func(r placement.Replica) bool { return r.On == from && from >= 0 })
+	first, again := w.touched[m.Shard]
+	fills := first == placement.Add || first == placement.Grant || first == placement.Promote
 	switch {
-	case on >= 0 && s.Replicas[0].To >= 0:
-		return fmt.Errorf("shard %d is moved twice", m.Shard)
-	case w.position(m.From) != on || (m.Kind == placement.Grant) != (on < 0):
-		return fmt.Errorf("shard %d is not on %q", m.Shard, m.From)
-	case to == on:
-		return fmt.Errorf("shard %d moves to where it is", m.Shard)
-	case !target.Accepts:
-		return fmt.Errorf("%s does not accept", m.To)
-	case s.Pinned || s.Backoff:
+	case s.Pinned || s.Backoff && m.Kind != placement.Drop:
 		return fmt.Errorf("shard %d may not move now", m.Shard)
-	case slices.Contains(s.Avoid, m.To):
+	case again && !(fills && m.Kind == placement.Add) && !(first == placement.Drop && m.Kind == placement.Drop):
+		return fmt.Errorf("shard %d is moved twice", m.Shard)
+	case m.From != "" && at < 0:
+		return fmt.Errorf("shard %d is not on %q", m.Shard, m.From)
+	case m.From != "" && (s.Replicas[at].Leaving || s.Replicas[at].To >= 0 || (!s.Replicas[at].Settled && m.Kind != placement.Drop)):
+		return fmt.Errorf("the replica of shard %d on %q may not move now", m.Shard, m.From)
+	case m.To != "" && slices.Contains(s.Avoid, m.To):
 		return fmt.Errorf("shard %d avoids %s", m.Shard, m.To)
 	}
-	w.charge(*s, to)
-	for metric, l := range s.Load {
-		if capacity, ok := target.Capacity[metric]; ok && l > 0 && w.charged[to][metric] > capacity {
-			return fmt.Errorf("%s: %s %d of %d", m.To, metric, w.charged[to][metric], capacity)
-		}
-	}
-	if on < 0 {
-		s.Replicas = []placement.Replica{{On: -1, Role: shard.Primary, Settled: true}}
-	} else {
+	w.touched[m.Shard] = m.Kind
+	if m.From != "" && m.Kind != placement.Drop {
 		w.open++
-		w.moves[on]++
+		w.moves[from]++
 		w.moves[to]++
-		if limit := w.in.Policy; w.open > limit.Moves || w.moves[on] > limit.MovesPerServer || w.moves[to] > limit.MovesPerServer {
-			return fmt.Errorf("shard %d: too many moves: %d, %d, %d", m.Shard, w.open, w.moves[on], w.moves[to])
+		if limit := w.in.Policy; w.open > limit.Moves || w.moves[from] > limit.MovesPerServer || w.moves[to] > limit.MovesPerServer {
+			return fmt.Errorf("shard %d: too many moves: %d, %d, %d", m.Shard, w.open, w.moves[from], w.moves[to])
 		}
 	}
-	s.Replicas[0].To = to
+	var err error
+	switch m.Kind {
+	case placement.Grant, placement.Add:
+		err = w.add(s, m.Kind, to)
+	case placement.Migrate:
+		err = w.migrate(s, at, to)
+	case placement.Drop:
+		err = w.drop(s, at)
+	case placement.Promote:
+		err = w.promote(s, at, to)
+	}
+	if err == nil && to >= 0 {
+		err = w.fits(s, to)
+	}
+	if err != nil {
+		return fmt.Errorf("%v of shard %d from %q to %q: %w", m.Kind, m.Shard, m.From, m.To, err)
+	}
+	return nil
+}
+
+// fits checks the capacity of a target for what a shard needs of it.
+func (w *world) fits(s *placement.Shard, to int) error {
+	for metric, capacity := range w.in.Servers[to].Capacity {
+		arrives := slices.ContainsFunc(s.Replicas, func(r placement.Replica) bool { return r.To == to })
+		needs := arrives && s.Load[metric] > 0
+		if change, ok := w.promoted[s.Index]; metric == placement.MetricPrimaries {
+			needs = ok && s.Replicas[change[1]].On == to || s.Primary() != nil && s.Primary().To == to
+		}
+		if needs && w.charged(to, metric) > capacity {
+			return fmt.Errorf("%s %d of %d", metric, w.charged(to, metric), capacity)
+		}
+	}
+	return nil
+}
+
+// arrive checks whether a replica may come to a server: number k, or a new one for −1.
+func (w *world) arrive(s *placement.Shard, k, to int) error {
+	target := w.in.Servers[to]
+	if !target.Accepts {
+		return errors.New("the target does not accept")
+	}
+	for j, r := range s.Replicas {
+		for _, other := range []int{r.On, r.To} {
+			switch {
+			case other < 0:
+			case other == to:
+				return errors.New("the target has a replica")
+			case j != k && !r.Leaving && locality.Shared(w.in.Servers[other].Locality, target.Locality, width(w.in)):
+				return fmt.Errorf("the target shares a %v with %s", width(w.in), w.in.Servers[other].ID)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) add(s *placement.Shard, kind placement.Kind, to int) error {
+	role := shard.Secondary
+	if kind == placement.Grant {
+		if s.Primary() != nil || slices.ContainsFunc(s.Replicas, func(r placement.Replica) bool { return r.Settled && !r.Leaving }) {
+			return fmt.Errorf("there is a primary, or a replica in sync to promote: %+v", s.Replicas)
+		}
+		role = shard.Primary
+		if k := slices.IndexFunc(s.Replicas, func(r placement.Replica) bool { return r.On == to && !r.Leaving }); k >= 0 && w.in.Servers[to].Accepts {
+			w.promoted[s.Index] = [2]int{-1, k}
+			return nil
+		}
+	}
+	if kind == placement.Add && held(*s) >= w.in.Policy.Replicas {
+		return errors.New("it has all its replicas")
+	}
+	if err := w.arrive(s, -1, to); err != nil {
+		return err
+	}
+	s.Replicas = append(s.Replicas, placement.Replica{On: -1, To: to, Role: role})
+	return nil
+}
+
+// held is how many replicas a shard has and will keep.
+func held(s placement.Shard) (n int) {
+	for _, r := range s.Replicas {
+		if !r.Leaving {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) inRegion(s *placement.Shard, region string) (n int) {
+	for _, r := range s.Replicas {
+		at := r.To
+		if at < 0 {
+			at = r.On
+		}
+		if !r.Leaving && at >= 0 && w.in.Servers[at].Locality.Region == region {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) migrate(s *placement.Shard, k, to int) error {
+	if err := w.arrive(s, k, to); err != nil {
+		return err
+	}
+	region := w.in.Servers[s.Replicas[k].On].Locality.Region
+	s.Replicas[k].To = to
+	if n := w.inRegion(s, region); n < w.in.Policy.Regions[region] && w.in.Servers[to].Locality.Region != region {
+		return fmt.Errorf("region %s keeps %d of %d", region, n, w.in.Policy.Regions[region])
+	}
+	return nil
+}
+
+func (w *world) drop(s *placement.Shard, k int) error {
+	region := w.in.Servers[s.Replicas[k].On].Locality.Region
+	if s.Replicas[k].Role == shard.Primary || held(*s) <= w.in.Policy.Replicas || w.inRegion(s, region) <= w.in.Policy.Regions[region] {
+		return errors.New("it is needed")
+	}
+	s.Replicas[k].Leaving = true
+	return nil
+}
+
+func (w *world) promote(s *placement.Shard, from, to int) error {
+	k := slices.IndexFunc(s.Replicas, func(r placement.Replica) bool { return r.On == to })
+	switch p := s.Primary(); {
+	case k < 0 || s.Replicas[k].Role != shard.Secondary || !s.Replicas[k].Settled || s.Replicas[k].Leaving || s.Replicas[k].To >= 0:
+		return errors.New("the target is no secondary in sync")
+	case from < 0 && p != nil, from >= 0 && s.Replicas[from].Role != shard.Primary:
+		return errors.New("not from the primary")
+	}
+	w.promoted[s.Index] = [2]int{from, k}
 	return nil
 }
 
@@ -115,11 +251,20 @@ func (w *world) settle() placement.Input {
 	}
 	for i := range next.Shards {
 		s := &next.Shards[i]
+		if change, ok := w.promoted[s.Index]; ok {
+			if change[0] >= 0 {
+				s.Replicas[change[0]].Role = shard.Secondary
+			}
+			s.Replicas[change[1]].Role = shard.Primary
+		}
 		for k := range s.Replicas {
 			if r := &s.Replicas[k]; r.To >= 0 {
-				r.On, r.To, s.Pinned, s.Urgent = r.To, -1, false, false
+				r.On, r.To = r.To, -1
 			}
+			s.Replicas[k].Settled = true
 		}
+		s.Replicas = slices.DeleteFunc(s.Replicas, func(r placement.Replica) bool { return r.Leaving || r.On < 0 })
+		s.Pinned, s.Urgent = false, false
 	}
 	return next
 }

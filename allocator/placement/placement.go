@@ -9,8 +9,11 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// MetricShards is the metric that every replica loads with 1.
-const MetricShards = "shards"
+// Metrics that placement knows by itself.
+const (
+	MetricShards    = "shards"    // every replica loads it with 1
+	MetricPrimaries = "primaries" // a primary loads it with 1; counted where shards have secondaries or a server limits it
+)
 
 // Input is one app as the ledger sees it: what it wants, and loads and places already adjusted by the moves in progress.
 type Input struct {
@@ -101,6 +104,10 @@ const (
 	Failover
 	Drain
 	Balance
+	Repair     // the input breaks a constraint
+	Preference // a preferred region for the primary
+	Spread     // replicas farther apart
+	Replicas   // more or fewer of them
 )
 
 // Move is one proposal.
@@ -128,4 +135,5 @@ type Plan struct {
 	App       shard.App
 	Moves     []Move
 	Decisions []Decision
+	Notes     []string // regions that the policy names and that have no server; for people
 }

@@ -5,48 +5,89 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/shardmanager/shardmanager/internal/locality"
+	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// Solve proposes moves for one app. Hard, at every prefix of the plan: capacity per metric, with a shard in motion charged at both places;
-// only servers that accept; the caps on moves, which placing an unplaced shard is exempt from; servers that a shard avoids, shards that are
-// pinned or back off. Goals, in this order: place what is unplaced, urgent shards first; leave servers that want to be left; balance
-// until no server is above another by more than the tolerance; move as little as possible. Ties go to the lower id.
+// Solve proposes moves for one app.
+//
+// Hard, at every prefix of the plan: capacity per metric, with a replica in motion charged at both places; replicas of one shard in
+// different domains of the policy's width; no region below its number of replicas that was not below it before; only servers that accept;
+// the caps on moves, which filling up what is missing is exempt from; servers that a shard avoids; shards that are pinned or back off.
+// What the input breaks already is repaired where it can be, and never made worse.
+//
+// Goals, in this order: a primary for every shard, urgent shards first; all its replicas; nothing broken; empty the servers that want to
+// be left; primaries in the regions that they prefer; replicas of a shard as far apart as there is room; balance until no server is above
+// another by more than the tolerance; move as little as possible. No goal is served at the cost of an earlier one, but that a server
+// that is to be left is left although the place found is less preferred or nearer. Ties go to the lower locality, then to the lower id.
 //
 // Places are chosen greedily, largest shard first, at the server that is least utilised afterwards; the balance is a local search that
 // takes from the fullest server what brings it closest to the emptiest one, and stops where no single move lowers the higher of the two.
-// That is exact for shards of equal load. Its cost is about (shards + moves) × log(servers).
+// That is exact for shards of equal load. Its cost is about (replicas + moves) × log(servers).
 func Solve(in Input) Plan {
 	s := newState(&in)
-	s.place()
-	s.drain()
-	s.balance()
+	s.solve()
 	return s.finish()
 }
 
-// place finds homes for unplaced shards; no cap holds it back.
+func (s *state) solve() {
+	s.place()
+	s.fill()
+	s.trim()
+	s.repair()
+	s.drain()
+	s.prefer()
+	s.widen()
+	s.balance()
+}
+
+// place finds primaries for shards that have none; no cap holds it back.
 func (s *state) place() {
+	if !s.in.Policy.Primary {
+		return
+	}
 	var list []int
 	for i := range s.in.Shards {
 		switch sh := &s.in.Shards[i]; {
-		case s.on[i] >= 0 || s.to[i] >= 0 || sh.Pinned:
+		case sh.Pinned || s.primaryOf(i) >= 0:
 		case sh.Backoff:
-			s.stuck(i, placing(sh), "backoff", "callbacks failed lately; it is tried again after the backoff")
+			s.stuck(i, Grant, -1, placing(sh), bindsBackoff, whyBackoff)
 		default:
 			list = append(list, i)
 		}
 	}
+	s.expect(len(list))
 	for _, i := range s.ordered(list) {
-		reason := placing(&s.in.Shards[i])
-		to := s.home(i, func(server int) bool { return !s.avoids(i, server) })
-		if to < 0 {
-			binds, why := s.binds(i)
-			s.stuck(i, reason, binds, why)
+		if slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.settled && !r.leaving }) {
+			s.failOver(i)
 			continue
 		}
-		before := s.utilisation(to)
-		s.move(i, to, reason, fmt.Sprintf("%s is the least utilised server with room: %d %% of its fair share before", s.serverID(to), before))
+		q := s.quest(i, -1, shard.Primary)
+		reason := placing(&s.in.Shards[i])
+		to, width := s.home(q)
+		if to >= 0 {
+			s.put(i, to, Grant, reason, s.whyHere(i, to, width, ""))
+			continue
+		}
+		if k := s.fresh(i); k >= 0 {
+			s.grantHere(i, k, Grant, reason, fmt.Sprintf("%s has a replica that is not in sync, and no other server has room", s.serverID(s.replicas[i][k].on)))
+			continue
+		}
+		binds, why := s.binds(q)
+		s.stuck(i, Grant, -1, reason, binds, why)
 	}
 }
+
+// expect makes room for more moves.
+func (s *state) expect(moves int) {
+	s.plan.Moves, s.plan.Decisions = slices.Grow(s.plan.Moves, moves), slices.Grow(s.plan.Decisions, moves)
+}
+
+const (
+	bindsBackoff = "backoff"
+	whyBackoff   = "callbacks failed lately; it is tried again after the backoff"
+)
 
 func placing(sh *Shard) Reason {
 	if sh.Urgent {
@@ -55,28 +96,99 @@ func placing(sh *Shard) Reason {
 	return Place
 }
 
-// home is the best server for a shard among those allowed; −1: none has room.
-func (s *state) home(i int, allowed func(server int) bool) int {
-	return s.tree.find(&search{by: s.metrics.Len(), bound: never, need: s.loads[i], allowed: allowed})
+// failOver promotes the best heir.
+func (s *state) failOver(i int) {
+	reason := placing(&s.in.Shards[i])
+	best := s.heir(i, -1, func(server int) bool { return s.primaryFits(i, server) })
+	switch {
+	case best >= 0:
+		to := s.replicas[i][best].on
+		s.grantHere(i, best, Promote, reason, fmt.Sprintf("%s has a replica in sync, and %d primaries", s.serverID(to), s.primariesAt(to)))
+	case s.heir(i, -1, everywhere) >= 0:
+		s.stuck(i, Promote, -1, reason, bindsCapacity+MetricPrimaries, "no server with a replica in sync has room for one more primary")
+	case slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.movable() }):
+		s.stuck(i, Promote, -1, reason, bindsAvoid, "callbacks for it failed lately at every server with a replica in sync")
+	default:
+		s.stuck(i, Promote, -1, reason, "moving", "the replica in sync is being moved")
+	}
+}
+
+// primariesAt is how many primaries a server will have; 0 where nothing depends on it.
+func (s *state) primariesAt(server int) int64 {
+	if s.primaries < 0 {
+		return 0
+	}
+	return s.settled[server][s.primaries]
+}
+
+// primaryFits reports whether a server that has a secondary of a shard has room for its primary.
+func (s *state) primaryFits(i, server int) bool {
+	if s.primaries < 0 {
+		return true
+	}
+	return s.charged[server][s.primaries] < s.capacity[server][s.primaries]
+}
+
+// fresh is a replica on a server that accepts which is not in sync and can only be made primary as if it were new; −1: none.
+func (s *state) fresh(i int) int {
+	return slices.IndexFunc(s.replicas[i], func(r replica) bool {
+		return r.on >= 0 && r.at == r.on && !r.leaving && s.in.Servers[r.on].Accepts && !s.avoids(i, r.on) && s.primaryFits(i, r.on)
+	})
+}
+
+// fill adds the replicas that are missing; no cap holds it back.
+func (s *state) fill() {
+	var list []int
+	for i := range s.in.Shards {
+		sh := &s.in.Shards[i]
+		switch missing := s.in.Policy.Replicas - s.count(i); {
+		case missing <= 0 || s.held(i):
+		case sh.Backoff:
+			for range missing {
+				s.stuck(i, Add, -1, Replicas, bindsBackoff, whyBackoff)
+			}
+		default:
+			list = append(list, i)
+		}
+	}
+	s.expect(len(list))
+	for _, i := range s.ordered(list) {
+		for missing := s.in.Policy.Replicas - s.count(i); missing > 0; missing-- {
+			q := s.quest(i, -1, shard.Secondary)
+			to, width := s.home(q)
+			if to >= 0 {
+				s.put(i, to, Add, Replicas, s.whyHere(i, to, width, ""))
+				continue
+			}
+			binds, why := s.binds(q)
+			for range missing {
+				s.stuck(i, Add, -1, Replicas, binds, why)
+			}
+			break
+		}
+	}
+}
+
+// whyHere explains a place that home found.
+func (s *state) whyHere(i, to int, width locality.Domain, before string) string {
+	apart := ""
+	if s.count(i) > 0 && s.in.Policy.Replicas > 1 {
+		apart = fmt.Sprintf(" in another %s than its other replicas", width)
+	}
+	return fmt.Sprintf("%s%s is the least utilised server with room%s: %d %% of its fair share before", before, s.serverID(to), apart, s.utilisation(to))
 }
 
 // ordered sorts shards for greedy placement: urgent ones, large ones, choosy ones first.
 func (s *state) ordered(list []int) []int {
 	size := make([]int64, len(s.in.Shards))
 	for _, i := range list {
-		for m, l := range s.loads[i] {
+		for m, l := range s.base[i] {
 			size[i] = max(size[i], relativeSize(l, s.average[m]))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b int) int {
 		x, y := &s.in.Shards[a], &s.in.Shards[b]
-		if x.Urgent != y.Urgent {
-			if x.Urgent {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(size[b], size[a]), cmp.Compare(len(y.Avoid), len(x.Avoid)), cmp.Compare(x.Index, y.Index))
+		return cmp.Or(cmp.Compare(placing(y), placing(x)), cmp.Compare(size[b], size[a]), cmp.Compare(len(y.Avoid), len(x.Avoid)), cmp.Compare(x.Index, y.Index))
 	})
 	return list
 }
@@ -88,65 +200,51 @@ func relativeSize(l, average int64) int64 {
 	return min(l, math.MaxInt64/fair) * fair / average
 }
 
-// drain empties the servers that want to be left, as far as the caps let it.
-func (s *state) drain() {
-	var list []int
+// trim drops replicas beyond the wanted number, once all that would be left are settled.
+func (s *state) trim() {
 	for i := range s.in.Shards {
-		if s.movable(i) && s.in.Servers[s.on[i]].Leaving {
-			list = append(list, i)
-		}
-	}
-	for _, i := range s.ordered(list) {
-		on := s.on[i]
-		switch {
-		case s.full():
-			return
-		case s.capped(on):
-			continue
-		case s.in.Shards[i].Backoff:
-			s.stuck(i, Drain, "backoff", "callbacks failed lately; it is tried again after the backoff")
+		if s.held(i) || s.moved[i] {
 			continue
 		}
-		to := s.home(i, func(server int) bool { return !s.avoids(i, server) && !s.capped(server) && server != on })
-		if to < 0 {
-			if binds, why := s.binds(i); binds != bindsCap {
-				s.stuck(i, Drain, binds, why)
+		for s.count(i) > s.in.Policy.Replicas {
+			k := s.leastMissed(i)
+			if k < 0 {
+				break
 			}
-			continue
+			r := s.replicas[i][k]
+			s.drop(i, k, fmt.Sprintf("%d replicas, %d wanted; the one on %s is missed least", s.count(i), s.in.Policy.Replicas, s.serverID(r.on)))
 		}
-		before := s.utilisation(to)
-		s.move(i, to, Drain, fmt.Sprintf("%s is to be left; %s is the least utilised server with room: %d %% of its fair share before",
-			s.serverID(on), s.serverID(to), before))
 	}
 }
 
-// bindsCap: nothing but the caps on moves keeps a shard where it is.
-const bindsCap = "moves_per_server"
-
-// binds finds the constraint that leaves no place for a shard.
-func (s *state) binds(i int) (binds, why string) {
-	accepting := 0
-	for _, server := range s.in.Servers {
-		if server.Accepts {
-			accepting++
+// leastMissed is the secondary whose end costs least: one that is not in sync, on a server that is to be left, near others, on the
+// fullest server. −1: none may go, because others are not in sync yet or its region needs it.
+func (s *state) leastMissed(i int) int {
+	best, unsettled := -1, 0
+	for k := range s.replicas[i] {
+		if r := &s.replicas[i][k]; !r.leaving && !r.settled {
+			unsettled++
 		}
 	}
-	if accepting == 0 {
-		return "accepts", fmt.Sprintf("none of %d servers accepts shards: start one, or end a drain", len(s.in.Servers))
+	cost := func(k int) []int64 {
+		r := &s.replicas[i][k]
+		c := []int64{0, 0, int64(s.alone(i, k)), -s.score(r.on, shard.Secondary)}
+		if r.settled {
+			c[0] = 1
+		}
+		if s.in.Servers[r.on].Accepts {
+			c[1] = 1
+		}
+		return c
 	}
-	most := s.tree.roomOf(s.tree.root())
-	for m, need := range s.loads[i] {
-		if need > 0 && need > most[m] {
-			return "capacity." + s.metrics.Name(m), fmt.Sprintf("it needs %d of %s; the most that one of %d servers has left is %d",
-				need, s.metrics.Name(m), accepting, max(0, most[m]))
+	for k := range s.replicas[i] {
+		r := &s.replicas[i][k]
+		if r.leaving || r.role == shard.Primary || r.on < 0 || r.at != r.on || r.move >= 0 || !s.spare(i, k) || (r.settled && unsettled > 0) {
+			continue
+		}
+		if best < 0 || slices.Compare(cost(k), cost(best)) < 0 {
+			best = k
 		}
 	}
-	anywhere := s.home(i, func(int) bool { return true })
-	switch {
-	case anywhere < 0:
-		return "capacity", fmt.Sprintf("none of %d servers has room in all %d metrics at once", accepting, s.metrics.Len())
-	case s.home(i, func(server int) bool { return !s.avoids(i, server) }) < 0:
-		return "avoid", fmt.Sprintf("callbacks for it failed lately at every server with room, %s the best of them", s.serverID(anywhere))
-	}
-	return bindsCap, fmt.Sprintf("every server with room has %d moves already", s.in.Policy.MovesPerServer)
+	return best
 }

@@ -1,6 +1,7 @@
 package placement_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -13,14 +14,16 @@ import (
 
 func short(plan placement.Plan) string {
 	var list []string
-	reasons := []string{"?", "place", "failover", "drain", "balance"}
-	for _, m := range plan.Moves {
-		from := "-"
-		if m.From != "" {
-			from = strings.TrimLeft(strings.TrimSuffix(string(m.From), ".kv"), "s0") + "_"
+	reasons := []string{"?", "place", "failover", "drain", "balance", "repair", "prefer", "spread", "replicas"}
+	kinds := []string{"?", "", "", "+", "-", "^"}
+	name := func(id shard.ServerID) string {
+		if id == "" {
+			return "-"
 		}
-		to := strings.TrimLeft(strings.TrimSuffix(string(m.To), ".kv"), "s0") + "_"
-		list = append(list, reasons[m.Reason]+" "+string('0'+rune(m.Shard))+":"+from+">"+to)
+		return strings.TrimLeft(strings.TrimSuffix(string(id), ".kv"), "s0") + "_"
+	}
+	for _, m := range plan.Moves {
+		list = append(list, fmt.Sprintf("%s %s%d:%s>%s", reasons[m.Reason], kinds[m.Kind], m.Shard, name(m.From), name(m.To)))
 	}
 	return strings.Join(list, " ")
 }

@@ -4,7 +4,9 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/shardmanager/shardmanager/allocator/placement/field"
 	"github.com/shardmanager/shardmanager/internal/load"
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -13,57 +15,87 @@ const fair = 1_000_000
 
 // state is a solve under way: the input as vectors, and what the plan so far adds to it.
 //
-// Two sums are kept for each server. charged counts a shard in motion at both places and decides what still fits. settled counts it only
-// where it will be and decides what is balanced.
+// Two sums are kept for each server. charged counts a replica in motion at both places and decides what still fits. settled counts it
+// only where it will be and decides what is balanced.
 type state struct {
-	in       *Input
-	metrics  load.Metrics
-	on, to   []int         // by position in in.Shards: where the primary is and where its open move takes it; -1: nowhere
-	loads    []load.Vector // by position in in.Shards
-	average  load.Vector   // mean load of a shard
-	capacity []load.Vector // by server
-	charged  []load.Vector
-	settled  []load.Vector
-	share    []load.Vector   // fair share; 0: the server has no part in balancing this metric
-	tree     *tree           // accepting servers; keys: relative load per metric, then score
-	open     int             // moves under the caps, those in progress included
-	moves    []int           // by server, likewise
-	moved    []bool          // by shard: in the plan
-	planned  map[int]planned // by shard in the plan
-	taken    int             // moves of the plan that were taken back: their To is empty until finish
-	scratch  []int64
-	plan     Plan
+	in        *Input
+	where     *field.Map
+	spread    locality.Domain
+	metrics   load.Metrics
+	primaries int           // position of MetricPrimaries; −1: nothing depends on it
+	base      []load.Vector // of a secondary, by position in in.Shards
+	primary   []load.Vector // of a primary; the same where primaries do not matter
+	average   load.Vector   // mean load of a replica, as a primary
+	replicas  [][]replica   // by position in in.Shards, as the plan so far leaves them
+	capacity  []load.Vector // by server
+	charged   []load.Vector
+	settled   []load.Vector
+	share     []load.Vector // fair share; 0: the server has no part in balancing this metric
+	tree      *field.Tree   // accepting servers; keys: relative load per metric, then the scores
+	open      int           // moves under the caps, those in progress included
+	moves     []int         // by server, likewise
+	moved     []bool        // by shard: in the plan
+	filled    bool          // the plan fills up what is missing
+	taken     int           // moves of the plan that were taken back: they have no kind until finish
+	scratch   []int64
+	spans     [2][]field.Span
+	plan      Plan
 }
 
-// planned is where a shard of the plan goes, and which entries of the plan say so.
-type planned struct{ to, move, decision int }
+// replica is one replica as the plan so far leaves it.
+type replica struct {
+	on, at    int        // where it is, and where it will be; −1: nowhere, or a server that is not in the input
+	was, role shard.Role // what it is, and what it will be; was is 0 for one that the plan adds
+	settled   bool
+	leaving   bool
+	move      int // position in the plan of the move that changes it; −1: none
+	decision  int // likewise
+}
 
 func newState(in *Input) *state {
-	s := &state{in: in, plan: Plan{App: in.App}, moved: make([]bool, len(in.Shards)), moves: make([]int, len(in.Servers)),
-		planned: map[int]planned{}}
+	s := &state{in: in, where: newMap(in), spread: max(in.Policy.Spread, locality.Host), plan: Plan{App: in.App},
+		moved: make([]bool, len(in.Shards)), moves: make([]int, len(in.Servers))}
+	s.plan.Notes = s.where.Empty(in.Policy.PreferRegions)
 	s.metrics = load.MetricsOf(everyLoad(in))
-	s.loads = vectors(len(in.Shards), s.metrics.Len())
-	s.on, s.to = make([]int, len(in.Shards)), make([]int, len(in.Shards))
-	s.capacity = vectors(len(in.Servers), s.metrics.Len())
-	s.charged, s.settled = vectors(len(in.Servers), s.metrics.Len()), vectors(len(in.Servers), s.metrics.Len())
+	n := s.metrics.Len()
+	s.primaries = n - 1
+	for s.primaries >= 0 && s.metrics.Name(s.primaries) != MetricPrimaries {
+		s.primaries--
+	}
+	s.capacity, s.charged, s.settled = load.Vectors(len(in.Servers), n), load.Vectors(len(in.Servers), n), load.Vectors(len(in.Servers), n)
 	for i, server := range in.Servers {
 		s.metrics.Fill(s.capacity[i], server.Capacity, load.Unlimited)
 		s.moves[i] = server.Moves
 	}
-	for i := range in.Shards {
-		s.charge(i)
-	}
-	s.shareOut()
-	s.scratch = make([]int64, s.metrics.Len()+1)
-	s.tree = newTree(len(in.Servers), s.metrics.Len()+1, s.metrics.Len())
+	s.loadShards()
+	s.shareOut(false)
+	s.scratch = make([]int64, n+2)
+	s.tree = field.NewTree(len(in.Servers), n+2, n)
 	for i := range in.Servers {
 		s.refresh(i)
 	}
 	return s
 }
 
+// newMap lays out the servers of an input.
+func newMap(in *Input) *field.Map {
+	sites := make([]field.Site, len(in.Servers))
+	for i, server := range in.Servers {
+		sites[i] = field.Site{Locality: server.Locality, Accepts: server.Accepts}
+	}
+	var prefer []string
+	if in.Policy.Primary {
+		prefer = in.Policy.PreferRegions
+	}
+	return field.NewMap(sites, in.Policy.Regions, prefer)
+}
+
+// everyLoad yields whatever names metrics.
 func everyLoad(in *Input) iter.Seq[map[string]int64] {
 	return func(yield func(map[string]int64) bool) {
+		if in.Policy.Primary && in.Policy.Replicas > 1 && !yield(map[string]int64{MetricPrimaries: 1}) {
+			return
+		}
 		for i := range in.Servers {
 			if !yield(in.Servers[i].Capacity) {
 				return
@@ -77,99 +109,67 @@ func everyLoad(in *Input) iter.Seq[map[string]int64] {
 	}
 }
 
-// vectors makes n vectors in one piece of memory.
-func vectors(n, length int) []load.Vector {
-	all, list := make([]int64, n*length), make([]load.Vector, n)
-	for i := range list {
-		list[i] = all[i*length : (i+1)*length : (i+1)*length]
-	}
-	return list
-}
-
-// charge counts a shard of the input where it is and where it goes.
-func (s *state) charge(i int) {
-	sh, l := &s.in.Shards[i], s.loads[i]
-	s.metrics.Fill(l, sh.Load, 0)
-	on, to := -1, -1
-	if r := sh.Primary(); r != nil {
-		on, to = r.On, r.To
-	}
-	s.on[i], s.to[i] = on, to
-	if on >= 0 {
-		s.charged[on].Add(l)
-	}
-	if to < 0 {
-		if on >= 0 {
-			s.settled[on].Add(l)
-		}
-		return
-	}
-	s.settled[to].Add(l)
-	if to != on {
-		s.charged[to].Add(l)
-	}
-	if on >= 0 {
-		s.open++
-	}
-}
-
-// shareOut gives every accepting server its fair share of all that should end up on accepting servers: by capacity where all of them
-// limit the metric, else equally.
-func (s *state) shareOut() {
-	n := s.metrics.Len()
-	total, weight := make(load.Vector, n), make(load.Vector, n)
-	s.average = make(load.Vector, n)
+// loadShards takes the shards of the input: their loads, and their replicas charged where they are and where they go.
+func (s *state) loadShards() {
+	n, total := len(s.in.Shards), 0
 	for i := range s.in.Shards {
-		if !s.stays(i) {
-			total.Add(s.loads[i])
+		total += max(len(s.in.Shards[i].Replicas), s.in.Policy.Replicas)
+	}
+	s.base = load.Vectors(n, s.metrics.Len())
+	s.primary, s.replicas = s.base, make([][]replica, n)
+	if s.primaries >= 0 {
+		s.primary = load.Vectors(n, s.metrics.Len())
+	}
+	all, used := make([]replica, total), 0
+	for i := range s.in.Shards {
+		sh := &s.in.Shards[i]
+		s.metrics.Fill(s.base[i], sh.Load, 0)
+		if s.primaries >= 0 {
+			s.base[i][s.primaries] = 0
+			copy(s.primary[i], s.base[i])
+			s.primary[i][s.primaries] = 1
 		}
-		s.average.Add(s.loads[i])
-	}
-	for m := range n {
-		s.average[m] = load.MulDiv(s.average[m], 1, int64(max(1, len(s.in.Shards))))
-	}
-	weights := vectors(len(s.in.Servers), n)
-	for m := range n {
-		limited := s.everyoneLimits(m)
-		for i, server := range s.in.Servers {
-			switch {
-			case !server.Accepts:
-			case limited:
-				weights[i][m] = max(0, s.capacity[i][m])
-			default:
-				weights[i][m] = 1
+		room := max(len(sh.Replicas), s.in.Policy.Replicas)
+		s.replicas[i] = all[used : used : used+room]
+		used += room
+		for _, r := range sh.Replicas {
+			at := r.To
+			if at < 0 {
+				at = r.On
+			} else if r.On >= 0 {
+				s.open++
 			}
-		}
-	}
-	for _, w := range weights {
-		weight.Add(w)
-	}
-	s.share = weights
-	for i := range s.share {
-		for m, w := range s.share[i] {
-			if w > 0 {
-				s.share[i][m] = max(1, load.MulDiv(total[m], w, weight[m]))
-			}
+			s.replicas[i] = append(s.replicas[i], replica{on: r.On, at: at, was: r.Role, role: r.Role, settled: r.Settled,
+				leaving: r.Leaving, move: -1, decision: -1})
+			s.weigh(i, len(s.replicas[i])-1, load.Vector.Add)
 		}
 	}
 }
 
-func (s *state) everyoneLimits(m int) bool {
-	for i, server := range s.in.Servers {
-		if server.Accepts && s.capacity[i][m] == load.Unlimited {
-			return false
-		}
+// load is what a replica of a shard weighs in a role.
+func (s *state) load(i int, role shard.Role) load.Vector {
+	if role == shard.Primary {
+		return s.primary[i]
 	}
-	return true
+	return s.base[i]
 }
 
-// stays reports whether a shard will be on a server that takes part in no balancing: it neither accepts nor is it being left.
-func (s *state) stays(i int) bool {
-	at := s.to[i]
-	if at < 0 {
-		at = s.on[i]
+// weigh adds a replica to the sums, or takes it away.
+func (s *state) weigh(i, k int, change func(load.Vector, load.Vector)) {
+	r := &s.replicas[i][k]
+	if r.on >= 0 {
+		role := r.was
+		if r.on == r.at && r.role == shard.Primary {
+			role = r.role
+		}
+		change(s.charged[r.on], s.load(i, role))
 	}
-	return at >= 0 && !s.in.Servers[at].Accepts && !s.in.Servers[at].Leaving
+	if r.at >= 0 && r.at != r.on {
+		change(s.charged[r.at], s.load(i, r.role))
+	}
+	if r.at >= 0 && !r.leaving {
+		change(s.settled[r.at], s.load(i, r.role))
+	}
 }
 
 // relative is the load of a server in a metric relative to its fair share, in parts of fair.
@@ -177,32 +177,40 @@ func (s *state) relative(server, metric int) int64 {
 	return load.MulDiv(s.settled[server][metric], fair, s.share[server][metric])
 }
 
-// score is the relative load that a server would have after it got one more average shard, in its worst metric: the best place for the
-// next shard is where it is least.
-func (s *state) score(server int) int64 {
+// score is the relative load that a server would have after it got one more average replica, in its worst metric: the best place for the
+// next replica is where it is least. How many primaries a server has is nothing to a secondary.
+func (s *state) score(server int, role shard.Role) int64 {
 	worst := int64(0)
 	for m, share := range s.share[server] {
-		if share > 0 {
+		if share > 0 && (m != s.primaries || role == shard.Primary) {
 			worst = max(worst, load.MulDiv(s.settled[server][m]+s.average[m], fair, share))
 		}
 	}
-	return min(worst, never-1)
+	return min(worst, field.Never-1)
+}
+
+// byScore is the key of the tree that orders servers as places for a role.
+func (s *state) byScore(role shard.Role) int {
+	if role == shard.Primary {
+		return s.metrics.Len()
+	}
+	return s.metrics.Len() + 1
 }
 
 // refresh brings the tree up to date with a server.
 func (s *state) refresh(server int) {
-	if !s.in.Servers[server].Accepts {
+	if server < 0 || !s.in.Servers[server].Accepts {
 		return
 	}
 	n := s.metrics.Len()
 	for m := range n {
-		s.scratch[m] = never
+		s.scratch[m] = field.Never
 		if s.share[server][m] > 0 {
-			s.scratch[m] = min(s.relative(server, m), never-1)
+			s.scratch[m] = min(s.relative(server, m), field.Never-1)
 		}
 	}
-	s.scratch[n] = s.score(server)
-	s.tree.set(server, s.scratch, s.room(server))
+	s.scratch[n], s.scratch[n+1] = s.score(server, shard.Primary), s.score(server, shard.Secondary)
+	s.tree.Set(s.where.Leaf[server], s.scratch, s.room(server))
 }
 
 // room is what is left of a server's capacity.
@@ -212,76 +220,34 @@ func (s *state) room(server int) load.Vector {
 	return free
 }
 
-// move puts one move into the plan. The shard is charged at both places from here on.
-func (s *state) move(i, to int, reason Reason, why string) {
-	sh := &s.in.Shards[i]
-	m, on := Move{Shard: sh.Index, Kind: Grant, To: s.in.Servers[to].ID, Reason: reason}, s.on[i]
-	if on >= 0 {
-		m.Kind, m.From = Migrate, s.in.Servers[on].ID
-		s.settled[on].Sub(s.loads[i])
-		s.moves[on]++
-		s.moves[to]++
-		s.open++
-	}
-	s.settled[to].Add(s.loads[i])
-	s.charged[to].Add(s.loads[i])
-	s.moved[i], s.planned[i] = true, planned{to, len(s.plan.Moves), len(s.plan.Decisions)}
-	s.refresh(to)
-	if on >= 0 {
-		s.refresh(on)
-	}
-	s.plan.Moves = append(s.plan.Moves, m)
-	s.plan.Decisions = append(s.plan.Decisions, Decision{Shard: m.Shard, Kind: m.Kind, From: m.From, To: m.To, Reason: reason, Why: why})
-}
-
-// retarget gives a move of the plan another target, or takes it back where that is where the shard is. Every prefix of the plan still
-// keeps the constraints: what is charged only grows along the plan, and there is room at its end.
-func (s *state) retarget(i, to int) {
-	on, p := s.on[i], s.planned[i]
-	from := p.to
-	s.settled[from].Sub(s.loads[i])
-	s.charged[from].Sub(s.loads[i])
-	s.settled[to].Add(s.loads[i])
-	if on >= 0 {
-		s.moves[from]--
-	}
-	d := &s.plan.Decisions[p.decision]
-	d.To = s.in.Servers[to].ID
-	if to == on {
-		s.moves[to]--
-		s.open--
-		s.taken++
-		s.moved[i], s.plan.Moves[p.move].To, d.To = false, "", ""
-		delete(s.planned, i)
-	} else {
-		s.charged[to].Add(s.loads[i])
-		if on >= 0 {
-			s.moves[to]++
+// count is how many replicas a shard has and will keep.
+func (s *state) count(i int) (n int) {
+	for k := range s.replicas[i] {
+		if !s.replicas[i][k].leaving {
+			n++
 		}
-		p.to = to
-		s.planned[i], s.plan.Moves[p.move].To = p, d.To
 	}
-	s.refresh(from)
-	s.refresh(to)
+	return n
 }
 
-// finish is the plan without what was taken back.
-func (s *state) finish() Plan {
-	if s.taken > 0 {
-		s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.To == "" })
-		s.plan.Decisions = slices.DeleteFunc(s.plan.Decisions, func(d Decision) bool { return d.To == "" && d.Binds == "" })
-	}
-	return s.plan
+// primaryOf is the position of a shard's primary among its replicas; −1: it has none.
+func (s *state) primaryOf(i int) int {
+	return slices.IndexFunc(s.replicas[i], func(r replica) bool { return r.role == shard.Primary && !r.leaving })
 }
 
-// stuck explains a shard for which no place was found.
-func (s *state) stuck(i int, reason Reason, binds, why string) {
-	d := Decision{Shard: s.in.Shards[i].Index, Kind: Grant, Reason: reason, Why: why, Binds: binds}
-	if on := s.on[i]; on >= 0 {
-		d.Kind, d.From = Migrate, s.in.Servers[on].ID
-	}
-	s.plan.Decisions = append(s.plan.Decisions, d)
+// held reports whether replicas of a shard stay where they are: it is pinned, or lacks the primary that replicas catch up with.
+func (s *state) held(i int) bool {
+	return s.in.Shards[i].Pinned || (s.in.Policy.Primary && s.primaryOf(i) < 0)
 }
+
+// restless reports whether a shard may not be touched by the goals: held, backing off, or in the plan already.
+func (s *state) restless(i int) bool { return s.held(i) || s.in.Shards[i].Backoff || s.moved[i] }
+
+// movable reports whether a replica may be moved now, as far as the shard allows.
+func (r *replica) movable() bool { return r.settled && !r.leaving && r.on >= 0 && r.at == r.on }
+
+// added reports whether a replica is one that the plan makes.
+func (r *replica) added() bool { return r.on < 0 && r.move >= 0 }
 
 // avoids reports whether callbacks for the shard failed lately at a server.
 func (s *state) avoids(i, server int) bool {
@@ -306,13 +272,3 @@ func (s *state) utilisation(server int) (percent int64) {
 
 // serverID names a server by position.
 func (s *state) serverID(i int) shard.ServerID { return s.in.Servers[i].ID }
-
-// movable reports whether the primary of a shard may be moved now.
-func (s *state) movable(i int) bool {
-	sh := &s.in.Shards[i]
-	if sh.Pinned || s.on[i] < 0 || s.to[i] >= 0 {
-		return false
-	}
-	r := sh.Primary()
-	return r != nil && r.Settled
-}

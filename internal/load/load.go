@@ -60,6 +60,15 @@ func (m Metrics) Fill(v Vector, l map[string]int64, absent int64) {
 // Vector is a load or a capacity by the positions of a Metrics.
 type Vector []int64
 
+// Vectors makes n vectors in one piece of memory.
+func Vectors(n, length int) []Vector {
+	all, list := make([]int64, n*length), make([]Vector, n)
+	for i := range list {
+		list[i] = all[i*length : (i+1)*length : (i+1)*length]
+	}
+	return list
+}
+
 // Add adds w to v; sums saturate.
 func (v Vector) Add(w Vector) {
 	for i, x := range w {
