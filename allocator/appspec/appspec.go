@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -50,6 +52,10 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 	return ledger.Spec{
 		Name:             shard.App(p.Name),
 		Space:            space,
+		Replicas:         number(p.Replicas),
+		RegionReplicas:   converted(p.RegionReplicas, number),
+		Spread:           locality.Domain(min(max(placement.GetSpread(), 0), math.MaxUint8)),
+		PreferRegions:    slices.Clone(placement.GetPreferredRegions()),
 		MaxMoves:         number(placement.GetMaxConcurrentMoves()),
 		MaxMovesServer:   number(placement.GetMaxConcurrentMovesPerServer()),
 		TolerancePercent: number(placement.GetBalanceTolerancePercent()),
@@ -65,7 +71,10 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 		Name:        string(s.Name),
 		KeySpace:    wire.KeySpaceToProto(s.Space),
 		Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
+		Replicas:    uint32(s.Replicas), RegionReplicas: converted(s.RegionReplicas, func(n int) uint32 { return uint32(n) }),
 		Placement: &pb.Placement{
+			Spread:                      pb.FaultDomain(s.Spread),
+			PreferredRegions:            slices.Clone(s.PreferRegions),
 			MaxConcurrentMoves:          uint32(s.MaxMoves),
 			MaxConcurrentMovesPerServer: uint32(s.MaxMovesServer),
 			BalanceTolerancePercent:     uint32(s.TolerancePercent),
@@ -77,6 +86,17 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 }
 
 func number(n uint32) int { return int(min(n, math.MaxInt32)) }
+
+func converted[A, B any](m map[string]A, convert func(A) B) map[string]B {
+	if len(m) == 0 {
+		return nil
+	}
+	other := make(map[string]B, len(m))
+	for name, value := range m {
+		other[name] = convert(value)
+	}
+	return other
+}
 
 func cloned[V any](m map[string]V) map[string]V {
 	if len(m) == 0 {

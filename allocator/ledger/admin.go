@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"regexp"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -69,8 +68,8 @@ func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 }
 
 func (l *Ledger) prepareCreate(r Request, w CreateApp) (*wishJob, *RequestError) {
-	if bad := w.Spec.validate(); bad != nil {
-		return nil, bad
+	if field, expected := w.Spec.Check(); field != "" {
+		return nil, &RequestError{Invalid, field, expected}
 	}
 	if l.apps[w.Spec.Name] != nil {
 		return nil, &RequestError{AlreadyExists, "name", fmt.Sprintf("a new name: app %q exists; update it instead", w.Spec.Name)}
@@ -84,8 +83,8 @@ func (l *Ledger) prepareCreate(r Request, w CreateApp) (*wishJob, *RequestError)
 }
 
 func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError) {
-	if bad := w.Spec.validate(); bad != nil {
-		return nil, bad
+	if field, expected := w.Spec.Check(); field != "" {
+		return nil, &RequestError{Invalid, field, expected}
 	}
 	a := l.apps[w.Spec.Name]
 	if a == nil {
@@ -98,7 +97,7 @@ func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError)
 		return nil, &RequestError{Invalid, "key_space.hash.shards",
 			fmt.Sprintf("%d: the key space is fixed when the app is created", a.spec.Space.Shards)}
 	}
-	if w.Spec.Replication.kind() != a.spec.Replication.kind() {
+	if w.Spec.Replication.Kind() != a.spec.Replication.Kind() {
 		return nil, &RequestError{Invalid, "replication", "the one that the app was created with: what a replica is cannot change under it"}
 	}
 	spec := w.Spec
@@ -161,7 +160,7 @@ func (l *Ledger) wishStored(j *wishJob) {
 		a := newApp(j.spec)
 		l.apps[j.spec.Name] = a
 		for i := range a.rows {
-			if a.spec.Replication.primaries() {
+			if a.spec.Replication.Primaries() {
 				a.unplaced[shard.Index(i)] = false
 			}
 		}
@@ -212,43 +211,4 @@ func (l *Ledger) removeApp(name shard.App) {
 	}
 	l.out.Publish = append(l.out.Publish, Publication{App: name, Removed: true})
 	l.trace(Decision{What: "app deleted", App: name})
-}
-
-var (
-	appName    = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
-	metricName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-)
-
-// Limits of what a spec may ask for.
-const (
-	movesMost     = 1 << 20
-	toleranceMost = 1000
-	labelsMost    = 64
-)
-
-// validate says the first thing that is wrong with a spec.
-func (s Spec) validate() *RequestError {
-	switch {
-	case !appName.MatchString(string(s.Name)):
-		return &RequestError{Invalid, "name", fmt.Sprintf("1 to 63 of a-z, 0-9 and -, starting with a letter and not ending with -, not %q", s.Name)}
-	case s.Space.Shards < 1 || s.Space.Shards > shard.MaxShards:
-		return &RequestError{Invalid, "key_space.hash.shards", fmt.Sprintf("1 to %d, not %d", shard.MaxShards, s.Space.Shards)}
-	case s.MaxMoves < 0 || s.MaxMoves > movesMost:
-		return &RequestError{Invalid, "placement.max_concurrent_moves", fmt.Sprintf("0 (the default) to %d, not %d", movesMost, s.MaxMoves)}
-	case s.MaxMovesServer < 0 || s.MaxMovesServer > movesMost:
-		return &RequestError{Invalid, "placement.max_concurrent_moves_per_server",
-			fmt.Sprintf("0 (the default) to %d, not %d", movesMost, s.MaxMovesServer)}
-	case s.TolerancePercent < 0 || s.TolerancePercent > toleranceMost:
-		return &RequestError{Invalid, "placement.balance_tolerance_percent",
-			fmt.Sprintf("0 (the default) to %d, not %d", toleranceMost, s.TolerancePercent)}
-	case len(s.Labels) > labelsMost:
-		return &RequestError{Invalid, "labels", fmt.Sprintf("at most %d, not %d", labelsMost, len(s.Labels))}
-	}
-	for _, metric := range shard.SortedKeys(s.DefaultLoad) {
-		if !metricName.MatchString(metric) || s.DefaultLoad[metric] < 0 {
-			return &RequestError{Invalid, "placement.default_load." + metric,
-				"a metric named by a-z, 0-9 and _, starting with a letter, with a load of 0 or more"}
-		}
-	}
-	return nil
 }

@@ -41,8 +41,9 @@ type planning struct {
 	joined   shard.Instant // last server that joined
 	retry    shard.Instant // the unplaced could not be placed: not before
 	failures int
-	capped   bool // the last plan was cut by the caps on moves
-	missing  bool // when it was asked for, a shard had fewer replicas than wanted
+	notes    string // what the last plan said of regions without servers
+	capped   bool   // the last plan was cut by the caps on moves
+	missing  bool   // when it was asked for, a shard had fewer replicas than wanted
 }
 
 func newApp(spec Spec) *app {

@@ -287,7 +287,7 @@ func (t *task) acknowledged() {
 	w := t.w
 	w.served, w.idle, w.takeAway, w.gains, w.regain = true, false, false, 0, shard.Instant{}
 	t.publishShard(t.a, t.at)
-	if len(t.row.Secondaries) != t.a.policy().Replicas-1 {
+	if len(t.row.Secondaries) != t.a.spec.Policy().Replicas-1 {
 		t.a.want(t.now, solveSoon)
 	}
 	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {

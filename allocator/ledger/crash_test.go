@@ -30,8 +30,9 @@ func (w *world) wish(at shard.Index, to shard.ServerID) {
 		s := in.Shards[at]
 		if r := s.Primary(); !done && r != nil && !s.Pinned {
 			done = true
-			p.Moves = append(p.Moves, placement.Move{Shard: at, Kind: placement.Migrate, From: in.Servers[r.On].ID, To: to, Reason: placement.Balance})
-			p.Decisions = append(p.Decisions, placement.Decision{Shard: at, Why: "wished for"})
+			from := in.Servers[r.On].ID
+			p.Moves = append(p.Moves, placement.Move{Shard: at, Kind: placement.Migrate, From: from, To: to, Reason: placement.Balance})
+			p.Decisions = append(p.Decisions, placement.Decision{Shard: at, Kind: placement.Migrate, From: from, To: to, Reason: placement.Balance, Why: "wished for"})
 		}
 		return p
 	}

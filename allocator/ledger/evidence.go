@@ -170,7 +170,7 @@ func (l *Ledger) fence(f *life, why string) {
 	l.trace(Decision{What: "fence", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: why})
 	l.queueFence(f)
 	l.membershipChanged(f.app)
-	if a := l.apps[f.app]; a != nil && a.spec.Replication.secondaries() {
+	if a := l.apps[f.app]; a != nil && a.spec.Replication.Secondaries() {
 		l.advanceAll(f) // primaries wait for it as a secondary no longer
 	}
 }

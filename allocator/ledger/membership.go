@@ -36,7 +36,7 @@ func (t *task) members(newcomers bool) []shard.Member {
 // targetMembers are the secondaries that the target of an open move has from its activation on: all in sync but itself, and the source,
 // which has everything that was acknowledged so far.
 func (t *task) targetMembers() []shard.Member {
-	if !t.a.spec.Replication.secondaries() {
+	if !t.a.spec.Replication.Secondaries() {
 		return nil
 	}
 	list := slices.DeleteFunc(t.members(false), func(m shard.Member) bool { return m.Server == t.row.Open.To.Server })
@@ -52,7 +52,7 @@ func (t *task) tellMembers() bool {
 	if m := t.row.Open; m != nil && m.Phase == Opened && t.w.handed {
 		return false
 	}
-	if !t.a.spec.Replication.primaries() || to.gone() {
+	if !t.a.spec.Replication.Primaries() || to.gone() {
 		return false
 	}
 	if t.row.MembersTold == t.row.MembersMove {

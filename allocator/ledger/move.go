@@ -69,7 +69,7 @@ func (t *task) takeOver(why string) {
 	m.Phase = Moved
 	next.Open = &m
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = m.To, m.Term, m.Move
-	if t.a.spec.Replication.secondaries() {
+	if t.a.spec.Replication.Secondaries() {
 		t.takeOverSecondaries(&next)
 	}
 	t.stage(t.a, t.at, next, urgent, Decision{What: "primary moved", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -49,7 +50,7 @@ func (l *Ledger) planFailed(a *app) {
 
 // planInput is the app as placement sees it, changes under way included. This is the one step whose cost grows with the app.
 func (l *Ledger) planInput(a *app) (placement.Input, int) {
-	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.policy()}
+	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.spec.Policy()}
 	places := map[*life]int{}
 	targets := 0
 	for _, id := range l.order {
@@ -87,7 +88,7 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 	lost, free := a.unplaced[at]
 	sh.Urgent, sh.Pinned = lost, !free && (pending || row.Open != nil)
 	first := len(replicas)
-	if a.spec.Replication.primaries() && !free {
+	if a.spec.Replication.Primaries() && !free {
 		primary := l.planPrimary(a, at, &row, places)
 		sh.Pinned = sh.Pinned || !primary.Settled
 		replicas = append(replicas, primary)
@@ -163,22 +164,6 @@ func (a *app) avoided(at shard.Index, now shard.Instant) []shard.ServerID {
 	return list
 }
 
-// policy is what the app's spec says, with the defaults filled in.
-func (a *app) policy() placement.Policy {
-	or := func(n, otherwise int) int {
-		if n == 0 {
-			return otherwise
-		}
-		return n
-	}
-	replicas := 1
-	if a.spec.Replication.secondaries() {
-		replicas = or(a.spec.Replicas, defaultReplicas)
-	}
-	return placement.Policy{Replicas: replicas, Primary: a.spec.Replication.primaries(), Moves: or(a.spec.MaxMoves, 64), MovesPerServer: or(a.spec.MaxMovesServer, 8),
-		TolerancePercent: or(a.spec.TolerancePercent, 10)}
-}
-
 // planReady checks every proposal again and stages those that still hold.
 func (l *Ledger) planReady(ev PlanReady) {
 	a := l.apps[ev.Plan.App]
@@ -186,9 +171,13 @@ func (l *Ledger) planReady(ev PlanReady) {
 		return
 	}
 	a.plan.asked, a.plan.capped = false, false
-	why := make(map[shard.Index]string, len(ev.Plan.Decisions))
+	if notes := strings.Join(ev.Plan.Notes, "; "); notes != a.plan.notes {
+		a.plan.notes = notes
+		l.trace(Decision{What: "regions without servers", App: a.spec.Name, Why: notes})
+	}
+	why := make(map[placement.Move]string, len(ev.Plan.Decisions))
 	for _, d := range ev.Plan.Decisions {
-		why[d.Shard] = d.Why
+		why[placement.Move{Shard: d.Shard, Kind: d.Kind, From: d.From, To: d.To, Reason: d.Reason}] = d.Why
 		if d.To == "" && d.Binds != "" && a.plan.failures == 0 {
 			l.trace(Decision{What: "not moved", App: a.spec.Name, Shard: l.shardID(a, d.Shard), Server: d.From, Why: d.Binds + ": " + d.Why})
 		}
@@ -202,7 +191,7 @@ func (l *Ledger) planReady(ev PlanReady) {
 			postponed = true // one change of a row at a time
 			continue
 		}
-		if l.propose(a, m, why[m.Shard]) {
+		if l.propose(a, m, why[m]) {
 			opened++
 		}
 	}
@@ -280,7 +269,7 @@ func (t *task) proposeMigrate(to *life, m placement.Move, why string) bool {
 	if _, free := t.a.unplaced[t.at]; free {
 		return false
 	}
-	if t.a.spec.Replication.secondaries() {
+	if t.a.spec.Replication.Secondaries() {
 		for _, o := range t.row.owners() {
 			if o.Server == m.From && o.Incarnation != 0 {
 				return t.proposeJoin(to, o, m, why)
@@ -303,7 +292,7 @@ func (t *task) canHandOver(from, to *life) bool {
 
 // underCaps reports whether one more move between two servers is allowed now; either may be nil.
 func (t *task) underCaps(ends ...*life) bool {
-	limits := t.a.policy()
+	limits := t.a.spec.Policy()
 	full := t.a.moves >= limits.Moves
 	for _, f := range ends {
 		full = full || f != nil && f.moves >= limits.MovesPerServer
@@ -318,9 +307,9 @@ func (t *task) underCaps(ends ...*life) bool {
 func (t *task) proposeJoin(to *life, replaces Owner, m placement.Move, why string) bool {
 	spec := t.a.spec.Replication
 	switch {
-	case !spec.secondaries() || t.row.Open != nil || slices.Contains(t.row.owners(), to.Owner):
+	case !spec.Secondaries() || t.row.Open != nil || slices.Contains(t.row.owners(), to.Owner):
 		return false
-	case spec.primaries() && (!t.w.settled() || t.known(t.row.Primary).gone()):
+	case spec.Primaries() && (!t.w.settled() || t.known(t.row.Primary).gone()):
 		return false
 	case replaces.Incarnation != 0 && !t.underCaps(t.known(replaces), to):
 		return false

@@ -7,31 +7,6 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// Replication says which replicas a shard has; the numbers are those of the wire. The zero value means PrimaryOnly.
-type Replication uint8
-
-// Kinds of replication.
-const (
-	PrimaryOnly Replication = iota + 1
-	SecondaryOnly
-	PrimarySecondary
-)
-
-// defaultReplicas of a shard, its primary included, where there are secondaries.
-const defaultReplicas = 2
-
-// kind is the replication with its default filled in.
-func (r Replication) kind() Replication {
-	if r == 0 {
-		return PrimaryOnly
-	}
-	return r
-}
-
-// primaries and secondaries report which roles there are.
-func (r Replication) primaries() bool   { return r != SecondaryOnly }
-func (r Replication) secondaries() bool { return r == SecondaryOnly || r == PrimarySecondary }
-
 // inSync reports whether an incarnation is a secondary that may become primary.
 func (r *Row) inSync(o Owner) bool {
 	return slices.ContainsFunc(r.Secondaries, func(s Secondary) bool { return s.Owner == o && s.State == InSync })
@@ -140,7 +115,7 @@ func (t *task) loseSecondaries() bool {
 // else has every acknowledged write, so the next primary is one of those. Where none is left, a newcomer has as much as anybody; without
 // one, the shard is placed anew.
 func (t *task) vacant() {
-	if !t.a.spec.Replication.primaries() {
+	if !t.a.spec.Replication.Primaries() {
 		return
 	}
 	best, waiting := t.fittest(InSync)
@@ -238,7 +213,7 @@ func (t *task) joining(e *edit, s *Secondary, f *life) {
 	if t.row.Open != nil {
 		return
 	}
-	if t.a.spec.Replication.primaries() && (!t.w.served || t.known(t.row.Primary).gone()) {
+	if t.a.spec.Replication.Primaries() && (!t.w.served || t.known(t.row.Primary).gone()) {
 		t.w.waits = "a primary to follow"
 		return
 	}
@@ -250,7 +225,7 @@ func (t *task) joining(e *edit, s *Secondary, f *life) {
 		}
 		return
 	}
-	if !t.a.spec.Replication.primaries() {
+	if !t.a.spec.Replication.Primaries() {
 		t.inSync(e, s)
 		return
 	}
@@ -260,7 +235,7 @@ func (t *task) joining(e *edit, s *Secondary, f *life) {
 // inSync notes that a newcomer has everything. Whom it replaces goes: a secondary leaves with the same change; the primary hands over.
 func (t *task) inSync(e *edit, s *Secondary) {
 	why := "it has everything, and gets every write"
-	if !t.a.spec.Replication.primaries() {
+	if !t.a.spec.Replication.Primaries() {
 		why = "it took the shard on"
 	}
 	e.set(s.Owner, InSync, "secondary in sync", why, urgent)
@@ -293,7 +268,7 @@ func (t *task) switchOver() {
 
 // leaving takes a secondary away once the primary waits for it no longer.
 func (t *task) leaving(e *edit, s *Secondary, f *life, told bool) {
-	if t.a.spec.Replication.primaries() && !told && !t.known(t.row.Primary).gone() {
+	if t.a.spec.Replication.Primaries() && !told && !t.known(t.row.Primary).gone() {
 		return
 	}
 	if t.w.acknowledgedBy(s.Owner, s.Order) {
@@ -313,7 +288,7 @@ func (t *task) secondariesAtRest() bool {
 			return false
 		}
 	}
-	if t.row.MembersMove == 0 || !t.a.spec.Replication.primaries() || t.known(t.row.Primary).gone() {
+	if t.row.MembersMove == 0 || !t.a.spec.Replication.Primaries() || t.known(t.row.Primary).gone() {
 		return true
 	}
 	return t.row.MembersTold == t.row.MembersMove

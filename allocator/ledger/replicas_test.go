@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -27,7 +28,7 @@ type copyOf struct {
 }
 
 func (w *world) replicated() bool {
-	return w.store.spec != nil && w.store.spec.Replication == ledger.PrimarySecondary
+	return w.store.spec != nil && w.store.spec.Replication == spec.PrimarySecondary
 }
 
 // obeyReplicated is the receiver's table where there are secondaries (docs/architecture.md §5).
@@ -325,7 +326,7 @@ func (w *world) proposed(base func(placement.Input) placement.Plan) func(placeme
 		p := base(in)
 		for _, m := range w.next {
 			p.Moves = append([]placement.Move{m}, p.Moves...)
-			p.Decisions = append(p.Decisions, placement.Decision{Shard: m.Shard, Kind: m.Kind, Why: "wished for"})
+			p.Decisions = append(p.Decisions, placement.Decision{Shard: m.Shard, Kind: m.Kind, From: m.From, To: m.To, Reason: m.Reason, Why: "wished for"})
 		}
 		w.next = nil
 		return p
@@ -364,7 +365,7 @@ func (w *world) uneasy(in placement.Input) placement.Plan {
 	return p
 }
 
-func replicatedWorld(t *rapid.T, replication ledger.Replication) *world {
+func replicatedWorld(t *rapid.T, replication spec.Replication) *world {
 	s := quick()
 	s.LeaderValidity = 9e9
 	w := newWorld(s)
@@ -384,7 +385,7 @@ func replicatedWorld(t *rapid.T, replication ledger.Replication) *world {
 // has the replicas that it should have.
 func TestRandomReplicas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := replicatedWorld(t, ledger.PrimarySecondary)
+		w := replicatedWorld(t, spec.PrimarySecondary)
 		kinds := rapid.SliceOfN(rapid.IntRange(0, len(actions)-1), 2, 9).Draw(t, "kinds of faults")
 		for range rapid.IntRange(20, 120).Draw(t, "actions") {
 			act(t, w, kinds)
@@ -400,7 +401,7 @@ func TestRandomReplicas(t *testing.T) {
 // TestRandomReplicasWithoutPrimaries: in the end every shard has its replicas, whatever happened.
 func TestRandomReplicasWithoutPrimaries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := replicatedWorld(t, ledger.SecondaryOnly)
+		w := replicatedWorld(t, spec.SecondaryOnly)
 		kinds := rapid.SliceOfN(rapid.IntRange(0, len(actions)-1), 2, 9).Draw(t, "kinds of faults")
 		for range rapid.IntRange(20, 80).Draw(t, "actions") {
 			act(t, w, kinds)

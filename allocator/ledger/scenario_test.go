@@ -12,6 +12,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	wish "github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -161,9 +162,9 @@ func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
 			shards, _ = strconv.ParseUint(a.Vals[0], 10, 32)
 		case "replicas":
 			spec.Replicas, _ = strconv.Atoi(a.Vals[0])
-			spec.Replication, s.w.plan, warm = ledger.PrimarySecondary, s.w.proposed(replicas), 8*second
+			spec.Replication, s.w.plan, warm = wish.PrimarySecondary, s.w.proposed(replicas), 8*second
 		case "without-primaries":
-			spec.Replication = ledger.SecondaryOnly
+			spec.Replication = wish.SecondaryOnly
 		default:
 			t.Fatalf("%s: world: agents, shards, replicas or without-primaries, not %s", d.Pos, a.Key)
 		}

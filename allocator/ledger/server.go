@@ -101,7 +101,7 @@ func (l *Ledger) accepts(f *life) bool {
 // unable reports whether its application lacks the callbacks that its app's replication needs.
 func (l *Ledger) unable(f *life) bool {
 	a := l.apps[f.app]
-	return a != nil && a.spec.Replication.secondaries() && !f.replicates
+	return a != nil && a.spec.Replication.Secondaries() && !f.replicates
 }
 
 func (l *Ledger) server(id shard.ServerID) *server {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -15,18 +16,7 @@ const ChunkShards = 8192
 type Settings = timing.Settings
 
 // Spec is an app as stored.
-type Spec struct {
-	Name             shard.App
-	Space            shard.HashSpace
-	Replication      Replication
-	Replicas         int // of a shard, its primary included, where there are secondaries; 0: the default
-	MaxMoves         int // open moves of the app at once
-	MaxMovesServer   int // from or to one server
-	TolerancePercent int
-	DefaultLoad      map[string]int64
-	ResourceVersion  uint64
-	Labels           map[string]string
-}
+type Spec = spec.App
 
 // AppState is an app as loaded.
 type AppState struct {

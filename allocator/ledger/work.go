@@ -63,7 +63,7 @@ func (w *work) settled() bool { return w == nil || w.served && !w.takeAway }
 func (l *Ledger) workOf(a *app, at shard.Index) *work {
 	w := a.work[at]
 	if w == nil {
-		w = &work{served: !a.spec.Replication.primaries()}
+		w = &work{served: !a.spec.Replication.Primaries()}
 		a.work[at] = w
 	}
 	return w
@@ -139,7 +139,7 @@ func (l *Ledger) wake(a *app, at shard.Index, row *Row) *work {
 	if l.disturbed(row) {
 		return l.settledWork(a, at)
 	}
-	if owner := l.known(row.Primary); owner.gone() && a.spec.Replication.primaries() {
+	if owner := l.known(row.Primary); owner.gone() && a.spec.Replication.Primaries() {
 		if len(row.Secondaries) > 0 {
 			return l.settledWork(a, at)
 		}
@@ -170,7 +170,7 @@ type task struct {
 
 func (t *task) atRest() bool {
 	return t.row.Open == nil && len(t.w.strays) == 0 && t.secondariesAtRest() &&
-		(t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone() && len(t.row.Secondaries) == 0 || !t.a.spec.Replication.primaries())
+		(t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone() && len(t.row.Secondaries) == 0 || !t.a.spec.Replication.Primaries())
 }
 
 // mayGrant is the grant rule (PROTOCOL R11) for a new owner: the primary is over or stopped, and so is the target of an open move; the
@@ -191,7 +191,7 @@ func (t *task) grantable() {
 
 // rest is a shard without an open move.
 func (t *task) rest() {
-	if !t.a.spec.Replication.primaries() {
+	if !t.a.spec.Replication.Primaries() {
 		return
 	}
 	owner := t.known(t.row.Primary)

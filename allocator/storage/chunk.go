@@ -171,8 +171,8 @@ func moveFromProto(chunk *pb.AssignmentChunk, open *pb.ChunkMove) (*ledger.OpenM
 		return nil, fmt.Errorf("phase %d: expected 1 to %d", open.Phase, ledger.Moved)
 	}
 	reason := placement.Reason(open.Reason)
-	if reason < placement.Place || reason > placement.Balance {
-		return nil, fmt.Errorf("reason %d: expected 1 to %d", open.Reason, placement.Balance)
+	if reason < placement.Place || reason > placement.Replicas {
+		return nil, fmt.Errorf("reason %d: expected 1 to %d", open.Reason, placement.Replicas)
 	}
 	if open.Term > chunk.Terms[open.Row] || open.Move > chunk.Moves[open.Row] {
 		return nil, fmt.Errorf("order %d/%d above the row's highest, %d/%d", open.Term, open.Move, chunk.Terms[open.Row], chunk.Moves[open.Row])

@@ -17,6 +17,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -132,6 +133,7 @@ func spec(name string, shards uint32) ledger.Spec {
 	return ledger.Spec{
 		Name: shard.App(name), Space: shard.HashSpace{Shards: shards}, MaxMoves: 64, MaxMovesServer: 8, TolerancePercent: 10,
 		DefaultLoad: map[string]int64{"cpu": 5}, ResourceVersion: 3, Labels: map[string]string{"team": "x"},
+		Replicas: 3, RegionReplicas: map[string]int{"eu": 1, "us": 2}, Spread: locality.Zone, PreferRegions: []string{"us", "eu"},
 	}
 }
 
@@ -158,7 +160,7 @@ func rows(n int, seed int64) []ledger.Row {
 		if r.Intn(4) == 0 {
 			out[i].Open = &ledger.OpenMove{
 				Move: out[i].Move, Term: out[i].Term, From: out[i].Primary, To: owner(),
-				Reason: placement.Reason(1 + r.Intn(4)), Phase: ledger.MovePhase(1 + r.Intn(3)), Stays: r.Intn(2) == 0,
+				Reason: placement.Reason(1 + r.Intn(8)), Phase: ledger.MovePhase(1 + r.Intn(3)), Stays: r.Intn(2) == 0,
 			}
 		}
 	}

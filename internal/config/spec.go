@@ -74,8 +74,7 @@ func (a *AppSpec) place(n *yaml.Node) string { return fmt.Sprintf("%s:%d", a.fil
 // unsupported says which paths DESIGN knows and this version does not have: refused with other words than typing errors.
 func unsupported(path string) bool {
 	switch normal(path) {
-	case "keyspace.range", "keyspace.named", "policy", "maintenance", "exclusive", "acceptoverlap", "oncoordinationloss", "placement.spread",
-		"placement.regions":
+	case "keyspace.range", "keyspace.named", "policy", "maintenance", "exclusive", "acceptoverlap", "oncoordinationloss", "placement.regions":
 		return true
 	}
 	return false
@@ -124,6 +123,8 @@ func (a *AppSpec) field(n *yaml.Node, m protoreflect.Message, field protoreflect
 	switch {
 	case field.IsMap():
 		a.mapping(n, m.Mutable(field).Map(), field, path, p)
+	case field.IsList():
+		a.list(n, m.Mutable(field).List(), field, path, p)
 	case field.Kind() == protoreflect.MessageKind:
 		if n.Kind != yaml.MappingNode {
 			p.add(a.place(n), "%s: expected a mapping, not %s", path, describe(n))
@@ -147,6 +148,18 @@ func (a *AppSpec) mapping(n *yaml.Node, m protoreflect.Map, field protoreflect.F
 		a.lines[key] = entry.key.Line
 		if value, ok := a.scalar(entry.value, field.MapValue(), key, p); ok {
 			m.Set(protoreflect.ValueOfString(entry.key.Value).MapKey(), value)
+		}
+	}
+}
+
+func (a *AppSpec) list(n *yaml.Node, l protoreflect.List, field protoreflect.FieldDescriptor, path string, p *problems) {
+	if n.Kind != yaml.SequenceNode {
+		p.add(a.place(n), "%s: expected a list, not %s", path, describe(n))
+		return
+	}
+	for i, item := range n.Content {
+		if value, ok := a.scalar(item, field, fmt.Sprintf("%s[%d]", path, i), p); ok {
+			l.Append(value)
 		}
 	}
 }
@@ -201,12 +214,15 @@ func (a *AppSpec) enum(n *yaml.Node, enum protoreflect.EnumDescriptor, path stri
 		}
 		full := string(value.Name())
 		short := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
+		if planned(enum, normal(short)) {
+			continue
+		}
 		if got := normal(n.Value); n.Kind == yaml.ScalarNode && n.Tag == "!!str" && (got == normal(short) || got == normal(full)) {
 			return protoreflect.ValueOfEnum(value.Number()), true
 		}
 		expected = append(expected, short)
 	}
-	if planned(enum, normal(n.Value)) {
+	if planned(enum, strings.TrimPrefix(normal(n.Value), normal(prefix))) {
 		p.add(a.place(n), "%s: %s: not supported yet; expected %s", path, n.Value, strings.Join(expected, " or "))
 	} else {
 		p.add(a.place(n), "%s: expected %s, not %s", path, strings.Join(expected, " or "), describe(n))

@@ -25,7 +25,9 @@ func TestAppSpecForms(t *testing.T) {
 	full := kv()
 	full.Placement = &pb.Placement{
 		MaxConcurrentMoves: 4, MaxConcurrentMovesPerServer: 2, BalanceTolerancePercent: 5, DefaultLoad: map[string]int64{"cpu": 3},
+		Spread: pb.FaultDomain_FAULT_DOMAIN_ZONE, PreferredRegions: []string{"eu", "us"},
 	}
+	full.Replicas, full.RegionReplicas = 3, map[string]uint32{"eu": 2}
 	full.ResourceVersion = 7
 	full.Labels = map[string]string{"team": "a"}
 	for name, test := range map[string]struct {
@@ -36,7 +38,7 @@ func TestAppSpecForms(t *testing.T) {
 		"other spelling":    {"Name: kv\nkeyspace: {hash: {shards: 96}}\nreplication: REPLICATION_PRIMARY_ONLY\n", kv()},
 		"replication unset": {"name: kv\nkey_space: {hash: {shards: 96}}\n", kv()},
 		"json": {"{\n\t\"name\": \"kv\",\n\t\"keySpace\": {\"hash\": {\"shards\": 96}},\n\t\"replication\": \"PRIMARY_ONLY\",\n\t\"resourceVersion\": \"7\"," +
-			"\"placement\": {\"maxConcurrentMoves\": 4, \"max_concurrent_moves_per_server\": 2, \"balanceTolerancePercent\": 5, \"defaultLoad\": {\"cpu\": 3}}," +
+			"\"placement\": {\"maxConcurrentMoves\": 4, \"max_concurrent_moves_per_server\": 2, \"balanceTolerancePercent\": 5, \"defaultLoad\": {\"cpu\": 3}, \"spread\": \"FAULT_DOMAIN_ZONE\", \"preferredRegions\": [\"eu\", \"us\"]}, \"replicas\": 3, \"regionReplicas\": {\"eu\": 2}," +
 			"\"labels\": {\"team\": \"a\"}}", full},
 	} {
 		got, err := config.ParseAppSpec("app.yaml", []byte(test.file))
@@ -57,6 +59,7 @@ func TestAppSpecErrors(t *testing.T) {
 		"unknown":           {"name: kv\nkey_space:\n  hash:\n    shard: 96\n", "app.yaml:4: key_space.hash.shard: unknown field; did you mean shards?"},
 		"range":             {"name: kv\nkey_space:\n  range: {}\n", "app.yaml:3: key_space.range: not supported yet"},
 		"secondaries":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: primary-secondary\n", "app.yaml:3: replication: primary-secondary: not supported yet; expected primary-only"},
+		"of the wire":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: REPLICATION_SECONDARY_ONLY\n", "app.yaml:3: replication: REPLICATION_SECONDARY_ONLY: not supported yet"},
 		"replication":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: both\n", `app.yaml:3: replication: expected primary-only, not "both"`},
 		"policy":            {"name: kv\nkey_space: {hash: {shards: 9}}\npolicy: {}\n", "app.yaml:3: policy: not supported yet"},
 		"no name":           {"\nkey_space: {hash: {shards: 9}}\n", "app.yaml:2: name: expected 1 to 63 of a-z"},
@@ -69,6 +72,10 @@ func TestAppSpecErrors(t *testing.T) {
 		"text for a number": {"name: kv\nkey_space: {hash: {shards: many}}\n", `app.yaml:2: key_space.hash.shards: expected a whole number from 0 to 4294967295, not "many"`},
 		"duplicate":         {"name: kv\nkeySpace: {hash: {shards: 9}}\nkey_space: {hash: {shards: 8}}\n", "app.yaml:3: key_space: duplicate, already set in line 2"},
 		"negative load":     {"name: kv\nkey_space: {hash: {shards: 9}}\nplacement:\n  default_load:\n    cpu: -1\n", "app.yaml:5: placement.default_load.cpu: expected 0 or more, not -1"},
+		"spread":            {"name: kv\nkey_space: {hash: {shards: 9}}\nplacement:\n  spread: planet\n", `app.yaml:4: placement.spread: expected host or rack or zone or region, not "planet"`},
+		"no list":           {"name: kv\nkey_space: {hash: {shards: 9}}\nplacement: {preferred_regions: eu}\n", `app.yaml:3: placement.preferred_regions: expected a list, not "eu"`},
+		"list of numbers":   {"name: kv\nkey_space: {hash: {shards: 9}}\nplacement:\n  preferred_regions:\n  - eu\n  - 7\n", "app.yaml:6: placement.preferred_regions[1]: expected a string, not the number 7"},
+		"replicas":          {"name: kv\nkey_space: {hash: {shards: 9}}\nregion_replicas:\n  eu: -1\n", "app.yaml:4: region_replicas.eu: expected a whole number from 0 to 4294967295, not the number -1"},
 		"scalar":            {"name: kv\nkey_space: hash\n", `app.yaml:2: key_space: expected a mapping, not "hash"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +107,7 @@ func FuzzAppSpec(f *testing.F) {
 	for _, seed := range []string{
 		"", "{}", "name: kv\nkey_space: {hash: {shards: 96}}\nreplication: primary-only\n", `{"name":"kv","keySpace":{"hash":{"shards":1}}}`,
 		"name: &a kv\nlabels: *a\n", "? [a]\n: b\n", "<<: {name: kv}\n", "name: !!binary aGk=\n", "key_space: {hash: {shards: 1e3}}\n", "---\n...\n---\n",
-		"labels: {a: !!str 1, a: 2}\n", "placement: {default_load: {x: 9223372036854775808}}\n", "resource_version: \"18446744073709551615\"\n",
+		"labels: {a: !!str 1, a: 2}\n", "placement: {default_load: {x: 9223372036854775808}}\n", "placement: {preferred_regions: [eu, *a, [b]], spread: zone}\n", "resource_version: \"18446744073709551615\"\n",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -76,6 +76,62 @@ func (Replication) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{0}
 }
 
+// FaultDomain is a part of a locality that fails as a whole.
+type FaultDomain int32
+
+const (
+	FaultDomain_FAULT_DOMAIN_UNSPECIFIED FaultDomain = 0
+	FaultDomain_FAULT_DOMAIN_HOST        FaultDomain = 1
+	FaultDomain_FAULT_DOMAIN_RACK        FaultDomain = 2
+	FaultDomain_FAULT_DOMAIN_ZONE        FaultDomain = 3
+	FaultDomain_FAULT_DOMAIN_REGION      FaultDomain = 4
+)
+
+// Enum value maps for FaultDomain.
+var (
+	FaultDomain_name = map[int32]string{
+		0: "FAULT_DOMAIN_UNSPECIFIED",
+		1: "FAULT_DOMAIN_HOST",
+		2: "FAULT_DOMAIN_RACK",
+		3: "FAULT_DOMAIN_ZONE",
+		4: "FAULT_DOMAIN_REGION",
+	}
+	FaultDomain_value = map[string]int32{
+		"FAULT_DOMAIN_UNSPECIFIED": 0,
+		"FAULT_DOMAIN_HOST":        1,
+		"FAULT_DOMAIN_RACK":        2,
+		"FAULT_DOMAIN_ZONE":        3,
+		"FAULT_DOMAIN_REGION":      4,
+	}
+)
+
+func (x FaultDomain) Enum() *FaultDomain {
+	p := new(FaultDomain)
+	*p = x
+	return p
+}
+
+func (x FaultDomain) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FaultDomain) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[1].Descriptor()
+}
+
+func (FaultDomain) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[1]
+}
+
+func (x FaultDomain) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FaultDomain.Descriptor instead.
+func (FaultDomain) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
 type ServerState int32
 
 const (
@@ -131,11 +187,11 @@ func (x ServerState) String() string {
 }
 
 func (ServerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[1].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[2].Descriptor()
 }
 
 func (ServerState) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[1]
+	return &file_shardmanager_v1_admin_proto_enumTypes[2]
 }
 
 func (x ServerState) Number() protoreflect.EnumNumber {
@@ -144,7 +200,7 @@ func (x ServerState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerState.Descriptor instead.
 func (ServerState) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 type MoveReason int32
@@ -157,6 +213,14 @@ const (
 	MoveReason_MOVE_REASON_FAILOVER MoveReason = 2
 	MoveReason_MOVE_REASON_DRAIN    MoveReason = 3
 	MoveReason_MOVE_REASON_BALANCE  MoveReason = 4
+	// Something broke what the policy demands: replicas too near to each other, too few in a region, a server beyond its capacity.
+	MoveReason_MOVE_REASON_REPAIR MoveReason = 5
+	// To a region that primaries prefer.
+	MoveReason_MOVE_REASON_PREFERENCE MoveReason = 6
+	// Replicas of the shard farther apart.
+	MoveReason_MOVE_REASON_SPREAD MoveReason = 7
+	// The shard had fewer or more replicas than wanted.
+	MoveReason_MOVE_REASON_REPLICAS MoveReason = 8
 )
 
 // Enum value maps for MoveReason.
@@ -167,6 +231,10 @@ var (
 		2: "MOVE_REASON_FAILOVER",
 		3: "MOVE_REASON_DRAIN",
 		4: "MOVE_REASON_BALANCE",
+		5: "MOVE_REASON_REPAIR",
+		6: "MOVE_REASON_PREFERENCE",
+		7: "MOVE_REASON_SPREAD",
+		8: "MOVE_REASON_REPLICAS",
 	}
 	MoveReason_value = map[string]int32{
 		"MOVE_REASON_UNSPECIFIED": 0,
@@ -174,6 +242,10 @@ var (
 		"MOVE_REASON_FAILOVER":    2,
 		"MOVE_REASON_DRAIN":       3,
 		"MOVE_REASON_BALANCE":     4,
+		"MOVE_REASON_REPAIR":      5,
+		"MOVE_REASON_PREFERENCE":  6,
+		"MOVE_REASON_SPREAD":      7,
+		"MOVE_REASON_REPLICAS":    8,
 	}
 )
 
@@ -188,11 +260,11 @@ func (x MoveReason) String() string {
 }
 
 func (MoveReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[2].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[3].Descriptor()
 }
 
 func (MoveReason) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[2]
+	return &file_shardmanager_v1_admin_proto_enumTypes[3]
 }
 
 func (x MoveReason) Number() protoreflect.EnumNumber {
@@ -201,7 +273,7 @@ func (x MoveReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveReason.Descriptor instead.
 func (MoveReason) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 type MoveStep int32
@@ -273,11 +345,11 @@ func (x MoveStep) String() string {
 }
 
 func (MoveStep) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[3].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
 }
 
 func (MoveStep) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[3]
+	return &file_shardmanager_v1_admin_proto_enumTypes[4]
 }
 
 func (x MoveStep) Number() protoreflect.EnumNumber {
@@ -286,7 +358,7 @@ func (x MoveStep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveStep.Descriptor instead.
 func (MoveStep) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 type MovePhase int32
@@ -328,11 +400,11 @@ func (x MovePhase) String() string {
 }
 
 func (MovePhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
 }
 
 func (MovePhase) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[4]
+	return &file_shardmanager_v1_admin_proto_enumTypes[5]
 }
 
 func (x MovePhase) Number() protoreflect.EnumNumber {
@@ -341,7 +413,7 @@ func (x MovePhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MovePhase.Descriptor instead.
 func (MovePhase) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 // AppSpec is what an app wants.
@@ -352,6 +424,10 @@ type AppSpec struct {
 	KeySpace    *KeySpace   `protobuf:"bytes,2,opt,name=key_space,json=keySpace,proto3" json:"key_space,omitempty"`
 	Replication Replication `protobuf:"varint,3,opt,name=replication,proto3,enum=shardmanager.v1.Replication" json:"replication,omitempty"`
 	Placement   *Placement  `protobuf:"bytes,4,opt,name=placement,proto3" json:"placement,omitempty"`
+	// Replicas of each shard, the primary included; 0 means the default: 1 for primary-only, else 2.
+	Replicas uint32 `protobuf:"varint,20,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Replicas of each shard that must be in a region, by its name; the sum is at most replicas.
+	RegionReplicas map[string]uint32 `protobuf:"bytes,21,rep,name=region_replicas,json=regionReplicas,proto3" json:"region_replicas,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Number that changes with every update; given back by update, 0 at creation.
 	ResourceVersion uint64 `protobuf:"varint,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Free labels.
@@ -418,6 +494,20 @@ func (x *AppSpec) GetPlacement() *Placement {
 	return nil
 }
 
+func (x *AppSpec) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *AppSpec) GetRegionReplicas() map[string]uint32 {
+	if x != nil {
+		return x.RegionReplicas
+	}
+	return nil
+}
+
 func (x *AppSpec) GetResourceVersion() uint64 {
 	if x != nil {
 		return x.ResourceVersion
@@ -442,9 +532,13 @@ type Placement struct {
 	// Balance until the fullest server exceeds the emptiest by at most this, in percent of the mean; default 10.
 	BalanceTolerancePercent uint32 `protobuf:"varint,3,opt,name=balance_tolerance_percent,json=balanceTolerancePercent,proto3" json:"balance_tolerance_percent,omitempty"`
 	// Load of a shard per metric while nothing is measured, fixed point; the metric `shards` is always 1.
-	DefaultLoad   map[string]int64 `protobuf:"bytes,4,rep,name=default_load,json=defaultLoad,proto3" json:"default_load,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	DefaultLoad map[string]int64 `protobuf:"bytes,4,rep,name=default_load,json=defaultLoad,proto3" json:"default_load,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Two replicas of a shard never share a domain of this width; default host.
+	Spread FaultDomain `protobuf:"varint,20,opt,name=spread,proto3,enum=shardmanager.v1.FaultDomain" json:"spread,omitempty"`
+	// Regions where primaries should be, best first; at most 16. One that has no server is passed over.
+	PreferredRegions []string `protobuf:"bytes,21,rep,name=preferred_regions,json=preferredRegions,proto3" json:"preferred_regions,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
@@ -501,6 +595,20 @@ func (x *Placement) GetBalanceTolerancePercent() uint32 {
 func (x *Placement) GetDefaultLoad() map[string]int64 {
 	if x != nil {
 		return x.DefaultLoad
+	}
+	return nil
+}
+
+func (x *Placement) GetSpread() FaultDomain {
+	if x != nil {
+		return x.Spread
+	}
+	return FaultDomain_FAULT_DOMAIN_UNSPECIFIED
+}
+
+func (x *Placement) GetPreferredRegions() []string {
+	if x != nil {
+		return x.PreferredRegions
 	}
 	return nil
 }
@@ -3190,22 +3298,29 @@ var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xf3\x02\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xa9\x04\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
 	"\vreplication\x18\x03 \x01(\x0e2\x1c.shardmanager.v1.ReplicationR\vreplication\x128\n" +
-	"\tplacement\x18\x04 \x01(\v2\x1a.shardmanager.v1.PlacementR\tplacement\x12)\n" +
+	"\tplacement\x18\x04 \x01(\v2\x1a.shardmanager.v1.PlacementR\tplacement\x12\x1a\n" +
+	"\breplicas\x18\x14 \x01(\rR\breplicas\x12U\n" +
+	"\x0fregion_replicas\x18\x15 \x03(\v2,.shardmanager.v1.AppSpec.RegionReplicasEntryR\x0eregionReplicas\x12)\n" +
 	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\x12<\n" +
-	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x1aA\n" +
+	"\x13RegionReplicasEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcf\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\x03\n" +
 	"\tPlacement\x120\n" +
 	"\x14max_concurrent_moves\x18\x01 \x01(\rR\x12maxConcurrentMoves\x12D\n" +
 	"\x1fmax_concurrent_moves_per_server\x18\x02 \x01(\rR\x1bmaxConcurrentMovesPerServer\x12:\n" +
 	"\x19balance_tolerance_percent\x18\x03 \x01(\rR\x17balanceTolerancePercent\x12N\n" +
-	"\fdefault_load\x18\x04 \x03(\v2+.shardmanager.v1.Placement.DefaultLoadEntryR\vdefaultLoad\x1a>\n" +
+	"\fdefault_load\x18\x04 \x03(\v2+.shardmanager.v1.Placement.DefaultLoadEntryR\vdefaultLoad\x124\n" +
+	"\x06spread\x18\x14 \x01(\x0e2\x1c.shardmanager.v1.FaultDomainR\x06spread\x12+\n" +
+	"\x11preferred_regions\x18\x15 \x03(\tR\x10preferredRegions\x1a>\n" +
 	"\x10DefaultLoadEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"@\n" +
@@ -3402,7 +3517,13 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
 	"\x1aREPLICATION_SECONDARY_ONLY\x10\x02\x12!\n" +
-	"\x1dREPLICATION_PRIMARY_SECONDARY\x10\x03*\xe1\x01\n" +
+	"\x1dREPLICATION_PRIMARY_SECONDARY\x10\x03*\x89\x01\n" +
+	"\vFaultDomain\x12\x1c\n" +
+	"\x18FAULT_DOMAIN_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11FAULT_DOMAIN_HOST\x10\x01\x12\x15\n" +
+	"\x11FAULT_DOMAIN_RACK\x10\x02\x12\x15\n" +
+	"\x11FAULT_DOMAIN_ZONE\x10\x03\x12\x17\n" +
+	"\x13FAULT_DOMAIN_REGION\x10\x04*\xe1\x01\n" +
 	"\vServerState\x12\x1c\n" +
 	"\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SERVER_STATE_ATTACHED\x10\x01\x12\x18\n" +
@@ -3411,14 +3532,18 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x15SERVER_STATE_DEGRADED\x10\x04\x12\x18\n" +
 	"\x14SERVER_STATE_FENCING\x10\x05\x12\x16\n" +
 	"\x12SERVER_STATE_ENDED\x10\x06\x12\x18\n" +
-	"\x14SERVER_STATE_RESTING\x10\a*\x8a\x01\n" +
+	"\x14SERVER_STATE_RESTING\x10\a*\xf0\x01\n" +
 	"\n" +
 	"MoveReason\x12\x1b\n" +
 	"\x17MOVE_REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MOVE_REASON_PLACE\x10\x01\x12\x18\n" +
 	"\x14MOVE_REASON_FAILOVER\x10\x02\x12\x15\n" +
 	"\x11MOVE_REASON_DRAIN\x10\x03\x12\x17\n" +
-	"\x13MOVE_REASON_BALANCE\x10\x04*\xa4\x02\n" +
+	"\x13MOVE_REASON_BALANCE\x10\x04\x12\x16\n" +
+	"\x12MOVE_REASON_REPAIR\x10\x05\x12\x1a\n" +
+	"\x16MOVE_REASON_PREFERENCE\x10\x06\x12\x16\n" +
+	"\x12MOVE_REASON_SPREAD\x10\a\x12\x18\n" +
+	"\x14MOVE_REASON_REPLICAS\x10\b*\xa4\x02\n" +
 	"\bMoveStep\x12\x19\n" +
 	"\x15MOVE_STEP_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MOVE_STEP_OPENING\x10\x01\x12\x19\n" +
@@ -3468,141 +3593,145 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
-	(ServerState)(0),                        // 1: shardmanager.v1.ServerState
-	(MoveReason)(0),                         // 2: shardmanager.v1.MoveReason
-	(MoveStep)(0),                           // 3: shardmanager.v1.MoveStep
-	(MovePhase)(0),                          // 4: shardmanager.v1.MovePhase
-	(*AppSpec)(nil),                         // 5: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 6: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 7: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 8: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 9: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 10: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 11: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 12: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 13: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 14: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 15: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 16: shardmanager.v1.DeleteAppResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 17: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 18: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 19: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 20: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 21: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 22: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 23: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 24: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 25: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 26: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 27: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 28: shardmanager.v1.ReleaseHoldResponse
-	(*GetStatusRequest)(nil),                // 29: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 30: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 31: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 32: shardmanager.v1.ExplainResponse
-	(*Proposal)(nil),                        // 33: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 34: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 35: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 36: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 37: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 38: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 39: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 40: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 41: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 42: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 43: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 44: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 45: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 46: shardmanager.v1.SkipStepResponse
-	nil,                                     // 47: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 48: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 49: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 50: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 51: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 52: shardmanager.v1.Epoch
-	(Role)(0),                               // 53: shardmanager.v1.Role
+	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
+	(ServerState)(0),                        // 2: shardmanager.v1.ServerState
+	(MoveReason)(0),                         // 3: shardmanager.v1.MoveReason
+	(MoveStep)(0),                           // 4: shardmanager.v1.MoveStep
+	(MovePhase)(0),                          // 5: shardmanager.v1.MovePhase
+	(*AppSpec)(nil),                         // 6: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 7: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 8: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 9: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 10: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 11: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 12: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 13: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 14: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 15: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 16: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 17: shardmanager.v1.DeleteAppResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 18: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 19: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 20: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 21: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 22: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 23: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 24: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 25: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 26: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 27: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 28: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 29: shardmanager.v1.ReleaseHoldResponse
+	(*GetStatusRequest)(nil),                // 30: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 31: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 32: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 33: shardmanager.v1.ExplainResponse
+	(*Proposal)(nil),                        // 34: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 35: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 36: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 37: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 38: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 39: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 40: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 41: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 42: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 43: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 44: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 45: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 46: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 47: shardmanager.v1.SkipStepResponse
+	nil,                                     // 48: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 49: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 50: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 51: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 52: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 53: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 54: shardmanager.v1.Epoch
+	(Role)(0),                               // 55: shardmanager.v1.Role
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	49, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	51, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	6,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	47, // 3: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	48, // 4: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	5,  // 5: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	5,  // 6: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	5,  // 7: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	5,  // 8: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	5,  // 9: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	5,  // 10: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	50, // 11: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	21, // 12: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	51, // 13: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
-	1,  // 14: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	24, // 15: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	24, // 16: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	2,  // 17: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	3,  // 18: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	52, // 19: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	37, // 20: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	21, // 21: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	24, // 22: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	4,  // 23: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	38, // 24: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	24, // 25: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	33, // 26: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	34, // 27: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	2,  // 28: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	53, // 29: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	37, // 30: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	38, // 31: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	37, // 32: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	52, // 33: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	37, // 34: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	39, // 35: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	40, // 36: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	41, // 37: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	42, // 38: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	1,  // 39: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	3,  // 40: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	7,  // 41: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	9,  // 42: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	11, // 43: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	13, // 44: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	15, // 45: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	17, // 46: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	19, // 47: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	22, // 48: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	25, // 49: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	27, // 50: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	29, // 51: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	31, // 52: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	35, // 53: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	43, // 54: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	45, // 55: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	8,  // 56: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	10, // 57: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	12, // 58: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	14, // 59: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	16, // 60: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	18, // 61: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	20, // 62: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	23, // 63: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	26, // 64: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	28, // 65: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	30, // 66: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	32, // 67: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	36, // 68: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	44, // 69: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	46, // 70: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	56, // [56:71] is the sub-list for method output_type
-	41, // [41:56] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	7,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	48, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	49, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	50, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	6,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	6,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	6,  // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	6,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	6,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	6,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	52, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	22, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	53, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
+	25, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	25, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	54, // 21: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	38, // 22: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	22, // 23: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	25, // 24: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	5,  // 25: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	39, // 26: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	25, // 27: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	34, // 28: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	35, // 29: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	3,  // 30: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	55, // 31: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	38, // 32: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	39, // 33: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	38, // 34: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	54, // 35: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	38, // 36: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	40, // 37: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	41, // 38: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	42, // 39: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	43, // 40: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,  // 41: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,  // 42: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	8,  // 43: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	10, // 44: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	12, // 45: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	14, // 46: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	16, // 47: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	18, // 48: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	20, // 49: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	23, // 50: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	26, // 51: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	28, // 52: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	30, // 53: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	32, // 54: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	36, // 55: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	44, // 56: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	46, // 57: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	9,  // 58: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	11, // 59: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	13, // 60: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	15, // 61: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	17, // 62: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	19, // 63: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	21, // 64: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	24, // 65: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	27, // 66: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	29, // 67: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	31, // 68: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	33, // 69: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	37, // 70: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	45, // 71: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	47, // 72: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	58, // [58:73] is the sub-list for method output_type
+	43, // [43:58] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -3623,8 +3752,8 @@ func file_shardmanager_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   44,
+			NumEnums:      6,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,80 @@
+package spec_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/internal/locality"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	many := map[string]int{}
+	for i := range 17 {
+		many[string('a'+rune(i))] = 1
+	}
+	for name, c := range map[string]struct {
+		change   func(*spec.App)
+		field    string // none: nothing is wrong
+		expected string
+	}{
+		"plain":       {change: func(*spec.App) {}},
+		"one replica": {change: func(a *spec.App) { a.Replicas = 1 }},
+		"preferred":   {change: func(a *spec.App) { a.PreferRegions = []string{"eu", "us"} }},
+		"replicated":  {change: func(a *spec.App) { a.Replication = spec.PrimarySecondary }},
+		"regions": {change: func(a *spec.App) {
+			a.Replication, a.RegionReplicas = spec.SecondaryOnly, map[string]int{"eu": 1, "us": 1}
+		}},
+		"spread":           {change: func(a *spec.App) { a.Replication, a.Spread, a.Replicas = spec.SecondaryOnly, locality.Zone, 3 }},
+		"name":             {func(a *spec.App) { a.Name = "KV" }, "name", `not "KV"`},
+		"shards":           {func(a *spec.App) { a.Space.Shards = 0 }, "key_space.hash.shards", "not 0"},
+		"moves":            {func(a *spec.App) { a.MaxMoves = -1 }, "placement.max_concurrent_moves", "not -1"},
+		"moves per server": {func(a *spec.App) { a.MaxMovesServer = 1 << 21 }, "placement.max_concurrent_moves_per_server", "not 2097152"},
+		"tolerance":        {func(a *spec.App) { a.TolerancePercent = 1001 }, "placement.balance_tolerance_percent", "not 1001"},
+		"load":             {func(a *spec.App) { a.DefaultLoad = map[string]int64{"cpu": -1} }, "placement.default_load.cpu", "0 or more"},
+		"too many":         {func(a *spec.App) { a.Replicas = 17 }, "replicas", "not 17"},
+		"two of primaries": {func(a *spec.App) { a.Replicas = 2 }, "replicas", "one replica of each shard (replication primary-only), not 2"},
+		"spread of one":    {func(a *spec.App) { a.Spread = locality.Host }, "placement.spread", "nothing"},
+		"regions of one":   {func(a *spec.App) { a.RegionReplicas = map[string]int{"eu": 1} }, "region_replicas", "placement.preferred_regions"},
+		"unknown spread":   {func(a *spec.App) { a.Spread = 9 }, "placement.spread", "not number 9"},
+		"regions beyond all": {func(a *spec.App) {
+			a.Replication, a.RegionReplicas = spec.PrimarySecondary, map[string]int{"eu": 2, "us": 1}
+		}, "region_replicas", "which is 2, not 3"},
+		"too many regions": {func(a *spec.App) { a.Replication, a.RegionReplicas = spec.PrimarySecondary, many }, "region_replicas", "at most 16 regions, not 17"},
+		"empty region":     {func(a *spec.App) { a.Replication, a.RegionReplicas = spec.PrimarySecondary, map[string]int{"eu": 0} }, "region_replicas.eu", "not 0"},
+		"no region":        {func(a *spec.App) { a.PreferRegions = []string{"eu", ""} }, "placement.preferred_regions", `not "" in place 2`},
+		"region twice":     {func(a *spec.App) { a.PreferRegions = []string{"eu", "eu"} }, "placement.preferred_regions", `not "eu" in place 2`},
+		"many preferred":   {func(a *spec.App) { a.PreferRegions = shard.SortedKeys(many) }, "placement.preferred_regions", "at most 16"},
+		"preferred by none": {func(a *spec.App) { a.Replication, a.PreferRegions = spec.SecondaryOnly, []string{"eu"} },
+			"placement.preferred_regions", "no primaries"},
+	} {
+		app := spec.App{Name: "kv", Space: shard.HashSpace{Shards: 8}}
+		c.change(&app)
+		field, expected := app.Check()
+		if field != c.field || !strings.Contains(expected, c.expected) || (field == "") != (expected == "") {
+			t.Errorf("%s: %q: expected %s; wanted %q: %s", name, field, expected, c.field, c.expected)
+		}
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	want := placement.Policy{Replicas: 1, Primary: true, Moves: 64, MovesPerServer: 8, TolerancePercent: 10}
+	if diff := cmp.Diff(want, spec.App{}.Policy()); diff != "" {
+		t.Errorf("defaults: %s", diff)
+	}
+	app := spec.App{Replication: spec.SecondaryOnly, RegionReplicas: map[string]int{"eu": 1}, Spread: locality.Zone, MaxMoves: 3, MaxMovesServer: 2, TolerancePercent: 5}
+	want = placement.Policy{Replicas: 2, Spread: locality.Zone, Regions: map[string]int{"eu": 1}, Moves: 3, MovesPerServer: 2, TolerancePercent: 5}
+	if diff := cmp.Diff(want, app.Policy()); diff != "" {
+		t.Errorf("secondaries: %s", diff)
+	}
+	app = spec.App{Replication: spec.PrimarySecondary, Replicas: 3, PreferRegions: []string{"eu"}}
+	if p := app.Policy(); p.Replicas != 3 || !p.Primary || len(p.PreferRegions) != 1 {
+		t.Errorf("primaries and secondaries: %+v", p)
+	}
+}
