@@ -10,18 +10,19 @@ import (
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
-// commandFromProto decodes a command; false if it names no shard, order or known kind.
+// commandFromProto decodes a command; false if it names no shard, order, known kind or known role.
 func commandFromProto(stream roster.StreamID, c *pb.Command) (roster.Command, bool) {
-	id := c.GetId()
-	kind := roster.Kind(id.GetKind())
-	if id.GetShard() == "" || id.GetTerm() == 0 || id.GetMove() == 0 || kind < roster.AddShard || kind > roster.CancelMove {
+	id, kind, role := c.GetId(), c.GetId().GetKind(), c.GetRole()
+	known := kind >= pb.CommandKind_COMMAND_KIND_ADD_SHARD && kind <= pb.CommandKind_COMMAND_KIND_UPDATE_MEMBERSHIP &&
+		role >= pb.Role_ROLE_UNSPECIFIED && role <= pb.Role_ROLE_SECONDARY
+	if id.GetShard() == "" || id.GetTerm() == 0 || id.GetMove() == 0 || !known {
 		return roster.Command{}, false
 	}
 	return roster.Command{
-		Stream: stream, Peer: wire.PeerFromProto(c.GetPeer()), Deadline: time.Duration(c.GetDeadlineMs()) * time.Millisecond,
+		Stream: stream, Role: shard.Role(role), Members: wire.MembersFromProto(c.GetMembers()), Peer: wire.PeerFromProto(c.GetPeer()), Deadline: time.Duration(c.GetDeadlineMs()) * time.Millisecond,
 		ID: roster.CommandID{
 			Epoch: wire.EpochFromProto(id.GetEpoch()), Incarnation: shard.Incarnation(id.GetIncarnation()), Shard: shard.ID(id.GetShard()),
-			Order: shard.Order{Term: shard.Term(id.GetTerm()), Move: shard.MoveID(id.GetMove())}, Kind: kind,
+			Order: shard.Order{Term: shard.Term(id.GetTerm()), Move: shard.MoveID(id.GetMove())}, Kind: roster.Kind(kind),
 		},
 	}, true
 }

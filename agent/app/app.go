@@ -91,16 +91,25 @@ func (c *Client) make(ctx context.Context, s shardmanagerv1connect.ShardHostServ
 	}
 	switch call.Kind {
 	case roster.CallActivate:
-		_, err := s.Activate(ctx, &pb.ActivateRequest{Command: command})
+		_, err := s.Activate(ctx, &pb.ActivateRequest{Command: command, Members: wire.MembersToProto(call.Members)})
 		return err
 	case roster.CallAddShard:
-		_, err := s.AddShard(ctx, &pb.AddShardRequest{Command: command, Role: pb.Role_ROLE_PRIMARY})
+		request := &pb.AddShardRequest{Command: command, Role: pb.Role(call.Role), Members: wire.MembersToProto(call.Members)}
+		if call.Role == shard.Secondary {
+			request.Primary = wire.PeerToProto(call.Peer)
+		}
+		_, err := s.AddShard(ctx, request)
 		return err
 	case roster.CallDropShard:
 		_, err := s.DropShard(ctx, &pb.DropShardRequest{Command: command})
 		return err
 	case roster.CallPrepareAdd:
-		_, err := s.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{Command: command, From: wire.PeerToProto(call.Peer)})
+		_, err := s.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{
+			Command: command, From: wire.PeerToProto(call.Peer), Members: wire.MembersToProto(call.Members),
+		})
+		return err
+	case roster.CallUpdateMembership:
+		_, err := s.UpdateMembership(ctx, &pb.UpdateMembershipRequest{Command: command, Members: wire.MembersToProto(call.Members)})
 		return err
 	case roster.CallPrepareDrop:
 		request := &pb.PrepareDropShardRequest{Command: command, To: wire.PeerToProto(call.Peer), DeadlineMs: call.Deadline.Milliseconds()}

@@ -68,6 +68,10 @@ func (h *host) CancelMove(ctx context.Context, r *pb.CancelMoveRequest) (*pb.Can
 	return answer(ctx, h, r, &pb.CancelMoveResponse{Begun: h.says})
 }
 
+func (h *host) UpdateMembership(ctx context.Context, r *pb.UpdateMembershipRequest) (*pb.UpdateMembershipResponse, error) {
+	return answer(ctx, h, r, &pb.UpdateMembershipResponse{})
+}
+
 func (h *host) CollectLoad(ctx context.Context, r *pb.CollectLoadRequest) (*pb.CollectLoadResponse, error) {
 	return answer(ctx, h, r, &pb.CollectLoadResponse{Loads: []*pb.CollectedLoad{{Shard: "3", Load: map[string]int64{"keys": 9}}}})
 }
@@ -105,19 +109,27 @@ func TestCalls(t *testing.T) {
 	command := &pb.ShardCommand{App: "kv", Shard: "3", Term: 5, Move: 6, Incarnation: 7}
 	peer := &pb.Peer{Server: "b.kv", Incarnation: 8, DataAddress: "b:1"}
 	stale := wire.Error(connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_STALE, "x", "y", "")
+	members := []*pb.Member{{Peer: peer, InSync: true}}
+	const addSecondary = 100 + roster.CallAddShard
 	for kind, want := range map[roster.CallKind]proto.Message{
-		roster.CallActivate:       &pb.ActivateRequest{Command: command},
-		roster.CallAddShard:       &pb.AddShardRequest{Command: command, Role: pb.Role_ROLE_PRIMARY},
-		roster.CallDropShard:      &pb.DropShardRequest{Command: command},
-		roster.CallPrepareAdd:     &pb.PrepareAddShardRequest{Command: command, From: peer},
-		roster.CallPrepareDrop:    &pb.PrepareDropShardRequest{Command: command, To: peer, DeadlineMs: 5000},
-		roster.CallCancelMove:     &pb.CancelMoveRequest{Command: command},
-		roster.CallCollectLoad:    &pb.CollectLoadRequest{},
-		roster.CallEndIncarnation: &pb.EndIncarnationRequest{Incarnation: 7, Reason: "why"},
+		roster.CallActivate:         &pb.ActivateRequest{Command: command, Members: members},
+		roster.CallAddShard:         &pb.AddShardRequest{Command: command, Role: pb.Role_ROLE_PRIMARY, Members: members},
+		addSecondary:                &pb.AddShardRequest{Command: command, Role: pb.Role_ROLE_SECONDARY, Members: members, Primary: peer},
+		roster.CallDropShard:        &pb.DropShardRequest{Command: command},
+		roster.CallPrepareAdd:       &pb.PrepareAddShardRequest{Command: command, From: peer, Members: members},
+		roster.CallPrepareDrop:      &pb.PrepareDropShardRequest{Command: command, To: peer, DeadlineMs: 5000},
+		roster.CallCancelMove:       &pb.CancelMoveRequest{Command: command},
+		roster.CallCollectLoad:      &pb.CollectLoadRequest{},
+		roster.CallEndIncarnation:   &pb.EndIncarnationRequest{Incarnation: 7, Reason: "why"},
+		roster.CallUpdateMembership: &pb.UpdateMembershipRequest{Command: command, Members: members},
 	} {
+		b := shard.Peer{Server: "b.kv", Incarnation: 8, DataAddress: "b:1"}
 		call := roster.Call{
 			ID: 4, Kind: kind, Host: address, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 5, Move: 6}, Deadline: 5 * time.Second,
-			Peer: shard.Peer{Server: "b.kv", Incarnation: 8, DataAddress: "b:1"}, Reason: "why",
+			Role: shard.Primary, Peer: b, Members: []shard.Member{{Peer: b, InSync: true}}, Reason: "why",
+		}
+		if kind == addSecondary {
+			call.Kind, call.Role = roster.CallAddShard, shard.Secondary
 		}
 		outcome := func(err error, says bool) roster.Outcome {
 			h.err, h.says = err, says

@@ -9,7 +9,7 @@ import (
 
 // entry is one shard: what is held, what was decided last, what waits.
 //
-// Invariant: held.Max never goes down; at most one call of a shard is under way.
+// Invariant: held.Max never goes down; at most one call of a shard is under way, beside one of UpdateMembership.
 type entry struct {
 	held  shard.Held
 	under shard.Order // the phase was entered under; zero: taken over from the application
@@ -20,6 +20,7 @@ type entry struct {
 	running *task
 	queue   []*task
 	waiting bool // in Roster.ready
+	lane    lane
 }
 
 // task is one command on its way.
@@ -43,7 +44,8 @@ const (
 
 // judge is the receiver's table: a function of the command, the highest order seen, the phase, and what became of the newest command.
 // Where the order equals the highest and the last try of the same command failed, it is tried again: retries reuse the order.
-func (e *entry) judge(id CommandID) verdict {
+func (e *entry) judge(c Command) verdict {
+	id := c.ID
 	newer := id.Order.Compare(e.held.Max)
 	is := func(p shard.Phase) bool { return e.held.Phase == p && e.under == id.Order }
 	switch id.Kind {
@@ -55,6 +57,9 @@ func (e *entry) judge(id CommandID) verdict {
 		}
 		return pick(newer, is(shard.Forwarding), e.held.Phase != shard.None && e.retries(id.Kind))
 	case AddShard:
+		if c.Role == shard.Secondary {
+			return pick(newer, is(shard.Following), e.retries(id.Kind))
+		}
 		return pick(newer, is(shard.Serving), is(shard.Prepared) || e.retries(id.Kind))
 	case DropShard:
 		return pick(newer, is(shard.None), true)
@@ -70,6 +75,7 @@ func (e *entry) judge(id CommandID) verdict {
 			return take // the application is the authority on whether the hand-over began
 		}
 		return answerBegun
+	case UpdateMembership: // has its lane
 	}
 	return refuse
 }
@@ -107,6 +113,10 @@ func (r *Roster) command(now shard.Instant, c Command, out *Effects) {
 		return
 	}
 	r.highest = c.ID.Epoch
+	if c.ID.Kind == UpdateMembership {
+		r.updateMembership(c, out)
+		return
+	}
 	e, ok := r.shards[c.ID.Shard]
 	if !ok {
 		e = &entry{held: shard.Held{Shard: c.ID.Shard, Phase: shard.None}}
@@ -142,7 +152,7 @@ func (e *entry) repeats(c Command) bool {
 func (r *Roster) advance(now shard.Instant, e *entry, out *Effects) {
 	for e.running == nil && len(e.queue) > 0 {
 		t := e.queue[0]
-		v := e.judge(t.cmd.ID)
+		v := e.judge(t.cmd)
 		if v == take && len(r.calls) >= MaxRunning {
 			if !e.waiting {
 				e.waiting = true
@@ -180,7 +190,7 @@ func (r *Roster) decide(now shard.Instant, e *entry, t *task, v verdict, out *Ef
 			e.last, e.outcome = id.Kind, 0
 		}
 		e.running = t
-		t.step = r.firstStep(e, id)
+		t.step = r.firstStep(e, t.cmd)
 		r.callShard(e, t, left, out)
 	}
 }
@@ -193,10 +203,10 @@ func (r *Roster) left(t *task, now shard.Instant) time.Duration {
 	return deadline - t.received.PermissionAge(now)
 }
 
-func (r *Roster) firstStep(e *entry, id CommandID) CallKind {
-	switch id.Kind {
+func (r *Roster) firstStep(e *entry, c Command) CallKind {
+	switch c.ID.Kind {
 	case AddShard:
-		if r.app.Activate && !(e.held.Activated && e.held.Term == id.Order.Term) {
+		if c.Role != shard.Secondary && r.app.Activate && !(e.held.Activated && e.held.Term == c.ID.Order.Term) {
 			return CallActivate // raise the storage's term before anything is served (R9)
 		}
 		return CallAddShard
@@ -208,14 +218,26 @@ func (r *Roster) firstStep(e *entry, id CommandID) CallKind {
 		return CallPrepareDrop
 	case CancelMove:
 		return CallCancelMove
+	case UpdateMembership:
+		return CallUpdateMembership
 	}
-	panic(fmt.Sprintf("roster: unknown kind %d", id.Kind))
+	panic(fmt.Sprintf("roster: unknown kind %d", c.ID.Kind))
 }
 
 func (r *Roster) callShard(e *entry, t *task, deadline time.Duration, out *Effects) {
-	id := t.cmd.ID
-	t.call = r.call(Call{Kind: t.step, Shard: id.Shard, Order: id.Order, Peer: t.cmd.Peer, Deadline: deadline}, out)
-	r.calls[t.call] = e
+	r.calls[r.callFor(t, deadline, out)] = e
+}
+
+// callFor makes the call of a task's present step.
+func (r *Roster) callFor(t *task, deadline time.Duration, out *Effects) CallID {
+	id, role := t.cmd.ID, shard.Role(0)
+	if t.step == CallAddShard {
+		role = max(t.cmd.Role, shard.Primary)
+	}
+	t.call = r.call(Call{
+		Kind: t.step, Shard: id.Shard, Order: id.Order, Role: role, Peer: t.cmd.Peer, Members: t.cmd.Members, Deadline: deadline,
+	}, out)
+	return t.call
 }
 
 func (r *Roster) call(c Call, out *Effects) CallID {
@@ -235,7 +257,7 @@ func (r *Roster) answer(id CommandID, status Status, why string, out *Effects) {
 		weight = Trouble
 	}
 	out.Trace = append(out.Trace, Decision{
-		What:   [...]string{"", "add shard", "drop shard", "prepare add", "prepare drop", "cancel move"}[id.Kind] + status.suffix(),
+		What:   [...]string{"", "add shard", "drop shard", "prepare add", "prepare drop", "cancel move", "update membership"}[id.Kind] + status.suffix(),
 		Weight: weight, Incarnation: id.Incarnation, Shard: id.Shard, Order: id.Order, Why: why,
 	})
 }
@@ -254,8 +276,9 @@ func (r *Roster) callDone(now shard.Instant, ev CallDone, out *Effects) {
 		return
 	}
 	e, ok := r.calls[ev.ID]
-	if !ok {
-		return // of an incarnation that ended
+	if !ok { // of an incarnation that ended, or a membership
+		r.membershipDone(ev, out)
+		return
 	}
 	delete(r.calls, ev.ID)
 	t := e.running
@@ -263,11 +286,13 @@ func (r *Roster) callDone(now shard.Instant, ev CallDone, out *Effects) {
 		t.step = CallAddShard
 		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Prepared, t.cmd.ID.Order.Term, shard.Peer{}, true
 		e.under = t.cmd.ID.Order
+		r.leaveMembership(e, out)
 		r.callShard(e, t, max(r.left(t, now), time.Second), out)
 		return
 	}
 	e.running = nil
 	status := e.conclude(t, ev.Outcome)
+	r.leaveMembership(e, out)
 	r.answer(t.cmd.ID, status, ev.Err, out)
 	r.advance(now, e, out)
 	r.fill(now, out)
@@ -315,10 +340,14 @@ func (e *entry) settle(t *task) {
 	case PrepareDropShard:
 		e.held.Phase, e.held.Peer = shard.Forwarding, t.cmd.Peer
 	case AddShard:
-		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Serving, term, shard.Peer{}, true
+		primary := t.cmd.Role != shard.Secondary
+		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.Serving, term, shard.Peer{}, primary
+		if !primary {
+			e.held.Phase = shard.Following
+		}
 	case DropShard:
 		e.held.Phase, e.held.Term, e.held.Peer, e.held.Activated = shard.None, 0, shard.Peer{}, false
-	case CancelMove:
+	case CancelMove, UpdateMembership:
 	}
 }
 

@@ -74,6 +74,7 @@ const (
 	CallCancelMove
 	CallCollectLoad
 	CallEndIncarnation
+	CallUpdateMembership
 )
 
 // Call is one call to the application.
@@ -84,7 +85,9 @@ type Call struct {
 	Incarnation shard.Incarnation
 	Shard       shard.ID
 	Order       shard.Order
+	Role        shard.Role // CallAddShard
 	Peer        shard.Peer
+	Members     []shard.Member
 	Deadline    time.Duration // from now
 	Reason      string        // CallEndIncarnation
 }

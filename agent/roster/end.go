@@ -57,12 +57,12 @@ func (r *Roster) stop(now shard.Instant, ev Stop, out *Effects) {
 func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects) {
 	r.problem = cause.reason
 	r.restRefused("the incarnation ended", out)
-	out.Cancels = append(out.Cancels, shard.SortedKeys(r.calls)...)
+	out.Cancels = append(append(out.Cancels, shard.SortedKeys(r.calls)...), shard.SortedKeys(r.lanes)...)
 	if r.loads.calling != 0 {
 		out.Cancels = append(out.Cancels, r.loads.calling)
 	}
 	r.lease, r.reads, r.session, r.drain, r.loads = lease{}, reads{}, sessionTimer{}, drain{}, newLoads()
-	r.shards, r.calls, r.ready = map[shard.ID]*entry{}, map[CallID]*entry{}, nil
+	r.shards, r.calls, r.lanes, r.ready = map[shard.ID]*entry{}, map[CallID]*entry{}, map[CallID]*entry{}, nil
 	r.saved.Ended, r.saved.ProvenDead = true, cause.proven
 	known := r.introduced || r.life != Live // the leader may have heard of it, from us or from the agent before us
 	r.life = Ending

@@ -180,6 +180,7 @@ const (
 	PrepareAddShard
 	PrepareDropShard
 	CancelMove
+	UpdateMembership
 )
 
 // CommandID names a command.
@@ -195,8 +196,10 @@ type CommandID struct {
 type Command struct {
 	Stream   StreamID
 	ID       CommandID
+	Role     shard.Role // AddShard: to take; 0: primary
 	Peer     shard.Peer
-	Deadline time.Duration // counted from receipt; 0: the default
+	Members  []shard.Member // secondaries of a primary
+	Deadline time.Duration  // counted from receipt; 0: the default
 }
 
 // Outcome of a call to the application.

@@ -30,10 +30,14 @@ type table struct {
 	tried     roster.Kind
 }
 
+// follow is AddShard as a secondary: a row of its own.
+const follow = roster.UpdateMembership + 1
+
 // judge returns the status that the table demands, and moves on as if the application answered with outcome.
 func (m *table) judge(k roster.Kind, o shard.Order, outcome roster.Outcome) roster.Status {
 	newer, same := o.Compare(m.max) > 0, o == m.max
-	again := same && m.tried == k // the last try failed
+	adds := func(k roster.Kind) bool { return k == roster.AddShard || k == follow }
+	again := same && (m.tried == k || adds(m.tried) && adds(k)) // the last try failed; which role it was for the application remembers
 	is := func(p shard.Phase) bool { return same && m.phase == p && m.under == o }
 	ok := false
 	switch k {
@@ -52,6 +56,11 @@ func (m *table) judge(k roster.Kind, o shard.Order, outcome roster.Outcome) rost
 			return roster.Done
 		}
 		ok = newer || is(shard.Prepared) || again
+	case follow:
+		if is(shard.Following) {
+			return roster.Done
+		}
+		ok = newer || again
 	case roster.DropShard:
 		if is(shard.None) {
 			return roster.Done
@@ -74,6 +83,7 @@ func (m *table) take(k roster.Kind, o shard.Order, outcome roster.Outcome) roste
 	m.tried, m.under = 0, o
 	m.phase = map[roster.Kind]shard.Phase{
 		roster.PrepareAddShard: shard.Prepared, roster.PrepareDropShard: shard.Forwarding, roster.AddShard: shard.Serving, roster.DropShard: shard.None,
+		follow: shard.Following,
 	}[k]
 	return roster.Done
 }
@@ -104,7 +114,9 @@ func TestReceiverFollowsTheTable(t *testing.T) {
 		w := live(t)
 		model := table{phase: shard.None}
 		for range rapid.IntRange(1, 40).Draw(rt, "commands") {
-			kind := roster.Kind(rapid.IntRange(int(roster.AddShard), int(roster.CancelMove)).Draw(rt, "kind"))
+			kind := rapid.SampledFrom([]roster.Kind{
+				roster.AddShard, roster.DropShard, roster.PrepareAddShard, roster.PrepareDropShard, roster.CancelMove, follow,
+			}).Draw(rt, "kind")
 			order := shard.Order{
 				Term: shard.Term(rapid.IntRange(1, 4).Draw(rt, "term")), Move: shard.MoveID(rapid.IntRange(1, 3).Draw(rt, "move")),
 			}
@@ -130,7 +142,11 @@ func TestReceiverFollowsTheTable(t *testing.T) {
 // of every other order. It reports whether Activate was done and AddShard failed.
 func (w *world) command(rt *rapid.T, k roster.Kind, o shard.Order, outcome roster.Outcome) (roster.Status, bool) {
 	id := roster.CommandID{Epoch: shard.Epoch{Index: 7}, Incarnation: 0xa1, Shard: "0", Order: o, Kind: k}
-	w.step(roster.Command{Stream: 1, ID: id})
+	role := shard.Primary
+	if k == follow {
+		id.Kind, role = roster.AddShard, shard.Secondary
+	}
+	w.step(roster.Command{Stream: 1, ID: id, Role: role})
 	half := false
 	for range 3 {
 		if status, ok := w.result(id); ok {
@@ -170,18 +186,20 @@ type chaos struct {
 	asked   map[uint64]shard.Instant      // renewals of the present stream
 	read    shard.Instant                 // the store read under way
 	running map[roster.CallID]roster.Call // calls not answered
+	lanes   map[roster.CallID]roster.Call // of UpdateMembership, not answered or cancelled
 	highest map[shard.ID]shard.Order      // of calls made, in this life
 	stream  roster.StreamID
 	current shard.Incarnation
 	fresh   shard.Incarnation
-	renewed int
+
+	renewed, memberships int
 }
 
 // TestNoLeaseWithoutProof: whatever happens, in whatever order, the lease never outlasts what a leader or the store vouched for, orders
 // of one shard never go back, and one call of a shard runs at a time.
 func TestNoLeaseWithoutProof(t *testing.T) {
 	t.Parallel()
-	renewals := 0
+	renewals, memberships := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		c := &chaos{w: newWorld(t), rt: rt, fresh: 0xa0}
 		c.begin()
@@ -191,10 +209,10 @@ func TestNoLeaseWithoutProof(t *testing.T) {
 			c.one()
 			c.observe()
 		}
-		renewals += c.renewed
+		renewals, memberships = renewals+c.renewed, memberships+c.memberships
 	})
-	if renewals == 0 {
-		t.Fatal("no lease was ever asked for: nothing was checked")
+	if renewals == 0 || memberships == 0 {
+		t.Fatalf("%d leases and %d memberships were asked for: nothing was checked", renewals, memberships)
 	}
 }
 
@@ -202,6 +220,7 @@ func TestNoLeaseWithoutProof(t *testing.T) {
 func (c *chaos) begin() {
 	c.bound, c.asked, c.read = shard.Instant{}, map[uint64]shard.Instant{}, shard.Instant{}
 	c.running, c.highest = map[roster.CallID]roster.Call{}, map[shard.ID]shard.Order{}
+	c.lanes = map[roster.CallID]roster.Call{}
 }
 
 func (c *chaos) draw(n int, what string) int { return rapid.IntRange(0, n-1).Draw(c.rt, what) }
@@ -215,7 +234,7 @@ func (c *chaos) vouched(asked shard.Instant, d time.Duration) {
 // one plays a random event. Answers may be to old questions, of old lives, or to nothing at all.
 func (c *chaos) one() {
 	w := c.w
-	switch c.draw(20, "event") {
+	switch c.draw(23, "event") {
 	case 0, 1, 2:
 		w.now = w.now.Add(time.Duration(c.draw(1500, "pause")) * time.Millisecond)
 		w.out.Reset()
@@ -258,7 +277,21 @@ func (c *chaos) one() {
 		c.command()
 	case 17, 18, 19:
 		c.answer()
+	case 20, 21, 22:
+		c.membership()
 	}
+}
+
+// membership sends one to a shard at the term at which it is held or being granted, or grants it if there is none.
+func (c *chaos) membership() {
+	id := roster.CommandID{Epoch: shard.Epoch{Index: 9}, Incarnation: c.current, Shard: "0", Kind: roster.AddShard}
+	id.Order = shard.Order{Term: c.highest["0"].Term + 1, Move: 1}
+	for _, h := range c.w.r.View(c.w.now).Held {
+		if h.Shard == "0" && h.Max.Term > 0 && h.Phase != shard.Following {
+			id.Kind, id.Order = roster.UpdateMembership, shard.Order{Term: max(h.Term, h.Max.Term), Move: shard.MoveID(2 + c.draw(3, "membership"))}
+		}
+	}
+	c.w.step(roster.Command{Stream: c.stream, ID: id})
 }
 
 // register plays a registration through, as the shell would, except that it may stop half way.
@@ -282,12 +315,19 @@ func (c *chaos) register() {
 func (c *chaos) command() {
 	id := roster.CommandID{
 		Epoch: shard.Epoch{Index: uint64(7 + c.draw(3, "epoch"))}, Incarnation: c.current, Shard: shard.ID([]string{"0", "1"}[c.draw(2, "shard")]),
-		Order: shard.Order{Term: shard.Term(1 + c.draw(5, "term")), Move: 1}, Kind: roster.Kind(1 + c.draw(5, "kind")),
+		Order: shard.Order{Term: shard.Term(1 + c.draw(5, "term")), Move: 1}, Kind: roster.Kind(1 + c.draw(6, "kind")),
 	}
-	c.w.step(roster.Command{Stream: c.stream, ID: id})
+	c.w.step(roster.Command{Stream: c.stream, ID: id, Role: shard.Role(c.draw(3, "role"))})
 }
 
 func (c *chaos) answer() {
+	if c.draw(2, "lane") == 0 {
+		for _, id := range shard.SortedKeys(c.lanes) {
+			delete(c.lanes, id)
+			c.w.step(roster.CallDone{ID: id, Outcome: roster.Outcome(1 + c.draw(6, "outcome"))})
+			return
+		}
+	}
 	for _, id := range shard.SortedKeys(c.running) {
 		delete(c.running, id)
 		c.w.step(roster.CallDone{ID: id, Outcome: roster.Outcome(1 + c.draw(6, "outcome"))})
@@ -313,8 +353,14 @@ func (c *chaos) observe() {
 			c.read = w.now
 		}
 	}
+	for _, id := range w.out.Cancels {
+		delete(c.lanes, id)
+	}
 	for _, call := range w.out.Calls {
 		c.called(call)
+	}
+	for _, call := range c.lanes {
+		c.fits(call)
 	}
 	w.out.Reset()
 	if bound := max(0, c.bound.Remaining(w.now)); v.Remaining > bound {
@@ -322,8 +368,30 @@ func (c *chaos) observe() {
 	}
 }
 
+// fits fails for a membership that goes on although the shard writes at its term no more, as far as the newest command says.
+func (c *chaos) fits(call roster.Call) {
+	for _, h := range c.w.r.View(c.w.now).Held {
+		if h.Shard == call.Shard && (h.Phase == shard.Serving || h.Phase == shard.Prepared) && h.Term > call.Order.Term {
+			c.rt.Fatalf("a membership of term %d goes on although the shard is %s at %d", call.Order.Term, h.Phase, h.Term)
+		}
+		if h.Shard == call.Shard && (h.Phase == shard.Forwarding || h.Phase == shard.Following) && h.Term == call.Order.Term && h.Max.Term > h.Term {
+			c.rt.Fatalf("a membership of term %d goes on although the shard is %s", call.Order.Term, h.Phase)
+		}
+	}
+}
+
 func (c *chaos) called(call roster.Call) {
 	if call.Shard == "" {
+		return
+	}
+	if call.Kind == roster.CallUpdateMembership {
+		for _, other := range c.lanes {
+			if other.Shard == call.Shard {
+				c.rt.Fatalf("two memberships of shard %s at once: %+v and %+v", call.Shard, other, call)
+			}
+		}
+		c.lanes[call.ID] = call
+		c.memberships++
 		return
 	}
 	for _, other := range c.running {

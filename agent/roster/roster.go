@@ -11,6 +11,8 @@ import (
 const (
 	// MaxRunning is the most callbacks at once; further shards wait in the order in which they came.
 	MaxRunning = 256
+	// MaxMemberships is the most memberships under way at once, one a shard; a further one is answered Failed and comes again.
+	MaxMemberships = 1024
 	// MaxQueue is the most commands that wait for one shard; a further one is answered Failed and comes again.
 	MaxQueue = 8
 	// MaxWaiters is the most requests to register that wait; the oldest is answered RefusedStore.
@@ -81,6 +83,7 @@ type Roster struct {
 	shards map[shard.ID]*entry
 	ready  []shard.ID // shards with something to do that wait for a place among MaxRunning
 	calls  map[CallID]*entry
+	lanes  map[CallID]*entry // calls of UpdateMembership, which may be many and long
 	last   CallID
 	loads  loads
 }
@@ -90,7 +93,7 @@ type Roster struct {
 func New(settings Settings, server shard.Server) *Roster {
 	return &Roster{
 		settings: settings, base: server, life: Waiting,
-		shards: map[shard.ID]*entry{}, calls: map[CallID]*entry{}, loads: newLoads(),
+		shards: map[shard.ID]*entry{}, calls: map[CallID]*entry{}, lanes: map[CallID]*entry{}, loads: newLoads(),
 	}
 }
 

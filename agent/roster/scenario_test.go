@@ -260,7 +260,7 @@ func (w *world) eventOfLeader(a args) roster.Event {
 func (a args) command() roster.Event {
 	kinds := map[string]roster.Kind{
 		"add": roster.AddShard, "drop": roster.DropShard, "prepare-add": roster.PrepareAddShard,
-		"prepare-drop": roster.PrepareDropShard, "cancel": roster.CancelMove,
+		"prepare-drop": roster.PrepareDropShard, "cancel": roster.CancelMove, "members": roster.UpdateMembership,
 	}
 	kind, ok := kinds[a.bare[0]]
 	if !ok {
@@ -269,6 +269,14 @@ func (a args) command() roster.Event {
 	c := roster.Command{Stream: a.stream(), Deadline: a.duration("within"), ID: roster.CommandID{
 		Epoch: a.epoch(), Incarnation: a.incarnation("inc"), Shard: shard.ID(a.bare[1]), Order: a.order("order"), Kind: kind,
 	}}
+	if a.is("secondary") {
+		c.Role = shard.Secondary
+	}
+	for name := range strings.SplitSeq(a.named["with"], ",") {
+		if name != "" {
+			c.Members = append(c.Members, shard.Member{Peer: shard.Peer{Server: shard.ServerID(name), Incarnation: 0xc, DataAddress: name + ":1"}})
+		}
+	}
 	if p := a.named["peer"]; p != "" {
 		c.Peer = shard.Peer{Server: shard.ServerID(p), Incarnation: 0xb, DataAddress: p + ":1"}
 	}
@@ -283,7 +291,8 @@ func (a args) held() []shard.Held {
 			continue
 		}
 		parts := strings.Split(text, ":")
-		phases := map[string]shard.Phase{"none": shard.None, "prepared": shard.Prepared, "primary": shard.Serving, "forwarding": shard.Forwarding}
+		phases := map[string]shard.Phase{"none": shard.None, "prepared": shard.Prepared, "primary": shard.Serving, "forwarding": shard.Forwarding,
+			"secondary": shard.Following}
 		maximum := args{named: map[string]string{"max": parts[3]}}.order("max")
 		list = append(list, shard.Held{
 			Shard: shard.ID(parts[0]), Phase: phases[parts[1]], Term: shard.Term(number(parts[2])), Max: maximum, Activated: parts[1] == "primary",

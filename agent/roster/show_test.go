@@ -38,13 +38,20 @@ func (w *world) shown() []string {
 		}
 	}
 	for _, c := range w.out.Calls {
-		names := [...]string{"", "Activate", "AddShard", "DropShard", "PrepareAddShard", "PrepareDropShard", "CancelMove", "CollectLoad", "EndIncarnation"}
+		names := [...]string{"", "Activate", "AddShard", "DropShard", "PrepareAddShard", "PrepareDropShard", "CancelMove", "CollectLoad", "EndIncarnation",
+			"UpdateMembership"}
 		text := fmt.Sprintf("%d %s %s %s", c.ID, names[c.Kind], c.Shard, c.Order)
 		if c.Shard == "" {
 			text = fmt.Sprintf("%d %s %x", c.ID, names[c.Kind], uint64(c.Incarnation))
 		}
+		if c.Role == shard.Secondary {
+			text += " secondary"
+		}
 		if c.Peer != (shard.Peer{}) {
 			text += " peer " + string(c.Peer.Server)
+		}
+		for _, m := range c.Members {
+			text += " member " + string(m.Server)
 		}
 		say("call", "%s within %v", text, c.Deadline)
 	}
@@ -84,7 +91,7 @@ func message(body roster.Body) string {
 		}
 		return text
 	case roster.Result:
-		kind := [...]string{"", "add", "drop", "prepare-add", "prepare-drop", "cancel"}[b.ID.Kind]
+		kind := [...]string{"", "add", "drop", "prepare-add", "prepare-drop", "cancel", "members"}[b.ID.Kind]
 		status := [...]string{"", "DONE", "NOT BEGUN", "BEGUN", "STALE", "FAILED", "BUSY"}[b.Status]
 		return fmt.Sprintf("result %s %s %s epoch %s: %s", kind, b.ID.Shard, b.ID.Order, b.ID.Epoch, status)
 	case roster.DrainRequested:
