@@ -101,7 +101,7 @@ func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []
 		return err
 	}
 	r.update(func() {
-		r.activated, r.lastState, r.asked = o.Term, nil, false
+		r.activated, r.since, r.lastState, r.asked = o.Term, h.now(), nil, false
 		r.record.enter(shard.Prepared, o)
 	})
 	return nil

@@ -247,6 +247,9 @@ func (r *replica) start(q request, token *Token, now shard.Instant, allowed bool
 	if !allowed {
 		return refused(q, "this server has no lease now", "")
 	}
+	if now.Raw < r.since.Raw {
+		now = r.since // the look began before the right to execute did
+	}
 	token.replica, token.start, token.shard.Term = r, now, uint64(r.record.term)
 	r.enlist(token)
 	return sight{view: viewRun}

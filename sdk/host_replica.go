@@ -51,6 +51,8 @@ type replica struct {
 	changed chan struct{} // closed at the next change of the gate; nil while nobody waits
 	peer    shard.Peer    // target in Forwarding, source in Prepared, primary in Following, last target as a hint in None
 
+	since shard.Instant // the right to execute began
+
 	running int         // tokens out
 	tokens  *Token      // the same, as a ring
 	idle    chan<- bool // told once running is 0; nil while nobody waits

@@ -576,3 +576,23 @@ func TestSwitchTarget(t *testing.T) {
 			"ChangeRole@4 as primary, secondary to primary")
 	})
 }
+
+// A request whose look began before the right to execute did, and that had to wait for the lock, started with that right.
+func TestOperationsStartWithTheRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := leased(t)
+		early := h.now()
+		time.Sleep(time.Second)
+		h.add(t, testOrder{1, 1})
+		began := h.now()
+		r := h.life.Load().find(oneShard)
+		_, token := h.newToken(t.Context(), oneShard)
+		r.mu.Lock()
+		seen := r.start(request{shard: oneShard}, token, early, true)
+		r.mu.Unlock()
+		if seen.view != viewRun || token.start != began {
+			t.Errorf("view %d, started at %v, want it to run from %v on", seen.view, token.start, began)
+		}
+		ok(t, "the operation", token.End())
+	})
+}
