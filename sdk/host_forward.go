@@ -12,8 +12,8 @@ import (
 // tried again; one that was reached and did not answer leaves the outcome unknown (PROTOCOL R20, R21).
 func (c *httpCall) forward(ctx context.Context, to target) (again bool) {
 	sent := &hop.Sent{}
-	ctx, cancel := context.WithCancel(sent.Trace(ctx, c.r.Method, c.r.Header))
-	defer cancel()
+	ctx, stop := sent.Until(sent.Trace(ctx, c.r.Method, c.r.Header), to.until)
+	defer stop()
 	response, err := c.host.peers.RoundTrip(c.outgoing(ctx, to))
 	if err != nil {
 		if !sent.Begun() && c.r.Context().Err() == nil {

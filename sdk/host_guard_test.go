@@ -3,6 +3,9 @@ package sdk
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -381,6 +384,45 @@ func TestHoldLimits(t *testing.T) {
 				if count, bytes := h.holds.Held(); count != 0 || bytes != 0 {
 					t.Errorf("%d requests and %d bytes are still accounted for", count, bytes)
 				}
+			})
+		})
+	}
+}
+
+// A request that waits for a connection to the target of a move comes back when the move is aborted (PROTOCOL R10); one that was sent stays
+// with the target.
+func TestForwardIsTakenBack(t *testing.T) {
+	for _, sent := range []bool{false, true} {
+		t.Run(fmt.Sprint("sent ", sent), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := leased(t)
+				h.add(t, testOrder{1, 1})
+				r := h.life.Load().find(oneShard)
+				ended := make(chan struct{})
+				h.peers.DialContext = func(context.Context, string, string) (net.Conn, error) {
+					if ours, theirs := net.Pipe(); sent {
+						go func() { _, _ = io.Copy(io.Discard, theirs) }() // it reads, and says nothing
+						return ours, nil
+					}
+					<-ended
+					return nil, net.ErrClosed
+				}
+				r.update(func() { r.gate, r.peer = gateForward, shard.Peer{Server: "b.kv", DataAddress: "127.0.0.1:2"} })
+				handler := h.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") }))
+				time.AfterFunc(time.Second, func() { r.setGate(gateOpen) })
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				request := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader("x"))
+				request.Header.Set(HeaderShard, oneShard)
+				start, w := time.Now(), httptest.NewRecorder()
+				handler.ServeHTTP(w, request)
+				took, outcome := time.Since(start), w.Header().Get(HeaderOutcome)
+				if !sent && (took != time.Second || w.Body.String() != "here") || sent && (took != 5*time.Second || outcome != OutcomeUnknown) {
+					t.Errorf("answer %v %s after %s, want it from here at the abort, or unknown at the deadline if it was sent", w.Header(), w.Body, took)
+				}
+				close(ended)
+				h.revoke(h.life.Load(), "test")
+				synctest.Wait()
 			})
 		})
 	}

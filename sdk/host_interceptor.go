@@ -136,8 +136,9 @@ func (c *unaryCall) forward(ctx context.Context, to target) (again bool) {
 	}
 	sent := &hop.Sent{}
 	forwarded := http.Header{HeaderForward: {forwardHeader(to.order)}}
-	ctx = sent.Trace(ctx, http.MethodPost, c.call.Header())
-	response, err := hop.CallUnary(ctx, c.host.peers, to.peer.DataAddress, method, c.call, message, forwarded)
+	watched, stop := sent.Until(sent.Trace(ctx, http.MethodPost, c.call.Header()), to.until)
+	defer stop()
+	response, err := hop.CallUnary(watched, c.host.peers, to.peer.DataAddress, method, c.call, message, forwarded)
 	if err == nil {
 		c.response = response
 		return false

@@ -32,6 +32,22 @@ func (s *Sent) Trace(ctx context.Context, method string, header http.Header) con
 	return httptrace.WithClientTrace(ctx, hooks)
 }
 
+// Until takes a request back when over is closed, if it has not begun by then: whoever waits for a connection to a server that does not
+// answer need not wait any more. One that has begun is left alone. The context is the request's; stop ends the watch.
+func (s *Sent) Until(ctx context.Context, over <-chan struct{}) (watched context.Context, stop context.CancelFunc) {
+	watched, stop = context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-over:
+			if !s.Begun() {
+				stop()
+			}
+		case <-watched.Done():
+		}
+	}()
+	return watched, stop
+}
+
 // hopHeaders concern one connection only (RFC 9110, 7.6.1).
 var hopHeaders = [...]string{
 	"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding",
