@@ -71,3 +71,12 @@ func (w *twice) LastState(ctx context.Context, s sdk.Shard) ([]byte, error) {
 	})
 	return state, err
 }
+
+// UpdateMembership of an application without MembershipUpdater has nothing to do.
+func (w *twice) UpdateMembership(ctx context.Context, s sdk.Shard, members []sdk.Member) error {
+	updater, ok := w.handler.(sdk.MembershipUpdater)
+	if !ok {
+		return nil
+	}
+	return w.again("UpdateMembership", s, func() error { return updater.UpdateMembership(ctx, s, members) })
+}

@@ -244,7 +244,10 @@ func (p *plane) move(i shard.Index, to *agent) {
 }
 
 // publish sends the map as it is now to the routers.
-func (p *plane) publish() {
+func (p *plane) publish() { p.publishWith(nil) }
+
+// publishWith publishes secondaries too, by shard.
+func (p *plane) publishWith(secondaries [][]*agent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.counter++
@@ -255,7 +258,13 @@ func (p *plane) publish() {
 	var entries []shard.Entry
 	for i, a := range p.owners {
 		if a != nil {
-			entries = append(entries, shard.Entry{Index: shard.Index(i), Primary: a.server.ID, Term: shard.Term(p.terms[i])})
+			e := shard.Entry{Index: shard.Index(i), Primary: a.server.ID, Term: shard.Term(p.terms[i])}
+			if secondaries != nil {
+				for _, s := range secondaries[i] {
+					e.Secondaries = append(e.Secondaries, s.server.ID)
+				}
+			}
+			entries = append(entries, e)
 		}
 	}
 	m, err := shard.NewMap("kv", shard.Version{Epoch: shard.Epoch{Index: 1}, Counter: p.counter}, p.space, servers, entries)
@@ -288,27 +297,37 @@ type fleet struct {
 
 func startFleet(t *testing.T, shards uint32, servers int, lease time.Duration) *fleet {
 	t.Helper()
-	dir := t.TempDir()
-	f := &fleet{plane: newPlane(t, shards, lease)}
-	file := filepath.Join(dir, "store.address")
-	f.store = start(t, "store", "--address-file", file)
-	f.storeAddress = awaitFile(t, file)
-	for n := range servers {
-		a := f.newAgent(fmt.Sprintf("a%d", n))
-		history := filepath.Join(dir, fmt.Sprintf("history-%d", n))
-		f.histories = append(f.histories, history)
-		f.processes = append(f.processes, start(t, "serve", "--agent", a.socket, "--store", f.storeAddress, "--history", history, "--log-level", "warn"))
-	}
-	for _, a := range f.servers {
-		select {
-		case <-a.leased:
-		case <-time.After(patience):
-			t.Fatalf("%s did not register and pull its lease: %s", a.server.ID, f.processes[0].stderr)
-		}
-	}
+	f := startServers(t, shards, servers, lease, func(f *fleet) []string {
+		file := filepath.Join(t.TempDir(), "store.address")
+		f.store = start(t, "store", "--address-file", file)
+		f.storeAddress = awaitFile(t, file)
+		return []string{"--store", f.storeAddress}
+	})
 	for i := range shards {
 		f.grant(shard.Index(i), f.servers[int(i)%servers])
 	}
 	f.publish()
+	return f
+}
+
+// startServers starts servers and waits until each has a lease; args are those of their mode.
+func startServers(t *testing.T, shards uint32, servers int, lease time.Duration, args func(*fleet) []string) *fleet {
+	t.Helper()
+	dir := t.TempDir()
+	f := &fleet{plane: newPlane(t, shards, lease)}
+	own := args(f)
+	for n := range servers {
+		a := f.newAgent(fmt.Sprintf("a%d", n))
+		history := filepath.Join(dir, fmt.Sprintf("history-%d", n))
+		f.histories = append(f.histories, history)
+		f.processes = append(f.processes, start(t, append([]string{"serve", "--agent", a.socket, "--history", history, "--log-level", "warn"}, own...)...))
+	}
+	for n, a := range f.servers {
+		select {
+		case <-a.leased:
+		case <-time.After(patience):
+			t.Fatalf("%s did not register and pull its lease: %s", a.server.ID, f.processes[n].stderr)
+		}
+	}
 	return f
 }

@@ -1,6 +1,9 @@
 package kvload
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // counter is what is known of one key. The example's writes add one each, so the possible values are an interval: at least `low`, at most
 // `low + pending`.
@@ -15,7 +18,9 @@ type counter struct {
 	pending int64
 	number  uint64 // of the last write
 	writing bool
-	written bool // some write was sent
+	written bool  // some write was sent
+	highest int64 // most that low + pending ever was before the last acknowledgement
+	past    past  // of low
 }
 
 // writeAttempt is what was known when a write began.
@@ -29,12 +34,14 @@ type violations struct {
 	Lost     int64 // acknowledged writes that are missing from a later write's or the last answer
 	Repeated int64 // values beyond all writes that were sent: something was applied twice, or after it was refused
 	Stale    int64 // reads older than what was known when they began
+	Nearest  int64 // reads at secondaries older than they say, or of what was never written
 }
 
 func (v *violations) add(o violations) {
 	v.Lost += o.Lost
 	v.Repeated += o.Repeated
 	v.Stale += o.Stale
+	v.Nearest += o.Nearest
 }
 
 func (v violations) any() bool { return v != violations{} }
@@ -64,8 +71,16 @@ func (c *counter) acknowledged(w writeAttempt, value int64) (v violations) {
 	case c.low > value:
 		v.Repeated = c.low - value // seen by a read, though this was the last write
 	}
-	c.writing, c.low, c.pending = false, value, 0
+	c.highest = max(c.highest, c.low+c.pending)
+	c.writing, c.pending = false, 0
+	c.learn(value)
 	return v
+}
+
+// learn makes a value known. The caller holds mu.
+func (c *counter) learn(value int64) {
+	c.low = value
+	c.past.learn(time.Now(), value)
 }
 
 // unknown ends a write that may have been applied, or may yet be.
@@ -104,10 +119,11 @@ func (c *counter) read(low, value int64) (v violations) {
 		v.Stale = 1
 	case value > c.low+c.pending:
 		v.Repeated = value - c.low - c.pending
-		c.low, c.pending = value, 0
+		c.pending = 0
+		c.learn(value)
 	case value > c.low:
 		c.pending -= value - c.low
-		c.low = value
+		c.learn(value)
 	}
 	return v
 }

@@ -43,6 +43,21 @@ func (c *client) get(ctx context.Context, key string) (int64, error) {
 	return response.GetValue(), err
 }
 
+// getNearest asks any replica, and says whether a secondary answered, and how far that may be behind; −1: it does not say.
+func (c *client) getNearest(ctx context.Context, key string) (value int64, secondary bool, staleness time.Duration, err error) {
+	ctx, call := connect.NewClientContext(sdk.WithNearestRead(sdk.WithKey(ctx, key)))
+	response, err := c.rpc.Get(ctx, &kvv1.GetRequest{Key: key})
+	if err != nil {
+		return 0, false, 0, err
+	}
+	header := call.ResponseHeader()
+	staleness, stated := sdk.StalenessOf(header)
+	if !stated {
+		staleness = -1
+	}
+	return response.GetValue(), header.Get(sdk.HeaderRole) != "", staleness, nil
+}
+
 // increment may be repeated by the Router under its request id: the application recognises repetitions by client and number.
 func (c *client) increment(ctx context.Context, key string, number uint64) (int64, error) {
 	ctx = sdk.WithRequestID(sdk.WithKey(ctx, key), c.prefix+key+"-"+strconv.FormatUint(number, 10))

@@ -22,6 +22,7 @@ import (
 // service is what the generator calls. An error that says `not executed` (sdk.OutcomeOf) is believed, and checked too.
 type service interface {
 	get(ctx context.Context, key string) (int64, error)
+	getNearest(ctx context.Context, key string) (value int64, secondary bool, staleness time.Duration, err error)
 	increment(ctx context.Context, key string, number uint64) (int64, error)
 }
 
@@ -29,6 +30,7 @@ type service interface {
 type settings struct {
 	rate       int
 	writeRatio float64
+	nearest    float64 // share of the reads
 	deadline   time.Duration
 }
 
@@ -44,6 +46,7 @@ type job struct {
 	due   time.Time
 	key   *keyState
 	write *writeAttempt // nil: a read
+	near  bool          // a read that any replica may answer
 }
 
 // generator sends the requests. Workers are started as needed and reused, so that an idle one costs a stack and nothing else.
@@ -106,7 +109,7 @@ func (g *generator) choose(at time.Time) job {
 			}
 		}
 	}
-	return job{due: at, key: &g.keys[first]}
+	return job{due: at, key: &g.keys[first], near: rand.Float64() < g.nearest}
 }
 
 func (g *generator) do(j job) {
@@ -115,6 +118,10 @@ func (g *generator) do(j job) {
 	if j.write != nil {
 		value, err := g.service.increment(ctx, j.key.name, j.write.number)
 		g.end(j, value, err)
+		return
+	}
+	if j.near {
+		g.readNearest(ctx, j)
 		return
 	}
 	low := j.key.beginRead()
@@ -146,6 +153,23 @@ func (g *generator) endRead(j job, low, value int64, err error) {
 		v = j.key.read(low, value)
 	}
 	g.count(j, v, err)
+}
+
+// readNearest does a read that any replica may answer; what a primary answers is checked as any read is.
+func (g *generator) readNearest(ctx context.Context, j job) {
+	low, began := j.key.beginRead(), time.Now()
+	value, secondary, staleness, err := g.service.getNearest(ctx, j.key.name)
+	if err == nil {
+		g.stats.answeredNearest(secondary, max(staleness, 0))
+	}
+	if err != nil || !secondary {
+		g.endRead(j, low, value, err)
+		return
+	}
+	if staleness < 0 {
+		staleness = pastAge // it does not say
+	}
+	g.count(j, j.key.readNearest(began, staleness, value), nil)
 }
 
 func (g *generator) count(j job, v violations, err error) {

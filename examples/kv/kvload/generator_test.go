@@ -72,6 +72,12 @@ func (s *stubService) get(ctx context.Context, key string) (int64, error) {
 	return s.values[key], nil
 }
 
+// getNearest reads as a secondary does that says it is a second behind, and is one write behind if told.
+func (s *stubService) getNearest(ctx context.Context, key string) (int64, bool, time.Duration, error) {
+	value, err := s.get(ctx, key)
+	return value, true, time.Second, err
+}
+
 func (s *stubService) increment(ctx context.Context, key string, _ uint64) (int64, error) {
 	if err := wait(ctx, s.stall); err != nil {
 		return 0, err
@@ -223,6 +229,11 @@ type hung struct{ release chan struct{} }
 func (h hung) get(context.Context, string) (int64, error) {
 	<-h.release
 	return 0, errors.New("too late")
+}
+
+func (h hung) getNearest(ctx context.Context, key string) (int64, bool, time.Duration, error) {
+	value, err := h.get(ctx, key)
+	return value, false, 0, err
 }
 
 func (h hung) increment(ctx context.Context, key string, _ uint64) (int64, error) {

@@ -26,7 +26,10 @@ type Config struct {
 	CacheDir   string   // for the shard map; empty: not kept
 	Rate       int      // requests per second
 	Keys       int
-	WriteRatio float64       // share of writes, 0 to 1
+	WriteRatio float64 // share of writes, 0 to 1
+	Nearest    float64 // share of the reads that any replica may answer, 0 to 1
+	Region     string  // where the generator runs, so that those go to the nearest replica; empty: unknown
+	Zone       string
 	Deadline   time.Duration // of a request, from the instant at which it is due
 	Duration   time.Duration // of the run; 0: until ctx ends
 	History    string        // file for internal/overlap/requests; empty: none
@@ -56,6 +59,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("keys %d: expected 1 to %d", c.Keys, maxKeys)
 	case c.WriteRatio < 0 || c.WriteRatio > 1:
 		return fmt.Errorf("write-ratio %v: expected 0 to 1", c.WriteRatio)
+	case c.Nearest < 0 || c.Nearest > 1:
+		return fmt.Errorf("nearest %v: expected 0 to 1", c.Nearest)
 	case c.Deadline <= 0 || c.Deadline > maxDeadline:
 		return fmt.Errorf("deadline %v: expected more than 0 and at most %v", c.Deadline, maxDeadline)
 	case c.Duration < 0:
@@ -70,6 +75,7 @@ type Line struct {
 	MapVersion string `json:"map_version"`
 	Counts            // since the start
 	violationCounts
+	NearestCounts
 	InFlight int64  `json:"in_flight"`
 	Second   Counts `json:"second"` // since the line before
 	// Only in the last line: keys that were written and read back at the end, and those that could not be.
@@ -84,7 +90,7 @@ type violationCounts struct {
 	StaleReads     int64 `json:"stale_reads"`
 }
 
-// ErrViolated says that the service broke a promise: it lost or repeated a write, or answered a stale read.
+// ErrViolated says that the service broke a promise: it lost or repeated a write, or answered a read that was staler than it may be.
 var ErrViolated = errors.New("the service broke a promise")
 
 // readBackPatience bounds the read-back at the end.
@@ -130,7 +136,7 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err 
 	id := rand.Uint64()
 	r := &run{router: router, out: out, flush: flush, focus: cfg.Focus}
 	r.generator = newGenerator(
-		settings{rate: cfg.Rate, writeRatio: cfg.WriteRatio, deadline: cfg.Deadline},
+		settings{rate: cfg.Rate, writeRatio: cfg.WriteRatio, nearest: cfg.Nearest, deadline: cfg.Deadline},
 		newClient(router, id), makeKeys(router, id, cfg.Keys),
 		func(q requests.Request) { r.fail(record(q)) })
 	return r.do(ctx)
@@ -151,7 +157,7 @@ func untilFull(history *requests.Log, log *slog.Logger) func(requests.Request) e
 
 func newRouter(cfg Config, log *slog.Logger) (*sdk.Router, error) {
 	return sdk.NewRouter(app, sdk.WithAgent(cfg.Agent), sdk.WithAllocators(cfg.Allocators...), sdk.WithCluster(cfg.Cluster),
-		sdk.WithCacheDir(cfg.CacheDir), sdk.WithRouterLogger(log))
+		sdk.WithCacheDir(cfg.CacheDir), sdk.WithRouterLogger(log), sdk.WithLocality(cfg.Region, cfg.Zone))
 }
 
 // makeKeys names the keys of a run and notes their shards.
@@ -226,6 +232,9 @@ func (r *run) do(ctx context.Context) error {
 	if last.violationCounts != (violationCounts{}) {
 		r.fail(fmt.Errorf("load: %d writes lost, %d repeated, %d reads stale: %w", last.LostWrites, last.RepeatedWrites, last.StaleReads, ErrViolated))
 	}
+	if last.WrongNearestReads > 0 {
+		r.fail(fmt.Errorf("load: %d reads at secondaries older than they said, or never written: %w", last.WrongNearestReads, ErrViolated))
+	}
 	if last.UnverifiedKeys > 0 {
 		r.fail(fmt.Errorf("load: %d of the written keys could not be read back", last.UnverifiedKeys))
 	}
@@ -249,6 +258,7 @@ func (r *run) print(line Line) Line {
 	var v violations
 	line.Counts, line.Second, v = r.generator.stats.turn()
 	line.violationCounts = violationCounts{LostWrites: v.Lost, RepeatedWrites: v.Repeated, StaleReads: v.Stale}
+	line.NearestCounts = r.generator.stats.nearestSoFar()
 	line.InFlight, line.MapVersion = r.generator.inFlight.Load(), r.router.Version()
 	text, err := json.Marshal(line)
 	if err == nil {

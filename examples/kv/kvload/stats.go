@@ -67,6 +67,7 @@ type Counts struct {
 type stats struct {
 	mu                   sync.Mutex
 	violations           violations
+	nearest              NearestCounts
 	total, second        Counts
 	totalTimes, nowTimes histogram
 }

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -37,10 +35,8 @@ type App struct {
 
 // heldShard is what this server knows of a shard at one term.
 type heldShard struct {
-	term     uint64
-	requests atomic.Int64 // since counted
-	counted  time.Time    // when the count began; under App.mu, as is rate
-	rate     int64        // requests in 1 000 s, smoothed; −1: not known yet
+	meter
+	term uint64
 
 	mu    sync.Mutex
 	cache map[string]kvstore.Entry
@@ -76,7 +72,7 @@ func (a *App) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.held[s.ID] = &heldShard{term: s.Term, cache: cache, counted: time.Now(), rate: -1}
+	a.held[s.ID] = &heldShard{meter: newMeter(), term: s.Term, cache: cache}
 	return nil
 }
 
@@ -105,34 +101,15 @@ func (a *App) LastState(_ context.Context, s sdk.Shard) ([]byte, error) {
 	return encodeState(held.cache)
 }
 
-// shortestCount is the least time that a rate is taken over.
-const shortestCount = 2 * time.Second
-
-// CollectLoad answers each shard's rate, in requests in 1 000 s: a rate does not depend on who asks how often, as a count would, and it
-// is smoothed so that chance alone moves no shard.
+// CollectLoad answers each shard's rate, in requests in 1 000 s.
 func (a *App) CollectLoad(context.Context) (map[string]map[string]int64, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	loads := make(map[string]map[string]int64, len(a.held))
 	for id, held := range a.held {
-		if held.count(time.Now()); held.rate >= 0 {
-			loads[id] = map[string]int64{"requests": held.rate}
-		}
+		held.collect(loads, id)
 	}
 	return loads, nil
-}
-
-// count folds what was counted into the rate, if that was for long enough.
-func (h *heldShard) count(now time.Time) {
-	elapsed := now.Sub(h.counted)
-	if elapsed < shortestCount {
-		return
-	}
-	rate := h.requests.Swap(0) * 1_000_000 / elapsed.Milliseconds()
-	if h.rate >= 0 {
-		rate = (3*h.rate + rate) / 4
-	}
-	h.rate, h.counted = rate, now
 }
 
 // find is the shard as held at the term of an operation or callback.

@@ -40,6 +40,23 @@ type numbered struct {
 	mu       sync.Mutex
 	texts    []string
 	requests uint64
+	counts   map[string]string // text by shard and value, where values are counts
+}
+
+// reached notes which text a value of a shard stands for; at finds it, empty for 0.
+func (n *numbered) reached(shard string, value int64, text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.counts == nil {
+		n.counts = map[string]string{}
+	}
+	n.counts[fmt.Sprint(shard, value)] = text
+}
+
+func (n *numbered) at(shard string, value int64) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.counts[fmt.Sprint(shard, value)]
 }
 
 // next is the number of a text and of a request.
@@ -131,7 +148,7 @@ func TestStateAndLoad(t *testing.T) {
 // TestLoadIsARate: it does not depend on how often somebody asks, and one odd interval does not carry it far.
 func TestLoadIsARate(t *testing.T) {
 	begun := time.Now()
-	h := &heldShard{counted: begun, rate: -1}
+	h := &heldShard{meter: meter{counted: begun, rate: -1}}
 	for _, step := range []struct {
 		at       time.Duration
 		requests int64
@@ -148,7 +165,7 @@ func TestLoadIsARate(t *testing.T) {
 			t.Errorf("after %v: %d requests in 1 000 s, want %d", step.at, h.rate, step.want)
 		}
 	}
-	app := &App{held: map[string]*heldShard{"1": h, "2": {counted: time.Now(), rate: -1}}}
+	app := &App{held: map[string]*heldShard{"1": h, "2": {meter: newMeter()}}}
 	load, err := app.CollectLoad(t.Context())
 	if err != nil || len(load) != 1 || len(load["1"]) != 1 {
 		t.Errorf("%v, %v: want the rate of shard 1 only, that of 2 is not known yet", load, err)

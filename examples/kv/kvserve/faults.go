@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -57,10 +58,26 @@ func readFaults(path string) (Faults, error) {
 	return f, nil
 }
 
+// application is what both modes have in common.
+type application interface {
+	sdk.Handler
+	sdk.Activator
+	sdk.StateSource
+	sdk.LoadCollector
+}
+
+// faultyReplicated is faulty with the callbacks of the mode primary-secondary.
+type faultyReplicated struct {
+	*faulty
+	sdk.RoleChanger
+	sdk.MembershipUpdater
+}
+
 // faulty is the application with faults. What it does not override is the application's.
 type faulty struct {
-	*App
+	application
 	path string
+	log  *slog.Logger
 	die  func() // ends the process at once; it does not return
 }
 
@@ -79,7 +96,7 @@ func (a *faulty) Activate(ctx context.Context, s sdk.Shard, state []byte) error 
 		a.log.Error("this shard is poison: the process dies", "shard", s.ID)
 		a.die()
 	}
-	return a.App.Activate(ctx, s, state)
+	return a.application.Activate(ctx, s, state)
 }
 
 // AddShard may take its time; the shard is active meanwhile and serves what is forwarded.
@@ -87,7 +104,7 @@ func (a *faulty) AddShard(ctx context.Context, s sdk.Shard) error {
 	if err := a.delay(ctx, addShard); err != nil {
 		return err
 	}
-	return a.App.AddShard(ctx, s)
+	return a.application.AddShard(ctx, s)
 }
 
 func (a *faulty) delay(ctx context.Context, callback string) error {

@@ -19,7 +19,7 @@ import (
 func newFaulty(t *testing.T, store string) (a *faulty, set func(text string), deaths *int) {
 	t.Helper()
 	path, died := filepath.Join(t.TempDir(), "faults.json"), 0
-	a = &faulty{App: NewApp(kvstore.NewClient(store), slog.New(slog.DiscardHandler)), path: path, die: func() { died++ }}
+	a = &faulty{application: NewApp(kvstore.NewClient(store), slog.New(slog.DiscardHandler)), log: slog.New(slog.DiscardHandler), path: path, die: func() { died++ }}
 	return a, func(text string) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shardmanager/shardmanager/examples/kv/kvreplica"
 	"github.com/shardmanager/shardmanager/examples/kv/kvstore"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/overlap"
@@ -20,16 +21,32 @@ import (
 // Config of one server of the example.
 type Config struct {
 	Agent   string // address of the agent; empty: the SDK's default
-	Store   string // address of the store process, host:port
+	Mode    string // how shards are replicated: PrimaryOnly or PrimarySecondary; empty: PrimaryOnly
+	Store   string // address of the store process, host:port; in the mode PrimaryOnly
 	History string // file for internal/overlap; empty: none
 	Version string
 	Faults  string // file of Faults, which need not exist; empty: none
 }
 
+// Modes, as the app's spec names them.
+const (
+	PrimaryOnly      = "primary-only"
+	PrimarySecondary = "primary-secondary"
+)
+
 // Validate checks what can be checked without doing anything.
 func (c Config) Validate() error {
-	if c.Store == "" {
-		return errors.New("store: expected the address of a store process, such as 127.0.0.1:7500")
+	switch c.Mode {
+	case "", PrimaryOnly:
+		if c.Store == "" {
+			return errors.New("store: expected the address of a store process, such as 127.0.0.1:7500")
+		}
+	case PrimarySecondary:
+		if c.Store != "" {
+			return fmt.Errorf("store %q: expected none in the mode %s: replicas keep their data themselves", c.Store, PrimarySecondary)
+		}
+	default:
+		return fmt.Errorf("mode %q: expected %s or %s", c.Mode, PrimaryOnly, PrimarySecondary)
 	}
 	if c.Faults != "" {
 		if _, err := readFaults(c.Faults); err != nil {
@@ -47,7 +64,6 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 	if err := cfg.Validate(); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	app := NewApp(kvstore.NewClient(cfg.Store), log)
 	options := []sdk.HostOption{
 		sdk.WithDataAddress(listener.Addr().String()), sdk.WithVersion(cfg.Version), sdk.WithSingleProcess(), sdk.WithLogger(log),
 	}
@@ -64,27 +80,71 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 		broken = history.Failed()
 		options = append(options, sdk.WithObserver(history))
 	}
-	host, err := sdk.NewHost(AppName, handler(app, cfg.Faults, history), options...)
-	if err != nil {
+	m := newMode(cfg, history, log)
+	if m.host, err = sdk.NewHost(AppName, m.handler, options...); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	if history != nil {
-		app.identify = func() {
-			if server, incarnation := host.Server(); server != "" {
-				history.SetServer(server, incarnation)
-			}
-		}
+	if m.node == nil {
+		return run(ctx, m.host, newServer(m), listener, broken)
 	}
-	return run(ctx, host, newServer(host, app), listener, broken)
+	replicating, stop := context.WithCancel(context.WithoutCancel(ctx)) // what was acknowledged last is replicated, and handed over, yet
+	replicated := make(chan struct{})
+	go func() {
+		defer close(replicated)
+		m.node.Run(replicating)
+	}()
+	defer func() {
+		stop()
+		<-replicated
+	}()
+	return run(ctx, m.host, newServer(m), listener, broken)
 }
 
-// handler is the application, with faults if there is a file for them. Its death is recorded just before, as the end of the lease: the
-// process has no other witness of the instant.
-func handler(app *App, faults string, history *overlap.Writer) sdk.Handler {
-	if faults == "" {
-		return app
+// mode is the application in one of its modes.
+type mode struct {
+	handler sdk.Handler
+	service func() (string, http.Handler)
+	node    *kvreplica.Node // nil: PrimaryOnly
+	host    *sdk.Host       // set before anything of the others is used
+}
+
+func newMode(cfg Config, history *overlap.Writer, log *slog.Logger) *mode {
+	m := &mode{}
+	identify := func() {
+		if server, incarnation := m.host.Server(); server != "" && history != nil {
+			history.SetServer(server, incarnation)
+		}
 	}
-	return &faulty{App: app, path: faults, die: func() {
+	if cfg.Mode != PrimarySecondary {
+		app := NewApp(kvstore.NewClient(cfg.Store), log)
+		app.identify = identify
+		m.handler, m.service = app, app.Service
+		if cfg.Faults != "" {
+			m.handler = newFaults(app, cfg.Faults, history, log)
+		}
+		return m
+	}
+	m.node = kvreplica.New(kvreplica.Config{
+		Incarnation: func() uint64 {
+			_, incarnation := m.host.Server()
+			return incarnation
+		},
+		Confirm: func(ctx context.Context, shard string, term uint64) bool { return primaryNow(ctx, m.host, shard, term) },
+		Log:     log,
+	})
+	app := NewReplicated(m.node, log)
+	app.identify = identify
+	m.handler, m.service = app, app.Service
+	if cfg.Faults != "" {
+		m.handler = &faultyReplicated{faulty: newFaults(app, cfg.Faults, history, log), RoleChanger: app, MembershipUpdater: app}
+	}
+	return m
+}
+
+// newFaults is an application with faults. Its death is recorded just before, as the end of the lease: the process has no other witness of
+// the instant.
+func newFaults(app application, path string, history *overlap.Writer, log *slog.Logger) *faulty {
+	return &faulty{application: app, path: path, log: log, die: func() {
 		if history != nil {
 			history.LeaseRevoked(clock.Now().Raw)
 		}
@@ -94,11 +154,14 @@ func handler(app *App, faults string, history *overlap.Writer) sdk.Handler {
 }
 
 // newServer mounts the guarded service and, unguarded, the SDK's own. Agents and other servers speak HTTP/2 without TLS.
-func newServer(host *sdk.Host, app *App) *http.Server {
+func newServer(m *mode) *http.Server {
 	mux := http.NewServeMux()
-	mux.Handle(host.Handler())
-	path, service := app.Service()
-	mux.Handle(path, host.Middleware(service))
+	mux.Handle(m.host.Handler())
+	path, service := m.service()
+	mux.Handle(path, m.host.Middleware(service))
+	if m.node != nil {
+		mux.Handle(m.node.Handler())
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)

@@ -74,12 +74,9 @@ func (s service) Increment(ctx context.Context, r *kvv1.IncrementRequest) (*kvv1
 
 // admitted is the shard that the guard admitted the request to.
 func (s service) admitted(ctx context.Context, key string) (sdk.Shard, *heldShard, error) {
-	if len(key) == 0 || len(key) > maxKey {
-		return sdk.Shard{}, nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("key of %d bytes: expected 1 to %d", len(key), maxKey))
-	}
-	shard, ok := sdk.ShardFromContext(ctx)
-	if !ok {
-		return sdk.Shard{}, nil, connect.NewError(connect.CodeInternal, errors.New("request without a shard: the service must be behind sdk.Host's Middleware"))
+	shard, err := admitted(ctx, key)
+	if err != nil {
+		return sdk.Shard{}, nil, err
 	}
 	held, err := s.app.find(shard)
 	if err != nil {
