@@ -98,21 +98,13 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	a.attach = api.NewAttach(a)
 	a.life = 1 + rand.Uint64N(math.MaxUint64)
 	a.standby = unseat.New(cfg.Unseat(), unseat.Deps{
-		Name: cfg.Name, Keys: a.keys, Store: a.store, Log: a.log, Clock: a.clock, Dial: a.dial, Random: below,
+		Name: cfg.Name, Keys: a.keys, Store: a.store, Log: a.log, Clock: a.clock, Dial: a.dial, Random: unseat.Random,
 		Holder: func() unseat.Holder {
 			view, _ := a.lock.get()
-			return view.holder()
+			return unseat.HolderOf(view.entry, view.record)
 		},
 	})
 	return a, nil
-}
-
-// below draws from 0 up to a time.
-func below(most time.Duration) time.Duration {
-	if most <= 0 {
-		return 0
-	}
-	return rand.N(most)
 }
 
 // Run serves, stands for election and leads until ctx ends; then it steps down in order. Its error says what could not be opened.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
 )
@@ -43,9 +44,16 @@ type Config struct {
 	AgentGrace     time.Duration `yaml:"agent_grace"`
 	PartitionGrace time.Duration `yaml:"partition_grace"`
 	HoldFraction   float64       `yaml:"hold_fraction"`
-	Linger         time.Duration `yaml:"linger"`
-	StepDeadline   time.Duration `yaml:"step_deadline"`
-	LoadDeadline   time.Duration `yaml:"load_deadline"`
+	// A server that is fenced twice within ProbationWindow gets no shards for ProbationFirst, doubled each time up to ProbationMost.
+	ProbationWindow time.Duration `yaml:"probation_window"`
+	ProbationFirst  time.Duration `yaml:"probation_first"`
+	ProbationMost   time.Duration `yaml:"probation_most"`
+	// A shard that QuarantineDeaths servers died of within QuarantineWindow is not placed any more.
+	QuarantineDeaths int           `yaml:"quarantine_deaths"`
+	QuarantineWindow time.Duration `yaml:"quarantine_window"`
+	Linger           time.Duration `yaml:"linger"`
+	StepDeadline     time.Duration `yaml:"step_deadline"`
+	LoadDeadline     time.Duration `yaml:"load_deadline"`
 	// UnseatAfter is how long a leader must have answered nobody before a standby ends its session, UnseatDelay the longest random delay
 	// before that (PROTOCOL R16).
 	UnseatAfter time.Duration `yaml:"unseat_after"`
@@ -74,12 +82,16 @@ func (c Config) Settings() ledger.Settings {
 		PartitionGrace: or(c.PartitionGrace, 30*time.Second),
 		ProbeTimeout:   500 * time.Millisecond,
 		HoldFraction:   cmp.Or(c.HoldFraction, 0.5),
-		Linger:         or(c.Linger, 2*time.Second),
-		StepDeadline:   or(c.StepDeadline, 10*time.Second),
-		LoadDeadline:   or(c.LoadDeadline, 5*time.Minute),
-		BatchTick:      100 * time.Millisecond,
-		MaxWriteOps:    storage.MaxWriteOps,
-		FenceWait:      c.UnsafeFenceWait,
+		Probation: probation.Terms{
+			Window: or(c.ProbationWindow, 10*time.Minute), First: or(c.ProbationFirst, time.Minute), Most: or(c.ProbationMost, 30*time.Minute),
+		},
+		Quarantine:   probation.Limits{Deaths: cmp.Or(c.QuarantineDeaths, 3), Window: or(c.QuarantineWindow, 5*time.Minute)},
+		Linger:       or(c.Linger, 2*time.Second),
+		StepDeadline: or(c.StepDeadline, 10*time.Second),
+		LoadDeadline: or(c.LoadDeadline, 5*time.Minute),
+		BatchTick:    100 * time.Millisecond,
+		MaxWriteOps:  storage.MaxWriteOps,
+		FenceWait:    c.UnsafeFenceWait,
 	}
 }
 
@@ -150,6 +162,8 @@ func (c Config) validateTimes() []error {
 		{"lease_interval", c.LeaseInterval}, {"lease_validity", c.LeaseValidity}, {"leader_validity", c.LeaderValidity},
 		{"agent_grace", c.AgentGrace}, {"partition_grace", c.PartitionGrace}, {"linger", c.Linger},
 		{"step_deadline", c.StepDeadline}, {"load_deadline", c.LoadDeadline}, {"unseat_after", c.UnseatAfter}, {"unseat_delay", c.UnseatDelay},
+		{"probation_window", c.ProbationWindow}, {"probation_first", c.ProbationFirst}, {"probation_most", c.ProbationMost},
+		{"quarantine_window", c.QuarantineWindow},
 		{"unsafe_fence_wait", c.UnsafeFenceWait},
 	} {
 		if d.value < 0 {

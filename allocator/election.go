@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -37,17 +36,6 @@ type lockView struct {
 	held   bool
 	record *pb.LeaderRecord // of the holder or the last one; never nil
 	entry  coord.Entry
-}
-
-// holder is the view as a standby needs it.
-func (v lockView) holder() unseat.Holder {
-	if !v.held {
-		return unseat.Holder{}
-	}
-	return unseat.Holder{
-		Allocator: v.record.GetAllocator(), Admin: v.record.GetAdminAddress(), Life: v.record.GetLife(),
-		Session: v.entry.Session, Epoch: shard.Epoch{Index: uint64(v.entry.Modify)},
-	}
 }
 
 // watchLock keeps the view of the lock up to date until ctx ends.

@@ -186,6 +186,29 @@ func (a *Admin) ReleaseHold(ctx context.Context, _ *pb.ReleaseHoldRequest) (*pb.
 	return &pb.ReleaseHoldResponse{Servers: count(reply.Remaining)}, nil
 }
 
+// ListQuarantined implements AdminServiceHandler.
+func (a *Admin) ListQuarantined(ctx context.Context, req *pb.ListQuarantinedRequest) (*pb.ListQuarantinedResponse, error) {
+	view, err := a.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := new(pb.ListQuarantinedResponse)
+	for _, q := range view.Summary.Quarantined {
+		if req.GetApp() == "" || req.GetApp() == string(q.App) {
+			out.Shards = append(out.Shards, &pb.QuarantinedShard{App: string(q.App), Shard: string(q.Shard), Reason: q.Why})
+		}
+	}
+	return out, nil
+}
+
+// ReleaseQuarantine implements AdminServiceHandler.
+func (a *Admin) ReleaseQuarantine(ctx context.Context, req *pb.ReleaseQuarantineRequest) (*pb.ReleaseQuarantineResponse, error) {
+	if _, err := a.ask(ctx, ledger.ReleaseQuarantine{App: shard.App(req.GetApp()), Shard: shard.ID(req.GetShard())}); err != nil {
+		return nil, err
+	}
+	return new(pb.ReleaseQuarantineResponse), nil
+}
+
 // GetStatus implements AdminServiceHandler. Everybody answers it.
 func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetStatusResponse, error) {
 	status := a.node.Status()
@@ -206,6 +229,7 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 	out.LoopLateMs, out.LoopWaiting = view.Loop.Late.Milliseconds(), count(view.Loop.Waiting)
 	out.Servers, out.Attached, out.Suspected = count(view.Summary.Servers), count(view.Summary.Attached), count(view.Summary.Suspected)
 	out.Events = positionToProto(a.events.Newest())
+	out.Quarantined = count(len(view.Summary.Quarantined))
 	return out, nil
 }
 

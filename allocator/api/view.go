@@ -37,6 +37,7 @@ func serverToProto(s report.ServerStatus) *pb.ServerStatus {
 		Server: wire.ServerToProto(s.Server), State: pb.ServerState(s.State), Reason: s.Reason, Draining: s.Draining,
 		Shards: count(s.Shards), Secondaries: count(s.Secondaries), Moves: count(s.Moves), LastRenewalMs: -1,
 	}
+	out.ProbationMs, out.ProbationReason = s.Probation.Milliseconds(), s.ProbationReason
 	if s.LastRenewal >= 0 {
 		out.LastRenewalMs = s.LastRenewal.Milliseconds()
 	}

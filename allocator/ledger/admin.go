@@ -38,7 +38,7 @@ func (l *Ledger) nextWish() {
 			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: n})
 			l.wishes = l.wishes[1:]
 			continue
-		case CreateApp, UpdateApp, DeleteApp, DrainServer:
+		case CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseQuarantine:
 		}
 		job, refusal := l.prepare(r)
 		if job == nil {
@@ -61,6 +61,8 @@ func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 		return l.prepareDelete(r, w)
 	case DrainServer:
 		return l.prepareDrain(r, w)
+	case ReleaseQuarantine:
+		return l.prepareRelease(r, w)
 	case AbortMove, SkipStep: // steered
 	case ReleaseHold: // done at once
 	}
@@ -182,6 +184,8 @@ func (l *Ledger) wishStored(j *wishJob) {
 		s.drain = !w.Undo
 		l.drainChanged(s)
 		reply.Remaining = l.remainingFor(w)
+	case ReleaseQuarantine:
+		l.quarantineReleased(w)
 	case ReleaseHold: // needs no write
 	}
 	l.out.Replies = append(l.out.Replies, reply)
@@ -197,6 +201,7 @@ func (l *Ledger) removeApp(name shard.App) {
 		l.deletedTerm = max(l.deletedTerm, l.apps[name].rows[i].Term)
 	}
 	delete(l.apps, name)
+	l.keeper.Forget(name)
 	for _, id := range append([]shard.ServerID(nil), l.order...) {
 		s := l.servers[id]
 		for _, f := range s.lives {

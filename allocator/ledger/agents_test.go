@@ -215,6 +215,11 @@ func (a *agent) take(b ledger.Body) {
 			a.hangUp()
 		}
 	case ledger.Command:
+		if a.w.poison[b.ID.Shard] && (b.ID.Kind == ledger.AddShard || b.ID.Kind == ledger.PrepareAddShard) && b.ID.Incarnation == a.inc {
+			a.w.note("%s: shard %s kills it", a.id, b.ID.Shard)
+			a.appDies()
+			return
+		}
 		status := a.obey(b)
 		if !a.mute[b.ID.Kind] {
 			a.say(ledger.Result{Stream: a.stream(), ID: b.ID, Status: status, Err: "as told"})

@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -290,6 +291,7 @@ func (t *task) acknowledged() {
 	if len(t.row.Secondaries) != t.a.spec.Policy().Replicas-1 {
 		t.a.want(t.now, solveSoon)
 	}
+	t.keeper.Served(t.now, probation.Suspect{App: t.a.spec.Name, Index: t.at})
 	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {
 		t.grantDone(t.a, t.at, w)
 	}

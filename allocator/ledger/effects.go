@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -79,6 +80,9 @@ type PutDrain struct {
 	On     bool
 }
 
+// PutMark stores or deletes a row about a server that flaps or a shard that kills.
+type PutMark struct{ Row probation.Row }
+
 func (PutSpec) isWriteOp()    {}
 func (RemoveApp) isWriteOp()  {}
 func (PutChunk) isWriteOp()   {}
@@ -86,6 +90,7 @@ func (PutFence) isWriteOp()   {}
 func (PutRest) isWriteOp()    {}
 func (RemoveRest) isWriteOp() {}
 func (PutDrain) isWriteOp()   {}
+func (PutMark) isWriteOp()    {}
 
 // ReadRegistration asks for a consistent read of a server's key.
 type ReadRegistration struct{ Server shard.ServerID }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -29,6 +30,9 @@ type Loaded struct {
 	Fences     []Fence
 	Rests      []Rest
 	Drains     []shard.ServerID
+
+	Probations  map[shard.ServerID]probation.Probation
+	Quarantines []probation.Quarantine
 }
 
 // LockConfirmed reports a consistent read that showed the lock held under this epoch.
@@ -230,10 +234,17 @@ type SkipStep struct {
 // ReleaseHold lets the servers that are held now be judged, fenced and replaced (promise 9).
 type ReleaseHold struct{}
 
-func (CreateApp) isWish()   {}
-func (UpdateApp) isWish()   {}
-func (DeleteApp) isWish()   {}
-func (DrainServer) isWish() {}
-func (AbortMove) isWish()   {}
-func (SkipStep) isWish()    {}
-func (ReleaseHold) isWish() {}
+// ReleaseQuarantine lets a shard be placed again.
+type ReleaseQuarantine struct {
+	App   shard.App
+	Shard shard.ID
+}
+
+func (CreateApp) isWish()         {}
+func (UpdateApp) isWish()         {}
+func (DeleteApp) isWish()         {}
+func (DrainServer) isWish()       {}
+func (AbortMove) isWish()         {}
+func (SkipStep) isWish()          {}
+func (ReleaseHold) isWish()       {}
+func (ReleaseQuarantine) isWish() {}

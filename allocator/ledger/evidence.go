@@ -44,6 +44,7 @@ func (l *Ledger) silent(f *life, d time.Duration) bool {
 
 func (l *Ledger) tickServers() {
 	l.weighLosses()
+	l.keeper.Tick(l.now)
 	for i := 0; i < len(l.order); i++ {
 		s := l.servers[l.order[i]]
 		l.readKey(s)
@@ -153,10 +154,12 @@ func (l *Ledger) ended(ev Ended) {
 	}
 	switch {
 	case ev.ProvenDead:
+		l.died(f)
 		l.end4ever(f, "its application is proven dead: "+ev.Reason)
 	case len(f.refs) == 0:
 		l.end4ever(f, "ended by its agent, holding nothing: "+ev.Reason)
 	default:
+		f.ownWord = true
 		l.fence(f, "ended by its agent: "+ev.Reason)
 	}
 }

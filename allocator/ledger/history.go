@@ -110,6 +110,7 @@ func (l *Ledger) serverStatus(s *server, f *life) report.ServerStatus {
 	default:
 		st.State = report.Attached
 	}
+	st.Probation, st.ProbationReason = l.onProbation(f)
 	if l.hold.On && f.suspicion.lost && !f.suspicion.released {
 		st.Reason += "; held: " + l.hold.Why
 	}
@@ -226,8 +227,14 @@ func (l *Ledger) Summary() report.Summary {
 			}
 		}
 	}
+	s.Quarantined = l.keeper.List()
 	if l.hold.On {
 		s.Hold = l.hold.Why
+	}
+	for _, who := range l.keeper.Suspects() {
+		if a := l.apps[who.App]; a.work[who.Index] == nil && l.known(a.rows[who.Index].Primary).gone() {
+			s.Unplaced++
+		}
 	}
 	for _, a := range l.apps {
 		s.OpenMoves += a.moves

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -29,6 +30,7 @@ type Ledger struct {
 	draining map[shard.ServerID]struct{} // servers that are, or were a moment ago
 
 	hold    evidence.Hold
+	keeper  probation.Keeper
 	probes  evidence.Rounds[*life]
 	pen     pen
 	wishes  []Request // the first may be under way

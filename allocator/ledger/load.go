@@ -21,6 +21,7 @@ func (l *Ledger) load(ev Loaded) {
 	for _, f := range ev.Fences {
 		fenced[f.Owner] = f.Reason
 	}
+	l.keeper.Load(l.now, ev.Probations, ev.Quarantines, l.suspectOf)
 	l.loadServers(ev, fenced)
 	for _, id := range ev.Drains {
 		l.server(id).drain = true

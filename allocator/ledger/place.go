@@ -85,6 +85,7 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 		row, pending = next, true
 	}
 	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.load(at), Avoid: a.avoided(at, l.now)}
+	sh.Backoff = l.keeper.Quarantined(a.spec.Name, at) != ""
 	lost, free := a.unplaced[at]
 	sh.Urgent, sh.Pinned = lost, !free && (pending || row.Open != nil)
 	first := len(replicas)
@@ -220,6 +221,9 @@ func (l *Ledger) shardID(a *app, at shard.Index) shard.ID {
 // propose stages one proposal if it holds now.
 func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
 	t := &task{l, a, m.Shard, &a.rows[m.Shard], a.work[m.Shard]}
+	if m.Kind != placement.Drop && l.keeper.Quarantined(a.spec.Name, m.Shard) != "" {
+		return false
+	}
 	switch m.Kind {
 	case placement.Grant:
 		to := t.target(m.To)

@@ -199,6 +199,18 @@ var actions = []action{
 			a.paused = a.up && !a.paused
 		}
 	}},
+	{"shard becomes poison or is healed", func(t *rapid.T, w *world) {
+		id := w.store.spec.Space.ID(shard.Index(rapid.Uint32Range(0, w.store.spec.Space.Shards-1).Draw(t, "shard")))
+		if w.poison == nil {
+			w.poison = map[shard.ID]bool{}
+		}
+		w.poison[id] = !w.poison[id]
+	}},
+	{"operator ends a quarantine", onLeader(func(t *rapid.T, w *world, ld *leader) {
+		id := w.store.spec.Space.ID(shard.Index(rapid.Uint32Range(0, w.store.spec.Space.Shards-1).Draw(t, "shard")))
+		ld.requests++
+		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseQuarantine{App: theApp, Shard: id}})
+	})},
 	{"operator releases a hold", onLeader(func(_ *rapid.T, _ *world, ld *leader) {
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseHold{}})
@@ -239,6 +251,7 @@ func (w *world) calm() {
 		w.plan = replicas
 	}
 	w.store.failing = false
+	w.poison = nil
 	clear(w.store.drains)
 	for _, ld := range slices.Clone(w.leaders) {
 		ld.paused, ld.blind, ld.slow = false, false, false
@@ -268,6 +281,11 @@ func (w *world) calm() {
 	for _, a := range w.agents {
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.DrainServer{Server: a.id, Undo: true}})
+	}
+	w.run(2 * second) // what waited to be said of deaths is heard
+	for _, q := range ld.core.Summary().Quarantined {
+		ld.requests++
+		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseQuarantine{App: q.App, Shard: q.Shard}})
 	}
 }
 

@@ -118,6 +118,11 @@ func (t *task) vacant() {
 	if !t.a.spec.Replication.Primaries() {
 		return
 	}
+	if why := t.keeper.Quarantined(t.a.spec.Name, t.at); why != "" {
+		t.a.clearUnplaced(t.at)
+		t.w.waits = "an operator, because it is in quarantine: " + why
+		return
+	}
 	best, waiting := t.fittest(InSync)
 	why := "in sync when the primary was lost"
 	if best == nil && !waiting {

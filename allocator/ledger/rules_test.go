@@ -250,6 +250,39 @@ func TestFenceWaitsExactly(t *testing.T) {
 	}
 }
 
+// TestLateLoopRestartsEvidence is R15: a loop that was late by more than a second, on either clock, has heard nobody because of itself.
+func TestLateLoopRestartsEvidence(t *testing.T) {
+	for name, test := range map[string]struct {
+		late    shard.Instant
+		suspect bool
+	}{
+		"just in time":         {shard.Instant{Boot: 1e9, Raw: 1e9}, true},
+		"late":                 {shard.Instant{Boot: 1e9 + 1, Raw: 1e9 + 1}, false},
+		"late on one clock":    {shard.Instant{Boot: 1e9 + 1, Raw: 1e9}, false},
+		"late on the other":    {shard.Instant{Boot: 1e9, Raw: 1e9 + 1}, false},
+		"a second, on neither": {shard.Instant{Boot: 1, Raw: 1}, true},
+	} {
+		k := key("a", 7)
+		b := newBare(t, quick(), ledger.Loaded{Apps: appOf(owned("a", 7, 3)), Registered: []ledger.Registration{k}})
+		b.attach(ledger.Hello{Server: info("a", 7)}, &k)
+		now := b.now
+		tick := func(by shard.Instant) report.ServerState {
+			now = shard.Instant{Boot: now.Boot + by.Boot, Raw: now.Raw + by.Raw}
+			b.out.Reset()
+			b.core.Tick(now, &b.out)
+			return b.core.Servers()[0].State
+		}
+		for i := 0; tick(shard.Instant{Boot: 1e9, Raw: 1e9}) != report.Suspect; i++ {
+			if i > 20 {
+				t.Fatal("a silent server is not suspected")
+			}
+		}
+		if suspect := tick(test.late) == report.Suspect; suspect != test.suspect {
+			t.Errorf("%s: suspected %t, expected %t", name, suspect, test.suspect)
+		}
+	}
+}
+
 // TestResultsOfOthersMeanNothing: an acknowledgement counts only from the receiver, of the command that is due (the root rule, R3).
 func TestResultsOfOthersMeanNothing(t *testing.T) {
 	ka, kb := key("a", 7), key("b", 8)

@@ -31,10 +31,13 @@ import (
 //	leader FAULT                             crash crash-after-write elect stop isolate unlock pause resume slow flow blind see
 //	all FAULT                                a fault of every agent that is named: all FAULT a0 a1
 //	release                                  an operator releases the hold; shows the answer
+//	release SHARD                            an operator ends its quarantine; shows the answer
+//	poison SHARD..., heal                    shards that kill whoever loads them, or none any more
 //	store full, store works
 //	move SHARD NAME                          placement wants it
 //	replica SHARD KIND [FROM] [TO]           placement proposes it next: add TO, drop FROM, migrate FROM TO, promote TO
 //	ask WISH                                 create update delete drain undrain NAME [key=value]; abort skip SHARD [move=N] [step=N] [force=1]
+//	quarantine                               which shards are not placed any more
 //	rows, agents, servers, moves, map        what is durable, held, believed, under way, published
 //	owned                                    a second later: everything is
 func TestScenarios(t *testing.T) {
@@ -92,7 +95,15 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 			s.agent(t, s.find(t, name), words[0])
 		}
 	case "release":
+		if len(words) > 0 {
+			return s.request(ledger.ReleaseQuarantine{App: theApp, Shard: shard.ID(words[0])})
+		}
 		return s.request(ledger.ReleaseHold{})
+	case "poison", "heal":
+		s.w.poison = map[shard.ID]bool{}
+		for _, id := range words {
+			s.w.poison[shard.ID(id)] = true
+		}
 	case "fail":
 		s.find(t, words[0]).failing[kindOf(t, words[1])] = map[string]ledger.Status{"failed": ledger.Failed, "busy": ledger.Busy}[words[2]]
 	case "works":
@@ -111,7 +122,7 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 		s.replica(t, words)
 	case "ask":
 		return s.ask(t, d)
-	case "rows", "agents", "servers", "moves", "map":
+	case "rows", "agents", "servers", "moves", "quarantine", "map":
 		return s.show(d.Cmd)
 	case "owned":
 		s.owned++
@@ -351,6 +362,9 @@ func (s *scenario) show(what string) string {
 	case "servers":
 		for _, v := range ld.core.Servers() {
 			out += fmt.Sprintf("%s/%d state=%d draining=%t shards=%d moves=%d %s\n", v.Server.ID, v.Server.Incarnation, v.State, v.Draining, v.Shards, v.Moves, v.Reason)
+			if v.Probation > 0 {
+				out += fmt.Sprintf("  on probation for %s: %s\n", v.Probation.Round(time.Second), v.ProbationReason)
+			}
 		}
 	case "moves":
 		m := ld.core.Moves()
@@ -360,6 +374,11 @@ func (s *scenario) show(what string) string {
 		for _, v := range m.Finished {
 			out += fmt.Sprintf("finished %s %s %s→%s reason=%d step=%d attempts=%d %s\n", v.Shard, v.Order, v.From, v.To, v.Reason, v.Step, v.Attempts, v.Detail)
 		}
+	case "quarantine":
+		for _, q := range ld.core.Summary().Quarantined {
+			out += fmt.Sprintf("%s: %s\n", q.Shard, q.Why)
+		}
+		out += fmt.Sprintf("%d unplaced\n", ld.core.Summary().Unplaced)
 	case "map":
 		m := ld.maps[theApp]
 		out = fmt.Sprintf("version %s\n", m.Version)

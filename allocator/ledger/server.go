@@ -55,6 +55,8 @@ type life struct {
 
 	fencing  bool // decided; nothing is granted any more
 	silenced bool // fenced because it was silent
+	ownWord  bool // fenced because its agent said that it ended
+	counted  bool // its fence counts towards a probation
 	reread   bool // the key was not as known: decide again after a read
 	fencedAt shard.Instant
 	session  string // that the key to be deleted with the fence names; empty: none
@@ -95,6 +97,15 @@ func (f *life) peer() shard.Peer {
 
 // accepts reports whether shards may be granted to it now.
 func (l *Ledger) accepts(f *life) bool {
+	if !l.takes(f) {
+		return false
+	}
+	left, _ := l.onProbation(f)
+	return left == 0
+}
+
+// takes reports whether nothing but a probation keeps shards from it.
+func (l *Ledger) takes(f *life) bool {
 	return f.attached() && f.alive() && !f.resting && !f.draining() && !f.suspicion.suspect && !l.unable(f)
 }
 

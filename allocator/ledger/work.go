@@ -143,6 +143,9 @@ func (l *Ledger) wake(a *app, at shard.Index, row *Row) *work {
 		if len(row.Secondaries) > 0 {
 			return l.settledWork(a, at)
 		}
+		if l.keeper.Quarantined(a.spec.Name, at) != "" {
+			return nil
+		}
 		a.setUnplaced(at, row.Term > 0)
 	}
 	return nil

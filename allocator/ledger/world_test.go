@@ -2,10 +2,12 @@ package ledger_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -45,6 +47,7 @@ type world struct {
 	next    []placement.Move     // to be proposed before anything else
 	writes  int64                // of the application, in all
 	acked   map[shard.ID][]int64 // writes that a primary acknowledged
+	poison  map[shard.ID]bool    // kills whoever loads it
 	faults  []string             // broken promises
 	trace   []string
 }
@@ -60,16 +63,19 @@ type sent struct {
 }
 
 type store struct {
-	index   uint64
-	lock    *leader
-	clean   bool
-	spec    *ledger.Spec
-	chunks  map[int][]ledger.Row
-	fences  map[shard.ServerID]ledger.Fence
-	rests   map[shard.ServerID]ledger.Rest
-	drains  map[shard.ServerID]bool
-	keys    map[shard.ServerID]ledger.Registration
-	failing bool // writes certainly do not commit
+	index  uint64
+	lock   *leader
+	clean  bool
+	spec   *ledger.Spec
+	chunks map[int][]ledger.Row
+	fences map[shard.ServerID]ledger.Fence
+	rests  map[shard.ServerID]ledger.Rest
+	drains map[shard.ServerID]bool
+
+	probations  map[shard.ServerID]probation.Probation
+	quarantines map[shard.ID]probation.Quarantine
+	keys        map[shard.ServerID]ledger.Registration
+	failing     bool // writes certainly do not commit
 }
 
 func newWorld(s ledger.Settings) *world {
@@ -77,6 +83,7 @@ func newWorld(s ledger.Settings) *world {
 		real: 1000 * second, settings: s, handed: map[handKey]bool{}, history: map[shard.Index][]ledger.Row{},
 		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread, acked: map[shard.ID][]int64{},
 		store: store{clean: true, chunks: map[int][]ledger.Row{}, fences: map[shard.ServerID]ledger.Fence{}, rests: map[shard.ServerID]ledger.Rest{},
+			probations: map[shard.ServerID]probation.Probation{}, quarantines: map[shard.ID]probation.Quarantine{},
 			drains: map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
 	}
 }
@@ -193,6 +200,10 @@ func (w *world) elect(rate int64) *leader {
 	}
 	for _, id := range shard.SortedKeys(w.store.rests) {
 		loaded.Rests = append(loaded.Rests, w.store.rests[id])
+	}
+	loaded.Probations = maps.Clone(w.store.probations)
+	for _, id := range shard.SortedKeys(w.store.quarantines) {
+		loaded.Quarantines = append(loaded.Quarantines, w.store.quarantines[id])
 	}
 	loaded.Drains = append(loaded.Drains, shard.SortedKeys(w.store.drains)...)
 	ld.step(loaded)
@@ -394,6 +405,7 @@ func (w *world) apply(op ledger.WriteOp) {
 	case ledger.RemoveApp:
 		st.spec = nil
 		clear(st.chunks)
+		clear(st.quarantines)
 		clear(w.history)
 	case ledger.PutChunk:
 		for i, r := range op.Rows {
@@ -405,6 +417,8 @@ func (w *world) apply(op ledger.WriteOp) {
 		if op.Registered != nil && op.Registered.Server.Incarnation == op.Fence.Owner.Incarnation {
 			delete(st.keys, op.Fence.Owner.Server)
 		}
+	case ledger.PutMark:
+		st.mark(op.Row)
 	case ledger.PutRest:
 		st.rests[op.Rest.Owner.Server] = op.Rest
 	case ledger.RemoveRest:
@@ -413,6 +427,19 @@ func (w *world) apply(op ledger.WriteOp) {
 		if delete(st.drains, op.Server); op.On {
 			st.drains[op.Server] = true
 		}
+	}
+}
+
+func (st *store) mark(row probation.Row) {
+	switch row := row.(type) {
+	case probation.PutProbation:
+		st.probations[row.Server] = row.Probation
+	case probation.RemoveProbation:
+		delete(st.probations, row.Server)
+	case probation.PutQuarantine:
+		st.quarantines[row.Quarantine.Shard] = row.Quarantine
+	case probation.RemoveQuarantine:
+		delete(st.quarantines, row.Shard)
 	}
 }
 

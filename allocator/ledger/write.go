@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -31,6 +32,7 @@ type flight struct {
 	fences []*life
 	rests  []restWish
 	wish   *wishJob
+	small  []probation.Row
 	chunks []chunkFlight
 }
 
@@ -129,7 +131,7 @@ func (l *Ledger) flush() {
 	if p.flight != nil || !p.retryAt.Passed(l.now) {
 		return
 	}
-	if !p.hurry && (p.lazySince.IsZero() || !l.after(p.lazySince, l.s.BatchTick)) && !p.removals() {
+	if !p.hurry && (p.lazySince.IsZero() || !l.after(p.lazySince, l.s.BatchTick)) && !p.removals() && !l.keeper.Waiting() {
 		return
 	}
 	f := &flight{id: p.last + 1}
@@ -150,11 +152,11 @@ func (l *Ledger) flush() {
 func (p *pen) removals() bool { return len(p.rests) > 0 }
 
 // fenceOps makes a write of fences alone: if the key of one is not as known, nothing else has to be made again. A fence is two
-// operations, on the key and on the record.
+// operations, on the key and on the record, and a probation's row comes with it.
 func (l *Ledger) fenceOps(f *flight) []WriteOp {
 	var ops []WriteOp
 	p := &l.pen
-	for len(p.fences) > 0 && 2*len(ops)+2 <= l.s.MaxWriteOps {
+	for len(p.fences) > 0 && 3*len(f.fences)+3 <= l.s.MaxWriteOps {
 		who := p.fences[0]
 		p.fences = p.fences[1:]
 		if who.over || slices.Contains(f.fences, who) {
@@ -169,7 +171,7 @@ func (l *Ledger) fenceOps(f *flight) []WriteOp {
 				who.session = key.Session
 			}
 		}
-		ops = append(ops, op)
+		ops = append(append(ops, op), l.countFence(who)...)
 	}
 	return ops
 }
@@ -177,6 +179,10 @@ func (l *Ledger) fenceOps(f *flight) []WriteOp {
 func (l *Ledger) otherOps(f *flight) []WriteOp {
 	var ops []WriteOp
 	p := &l.pen
+	f.small = l.keeper.Take(l.now, l.s.MaxWriteOps/2)
+	for _, row := range f.small { // before a wish: it may be to take one back
+		ops = append(ops, PutMark{row})
+	}
 	if p.wish != nil {
 		f.wish, p.wish = p.wish, nil
 		ops = append(ops, f.wish.op)
@@ -290,6 +296,7 @@ func (l *Ledger) requeue(f *flight) {
 	p := &l.pen
 	p.fences = append(f.fences, p.fences...)
 	p.rests = append(f.rests, p.rests...)
+	l.keeper.Return(f.small)
 	if f.wish != nil {
 		p.wish = f.wish
 	}

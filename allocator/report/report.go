@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -35,6 +36,9 @@ type ServerStatus struct {
 	Secondaries int           // shards that it is a secondary of
 	Moves       int           // open moves from or to it
 	LastRenewal time.Duration // ago; negative: none under this leader
+
+	Probation       time.Duration // left; 0: it is on none
+	ProbationReason string
 }
 
 // MoveStep is how far a move is.
@@ -131,13 +135,14 @@ type Moves struct {
 
 // Summary is the ledger as a whole.
 type Summary struct {
-	Epoch     shard.Epoch
-	Leading   bool // loaded, not stopping, and the lock was confirmed less than LV ago
-	Unplaced  int  // shards without a primary that lives and acknowledged
-	OpenMoves int
-	LockAge   time.Duration // since the lock was last proven to be ours
-	Servers   int           // that live, attached or not
-	Attached  int           // of them, with a stream
-	Suspected int           // of them, silent, degraded or being fenced
-	Hold      string        // why silent servers are held and not fenced; empty: none is
+	Epoch       shard.Epoch
+	Leading     bool // loaded, not stopping, and the lock was confirmed less than LV ago
+	Unplaced    int  // shards without a primary that lives and acknowledged
+	OpenMoves   int
+	LockAge     time.Duration          // since the lock was last proven to be ours
+	Servers     int                    // that live, attached or not
+	Attached    int                    // of them, with a stream
+	Suspected   int                    // of them, silent, degraded or being fenced
+	Quarantined []probation.Quarantine // shards that are not placed any more, by app and shard
+	Hold        string                 // why silent servers are held and not fenced; empty: none is
 }

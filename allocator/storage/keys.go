@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,10 @@ const (
 	fencesDir  = "fences/"
 	restsDir   = "rests/"
 	drainsDir  = "drains/"
-	specName   = "spec"
+
+	probationDir  = "probation/"
+	quarantineDir = "quarantine/"
+	specName      = "spec"
 )
 
 // Keys names the keys of one cluster and group (docs/architecture.md §3).
@@ -62,6 +66,17 @@ func (k Keys) Rest(id shard.ServerID) string { return k.group + restsDir + strin
 
 // Drain is the key of a server's drain.
 func (k Keys) Drain(id shard.ServerID) string { return k.group + drainsDir + string(id) }
+
+// Probation is the key of a server's probation.
+func (k Keys) Probation(id shard.ServerID) string { return k.group + probationDir + string(id) }
+
+// Quarantine is the key of a shard's quarantine; Quarantines is the prefix of all of an app.
+func (k Keys) Quarantine(app shard.App, id shard.ID) string {
+	return k.Quarantines(app) + url.PathEscape(string(id))
+}
+
+// Quarantines is the prefix of all quarantines of an app.
+func (k Keys) Quarantines(app shard.App) string { return k.group + quarantineDir + string(app) + "/" }
 
 // appKey splits the key of an app, after the group's prefix: the app, and its chunk or -1 for the spec; false if it is neither.
 func appKey(rest string) (app shard.App, chunk int, ok bool) {

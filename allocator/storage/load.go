@@ -10,6 +10,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -24,6 +25,9 @@ type Contents struct {
 	Rests      []ledger.Rest
 	Drains     []shard.ServerID
 
+	Probations  map[shard.ServerID]probation.Probation
+	Quarantines []probation.Quarantine
+
 	Indexes  *Indexes
 	Sequence coord.Entry // zero: never written
 	Leader   coord.Entry // zero: absent
@@ -37,7 +41,7 @@ type Contents struct {
 // Load reads the entries of the cluster. Any value of the group that is corrupt fails it, naming the key: without it, the rest is not the
 // whole truth.
 func (k Keys) Load(entries []coord.Entry) (*Contents, error) {
-	c := &Contents{Indexes: newIndexes()}
+	c := &Contents{Indexes: newIndexes(), Probations: map[shard.ServerID]probation.Probation{}}
 	apps := map[shard.App]*ledger.AppState{}
 	chunks := map[shard.App][]string{}
 	for _, e := range entries { // in key order: an app's chunks ascend, and precede its spec
@@ -199,7 +203,39 @@ func (k Keys) loadOther(c *Contents, rest string, e coord.Entry) error {
 			return fmt.Errorf("%w: it says server %q", wire.ErrCorrupt, record.Server)
 		}
 		c.Drains = append(c.Drains, id)
+	case probationDir:
+		return loadProbation(c, id, e)
+	case quarantineDir:
+		return k.loadQuarantine(c, e)
 	}
+	return nil
+}
+
+func loadProbation(c *Contents, id shard.ServerID, e coord.Entry) error {
+	record := new(pb.ProbationRecord)
+	if err := wire.Decode(e.Value, record); err != nil {
+		return err
+	}
+	if record.Server != string(id) || record.WindowNs < 0 || record.LengthNs < 0 || record.LeftNs < 0 {
+		return fmt.Errorf("%w: it says %v", wire.ErrCorrupt, record)
+	}
+	c.Probations[id] = probation.Probation{
+		Fences: int(record.Fences), Window: time.Duration(record.WindowNs), Length: time.Duration(record.LengthNs),
+		Left: time.Duration(record.LeftNs), Reason: record.Reason,
+	}
+	return nil
+}
+
+func (k Keys) loadQuarantine(c *Contents, e coord.Entry) error {
+	record := new(pb.QuarantineRecord)
+	if err := wire.Decode(e.Value, record); err != nil {
+		return err
+	}
+	q := probation.Quarantine{App: shard.App(record.App), Shard: shard.ID(record.Shard), Why: record.Reason}
+	if k.Quarantine(q.App, q.Shard) != e.Key || q.Why == "" {
+		return fmt.Errorf("%w: it says shard %q of app %q, because of %q", wire.ErrCorrupt, record.Shard, record.App, record.Reason)
+	}
+	c.Quarantines = append(c.Quarantines, q)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
@@ -174,6 +175,9 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 	all := rows(ledger.ChunkShards+100, 1)
 	fence := ledger.Fence{Owner: ledger.Owner{Server: "b.kv", Incarnation: 4}, Reason: "silent"}
 	rest := ledger.Rest{Owner: ledger.Owner{Server: "a.kv", Incarnation: 17}, Length: 12 * time.Second}
+	held := probation.Probation{Fences: 3, Window: 12 * time.Minute, Length: 2 * time.Minute, Left: 90 * time.Second, Reason: "silent"}
+	poison := probation.Quarantine{App: "kv", Shard: "a/b?", Why: "3 servers died of it"}
+	other := probation.Quarantine{App: "empty", Shard: "1", Why: "too"}
 	c.write(contents,
 		ledger.PutSpec{Spec: spec("kv", ledger.ChunkShards+100)},
 		ledger.PutSpec{Spec: spec("empty", 4)},
@@ -182,12 +186,17 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 		ledger.PutFence{Fence: fence},
 		ledger.PutRest{Rest: rest},
 		ledger.PutDrain{Server: "a.kv", On: true},
+		ledger.PutMark{Row: probation.PutProbation{Server: "a.kv", Probation: held}},
+		ledger.PutMark{Row: probation.PutQuarantine{Quarantine: poison}},
+		ledger.PutMark{Row: probation.PutQuarantine{Quarantine: other}},
 	)
 	got := c.load()
 	want := []ledger.AppState{{Spec: spec("empty", 4)}, {Spec: spec("kv", ledger.ChunkShards+100), Rows: all}}
 	for _, d := range []string{
 		cmp.Diff(want, got.Apps), cmp.Diff([]ledger.Registration{a}, got.Registered), cmp.Diff([]ledger.Fence{fence}, got.Fences),
 		cmp.Diff([]ledger.Rest{rest}, got.Rests), cmp.Diff([]shard.ServerID{"a.kv"}, got.Drains),
+		cmp.Diff(map[shard.ServerID]probation.Probation{"a.kv": held}, got.Probations),
+		cmp.Diff([]probation.Quarantine{other, poison}, got.Quarantines),
 	} {
 		if d != "" {
 			t.Errorf("loaded differs from written (-want +got):\n%s", d)
@@ -199,11 +208,15 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 		ledger.PutChunk{App: "kv", Chunk: 1, Rows: all[:100]},
 		ledger.PutFence{Fence: ledger.Fence{Owner: ledger.Owner{Server: "a.kv", Incarnation: 17}, Reason: "dead"}, Registered: &a},
 		ledger.RemoveRest{Server: "a.kv"}, ledger.PutDrain{Server: "a.kv"}, ledger.RemoveApp{App: "empty", Chunks: 1},
+		ledger.PutMark{Row: probation.RemoveProbation{Server: "a.kv"}}, ledger.PutMark{Row: probation.RemoveQuarantine{App: "kv", Shard: "a/b?"}},
 	)
 	got = c.load()
 	if len(got.Apps) != 1 || len(got.Registered) != 0 || len(got.Rests) != 0 || len(got.Drains) != 0 || len(got.Fences) != 2 {
 		t.Errorf("after deletion: %d apps, %d servers, %d rests, %d drains, %d fences",
 			len(got.Apps), len(got.Registered), len(got.Rests), len(got.Drains), len(got.Fences))
+	}
+	if len(got.Probations) != 0 || len(got.Quarantines) != 0 { // the other's went with its app
+		t.Errorf("after deletion: probations %v, quarantines %v", got.Probations, got.Quarantines)
 	}
 	if d := cmp.Diff(all[:100], got.Apps[0].Rows[ledger.ChunkShards:]); d != "" {
 		t.Errorf("chunk 1 (-want +got):\n%s", d)
@@ -264,6 +277,12 @@ func TestCorruptValueIsNamed(t *testing.T) {
 		"chunk too far":      {key: keys.Chunk("kv", 128), value: chunk(func(*pb.AssignmentChunk) {})},
 		"fence of nobody":    {key: keys.Fence("a.kv"), value: &pb.FenceRecord{}},
 		"negative rest":      {key: keys.Rest("a.kv"), value: &pb.RestRecord{Incarnation: 1, LengthNs: -1}},
+		"damaged probation":  {key: keys.Probation("a.kv")},
+		"other's probation":  {key: keys.Probation("a.kv"), value: &pb.ProbationRecord{Server: "b.kv"}},
+		"negative probation": {key: keys.Probation("a.kv"), value: &pb.ProbationRecord{Server: "a.kv", LeftNs: -1}},
+		"damaged quarantine": {key: keys.Quarantine("kv", "1")},
+		"other's quarantine": {key: keys.Quarantine("kv", "1"), value: &pb.QuarantineRecord{App: "kv", Shard: "2", Reason: "x"}},
+		"no reason":          {key: keys.Quarantine("kv", "1"), value: &pb.QuarantineRecord{App: "kv", Shard: "1"}},
 		"other's drain":      {key: keys.Drain("a.kv"), value: &pb.DrainRecord{Server: "b.kv"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,12 +2,15 @@ package storage
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -40,6 +43,18 @@ func (x *Indexes) Committed(ops []coord.Op, index coord.Index) {
 		case coord.CheckSession, coord.CheckIndex, coord.CheckNotExists:
 		}
 	}
+}
+
+// under lists the keys with a prefix, in order.
+func (x *Indexes) under(prefix string) []string {
+	var keys []string
+	for key := range x.at {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // Guard is what every transaction of a leader begins with: its session holds the lock, and the sequence key is as it was last seen. The
@@ -86,6 +101,9 @@ func (k Keys) encode(b *batches, x *Indexes, op ledger.WriteOp) error {
 		for n := range op.Chunks {
 			b.remove(x, k.Chunk(op.App, n))
 		}
+		for _, key := range x.under(k.Quarantines(op.App)) { // an app of that name may come again
+			b.remove(x, key)
+		}
 		return nil
 	case ledger.PutChunk:
 		return b.put(x, k.Chunk(op.App, op.Chunk), chunkToProto(op.Rows))
@@ -103,8 +121,32 @@ func (k Keys) encode(b *batches, x *Indexes, op ledger.WriteOp) error {
 		}
 		b.remove(x, k.Drain(op.Server))
 		return nil
+	case ledger.PutMark:
+		return k.encodeMark(b, x, op.Row)
 	default:
 		return fmt.Errorf("encode write: unexpected operation %T", op)
+	}
+}
+
+func (k Keys) encodeMark(b *batches, x *Indexes, row probation.Row) error {
+	switch row := row.(type) {
+	case probation.PutProbation:
+		p := row.Probation
+		return b.put(x, k.Probation(row.Server), &pb.ProbationRecord{
+			Server: string(row.Server), Fences: uint32(min(max(p.Fences, 0), math.MaxInt32)), WindowNs: int64(p.Window), LengthNs: int64(p.Length),
+			LeftNs: int64(p.Left), Reason: p.Reason,
+		})
+	case probation.RemoveProbation:
+		b.remove(x, k.Probation(row.Server))
+		return nil
+	case probation.PutQuarantine:
+		q := row.Quarantine
+		return b.put(x, k.Quarantine(q.App, q.Shard), &pb.QuarantineRecord{App: string(q.App), Shard: string(q.Shard), Reason: q.Why})
+	case probation.RemoveQuarantine:
+		b.remove(x, k.Quarantine(row.App, row.Shard))
+		return nil
+	default:
+		return fmt.Errorf("encode write: unexpected row %T", row)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -19,6 +20,8 @@ type Settings struct {
 	PartitionGrace time.Duration // a server that only others reach; default 30 s
 	ProbeTimeout   time.Duration // default 500 ms
 	HoldFraction   float64       // losses at once beyond this part of all servers are held; 1: never; default 0.5
+	Probation      probation.Terms
+	Quarantine     probation.Limits
 	Linger         time.Duration // the source forwards after publication; default 2 s
 	StepDeadline   time.Duration // default 10 s
 	LoadDeadline   time.Duration // PrepareAddShard; default 5 min
@@ -46,6 +49,13 @@ func (s Settings) Defaults() Settings {
 	fill(&s.StepDeadline, 10*time.Second)
 	fill(&s.LoadDeadline, 5*time.Minute)
 	fill(&s.BatchTick, 100*time.Millisecond)
+	fill(&s.Probation.Window, 10*time.Minute)
+	fill(&s.Probation.First, time.Minute)
+	fill(&s.Probation.Most, 30*time.Minute)
+	fill(&s.Quarantine.Window, 5*time.Minute)
+	if s.Quarantine.Deaths == 0 {
+		s.Quarantine.Deaths = 3
+	}
 	if s.HoldFraction == 0 {
 		s.HoldFraction = 0.5
 	}
@@ -70,6 +80,11 @@ func (s Settings) Validate() error {
 	need(s.PartitionGrace >= s.AgentGrace, "partition_grace", "at least agent_grace")
 	need(s.ProbeTimeout > 0, "probe_timeout", "more than 0")
 	need(s.HoldFraction > 0 && s.HoldFraction <= 1, "hold_fraction", "more than 0, at most 1, which holds nothing")
+	need(s.Probation.Window > 0, "probation_window", "more than 0")
+	need(s.Probation.First > 0, "probation_first", "more than 0")
+	need(s.Probation.Most >= s.Probation.First, "probation_most", "at least probation_first")
+	need(s.Quarantine.Deaths > 1, "quarantine_deaths", "more than 1")
+	need(s.Quarantine.Window > 0, "quarantine_window", "more than 0")
 	need(s.Linger >= 0, "linger", "0 or more")
 	need(s.StepDeadline > 0, "step_deadline", "more than 0")
 	need(s.LoadDeadline >= s.StepDeadline, "load_deadline", "at least step_deadline")

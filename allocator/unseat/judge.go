@@ -5,6 +5,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // What a verdict needs (PROTOCOL R16).
@@ -21,6 +22,17 @@ type Holder struct {
 	Life      uint64 // of its process; 0: unknown
 	Session   coord.SessionID
 	Epoch     shard.Epoch
+}
+
+// HolderOf is who holds the lock, by its entry and its record.
+func HolderOf(entry coord.Entry, record *pb.LeaderRecord) Holder {
+	if entry.Session == "" {
+		return Holder{}
+	}
+	return Holder{
+		Allocator: record.GetAllocator(), Admin: record.GetAdminAddress(), Life: record.GetLife(),
+		Session: entry.Session, Epoch: shard.Epoch{Index: uint64(entry.Modify)},
+	}
 }
 
 // held reports whether somebody holds the lock.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -179,6 +180,14 @@ func (s *Standby) unseat(ctx context.Context, h Holder) error {
 		return fmt.Errorf("its session cannot be destroyed: %w", err)
 	}
 	return nil
+}
+
+// Random draws from 0 up to a time.
+func Random(below time.Duration) time.Duration {
+	if below <= 0 {
+		return 0
+	}
+	return rand.N(below)
 }
 
 // pause reports false if ctx ended meanwhile.

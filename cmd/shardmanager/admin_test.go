@@ -66,6 +66,23 @@ func (p *plane) ReleaseHold(context.Context, *pb.ReleaseHoldRequest) (*pb.Releas
 	return &pb.ReleaseHoldResponse{Servers: uint32(p.left.Swap(0))}, nil
 }
 
+func (p *plane) ListQuarantined(_ context.Context, r *pb.ListQuarantinedRequest) (*pb.ListQuarantinedResponse, error) {
+	if err := p.refuse(); err != nil || r.GetApp() == "other" {
+		return new(pb.ListQuarantinedResponse), err
+	}
+	return &pb.ListQuarantinedResponse{Shards: []*pb.QuarantinedShard{{App: "kv", Shard: "07", Reason: "3 servers died of it"}}}, nil
+}
+
+func (p *plane) ReleaseQuarantine(_ context.Context, r *pb.ReleaseQuarantineRequest) (*pb.ReleaseQuarantineResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	if r.GetApp() != "kv" || r.GetShard() != "07" {
+		return nil, wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, "shard", "a shard in quarantine", "")
+	}
+	return new(pb.ReleaseQuarantineResponse), nil
+}
+
 func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListServersResponse, error) {
 	if err := p.refuse(); err != nil {
 		return nil, err
@@ -124,6 +141,28 @@ func TestHoldRelease(t *testing.T) {
 	code, _, errs = shell(t, "hold", "release", "--admin", admin)
 	if code != exitFailure || !strings.Contains(errs, "no server is held now") {
 		t.Errorf("exit %d, stderr %q", code, errs)
+	}
+}
+
+func TestQuarantine(t *testing.T) {
+	leader := &plane{}
+	admin := serve(t, &plane{leader: serve(t, leader)})
+	for _, test := range []struct {
+		args  []string
+		code  int
+		shows string
+	}{
+		{[]string{"quarantine"}, exitOK, "3 servers died of it"},
+		{[]string{"quarantine", "--app", "other"}, exitOK, "REASON"},
+		{[]string{"quarantine", "release", "kv", "07"}, exitOK, "shard 07 of kv is placed again"},
+		{[]string{"quarantine", "release", "kv", "08"}, exitFailure, "a shard in quarantine"},
+		{[]string{"quarantine", "release", "kv"}, exitUsage, "expected SHARD"},
+		{[]string{"quarantine", "kv"}, exitUsage, "kv"},
+	} {
+		code, out, errs := shell(t, append(test.args, "--admin", admin)...)
+		if code != test.code || !strings.Contains(out+errs, test.shows) {
+			t.Errorf("%v: exit %d, stdout %q, stderr %q; expected exit %d and %q", test.args, code, out, errs, test.code, test.shows)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -85,13 +86,18 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus) {
 		if s.GetDraining() {
 			state += ", draining"
 		}
+		reason := s.GetReason()
+		if left := time.Duration(s.GetProbationMs()) * time.Millisecond; left > 0 {
+			state += ", on probation"
+			reason = strings.TrimPrefix(reason+"; no shards for "+left.Round(time.Second).String()+": "+s.GetProbationReason(), "; ")
+		}
 		renewed := milliseconds(s.GetLastRenewalMs())
 		if renewed != "-" {
 			renewed += " ago"
 		}
 		server := s.GetServer()
 		row(w, server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
-			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(s.GetReason()))
+			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(reason))
 	}
 }
 
@@ -168,6 +174,7 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 		row(w, "servers", fmt.Sprintf("%d, %d attached, %d suspected", s.GetServers(), s.GetAttached(), s.GetSuspected()))
 		row(w, "lock proven", milliseconds(s.GetLockAgeMs())+" ago")
 		row(w, "loop", fmt.Sprintf("%s late at most, %d waiting", milliseconds(s.GetLoopLateMs()), s.GetLoopWaiting()))
+		row(w, "quarantine", shards(s.GetQuarantined()))
 	}
 	row(w, "version", s.GetVersion())
 }

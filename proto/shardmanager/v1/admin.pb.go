@@ -1239,9 +1239,13 @@ type ServerStatus struct {
 	// Milliseconds since its last renewal; -1: none under this leader.
 	LastRenewalMs int64 `protobuf:"varint,7,opt,name=last_renewal_ms,json=lastRenewalMs,proto3" json:"last_renewal_ms,omitempty"`
 	// Shards it is a secondary of.
-	Secondaries   uint32 `protobuf:"varint,8,opt,name=secondaries,proto3" json:"secondaries,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Secondaries uint32 `protobuf:"varint,8,opt,name=secondaries,proto3" json:"secondaries,omitempty"`
+	// What is left of its probation, in milliseconds: until then it gets no shards; 0: it is on none (PROTOCOL R30).
+	ProbationMs int64 `protobuf:"varint,40,opt,name=probation_ms,json=probationMs,proto3" json:"probation_ms,omitempty"`
+	// Why it is on probation; for people.
+	ProbationReason string `protobuf:"bytes,41,opt,name=probation_reason,json=probationReason,proto3" json:"probation_reason,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ServerStatus) Reset() {
@@ -1328,6 +1332,20 @@ func (x *ServerStatus) GetSecondaries() uint32 {
 		return x.Secondaries
 	}
 	return 0
+}
+
+func (x *ServerStatus) GetProbationMs() int64 {
+	if x != nil {
+		return x.ProbationMs
+	}
+	return 0
+}
+
+func (x *ServerStatus) GetProbationReason() string {
+	if x != nil {
+		return x.ProbationReason
+	}
+	return ""
 }
 
 type ListMovesRequest struct {
@@ -1782,6 +1800,247 @@ func (x *ReleaseHoldResponse) GetServers() uint32 {
 	return 0
 }
 
+// QuarantinedShard is a shard that is not placed any more.
+type QuarantinedShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Shard string                 `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// For people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantinedShard) Reset() {
+	*x = QuarantinedShard{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantinedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantinedShard) ProtoMessage() {}
+
+func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantinedShard.ProtoReflect.Descriptor instead.
+func (*QuarantinedShard) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *QuarantinedShard) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *QuarantinedShard) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *QuarantinedShard) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ListQuarantinedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this app's; empty: all.
+	App           string `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuarantinedRequest) Reset() {
+	*x = ListQuarantinedRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuarantinedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuarantinedRequest) ProtoMessage() {}
+
+func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuarantinedRequest.ProtoReflect.Descriptor instead.
+func (*ListQuarantinedRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListQuarantinedRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+type ListQuarantinedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By app and shard.
+	Shards        []*QuarantinedShard `protobuf:"bytes,1,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuarantinedResponse) Reset() {
+	*x = ListQuarantinedResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuarantinedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuarantinedResponse) ProtoMessage() {}
+
+func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuarantinedResponse.ProtoReflect.Descriptor instead.
+func (*ListQuarantinedResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListQuarantinedResponse) GetShards() []*QuarantinedShard {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type ReleaseQuarantineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Shard id.
+	Shard         string `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseQuarantineRequest) Reset() {
+	*x = ReleaseQuarantineRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseQuarantineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseQuarantineRequest) ProtoMessage() {}
+
+func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseQuarantineRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseQuarantineRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ReleaseQuarantineRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ReleaseQuarantineRequest) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+type ReleaseQuarantineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseQuarantineResponse) Reset() {
+	*x = ReleaseQuarantineResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseQuarantineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseQuarantineResponse) ProtoMessage() {}
+
+func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseQuarantineResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseQuarantineResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1790,7 +2049,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +2061,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +2074,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 type GetStatusResponse struct {
@@ -1839,6 +2098,8 @@ type GetStatusResponse struct {
 	Version string `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
 	// Why silent servers are held and not fenced; empty: none is (PROTOCOL R15).
 	Hold string `protobuf:"bytes,40,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Shards that are not placed any more until an operator releases them.
+	Quarantined uint32 `protobuf:"varint,41,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// The following only from the leader. Milliseconds since it last proved that the lock is its own.
 	LockAgeMs int64 `protobuf:"varint,50,opt,name=lock_age_ms,json=lockAgeMs,proto3" json:"lock_age_ms,omitempty"`
 	// Milliseconds by which its loop was late, at most, in the last 10 to 20 s.
@@ -1859,7 +2120,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +2132,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +2145,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -1964,6 +2225,13 @@ func (x *GetStatusResponse) GetHold() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetQuarantined() uint32 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
+}
+
 func (x *GetStatusResponse) GetLockAgeMs() int64 {
 	if x != nil {
 		return x.LockAgeMs
@@ -2024,7 +2292,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2304,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2317,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainRequest) GetApp() string {
@@ -2107,7 +2375,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2119,7 +2387,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2132,7 +2400,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainResponse) GetApp() string {
@@ -2278,7 +2546,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2558,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2571,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Proposal) GetFrom() string {
@@ -2362,7 +2630,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2642,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2655,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Candidate) GetServer() string {
@@ -2446,7 +2714,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2726,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2739,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -2507,7 +2775,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2787,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2800,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -2562,7 +2830,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2574,7 +2842,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2587,7 +2855,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -2623,7 +2891,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +2903,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +2916,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -2756,7 +3024,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +3036,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +3049,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -2857,7 +3125,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +3137,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +3150,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -2942,7 +3210,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3222,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3235,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -3004,7 +3272,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3284,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3297,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -3060,7 +3328,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3340,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3353,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -3126,7 +3394,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3406,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3419,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -3179,7 +3447,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3191,7 +3459,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3204,7 +3472,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -3259,7 +3527,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3539,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3552,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -3350,7 +3618,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ListServersRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"N\n" +
 	"\x13ListServersResponse\x127\n" +
-	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\x9f\x02\n" +
+	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xed\x02\n" +
 	"\fServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardmanager.v1.ServerStateR\x05state\x12\x16\n" +
@@ -3359,7 +3627,9 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06shards\x18\x05 \x01(\rR\x06shards\x12\x14\n" +
 	"\x05moves\x18\x06 \x01(\rR\x05moves\x12&\n" +
 	"\x0flast_renewal_ms\x18\a \x01(\x03R\rlastRenewalMs\x12 \n" +
-	"\vsecondaries\x18\b \x01(\rR\vsecondaries\"$\n" +
+	"\vsecondaries\x18\b \x01(\rR\vsecondaries\x12!\n" +
+	"\fprobation_ms\x18( \x01(\x03R\vprobationMs\x12)\n" +
+	"\x10probation_reason\x18) \x01(\tR\x0fprobationReason\"$\n" +
 	"\x10ListMovesRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"\xa4\x01\n" +
 	"\x11ListMovesResponse\x12/\n" +
@@ -3393,8 +3663,20 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\tremaining\x18\x01 \x01(\rR\tremaining\"\x14\n" +
 	"\x12ReleaseHoldRequest\"/\n" +
 	"\x13ReleaseHoldResponse\x12\x18\n" +
-	"\aservers\x18\x01 \x01(\rR\aservers\"\x12\n" +
-	"\x10GetStatusRequest\"\xcd\x04\n" +
+	"\aservers\x18\x01 \x01(\rR\aservers\"R\n" +
+	"\x10QuarantinedShard\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"*\n" +
+	"\x16ListQuarantinedRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\"T\n" +
+	"\x17ListQuarantinedResponse\x129\n" +
+	"\x06shards\x18\x01 \x03(\v2!.shardmanager.v1.QuarantinedShardR\x06shards\"B\n" +
+	"\x18ReleaseQuarantineRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\"\x1b\n" +
+	"\x19ReleaseQuarantineResponse\"\x12\n" +
+	"\x10GetStatusRequest\"\xef\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
@@ -3409,7 +3691,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"open_moves\x18\t \x01(\rR\topenMoves\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12\x12\n" +
-	"\x04hold\x18( \x01(\tR\x04hold\x12\x1e\n" +
+	"\x04hold\x18( \x01(\tR\x04hold\x12 \n" +
+	"\vquarantined\x18) \x01(\rR\vquarantined\x12\x1e\n" +
 	"\vlock_age_ms\x182 \x01(\x03R\tlockAgeMs\x12 \n" +
 	"\floop_late_ms\x183 \x01(\x03R\n" +
 	"loopLateMs\x12!\n" +
@@ -3562,8 +3845,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MOVE_PHASE_OPENED\x10\x01\x12\x17\n" +
 	"\x13MOVE_PHASE_ABORTING\x10\x02\x12\x14\n" +
-	"\x10MOVE_PHASE_MOVED\x10\x032\x9d\n" +
-	"\n" +
+	"\x10MOVE_PHASE_MOVED\x10\x032\xef\v\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -3574,7 +3856,9 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\vListServers\x12#.shardmanager.v1.ListServersRequest\x1a$.shardmanager.v1.ListServersResponse\x12R\n" +
 	"\tListMoves\x12!.shardmanager.v1.ListMovesRequest\x1a\".shardmanager.v1.ListMovesResponse\x12X\n" +
 	"\vDrainServer\x12#.shardmanager.v1.DrainServerRequest\x1a$.shardmanager.v1.DrainServerResponse\x12X\n" +
-	"\vReleaseHold\x12#.shardmanager.v1.ReleaseHoldRequest\x1a$.shardmanager.v1.ReleaseHoldResponse\x12R\n" +
+	"\vReleaseHold\x12#.shardmanager.v1.ReleaseHoldRequest\x1a$.shardmanager.v1.ReleaseHoldResponse\x12d\n" +
+	"\x0fListQuarantined\x12'.shardmanager.v1.ListQuarantinedRequest\x1a(.shardmanager.v1.ListQuarantinedResponse\x12j\n" +
+	"\x11ReleaseQuarantine\x12).shardmanager.v1.ReleaseQuarantineRequest\x1a*.shardmanager.v1.ReleaseQuarantineResponse\x12R\n" +
 	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponse\x12L\n" +
 	"\aExplain\x12\x1f.shardmanager.v1.ExplainRequest\x1a .shardmanager.v1.ExplainResponse\x12Z\n" +
 	"\vWatchEvents\x12#.shardmanager.v1.WatchEventsRequest\x1a$.shardmanager.v1.WatchEventsResponse0\x01\x12R\n" +
@@ -3594,7 +3878,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
@@ -3626,40 +3910,45 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*DrainServerResponse)(nil),             // 27: shardmanager.v1.DrainServerResponse
 	(*ReleaseHoldRequest)(nil),              // 28: shardmanager.v1.ReleaseHoldRequest
 	(*ReleaseHoldResponse)(nil),             // 29: shardmanager.v1.ReleaseHoldResponse
-	(*GetStatusRequest)(nil),                // 30: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 31: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 32: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 33: shardmanager.v1.ExplainResponse
-	(*Proposal)(nil),                        // 34: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 35: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 36: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 37: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 38: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 39: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 40: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 41: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 42: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 43: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 44: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 45: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 46: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 47: shardmanager.v1.SkipStepResponse
-	nil,                                     // 48: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 49: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 50: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 51: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 52: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 53: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 54: shardmanager.v1.Epoch
-	(Role)(0),                               // 55: shardmanager.v1.Role
+	(*QuarantinedShard)(nil),                // 30: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 31: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 32: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 33: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 34: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 35: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 36: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 37: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 38: shardmanager.v1.ExplainResponse
+	(*Proposal)(nil),                        // 39: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 40: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 41: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 42: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 43: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 44: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 45: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 46: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 47: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 48: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 49: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 50: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 51: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 52: shardmanager.v1.SkipStepResponse
+	nil,                                     // 53: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 54: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 55: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 56: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 57: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 58: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 59: shardmanager.v1.Epoch
+	(Role)(0),                               // 60: shardmanager.v1.Role
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	51, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	56, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
 	7,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	48, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	49, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	50, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	53, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	54, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	55, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
 	6,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	6,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
@@ -3667,71 +3956,76 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	6,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	6,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	6,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	52, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	57, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
 	22, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	53, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	58, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
 	25, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
 	25, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	54, // 21: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	38, // 22: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	22, // 23: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	25, // 24: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	5,  // 25: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	39, // 26: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	25, // 27: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	34, // 28: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	35, // 29: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	3,  // 30: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	55, // 31: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	38, // 32: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	39, // 33: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	38, // 34: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	54, // 35: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	38, // 36: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	40, // 37: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	41, // 38: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	42, // 39: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	43, // 40: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,  // 41: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,  // 42: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	8,  // 43: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	10, // 44: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	12, // 45: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	14, // 46: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	16, // 47: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	18, // 48: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	20, // 49: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	23, // 50: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	26, // 51: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	28, // 52: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	30, // 53: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	32, // 54: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	36, // 55: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	44, // 56: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	46, // 57: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	9,  // 58: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	11, // 59: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	13, // 60: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	15, // 61: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	17, // 62: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	19, // 63: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	21, // 64: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	24, // 65: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	27, // 66: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	29, // 67: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	31, // 68: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	33, // 69: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	37, // 70: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	45, // 71: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	47, // 72: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	58, // [58:73] is the sub-list for method output_type
-	43, // [43:58] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	30, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	59, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	43, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	22, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	25, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	5,  // 26: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	44, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	25, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	39, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	40, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	3,  // 31: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	60, // 32: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	43, // 33: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	44, // 34: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	43, // 35: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	59, // 36: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	43, // 37: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	45, // 38: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	46, // 39: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	47, // 40: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	48, // 41: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,  // 42: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,  // 43: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	8,  // 44: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	10, // 45: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	12, // 46: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	14, // 47: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	16, // 48: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	18, // 49: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	20, // 50: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	23, // 51: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	26, // 52: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	28, // 53: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	31, // 54: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	33, // 55: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	35, // 56: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	37, // 57: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	41, // 58: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	49, // 59: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	51, // 60: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	9,  // 61: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	11, // 62: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	13, // 63: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	15, // 64: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	17, // 65: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	19, // 66: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	21, // 67: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	24, // 68: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	27, // 69: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	29, // 70: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	32, // 71: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	34, // 72: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	36, // 73: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	38, // 74: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	42, // 75: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	50, // 76: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	52, // 77: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	61, // [61:78] is the sub-list for method output_type
+	44, // [44:61] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -3741,7 +4035,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	}
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
-	file_shardmanager_v1_admin_proto_msgTypes[33].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[38].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -3753,7 +4047,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   45,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -727,6 +727,158 @@ func (x *DrainRecord) GetServer() string {
 	return ""
 }
 
+// ProbationRecord is the value of `probation/<server>`: it was fenced of late (PROTOCOL R30). Times are what was left when it was written.
+type ProbationRecord struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// Fences since it was last well for a whole window.
+	Fences uint32 `protobuf:"varint,2,opt,name=fences,proto3" json:"fences,omitempty"`
+	// Window in which another fence counts, in nanoseconds.
+	WindowNs int64 `protobuf:"varint,3,opt,name=window_ns,json=windowNs,proto3" json:"window_ns,omitempty"`
+	// Length of the newest probation, in nanoseconds; 0: there was none yet.
+	LengthNs int64 `protobuf:"varint,4,opt,name=length_ns,json=lengthNs,proto3" json:"length_ns,omitempty"`
+	// What is left of it, in nanoseconds; 0: it is over.
+	LeftNs int64 `protobuf:"varint,5,opt,name=left_ns,json=leftNs,proto3" json:"left_ns,omitempty"`
+	// Of the last fence, for people.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbationRecord) Reset() {
+	*x = ProbationRecord{}
+	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbationRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbationRecord) ProtoMessage() {}
+
+func (x *ProbationRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbationRecord.ProtoReflect.Descriptor instead.
+func (*ProbationRecord) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ProbationRecord) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ProbationRecord) GetFences() uint32 {
+	if x != nil {
+		return x.Fences
+	}
+	return 0
+}
+
+func (x *ProbationRecord) GetWindowNs() int64 {
+	if x != nil {
+		return x.WindowNs
+	}
+	return 0
+}
+
+func (x *ProbationRecord) GetLengthNs() int64 {
+	if x != nil {
+		return x.LengthNs
+	}
+	return 0
+}
+
+func (x *ProbationRecord) GetLeftNs() int64 {
+	if x != nil {
+		return x.LeftNs
+	}
+	return 0
+}
+
+func (x *ProbationRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// QuarantineRecord is the value of `quarantine/<app>/<shard>`: the shard is not placed any more (PROTOCOL R30).
+type QuarantineRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Shard string                 `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// For people.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineRecord) Reset() {
+	*x = QuarantineRecord{}
+	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineRecord) ProtoMessage() {}
+
+func (x *QuarantineRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineRecord.ProtoReflect.Descriptor instead.
+func (*QuarantineRecord) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *QuarantineRecord) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *QuarantineRecord) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *QuarantineRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // AgentState is the agent's file for one server, a hint only (PROTOCOL R4).
 type AgentState struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -752,7 +904,7 @@ type AgentState struct {
 
 func (x *AgentState) Reset() {
 	*x = AgentState{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +916,7 @@ func (x *AgentState) String() string {
 func (*AgentState) ProtoMessage() {}
 
 func (x *AgentState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +929,7 @@ func (x *AgentState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
 func (*AgentState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentState) GetCluster() string {
@@ -870,7 +1022,7 @@ type AllocatorState struct {
 
 func (x *AllocatorState) Reset() {
 	*x = AllocatorState{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1034,7 @@ func (x *AllocatorState) String() string {
 func (*AllocatorState) ProtoMessage() {}
 
 func (x *AllocatorState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1047,7 @@ func (x *AllocatorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocatorState.ProtoReflect.Descriptor instead.
 func (*AllocatorState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AllocatorState) GetCluster() string {
@@ -939,7 +1091,7 @@ type RouterCache struct {
 
 func (x *RouterCache) Reset() {
 	*x = RouterCache{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1103,7 @@ func (x *RouterCache) String() string {
 func (*RouterCache) ProtoMessage() {}
 
 func (x *RouterCache) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1116,7 @@ func (x *RouterCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterCache.ProtoReflect.Descriptor instead.
 func (*RouterCache) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RouterCache) GetCluster() string {
@@ -1043,7 +1195,18 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12\x1b\n" +
 	"\tlength_ns\x18\x02 \x01(\x03R\blengthNs\"%\n" +
 	"\vDrainRecord\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\"\xc8\x02\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"\xac\x01\n" +
+	"\x0fProbationRecord\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
+	"\x06fences\x18\x02 \x01(\rR\x06fences\x12\x1b\n" +
+	"\twindow_ns\x18\x03 \x01(\x03R\bwindowNs\x12\x1b\n" +
+	"\tlength_ns\x18\x04 \x01(\x03R\blengthNs\x12\x17\n" +
+	"\aleft_ns\x18\x05 \x01(\x03R\x06leftNs\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"R\n" +
+	"\x10QuarantineRecord\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc8\x02\n" +
 	"\n" +
 	"AgentState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -1082,34 +1245,36 @@ func file_shardmanager_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_state_proto_rawDescData
 }
 
-var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_shardmanager_v1_state_proto_goTypes = []any{
-	(*LeaderRecord)(nil),    // 0: shardmanager.v1.LeaderRecord
-	(*SequenceRecord)(nil),  // 1: shardmanager.v1.SequenceRecord
-	(*ServerRecord)(nil),    // 2: shardmanager.v1.ServerRecord
-	(*AppRecord)(nil),       // 3: shardmanager.v1.AppRecord
-	(*AssignmentChunk)(nil), // 4: shardmanager.v1.AssignmentChunk
-	(*ChunkServer)(nil),     // 5: shardmanager.v1.ChunkServer
-	(*ChunkMove)(nil),       // 6: shardmanager.v1.ChunkMove
-	(*FenceRecord)(nil),     // 7: shardmanager.v1.FenceRecord
-	(*RestRecord)(nil),      // 8: shardmanager.v1.RestRecord
-	(*DrainRecord)(nil),     // 9: shardmanager.v1.DrainRecord
-	(*AgentState)(nil),      // 10: shardmanager.v1.AgentState
-	(*AllocatorState)(nil),  // 11: shardmanager.v1.AllocatorState
-	(*RouterCache)(nil),     // 12: shardmanager.v1.RouterCache
-	(*Epoch)(nil),           // 13: shardmanager.v1.Epoch
-	(*Server)(nil),          // 14: shardmanager.v1.Server
-	(*AppSpec)(nil),         // 15: shardmanager.v1.AppSpec
-	(MoveReason)(0),         // 16: shardmanager.v1.MoveReason
+	(*LeaderRecord)(nil),     // 0: shardmanager.v1.LeaderRecord
+	(*SequenceRecord)(nil),   // 1: shardmanager.v1.SequenceRecord
+	(*ServerRecord)(nil),     // 2: shardmanager.v1.ServerRecord
+	(*AppRecord)(nil),        // 3: shardmanager.v1.AppRecord
+	(*AssignmentChunk)(nil),  // 4: shardmanager.v1.AssignmentChunk
+	(*ChunkServer)(nil),      // 5: shardmanager.v1.ChunkServer
+	(*ChunkMove)(nil),        // 6: shardmanager.v1.ChunkMove
+	(*FenceRecord)(nil),      // 7: shardmanager.v1.FenceRecord
+	(*RestRecord)(nil),       // 8: shardmanager.v1.RestRecord
+	(*DrainRecord)(nil),      // 9: shardmanager.v1.DrainRecord
+	(*ProbationRecord)(nil),  // 10: shardmanager.v1.ProbationRecord
+	(*QuarantineRecord)(nil), // 11: shardmanager.v1.QuarantineRecord
+	(*AgentState)(nil),       // 12: shardmanager.v1.AgentState
+	(*AllocatorState)(nil),   // 13: shardmanager.v1.AllocatorState
+	(*RouterCache)(nil),      // 14: shardmanager.v1.RouterCache
+	(*Epoch)(nil),            // 15: shardmanager.v1.Epoch
+	(*Server)(nil),           // 16: shardmanager.v1.Server
+	(*AppSpec)(nil),          // 17: shardmanager.v1.AppSpec
+	(MoveReason)(0),          // 18: shardmanager.v1.MoveReason
 }
 var file_shardmanager_v1_state_proto_depIdxs = []int32{
-	13, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	14, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
-	15, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
+	15, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	16, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
+	17, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
 	5,  // 3: shardmanager.v1.AssignmentChunk.servers:type_name -> shardmanager.v1.ChunkServer
 	6,  // 4: shardmanager.v1.AssignmentChunk.open:type_name -> shardmanager.v1.ChunkMove
-	16, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
-	13, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	18, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
+	15, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
 	7,  // [7:7] is the sub-list for method output_type
 	7,  // [7:7] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
@@ -1130,7 +1295,7 @@ func file_shardmanager_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_state_proto_rawDesc), len(file_shardmanager_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -57,6 +57,12 @@ const (
 	// AdminServiceReleaseHoldProcedure is the fully-qualified name of the AdminService's ReleaseHold
 	// RPC.
 	AdminServiceReleaseHoldProcedure = "/shardmanager.v1.AdminService/ReleaseHold"
+	// AdminServiceListQuarantinedProcedure is the fully-qualified name of the AdminService's
+	// ListQuarantined RPC.
+	AdminServiceListQuarantinedProcedure = "/shardmanager.v1.AdminService/ListQuarantined"
+	// AdminServiceReleaseQuarantineProcedure is the fully-qualified name of the AdminService's
+	// ReleaseQuarantine RPC.
+	AdminServiceReleaseQuarantineProcedure = "/shardmanager.v1.AdminService/ReleaseQuarantine"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/shardmanager.v1.AdminService/GetStatus"
 	// AdminServiceExplainProcedure is the fully-qualified name of the AdminService's Explain RPC.
@@ -88,6 +94,10 @@ type AdminServiceClient interface {
 	DrainServer(context.Context, *v1.DrainServerRequest) (*v1.DrainServerResponse, error)
 	// ReleaseHold lets the servers that are held be fenced and replaced: an operator knows that they are gone (PROTOCOL R15).
 	ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error)
+	// ListQuarantined lists the shards that are not placed any more because servers died of them (PROTOCOL R30).
+	ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error)
+	// ReleaseQuarantine lets a shard be placed again that servers died of (PROTOCOL R30).
+	ReleaseQuarantine(context.Context, *v1.ReleaseQuarantineRequest) (*v1.ReleaseQuarantineResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
@@ -172,6 +182,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ReleaseHold")),
 			connect.WithClientOptions(opts...),
 		),
+		listQuarantined: connect.NewClient[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse](
+			httpClient,
+			baseURL+AdminServiceListQuarantinedProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListQuarantined")),
+			connect.WithClientOptions(opts...),
+		),
+		releaseQuarantine: connect.NewClient[v1.ReleaseQuarantineRequest, v1.ReleaseQuarantineResponse](
+			httpClient,
+			baseURL+AdminServiceReleaseQuarantineProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ReleaseQuarantine")),
+			connect.WithClientOptions(opts...),
+		),
 		getStatus: connect.NewClient[v1.GetStatusRequest, v1.GetStatusResponse](
 			httpClient,
 			baseURL+AdminServiceGetStatusProcedure,
@@ -207,21 +229,23 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	createApp   *connect.Client[v1.CreateAppRequest, v1.CreateAppResponse]
-	updateApp   *connect.Client[v1.UpdateAppRequest, v1.UpdateAppResponse]
-	getApp      *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
-	listApps    *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
-	deleteApp   *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
-	getShardMap *connect.Client[v1.AdminServiceGetShardMapRequest, v1.AdminServiceGetShardMapResponse]
-	listServers *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
-	listMoves   *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
-	drainServer *connect.Client[v1.DrainServerRequest, v1.DrainServerResponse]
-	releaseHold *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
-	getStatus   *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	explain     *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
-	watchEvents *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
-	abortMove   *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
-	skipStep    *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
+	createApp         *connect.Client[v1.CreateAppRequest, v1.CreateAppResponse]
+	updateApp         *connect.Client[v1.UpdateAppRequest, v1.UpdateAppResponse]
+	getApp            *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
+	listApps          *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
+	deleteApp         *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
+	getShardMap       *connect.Client[v1.AdminServiceGetShardMapRequest, v1.AdminServiceGetShardMapResponse]
+	listServers       *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
+	listMoves         *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
+	drainServer       *connect.Client[v1.DrainServerRequest, v1.DrainServerResponse]
+	releaseHold       *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
+	listQuarantined   *connect.Client[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse]
+	releaseQuarantine *connect.Client[v1.ReleaseQuarantineRequest, v1.ReleaseQuarantineResponse]
+	getStatus         *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	explain           *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	watchEvents       *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
+	abortMove         *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
+	skipStep          *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -314,6 +338,24 @@ func (c *adminServiceClient) ReleaseHold(ctx context.Context, req *v1.ReleaseHol
 	return nil, err
 }
 
+// ListQuarantined calls shardmanager.v1.AdminService.ListQuarantined.
+func (c *adminServiceClient) ListQuarantined(ctx context.Context, req *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error) {
+	response, err := c.listQuarantined.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReleaseQuarantine calls shardmanager.v1.AdminService.ReleaseQuarantine.
+func (c *adminServiceClient) ReleaseQuarantine(ctx context.Context, req *v1.ReleaseQuarantineRequest) (*v1.ReleaseQuarantineResponse, error) {
+	response, err := c.releaseQuarantine.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // GetStatus calls shardmanager.v1.AdminService.GetStatus.
 func (c *adminServiceClient) GetStatus(ctx context.Context, req *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
 	response, err := c.getStatus.CallUnary(ctx, connect.NewRequest(req))
@@ -373,6 +415,10 @@ type AdminServiceHandler interface {
 	DrainServer(context.Context, *v1.DrainServerRequest) (*v1.DrainServerResponse, error)
 	// ReleaseHold lets the servers that are held be fenced and replaced: an operator knows that they are gone (PROTOCOL R15).
 	ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error)
+	// ListQuarantined lists the shards that are not placed any more because servers died of them (PROTOCOL R30).
+	ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error)
+	// ReleaseQuarantine lets a shard be placed again that servers died of (PROTOCOL R30).
+	ReleaseQuarantine(context.Context, *v1.ReleaseQuarantineRequest) (*v1.ReleaseQuarantineResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
@@ -453,6 +499,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ReleaseHold")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListQuarantinedHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListQuarantinedProcedure,
+		svc.ListQuarantined,
+		connect.WithSchema(adminServiceMethods.ByName("ListQuarantined")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceReleaseQuarantineHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceReleaseQuarantineProcedure,
+		svc.ReleaseQuarantine,
+		connect.WithSchema(adminServiceMethods.ByName("ReleaseQuarantine")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceGetStatusHandler := connect.NewUnaryHandlerSimple(
 		AdminServiceGetStatusProcedure,
 		svc.GetStatus,
@@ -505,6 +563,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceDrainServerHandler.ServeHTTP(w, r)
 		case AdminServiceReleaseHoldProcedure:
 			adminServiceReleaseHoldHandler.ServeHTTP(w, r)
+		case AdminServiceListQuarantinedProcedure:
+			adminServiceListQuarantinedHandler.ServeHTTP(w, r)
+		case AdminServiceReleaseQuarantineProcedure:
+			adminServiceReleaseQuarantineHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
 		case AdminServiceExplainProcedure:
@@ -562,6 +624,14 @@ func (UnimplementedAdminServiceHandler) DrainServer(context.Context, *v1.DrainSe
 
 func (UnimplementedAdminServiceHandler) ReleaseHold(context.Context, *v1.ReleaseHoldRequest) (*v1.ReleaseHoldResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ReleaseHold is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListQuarantined(context.Context, *v1.ListQuarantinedRequest) (*v1.ListQuarantinedResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListQuarantined is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ReleaseQuarantine(context.Context, *v1.ReleaseQuarantineRequest) (*v1.ReleaseQuarantineResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ReleaseQuarantine is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {

@@ -1,0 +1,170 @@
+// Package probation keeps servers that flap from shards, and shards that kill from servers (PROTOCOL R30). It is pure: values in, a judgement and
+// the rows to be stored out.
+//
+// Called by allocator/ledger, which decides where shards go. It stores nothing itself and keeps no time of its own.
+package probation
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// Row is a change of what is durable about servers that flap and shards that kill.
+//
+//sumtype:decl
+type Row interface{ isRow() }
+
+// PutProbation stores what is left of a server's probation.
+type PutProbation struct {
+	Server    shard.ServerID
+	Probation Probation
+}
+
+// RemoveProbation deletes it when it is over.
+type RemoveProbation struct{ Server shard.ServerID }
+
+// PutQuarantine stores that a shard is not placed any more.
+type PutQuarantine struct{ Quarantine Quarantine }
+
+// RemoveQuarantine lets a shard be placed again.
+type RemoveQuarantine struct {
+	App   shard.App
+	Shard shard.ID
+}
+
+func (PutProbation) isRow()     {}
+func (RemoveProbation) isRow()  {}
+func (PutQuarantine) isRow()    {}
+func (RemoveQuarantine) isRow() {}
+
+// Keeper keeps servers on probation and shards in quarantine (PROTOCOL R30). What is to be stored waits in it until taken: nothing hangs on when.
+// The zero Keeper knows nothing.
+type Keeper struct {
+	Probations Probations
+
+	blame       blame
+	quarantined map[Suspect]Quarantine
+	rows        []Row
+}
+
+// Load takes over what an earlier leader stored. Quarantines are of shards that index names; others are of an app that is gone.
+func (k *Keeper) Load(now shard.Instant, probations map[shard.ServerID]Probation, quarantines []Quarantine, index func(shard.App, shard.ID) (Suspect, bool)) {
+	for _, id := range shard.SortedKeys(probations) {
+		k.Probations.Load(now, id, probations[id])
+	}
+	for _, q := range quarantines {
+		if who, ok := index(q.App, q.Shard); ok {
+			k.quarantine(who, q)
+		}
+	}
+}
+
+func (k *Keeper) quarantine(who Suspect, q Quarantine) {
+	if k.quarantined == nil {
+		k.quarantined = map[Suspect]Quarantine{}
+	}
+	k.quarantined[who] = q
+}
+
+// Tick notes which rows of probations are to be stored anew, or to be deleted.
+func (k *Keeper) Tick(now shard.Instant) {
+	for _, id := range k.Probations.due(now) {
+		k.rows = append(k.rows, RemoveProbation{id})
+	}
+}
+
+// Waiting reports whether rows wait to be stored.
+func (k *Keeper) Waiting() bool { return len(k.rows) > 0 }
+
+// Take hands out at most n rows to be stored; Return takes back what could not be. A probation's row is as things stand now: meanwhile a fence may
+// have stored a newer one.
+func (k *Keeper) Take(now shard.Instant, n int) []Row {
+	n = min(n, len(k.rows))
+	taken := slices.Clone(k.rows[:n])
+	k.rows = k.rows[n:]
+	for i, r := range taken {
+		switch r := r.(type) {
+		case PutProbation:
+			taken[i] = k.Probations.row(now, r.Server)
+		case RemoveProbation:
+			taken[i] = k.Probations.row(now, r.Server)
+		case PutQuarantine, RemoveQuarantine:
+		}
+	}
+	return taken
+}
+
+// Return puts rows before all others again.
+func (k *Keeper) Return(rows []Row) { k.rows = append(slices.Clone(rows), k.rows...) }
+
+// Died blames shards for the proven death of a server, and returns those that are in quarantine from now on. id names a shard.
+func (k *Keeper) Died(now shard.Instant, server shard.ServerID, inCallback, held []Suspect, id func(Suspect) shard.ID, l Limits) []Quarantine {
+	var list []Quarantine
+	for _, who := range k.blame.death(now, inCallback, held, l) {
+		if _, known := k.quarantined[who]; known {
+			continue
+		}
+		why := fmt.Sprintf("%d servers died of it, the last was %s", k.blame.strikes(who), server)
+		q := Quarantine{App: who.App, Shard: id(who), Why: why}
+		k.quarantine(who, q)
+		k.rows = append(k.rows, PutQuarantine{q})
+		list = append(list, q)
+	}
+	return list
+}
+
+// Served notes that a shard is served from now on.
+func (k *Keeper) Served(now shard.Instant, who Suspect) { k.blame.served(now, who) }
+
+// Quarantined says why a shard is not to be placed; empty: it may be.
+func (k *Keeper) Quarantined(app shard.App, at shard.Index) string {
+	return k.quarantined[Suspect{app, at}].Why
+}
+
+// Release forgets what is held against a shard, once that is stored.
+func (k *Keeper) Release(who Suspect) {
+	delete(k.quarantined, who)
+	k.blame.clear(who)
+}
+
+// Forget drops an app that is deleted, and its rows.
+func (k *Keeper) Forget(app shard.App) {
+	maps.DeleteFunc(k.quarantined, func(who Suspect, _ Quarantine) bool { return who.App == app })
+	maps.DeleteFunc(k.blame.records, func(who Suspect, _ *record) bool { return who.App == app })
+	k.rows = slices.DeleteFunc(k.rows, func(r Row) bool {
+		q, ok := r.(PutQuarantine)
+		return ok && q.Quarantine.App == app
+	})
+}
+
+// List names the shards in quarantine, by app and shard.
+func (k *Keeper) List() []Quarantine {
+	return slices.SortedFunc(maps.Values(k.quarantined), func(a, b Quarantine) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Shard, b.Shard))
+	})
+}
+
+// Suspects are the shards in quarantine.
+func (k *Keeper) Suspects() []Suspect {
+	return slices.SortedFunc(maps.Keys(k.quarantined), func(a, b Suspect) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Index, b.Index))
+	})
+}
+
+// FencedAgain is the row to be stored with a fence that was counted already: the write that held it failed.
+func (k *Keeper) FencedAgain(now shard.Instant, id shard.ServerID) Row {
+	return k.Probations.row(now, id)
+}
+
+// Fenced counts a fence of a server, and returns the row to be stored with it, and how long its probation is, if it is on one.
+func (k *Keeper) Fenced(now shard.Instant, id shard.ServerID, reason string, t Terms) (Row, time.Duration) {
+	k.Probations.fenced(now, id, reason, t)
+	row := k.Probations.row(now, id)
+	left, _ := k.Probations.On(now, id)
+	return row, left
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func quarantineCommand() *cobra.Command {
+	var a adminClient
+	var app string
+	c := &cobra.Command{
+		Use:   "quarantine",
+		Short: "List shards that are not placed any more because servers died of them; release one",
+		Long: "A shard that several servers died of within minutes (quarantine_deaths, quarantine_window) is not placed any more, so that it kills\n" +
+			"no further ones. Nobody serves it until an operator has found the cause and releases it.",
+		Example: "  shardmanager quarantine\n  shardmanager quarantine release kv 042",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListQuarantined, &pb.ListQuarantinedRequest{App: app})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
+				row(w, "APP", "SHARD", "REASON")
+				for _, q := range answer.GetShards() {
+					row(w, q.GetApp(), q.GetShard(), q.GetReason())
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
+	a.flags(c)
+	c.AddCommand(quarantineReleaseCommand())
+	return c
+}
+
+func quarantineReleaseCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "release APP SHARD",
+		Short:   "Place a shard again that is in quarantine",
+		Example: "  shardmanager quarantine release kv 042",
+		Args:    exactly("APP", "SHARD"),
+		RunE: func(c *cobra.Command, args []string) error {
+			request := &pb.ReleaseQuarantineRequest{App: args[0], Shard: args[1]}
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ReleaseQuarantine, request)
+			if err != nil {
+				return err
+			}
+			return a.progress(c.OutOrStdout(), answer, fmt.Sprintf("shard %s of %s is placed again", args[1], args[0]))
+		},
+	}
+	a.flags(c)
+	return c
+}
