@@ -29,8 +29,9 @@ type App struct {
 	// identify is called before a shard is activated.
 	identify func()
 
-	mu   sync.RWMutex
-	held map[string]*heldShard
+	mu       sync.RWMutex
+	held     map[string]*heldShard
+	received map[string]map[string]kvstore.Entry // by shard: what ReceiveState got, until AddShard or DropShard
 }
 
 // heldShard is what this server knows of a shard at one term.
@@ -38,8 +39,9 @@ type heldShard struct {
 	meter
 	term uint64
 
-	mu    sync.Mutex
-	cache map[string]kvstore.Entry
+	mu      sync.Mutex
+	cache   map[string]kvstore.Entry
+	changed map[uint64]map[string]struct{} // by target: keys remembered anew since the snapshot for it; nil: none is out
 }
 
 var (
@@ -51,7 +53,7 @@ var (
 
 // NewApp makes an application that holds nothing yet.
 func NewApp(store *kvstore.Client, log *slog.Logger) *App {
-	return &App{store: store, log: log, identify: func() {}, held: map[string]*heldShard{}}
+	return &App{store: store, log: log, identify: func() {}, held: map[string]*heldShard{}, received: map[string]map[string]kvstore.Entry{}}
 }
 
 // Activate raises the storage's term first: from then on the previous owner can change nothing. Only then it takes over the state, from
@@ -61,7 +63,7 @@ func (a *App) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
 	if err := a.store.RaiseTerm(ctx, s.ID, s.Term); err != nil {
 		return fmt.Errorf("activate: %w", err)
 	}
-	cache, err := decodeState(state)
+	cache, err := a.handedOver(s, state)
 	if err != nil {
 		a.log.Warn("state of the previous owner not understood, reading the store", "shard", s.ID, "error", err)
 	}
@@ -76,8 +78,11 @@ func (a *App) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
 	return nil
 }
 
-// AddShard has nothing left to do: Activate did it.
+// AddShard has little left to do: Activate did it.
 func (a *App) AddShard(_ context.Context, s sdk.Shard) error {
+	a.mu.Lock()
+	delete(a.received, s.ID)
+	a.mu.Unlock()
 	_, err := a.find(s)
 	return err
 }
@@ -87,6 +92,7 @@ func (a *App) DropShard(_ context.Context, s sdk.Shard) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.held, s.ID)
+	delete(a.received, s.ID)
 	return nil
 }
 
@@ -135,6 +141,9 @@ func (h *heldShard) remember(key string, e kvstore.Entry) {
 	defer h.mu.Unlock()
 	if e.Version > h.cache[key].Version {
 		h.cache[key] = e
+		for _, keys := range h.changed {
+			keys[key] = struct{}{}
+		}
 	}
 }
 
