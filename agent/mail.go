@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent/api"
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 )
@@ -146,6 +147,7 @@ func (m goneMail) deliver(l *loop) {
 type pullMail struct {
 	app         shard.App
 	incarnation shard.Incarnation
+	transfers   []progress.Transfer
 	answer      chan<- roster.Reply
 }
 
@@ -155,7 +157,9 @@ func (m pullMail) deliver(l *loop) {
 		m.answer <- roster.Reply{Refusal: roster.RefusedUnknown, Why: "register first: the agent does not know this process"}
 		return
 	}
-	l.ask(s, m.answer, func(id roster.RequestID) roster.Event { return roster.Pull{Request: id, Incarnation: m.incarnation} })
+	l.ask(s, m.answer, func(id roster.RequestID) roster.Event {
+		return roster.Pull{Request: id, Incarnation: m.incarnation, Transfers: m.transfers}
+	})
 }
 
 // hintsMail opens a feed of hints.

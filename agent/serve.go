@@ -17,6 +17,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent/api"
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -162,9 +163,9 @@ func (a *Agent) Register(ctx context.Context, r api.Registration) (api.Registere
 }
 
 // Pull implements api.Applications.
-func (a *Agent) Pull(ctx context.Context, app shard.App, incarnation shard.Incarnation) (roster.Reply, error) {
+func (a *Agent) Pull(ctx context.Context, app shard.App, incarnation shard.Incarnation, t []progress.Transfer) (roster.Reply, error) {
 	reply, err := query(ctx, a, func(answer chan<- roster.Reply) mail {
-		return pullMail{app: app, incarnation: incarnation, answer: answer}
+		return pullMail{app: app, incarnation: incarnation, transfers: t, answer: answer}
 	})
 	if err != nil {
 		return roster.Reply{}, err

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -24,8 +25,8 @@ const keepAlive = time.Second
 type Applications interface {
 	// Register makes the calling process a server. The context is the request's: it leads to the caller's connection.
 	Register(ctx context.Context, r Registration) (Registered, error)
-	// Pull answers the remaining lease of an incarnation.
-	Pull(ctx context.Context, app shard.App, incarnation shard.Incarnation) (roster.Reply, error)
+	// Pull answers the remaining lease of an incarnation, and hears what state it receives now.
+	Pull(ctx context.Context, app shard.App, incarnation shard.Incarnation, transfers []progress.Transfer) (roster.Reply, error)
 	// Hints opens a feed of hints; it must be closed.
 	Hints(ctx context.Context, app shard.App, incarnation shard.Incarnation) (Feed, error)
 }
@@ -122,7 +123,9 @@ func (s *service) Register(ctx context.Context, req *pb.RegisterRequest) (*pb.Re
 }
 
 func (s *service) PullLease(ctx context.Context, req *pb.PullLeaseRequest) (*pb.PullLeaseResponse, error) {
-	reply, err := s.applications.Pull(ctx, shard.App(req.GetApp()), shard.Incarnation(req.GetIncarnation()))
+	reply, err := s.applications.Pull(
+		ctx, shard.App(req.GetApp()), shard.Incarnation(req.GetIncarnation()), wire.TransfersFromProto(req.GetTransfers()),
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ func serverStatus(v roster.View) *pb.AgentServerStatus {
 	status := &pb.AgentServerStatus{
 		Server: wire.ServerToProto(v.Server), LeaseRemainingMs: v.Remaining.Milliseconds(), VouchedBy: v.VouchedBy.String(),
 		Attached: v.Attached, Epoch: wire.EpochToProto(v.Epoch), Draining: v.Draining, Pid: v.Application.PID, Problem: v.Problem,
+		Transfers: wire.TransfersToProto(v.Transfers),
 	}
 	for _, h := range v.Held {
 		status.Held = append(status.Held, wire.HeldToProto(h))

@@ -129,6 +129,9 @@ func (r *Roster) command(now shard.Instant, c Command, out *Effects) {
 		r.answer(c.ID, Failed, fmt.Sprintf("%d commands wait for this shard already", MaxQueue), out)
 		return
 	}
+	if t := e.running; t != nil && t.step == CallPrepareAdd && c.ID.Order.Compare(t.cmd.ID.Order) > 0 {
+		out.Cancels = append(out.Cancels, t.call) // what it loads is of no use any more, and may take minutes
+	}
 	e.queue = append(e.queue, &task{cmd: c, received: now})
 	r.advance(now, e, out)
 }

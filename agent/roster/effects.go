@@ -3,6 +3,7 @@ package roster
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -11,7 +12,7 @@ import (
 type Effects struct {
 	Store    []StoreOp    // Save, RegisterKey and DestroySession strictly one after the other; the others at once
 	Calls    []Call       // to the application; each answered by CallDone
-	Cancels  []CallID     // calls whose answer nobody wants any more
+	Cancels  []CallID     // calls that are to end now; a CallDone may follow
 	Messages []Message    // to the leader; a stream that is gone swallows them
 	Attach   []Attachment // who to attach as, from now on
 	Hints    []Hint       // to the application's watchers
@@ -108,6 +109,8 @@ type Renew struct {
 	Sequence uint64
 	AskedNS  int64
 	Loads    []ShardLoad
+	// Transfers is the state that the application was receiving when it last pulled.
+	Transfers []progress.Transfer
 }
 
 // Status of a Result; the numbers are those of the wire.

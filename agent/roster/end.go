@@ -63,6 +63,7 @@ func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects)
 	}
 	r.lease, r.reads, r.session, r.drain, r.loads = lease{}, reads{}, sessionTimer{}, drain{}, newLoads()
 	r.shards, r.calls, r.lanes, r.ready = map[shard.ID]*entry{}, map[CallID]*entry{}, map[CallID]*entry{}, nil
+	r.transfers = nil
 	r.saved.Ended, r.saved.ProvenDead = true, cause.proven
 	known := r.introduced || r.life != Live // the leader may have heard of it, from us or from the agent before us
 	r.life = Ending

@@ -3,6 +3,7 @@ package roster
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -70,6 +71,7 @@ type AppGone struct {
 type Pull struct {
 	Request     RequestID
 	Incarnation shard.Incarnation
+	Transfers   []progress.Transfer // state that the application receives now
 }
 
 // FileSaved answers Save.

@@ -163,7 +163,7 @@ func (r *Roster) tickRenew(now shard.Instant, out *Effects) {
 	r.link.sequence++
 	r.link.pending = question{sequence: r.link.sequence, asked: now}
 	r.link.renewAt = now.Add(r.interval())
-	r.send(out, Renew{Sequence: r.link.sequence, AskedNS: now.Raw, Loads: r.loads.take()})
+	r.send(out, Renew{Sequence: r.link.sequence, AskedNS: now.Raw, Loads: r.loads.take(), Transfers: r.transfers})
 }
 
 func (r *Roster) granted(now shard.Instant, ev Granted, out *Effects) {
@@ -298,6 +298,7 @@ func (r *Roster) pull(now shard.Instant, ev Pull, out *Effects) {
 	reply.Request = ev.Request
 	if reply.Refusal == 0 && !reply.Ended {
 		reply.Remaining = r.lease.remaining(now)
+		r.transfers = ev.Transfers
 		r.introduce(out)
 		r.restPulled(now, out)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -86,6 +87,8 @@ type Roster struct {
 	lanes  map[CallID]*entry // calls of UpdateMembership, which may be many and long
 	last   CallID
 	loads  loads
+
+	transfers []progress.Transfer // as of the last pull
 }
 
 // New makes the roster of a server. Server holds what does not depend on the application: id, app, agent, locality, the agent's
@@ -224,6 +227,7 @@ type View struct {
 	DrainLeft   int
 	Application Process
 	Problem     string
+	Transfers   []progress.Transfer
 }
 
 // View tells how the server stands.
@@ -231,6 +235,7 @@ func (r *Roster) View(now shard.Instant) View {
 	s := View{
 		Server: r.server(r.saved.Incarnation), Life: r.life, Remaining: r.lease.remaining(now), VouchedBy: r.lease.by, Attached: r.link.up,
 		Epoch: r.highest, Held: r.held(), Draining: r.drain.on, DrainKnown: r.drain.known, DrainLeft: r.drain.left, Problem: r.problem,
+		Transfers: r.transfers,
 	}
 	if r.life == Waiting || r.life == Registering {
 		s.Server.Incarnation = 0

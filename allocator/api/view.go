@@ -61,6 +61,7 @@ func moveToProto(m report.MoveStatus) *pb.MoveStatus {
 		App: string(m.App), Shard: string(m.Shard), Move: uint64(m.Order.Move), Term: uint64(m.Order.Term),
 		From: string(m.From), To: string(m.To), Reason: pb.MoveReason(m.Reason), Step: pb.MoveStep(m.Step),
 		AgeMs: m.Age.Milliseconds(), Attempts: count(m.Attempts), Detail: m.Detail, StepAgeMs: m.StepAge.Milliseconds(), DeadlineMs: -1,
+		ProgressBytes: m.Received, TotalBytes: m.Total,
 	}
 	if m.Deadline >= 0 && m.Step < report.StepDone {
 		out.DeadlineMs = m.Deadline.Milliseconds()

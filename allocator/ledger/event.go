@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -63,6 +64,8 @@ type Renew struct {
 	Sequence uint64
 	AskedNS  int64 // agent's clock; only differences on one stream mean anything
 	Loads    []ShardLoad
+	// Transfers is the state that the server receives now.
+	Transfers []progress.Transfer
 }
 
 // ShardLoad is the measured load of one shard, per metric, fixed point.

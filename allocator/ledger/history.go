@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -55,7 +56,16 @@ func (t *task) joinStatus(s *Secondary) report.MoveStatus {
 	if s.State == Syncing {
 		m.Step = report.StepAdd
 	}
+	t.addProgress(&m, s.Owner)
 	return m
+}
+
+// addProgress says how much of the state the target has received, as of its last renewal.
+func (l *Ledger) addProgress(m *report.MoveStatus, target Owner) {
+	if f := l.known(target); f != nil {
+		found := progress.Find(f.transfers, m.Shard, m.Order)
+		m.Received, m.Total = found.Received, found.Total
+	}
 }
 
 func (l *Ledger) ageOf(w *work) time.Duration {
@@ -152,6 +162,7 @@ func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (report.MoveStatus,
 		return s, !w.served && row.Primary.Incarnation != 0
 	}
 	s.From, s.To, s.Order, s.Reason = m.From.Server, m.To.Server, m.order(), m.Reason
+	l.addProgress(&s, m.To)
 	return s, true
 }
 

@@ -21,6 +21,7 @@ func (l *Ledger) renew(ev Renew) {
 		l.membershipChanged(f.app)
 	}
 	l.takeLoads(f, ev.Loads)
+	f.transfers = ev.Transfers
 	if f.alive() && f.clock.LostTime(l.now, ev.AskedNS, l.s) {
 		l.fence(f, "its machine lost time: its clocks stood still (PROTOCOL R8)")
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/timing"
+	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -43,6 +44,7 @@ type life struct {
 	// replicates: its application has ChangeRole and UpdateMembership.
 	replicates bool
 	clock      timing.ClockCheck
+	transfers  []progress.Transfer // state that it was receiving at its last renewal
 
 	granted     shard.Instant // last grant
 	rest        shard.Instant // no rest lease is out after this; zero: there was none

@@ -112,6 +112,8 @@ type MoveStatus struct {
 	Age      time.Duration // since it was opened, or that it took; 0 where another leader opened it
 	Attempts int           // failures of callbacks
 	Detail   string        // what it waits for, or how it ended; for people
+	Received int64         // bytes of the shard's state that the target has received; 0 too where it receives none now
+	Total    int64         // bytes in all, as announced; 0: unknown
 	StepAge  time.Duration // in this step under this leader; 0 once it is finished
 	Deadline time.Duration // until the command or the linger that it waits for is over; negative: it waits for nothing that has a deadline
 }

@@ -133,7 +133,7 @@ func movesTable(w io.Writer, moves []*pb.MoveStatus) {
 			inStep, deadline = "-", "-"
 		}
 		row(w, m.GetApp(), m.GetShard(), fmt.Sprint(m.GetMove()), dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
-			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), inStep, deadline, fmt.Sprint(m.GetAttempts()), dash(m.GetDetail()))
+			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), inStep, deadline, fmt.Sprint(m.GetAttempts()), dash(withProgress(m)))
 	}
 }
 
@@ -177,4 +177,16 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 		row(w, "quarantine", shards(s.GetQuarantined()))
 	}
 	row(w, "version", s.GetVersion())
+}
+
+// withProgress is a move's detail, after how much of the state has come.
+func withProgress(m *pb.MoveStatus) string {
+	if m.GetProgressBytes() == 0 {
+		return m.GetDetail()
+	}
+	text := fmt.Sprintf("%d bytes", m.GetProgressBytes())
+	if total := m.GetTotalBytes(); total > 0 {
+		text += fmt.Sprintf(" of %d", total)
+	}
+	return text + " received; " + m.GetDetail()
 }

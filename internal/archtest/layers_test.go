@@ -14,6 +14,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/shard", "vocabulary"},
 	{"L0", "internal/load", "load vectors"},
 	{"L0", "internal/locality", "fault domains"},
+	{"L0", "internal/progress", "how far state has come"},
 	{"L1", "allocator/placement/field", "where servers stand"},
 	{"L1", "allocator/placement", "pure core: solver"},
 	{"L1", "allocator/spec", "what an app wants"},
