@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -45,10 +47,17 @@ func lines(list []string) string {
 	return out
 }
 
-func randomWorld(t *rapid.T) *world {
+// restless are settings for random worlds: a stale leader grants long after its successor could fence, were it not for R1, and probations are over
+// before the end, when every server must take shards.
+func restless() ledger.Settings {
 	s := quick()
-	s.LeaderValidity = 9e9 // a stale leader grants long after its successor could fence, were it not for R1
-	w := newWorld(s)
+	s.LeaderValidity = 9e9
+	s.Probation = probation.Terms{Window: 20 * time.Second, First: 2 * time.Second, Most: 8 * time.Second}
+	return s
+}
+
+func randomWorld(t *rapid.T) *world {
+	w := newWorld(restless())
 	w.plan = w.restless
 	drift := rapid.SampledFrom([]int64{1000, 990, 1010})
 	for i := range 3 {

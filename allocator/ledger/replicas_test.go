@@ -366,9 +366,7 @@ func (w *world) uneasy(in placement.Input) placement.Plan {
 }
 
 func replicatedWorld(t *rapid.T, replication spec.Replication) *world {
-	s := quick()
-	s.LeaderValidity = 9e9
-	w := newWorld(s)
+	w := newWorld(restless())
 	w.plan = w.uneasy
 	drift := rapid.SampledFrom([]int64{1000, 990, 1010})
 	for i := range 4 {
