@@ -186,7 +186,7 @@ func (l *Ledger) wishStored(j *wishJob) {
 		reply.Remaining = l.remainingFor(w)
 	case ReleaseQuarantine:
 		l.quarantineReleased(w)
-	case ReleaseHold: // needs no write
+	case ReleaseHold, AbortMove, SkipStep: // need no write of their own
 	}
 	l.out.Replies = append(l.out.Replies, reply)
 }

@@ -7,11 +7,6 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// inSync reports whether an incarnation is a secondary that may become primary.
-func (r *Row) inSync(o Owner) bool {
-	return slices.ContainsFunc(r.Secondaries, func(s Secondary) bool { return s.Owner == o && s.State == InSync })
-}
-
 // secondaryOf returns the secondary of an incarnation; nil: none. It must not be changed.
 func (r *Row) secondaryOf(o Owner) *Secondary {
 	for i := range r.Secondaries {

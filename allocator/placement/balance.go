@@ -265,7 +265,7 @@ func (b *balancer) lowerPrimaries(c cell) bool {
 		}
 		for k := range b.replicas[r.i] {
 			o := &b.replicas[r.i][k]
-			if k == r.k || !o.movable() || b.capped(o.on) || !b.in.Servers[o.on].Accepts || b.avoids(r.i, o.on) || !b.primaryFits(r.i, o.on) ||
+			if k == r.k || !o.movable() || b.capped(o.on) || !b.in.Servers[o.on].Accepts || b.avoids(r.i, o.on) || !b.primaryFits(o.on) ||
 				b.group(o.on, m) != b.group(c.server, m) {
 				continue
 			}

@@ -87,7 +87,7 @@ func (s *state) drainShard(i int) {
 // handOver promotes the best heir of those on servers that accept and are wanted.
 func (s *state) handOver(i, from int, reason Reason, wanted func(server int) bool, why string) bool {
 	best := s.heir(i, from, func(server int) bool {
-		return s.in.Servers[server].Accepts && !s.capped(server) && s.primaryFits(i, server) && wanted(server)
+		return s.in.Servers[server].Accepts && !s.capped(server) && s.primaryFits(server) && wanted(server)
 	})
 	if best < 0 {
 		return false

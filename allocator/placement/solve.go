@@ -99,7 +99,7 @@ func placing(sh *Shard) Reason {
 // failOver promotes the best heir.
 func (s *state) failOver(i int) {
 	reason := placing(&s.in.Shards[i])
-	best := s.heir(i, -1, func(server int) bool { return s.primaryFits(i, server) })
+	best := s.heir(i, -1, func(server int) bool { return s.primaryFits(server) })
 	switch {
 	case best >= 0:
 		to := s.replicas[i][best].on
@@ -121,8 +121,8 @@ func (s *state) primariesAt(server int) int64 {
 	return s.settled[server][s.primaries]
 }
 
-// primaryFits reports whether a server that has a secondary of a shard has room for its primary.
-func (s *state) primaryFits(i, server int) bool {
+// primaryFits reports whether a server that has a secondary has room for one more primary.
+func (s *state) primaryFits(server int) bool {
 	if s.primaries < 0 {
 		return true
 	}
@@ -132,7 +132,7 @@ func (s *state) primaryFits(i, server int) bool {
 // fresh is a replica on a server that accepts which is not in sync and can only be made primary as if it were new; −1: none.
 func (s *state) fresh(i int) int {
 	return slices.IndexFunc(s.replicas[i], func(r replica) bool {
-		return r.on >= 0 && r.at == r.on && !r.leaving && s.in.Servers[r.on].Accepts && !s.avoids(i, r.on) && s.primaryFits(i, r.on)
+		return r.on >= 0 && r.at == r.on && !r.leaving && s.in.Servers[r.on].Accepts && !s.avoids(i, r.on) && s.primaryFits(r.on)
 	})
 }
 

@@ -70,7 +70,7 @@ func (t *Ticket) Release() {
 	a.bytes -= t.bytes
 }
 
-// ErrBytes: the limit of bytes is reached.
+// ErrBytes says that the limit of bytes is reached.
 var ErrBytes = errors.New("too many bytes are held already (WithHoldLimits)")
 
 // Read reads a body into memory that the ticket accounts for, in growing steps. Length −1: unknown.

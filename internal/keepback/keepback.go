@@ -104,7 +104,8 @@ func (c *Writer) FlushError() error {
 	return http.NewResponseController(c.w).Flush()
 }
 
-// SetReadDeadline, SetWriteDeadline and EnableFullDuplex serve http.ResponseController. There is no Unwrap: it would lead around the check.
+// SetReadDeadline serves http.ResponseController, as SetWriteDeadline and EnableFullDuplex do. There is no Unwrap: it would lead around the
+// check.
 func (c *Writer) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(c.w).SetReadDeadline(t)
 }

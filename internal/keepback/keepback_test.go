@@ -35,7 +35,7 @@ func TestAnswers(t *testing.T) {
 		body     string
 		broken   bool
 	}{
-		"whole":             {0, func(w http.ResponseWriter) { w.WriteHeader(201); _, _ = w.Write([]byte("hi")) }, 201, "hi", false},
+		"whole":             {0, func(w http.ResponseWriter) { w.WriteHeader(http.StatusCreated); _, _ = w.Write([]byte("hi")) }, http.StatusCreated, "hi", false},
 		"nothing":           {0, func(http.ResponseWriter) {}, 200, "", false},
 		"withheld":          {1, func(w http.ResponseWriter) { w.Header().Set("Secret", "x"); _, _ = w.Write([]byte("hi")) }, 503, "refused\n", false},
 		"large":             {0, func(w http.ResponseWriter) { _, _ = w.Write([]byte(large)) }, 200, large, false},

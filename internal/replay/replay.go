@@ -13,7 +13,7 @@ import (
 	"sync"
 )
 
-// ErrSpent: the next attempt cannot have the body.
+// ErrSpent says that the next attempt cannot have the body.
 var ErrSpent = errors.New("the request's body was sent already and cannot be had again: set GetBody, or keep it under 1 MiB")
 
 // Body is a request's body.

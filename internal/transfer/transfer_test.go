@@ -395,6 +395,7 @@ func TestOutbox(t *testing.T) {
 		o, e := &Outbox{}, &ending{}
 		want := func(what string, base uint64, wrong bool, ends ...uint64) {
 			t.Helper()
+			synctest.Wait() // for what a timer began
 			got, err := o.Base(testName.Target, testName.Order)
 			have := uint64(0)
 			if got != nil {

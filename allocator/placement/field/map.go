@@ -96,7 +96,9 @@ func (g *Map) nameRegions(sites []Site, least map[string]int, prefer []string) {
 		spans[sites[i].Locality.Region] = g.Domains[locality.Region][i]
 	}
 	for _, name := range shard.SortedKeys(least) {
-		spans[name] = spans[name] // empty where no server is
+		if _, ok := spans[name]; !ok {
+			spans[name] = Span{} // no server is there
+		}
 	}
 	if len(prefer) > 0 {
 		g.Ranks = make([][]int, len(prefer)+1)
