@@ -28,6 +28,9 @@ func (h *Host) follow(ctx context.Context, r *replica, o shard.Order, primary sh
 			return fmt.Errorf("shard %s: as a primary: %w", r.id, err)
 		}
 	}
+	if err := r.outbox.Drop(ctx, nil); err != nil { // snapshots that it gave as a primary
+		return fmt.Errorf("shard %s: %w", r.id, err)
+	}
 	s := h.shardAt(r, o.Term, RoleSecondary)
 	var err error
 	switch {

@@ -3,6 +3,7 @@ package sdktest
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,8 @@ type App struct {
 	// New makes the handler of one server. The servers of a test share the application's storage, if it has one.
 	// Terms begin at 1, so the storage has to be fresh for each Check.
 	New func(t testing.TB, server string) sdk.Handler
+	// Mount, if given, adds what else the application serves at its data address, for instance to take what a primary replicates.
+	Mount func(h sdk.Handler, host *sdk.Host, mux *http.ServeMux)
 	// Write and Read, if given, run one operation on the state of a shard with a handler that New made, as a request would: Write
 	// replaces the shard's value, Read returns it, empty if it was never written. With them Check sees whether state survives.
 	Write func(ctx context.Context, h sdk.Handler, s sdk.Shard, value string) error
@@ -56,6 +59,13 @@ var scenarios = []scenario{
 	{"delta after a snapshot", deltaAfterSnapshot},
 	{"snapshot of an aborted move", snapshotOfAnAbortedMove},
 	{"snapshot without a hand-over", snapshotWithoutHandOver},
+	{"secondary follows", secondaryFollows},
+	{"secondary takes over", secondaryTakesOver},
+	{"switch and back", switchAndBack},
+	{"old primary follows", oldPrimaryFollows},
+	{"secondary lost", secondaryLost},
+	{"membership replaced", membershipReplaced},
+	{"secondary leaves and returns", secondaryReturns},
 	{"drop at any point", dropAtAnyPoint},
 	{"contexts end", contextsEnd},
 }
@@ -77,7 +87,11 @@ func (s scenario) violations(t testing.TB, app App) []string {
 	k := &kit{app: app, shard: s.name, cluster: NewCluster(t, "app"), handlers: map[*Server]sdk.Handler{}}
 	start := func(name string) *Server {
 		handler := app.New(t, name)
-		server := k.cluster.Start(name, k.wrap(handler), nil)
+		server := k.cluster.Start(name, k.wrap(handler), func(host *sdk.Host, mux *http.ServeMux) {
+			if app.Mount != nil {
+				app.Mount(handler, host, mux)
+			}
+		})
 		k.handlers[server] = handler
 		return server
 	}
@@ -270,6 +284,12 @@ func contextsEnd(ctx context.Context, k *kit) {
 				_, _ = source.StateDelta(ended, at, peer)
 				source.EndState(at, peer)
 			}
+		}},
+		{"UpdateMembership", func() {
+			_ = h.(sdk.MembershipUpdater).UpdateMembership(ended, at, []sdk.Member{{Peer: sdk.Peer{Server: "c.app", DataAddress: "127.0.0.1:1", Incarnation: 1}}})
+		}},
+		{"ChangeRole", func() {
+			_ = h.(sdk.RoleChanger).ChangeRole(ended, sdk.Shard{App: "app", ID: k.shard, Term: 2, Role: sdk.RoleSecondary}, sdk.RolePrimary, sdk.RoleSecondary)
 		}},
 		{"DropShard", func() { _ = h.DropShard(ended, at) }},
 	} {

@@ -32,8 +32,9 @@ type Cluster struct {
 }
 
 type row struct {
-	order Order
-	owner *Server
+	order   Order
+	owner   *Server
+	members []Member
 }
 
 // NewCluster makes an empty one; its servers stop when the test ends.
@@ -121,9 +122,11 @@ func (s *Server) peer() *pb.Peer {
 	return &pb.Peer{Server: s.Name, Incarnation: s.Agent.Incarnation(), DataAddress: s.Address}
 }
 
-// AddShard gives that command.
-func (s *Server) AddShard(ctx context.Context, shardID string, o Order) error {
-	_, err := s.client.AddShard(ctx, &pb.AddShardRequest{Command: s.command(shardID, o), Role: pb.Role_ROLE_PRIMARY})
+// AddShard gives that command: to be primary, with these secondaries.
+func (s *Server) AddShard(ctx context.Context, shardID string, o Order, members ...Member) error {
+	_, err := s.client.AddShard(ctx, &pb.AddShardRequest{
+		Command: s.command(shardID, o), Role: pb.Role_ROLE_PRIMARY, Members: membersToProto(members),
+	})
 	return err
 }
 
@@ -133,9 +136,11 @@ func (s *Server) DropShard(ctx context.Context, shardID string, o Order) error {
 	return err
 }
 
-// PrepareAddShard gives that command.
-func (s *Server) PrepareAddShard(ctx context.Context, shardID string, o Order, from *Server) error {
-	_, err := s.client.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{Command: s.command(shardID, o), From: from.peer()})
+// PrepareAddShard gives that command. The members are those that it will have as primary.
+func (s *Server) PrepareAddShard(ctx context.Context, shardID string, o Order, from *Server, members ...Member) error {
+	_, err := s.client.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{
+		Command: s.command(shardID, o), From: from.peer(), Members: membersToProto(members),
+	})
 	return err
 }
 
@@ -154,8 +159,8 @@ func (s *Server) CancelMove(ctx context.Context, shardID string, o Order) (begun
 }
 
 // Activate gives that command.
-func (s *Server) Activate(ctx context.Context, shardID string, o Order, state []byte) error {
-	_, err := s.client.Activate(ctx, &pb.ActivateRequest{Command: s.command(shardID, o), State: state})
+func (s *Server) Activate(ctx context.Context, shardID string, o Order, state []byte, members ...Member) error {
+	_, err := s.client.Activate(ctx, &pb.ActivateRequest{Command: s.command(shardID, o), State: state, Members: membersToProto(members)})
 	return err
 }
 
@@ -212,6 +217,14 @@ func (c *Cluster) own(shardID string, owner *Server) {
 	r := c.rows[shardID]
 	r.owner = owner
 	c.rows[shardID] = r
+}
+
+func membersToProto(members []Member) []*pb.Member {
+	var list []*pb.Member
+	for _, m := range members {
+		list = append(list, &pb.Member{Peer: m.Server.peer(), InSync: m.InSync})
+	}
+	return list
 }
 
 // Owner is who the shard was granted to last.

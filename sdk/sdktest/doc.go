@@ -1,9 +1,9 @@
 // Package sdktest tests the callbacks of applications that use sdk.Host, without an agent, an allocator or a store.
 //
 // Check takes an application's handlers through everything that can happen to a shard (first placement, planned move, aborted move,
-// failover, drop, repeated and refused commands) and reports where they break the contract of sdk.Handler. For tests of one's own,
-// a Cluster runs several Hosts on loopback, each with an Agent that speaks the real protocol on a real Unix socket, and gives the
-// commands that a leader would give.
+// failover, drop, repeated and refused commands; with secondaries also roles and memberships) and reports where they break the contract
+// of sdk.Handler. For tests of one's own, a Cluster runs several Hosts on loopback, each with an Agent that speaks the real protocol on a
+// real Unix socket, and gives the commands that a leader would give.
 //
 // The Agent grants leases without asking anybody, so nothing here is safe outside tests.
 package sdktest

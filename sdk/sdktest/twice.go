@@ -3,6 +3,7 @@ package sdktest
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/shardmanager/shardmanager/sdk"
@@ -14,6 +15,7 @@ type twice struct {
 	handler sdk.Handler
 	kit     *kit
 	touched sync.Map // shards that the handler has been told of
+	follows sync.Map // shards that it is a secondary of
 }
 
 func (w *twice) again(name string, s sdk.Shard, call func() error) error {
@@ -27,9 +29,12 @@ func (w *twice) again(name string, s sdk.Shard, call func() error) error {
 	return nil
 }
 
-// Activate of an application without Activator is AddShard.
+// Activate of an application without Activator is AddShard, or ChangeRole of a secondary.
 func (w *twice) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
 	activator, ok := w.handler.(sdk.Activator)
+	if _, follows := w.follows.Load(s.ID); !ok && follows {
+		return w.changeRole(ctx, s, sdk.RoleSecondary)
+	}
 	if !ok {
 		return w.again("AddShard", s, func() error { return w.handler.AddShard(ctx, s) })
 	}
@@ -37,7 +42,9 @@ func (w *twice) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
 }
 
 func (w *twice) AddShard(ctx context.Context, s sdk.Shard) error {
-	if _, ok := w.handler.(sdk.Activator); !ok {
+	if s.Role == sdk.RoleSecondary {
+		w.follows.Store(s.ID, true)
+	} else if _, ok := w.handler.(sdk.Activator); !ok {
 		return nil // Activate has called it
 	}
 	return w.again("AddShard", s, func() error { return w.handler.AddShard(ctx, s) })
@@ -48,6 +55,7 @@ func (w *twice) DropShard(ctx context.Context, s sdk.Shard) error {
 		return nil
 	}
 	defer w.touched.Delete(s.ID)
+	w.follows.Delete(s.ID)
 	return w.again("DropShard", s, func() error { return w.handler.DropShard(ctx, s) })
 }
 
@@ -72,11 +80,38 @@ func (w *twice) LastState(ctx context.Context, s sdk.Shard) ([]byte, error) {
 	return state, err
 }
 
-// UpdateMembership of an application without MembershipUpdater has nothing to do.
+func (w *twice) ChangeRole(ctx context.Context, s sdk.Shard, from, to sdk.Role) error {
+	if _, ok := w.handler.(sdk.Activator); !ok && to == sdk.RolePrimary {
+		return nil // Activate has called it
+	}
+	return w.changeRole(ctx, s, from)
+}
+
+func (w *twice) changeRole(ctx context.Context, s sdk.Shard, from sdk.Role) error {
+	changer, ok := w.handler.(sdk.RoleChanger)
+	if !ok {
+		return nil
+	}
+	err := w.again("ChangeRole", s, func() error { return changer.ChangeRole(ctx, s, from, s.Role) })
+	if err == nil && s.Role == sdk.RolePrimary {
+		w.follows.Delete(s.ID)
+	} else if err == nil {
+		w.follows.Store(s.ID, true)
+	}
+	return err
+}
+
+// UpdateMembership of an application without MembershipUpdater has nothing to do. A newer list may come between the two calls.
 func (w *twice) UpdateMembership(ctx context.Context, s sdk.Shard, members []sdk.Member) error {
 	updater, ok := w.handler.(sdk.MembershipUpdater)
 	if !ok {
 		return nil
 	}
-	return w.again("UpdateMembership", s, func() error { return updater.UpdateMembership(ctx, s, members) })
+	if err := updater.UpdateMembership(ctx, s, slices.Clone(members)); err != nil {
+		return err
+	}
+	if err := updater.UpdateMembership(ctx, s, slices.Clone(members)); err != nil && ctx.Err() == nil {
+		w.kit.violate("UpdateMembership called again after it had succeeded: %v", err)
+	}
+	return nil
 }
