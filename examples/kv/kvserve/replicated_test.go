@@ -3,6 +3,8 @@ package kvserve
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvreplica"
@@ -10,14 +12,23 @@ import (
 	"github.com/shardmanager/shardmanager/sdk/sdktest"
 )
 
-// TestReplicatedContract runs the SDK's own kit against the application, without secondaries: state survives planned moves.
+// TestReplicatedContract runs the SDK's own kit against the application: what was acknowledged survives every change of roles.
 func TestReplicatedContract(t *testing.T) {
 	var n numbered
+	hosts := map[sdk.Handler]*atomic.Pointer[sdk.Host]{}
 	sdktest.Check(t, sdktest.App{
 		New: func(t testing.TB, _ string) sdk.Handler {
+			host := &atomic.Pointer[sdk.Host]{}
 			node := kvreplica.New(kvreplica.Config{
-				Incarnation: func() uint64 { return 1 }, Log: slog.New(slog.DiscardHandler),
-				Confirm: func(context.Context, string, uint64) bool { return true },
+				Incarnation: func() uint64 {
+					_, incarnation := host.Load().Server()
+					return incarnation
+				},
+				Confirm: func(ctx context.Context, shard string, term uint64) bool {
+					mounted := host.Load()
+					return mounted != nil && primaryNow(ctx, mounted, shard, term)
+				},
+				Log: slog.New(slog.DiscardHandler),
 			})
 			ctx, cancel := context.WithCancel(context.Background())
 			ended := make(chan struct{})
@@ -29,17 +40,30 @@ func TestReplicatedContract(t *testing.T) {
 				cancel()
 				<-ended
 			})
-			return NewReplicated(node, slog.New(slog.DiscardHandler))
+			app := NewReplicated(node, slog.New(slog.DiscardHandler))
+			hosts[app] = host
+			return app
+		},
+		Mount: func(h sdk.Handler, host *sdk.Host, mux *http.ServeMux) {
+			hosts[h].Store(host)
+			mux.Handle(h.(*Replicated).node.Handler())
 		},
 		Write: func(ctx context.Context, h sdk.Handler, s sdk.Shard, text string) error {
 			// The service counts: the text of a value is the one that was written when it was reached.
 			_, request := n.next(text)
 			value, err := h.(*Replicated).node.Increment(ctx, s.ID, s.Term, "k", kvreplica.RequestID{Client: 1, Number: request})
-			n.reached(s.ID, value, text)
+			if err == nil {
+				n.reached(s.ID, value, text)
+			}
 			return err
 		},
 		Read: func(_ context.Context, h sdk.Handler, s sdk.Shard) (string, error) {
-			value, err := h.(*Replicated).node.Get(s.ID, s.Term, "k")
+			node := h.(*Replicated).node
+			if s.Role == sdk.RoleSecondary {
+				value, _, err := node.GetStale(s.ID, "k")
+				return n.at(s.ID, value), err
+			}
+			value, err := node.Get(s.ID, s.Term, "k")
 			return n.at(s.ID, value), err
 		},
 	})
