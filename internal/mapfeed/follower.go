@@ -210,7 +210,9 @@ func (f *Follower) preferred(ctx, looking context.Context) *session {
 
 // drain takes in a stream's messages until it ends.
 func (f *Follower) drain(s *session) error {
-	for response := s.first; ; {
+	response := s.first
+	s.first = nil // it may be as large as the map that it becomes: the stream must not keep it
+	for {
 		if err := f.take(response); err != nil {
 			return err
 		}

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// pageShards is how many shards share a page: a delta copies only the pages that it touches.
-const pageShards = 4096
+// pageShards is how many shards share a page: a delta copies only the pages that it touches, and the lists of all pages. At 1 000 000 shards
+// the two are about equal.
+const pageShards = 1024
 
 // Entry is where one shard is.
 type Entry struct {

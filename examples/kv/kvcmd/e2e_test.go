@@ -214,22 +214,32 @@ func TestCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := startFleet(t, 96, 6, longLease)
-	load := start(t, "load", "--allocators", f.address, "--duration", want, "--history", filepath.Join(t.TempDir(), "requests"))
+	t.Run("primary-only", func(t *testing.T) { startFleet(t, 96, 6, longLease).cost(t, duration) })
+	t.Run("primary-secondary", func(t *testing.T) { startReplicas(t, 96, 6, longLease).cost(t, duration, "--nearest", "0.2") })
+}
+
+// cost runs the demo's load and logs what it took.
+func (f *fleet) cost(t *testing.T, duration time.Duration, args ...string) {
+	t.Helper()
+	args = append([]string{"load", "--allocators", f.address, "--duration", duration.String(), "--history", filepath.Join(t.TempDir(), "requests")}, args...)
+	load := start(t, args...)
 	if err := load.cmd.Wait(); err != nil {
 		t.Fatalf("%v: %s", err, load.stderr)
 	}
 	cores := func(d time.Duration) float64 { return d.Seconds() / duration.Seconds() }
-	var apps time.Duration
+	var apps, store time.Duration
 	for _, p := range f.processes {
 		if err := p.stop(t, syscall.SIGTERM); err != nil {
 			t.Error(err, p.stderr)
 		}
 		apps += p.cpu()
 	}
-	if err := f.store.stop(t, syscall.SIGTERM); err != nil {
-		t.Error(err)
+	if f.store != nil {
+		if err := f.store.stop(t, syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		store = f.store.cpu()
 	}
 	t.Logf("%+v", lastLine(t, load))
-	t.Logf("cores: load %.3f, applications %.3f, store %.3f", cores(load.cpu()), cores(apps), cores(f.store.cpu()))
+	t.Logf("cores: load %.3f, applications %.3f, store %.3f", cores(load.cpu()), cores(apps), cores(store))
 }
