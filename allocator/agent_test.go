@@ -316,7 +316,7 @@ func mapShows(m *shard.Map, agents ...*testAgent) error {
 		}
 	}
 	for _, e := range m.Entries() {
-		id := string(m.Space.ID(e.Index))
+		id := string(m.ID(e.Index))
 		if says := fmt.Sprint(e.Primary, " at ", uint64(e.Term)); served[id] != says {
 			return fmt.Errorf("shard %s: the map says %s, served by %q", id, says, served[id])
 		}
@@ -326,7 +326,7 @@ func mapShows(m *shard.Map, agents ...*testAgent) error {
 
 func appSpec(name string, shards uint32) *pb.AppSpec {
 	return &pb.AppSpec{
-		Name: name, KeySpace: wire.KeySpaceToProto(shard.HashSpace{Shards: shards}), Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
+		Name: name, KeySpace: wire.KeySpaceToProto(shard.KeySpace{Hash: shard.HashSpace{Shards: shards}}), Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
 	}
 }
 

@@ -253,7 +253,7 @@ func TestAdministration(t *testing.T) {
 	_, err = n.admin.CreateApp(ctx, &pb.CreateAppRequest{Spec: appSpec("zero", 0)})
 	wantDetail(t, err, connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "shards")
 	_, err = n.admin.CreateApp(ctx, &pb.CreateAppRequest{Spec: &pb.AppSpec{Name: "r", KeySpace: &pb.KeySpace{}}})
-	wantDetail(t, err, connect.CodeUnimplemented, pb.ErrorReason_ERROR_REASON_UNSUPPORTED, "key_space")
+	wantDetail(t, err, connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "key_space", "hash or named")
 	_, err = n.admin.CreateApp(ctx, new(pb.CreateAppRequest))
 	wantDetail(t, err, connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "spec")
 	_, err = n.admin.GetApp(ctx, &pb.GetAppRequest{Name: "nope"})

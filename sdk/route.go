@@ -15,7 +15,7 @@ func (r Route) Shard() string {
 	if r.m == nil {
 		return ""
 	}
-	return string(r.m.Space.ID(r.index))
+	return string(r.m.ID(r.index))
 }
 
 // Index is the position of the shard in the order of ids, from 0.
@@ -93,14 +93,27 @@ func (v *mapView) route(i shard.Index) (Route, bool) {
 	return Route{m: v.m, index: i, address: address}, address != ""
 }
 
-// Lookup finds the server of a key in the newest map; false if there is no map yet or the key's shard has no primary at present. It takes
-// no lock and allocates nothing.
+// routeTo is route for a key; false too if a named key space has no such shard.
+func (v *mapView) routeTo(key string) (Route, bool) {
+	i, ok := v.m.OfString(key)
+	if !ok {
+		return Route{}, false
+	}
+	return v.route(i)
+}
+
+// Lookup finds the server of a key in the newest map; false if there is no map yet or the key's shard has no primary at present. In a named
+// key space the key is the id of the shard; false too if there is none of that name. It takes no lock and allocates nothing.
 func (r *Router) Lookup(key []byte) (Route, bool) {
 	v := r.view.Load()
 	if v.m == nil {
 		return Route{}, false
 	}
-	return v.route(v.m.Space.Of(key))
+	i, ok := v.m.Of(key)
+	if !ok {
+		return Route{}, false
+	}
+	return v.route(i)
 }
 
 // LookupString is Lookup for a string key.
@@ -109,5 +122,5 @@ func (r *Router) LookupString(key string) (Route, bool) {
 	if v.m == nil {
 		return Route{}, false
 	}
-	return v.route(v.m.Space.OfString(key))
+	return v.routeTo(key)
 }

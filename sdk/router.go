@@ -180,19 +180,19 @@ func changedShards(old *shard.Map, u mapfeed.Update) []string {
 	var ids []string
 	if u.Delta != nil {
 		for _, e := range u.Delta.Shards {
-			ids = append(ids, string(u.Map.Space.ID(e.Index)))
+			ids = append(ids, string(u.Map.ID(e.Index)))
 		}
 		return ids
 	}
 	for i := range shard.Index(u.Map.Space.Shards) {
 		now, term := u.Map.Lookup(i)
 		if old == nil || i >= shard.Index(old.Space.Shards) {
-			ids = append(ids, string(u.Map.Space.ID(i)))
+			ids = append(ids, string(u.Map.ID(i)))
 			continue
 		}
 		before, oldTerm := old.Lookup(i)
 		if term != oldTerm || (now == nil) != (before == nil) || (now != nil && now.ID != before.ID) {
-			ids = append(ids, string(u.Map.Space.ID(i)))
+			ids = append(ids, string(u.Map.ID(i)))
 		}
 	}
 	return ids

@@ -61,7 +61,11 @@ func (c *routed) nextNearest(ctx context.Context) (Route, error) {
 
 // nearest is the way to the best replica that was not asked yet in this round.
 func (c *routed) nearest(m *shard.Map) (Route, bool) {
-	route := Route{m: m, index: m.Space.OfString(c.key)}
+	at, ok := m.OfString(c.key)
+	if !ok {
+		return Route{}, false
+	}
+	route := Route{m: m, index: at}
 	if s := c.router.chooser.Choose(time.Now(), m, route.index, c.tried); s != nil {
 		route.address = s.DataAddress
 	} else if c.pointed != "" && !slices.Contains(c.tried, c.pointed) {

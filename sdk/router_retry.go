@@ -83,7 +83,7 @@ func (c *routed) choose(ctx context.Context) (Route, error) {
 	for paused := c.attempts > 0; ; {
 		v := c.router.view.Load()
 		if v.m != nil {
-			route, ok := v.route(v.m.Space.OfString(c.key))
+			route, ok := v.routeTo(c.key)
 			moved := ok && !route.same(c.last)
 			if moved && c.attempts > 0 { // somebody else, who has refused nothing yet
 				c.pause.Reset()
@@ -195,7 +195,12 @@ func (c *routed) giveUp(ctx context.Context, cause error) *Error {
 			e.Err = fmt.Errorf("%w; last: %w", cause, trouble)
 		}
 	default:
-		e.Shard = string(v.m.Space.ID(v.m.Space.OfString(c.key)))
+		at, ok := v.m.OfString(c.key)
+		if !ok {
+			e.Shard, e.Reason = c.key, "there is no shard of that name in map version "+v.m.Version.String()
+			break
+		}
+		e.Shard = string(v.m.ID(at))
 		e.Reason = "no server has the shard in map version " + v.m.Version.String()
 	}
 	if v, ok := ctx.Value(contextFinal).(*finalError); ok {

@@ -1,6 +1,6 @@
 // Package appspec turns the spec of an app between its message and the ledger's form.
 //
-// It checks the shape only: what kinds of key space and replication are built. Which values are allowed is for the ledger to say, so that
+// It checks the shape only: what kinds of key space and replication there are. Which values are allowed is for the ledger to say, so that
 // every way to it is checked in the same words. It is called by allocator/api and allocator/storage and keeps no state.
 package appspec
 
@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -34,24 +35,20 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 		return ledger.Spec{}, &wire.FieldError{Field: "spec", Expected: "an app's spec"}
 	}
 	if p.KeySpace == nil {
-		return ledger.Spec{}, &wire.FieldError{Field: "spec.key_space", Expected: "a hash key space with the number of shards"}
-	}
-	if p.KeySpace.GetHash() == nil {
-		return ledger.Spec{}, &UnsupportedError{Field: "spec.key_space", Expected: "a hash key space"}
+		return ledger.Spec{}, &wire.FieldError{Field: "spec.key_space", Expected: "hash with the number of shards, or named"}
 	}
 	space, err := wire.KeySpaceFromProto(p.KeySpace)
 	if err != nil {
 		return ledger.Spec{}, fmt.Errorf("spec.%w", err)
 	}
-	switch p.Replication {
-	case pb.Replication_REPLICATION_UNSPECIFIED, pb.Replication_REPLICATION_PRIMARY_ONLY: // unset means the only one there is
-	default:
-		return ledger.Spec{}, &UnsupportedError{Field: "spec.replication", Expected: "REPLICATION_PRIMARY_ONLY"}
+	if p.Replication < 0 || p.Replication > pb.Replication_REPLICATION_PRIMARY_SECONDARY {
+		return ledger.Spec{}, &UnsupportedError{Field: "spec.replication", Expected: "REPLICATION_PRIMARY_ONLY, REPLICATION_SECONDARY_ONLY or REPLICATION_PRIMARY_SECONDARY"}
 	}
 	placement := p.GetPlacement()
 	return ledger.Spec{
 		Name:             shard.App(p.Name),
 		Space:            space,
+		Replication:      spec.Replication(p.Replication).Kind(), // unset means the default
 		Replicas:         number(p.Replicas),
 		RegionReplicas:   converted(p.RegionReplicas, number),
 		Spread:           locality.Domain(min(max(placement.GetSpread(), 0), math.MaxUint8)),
@@ -70,7 +67,7 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 	return &pb.AppSpec{
 		Name:        string(s.Name),
 		KeySpace:    wire.KeySpaceToProto(s.Space),
-		Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
+		Replication: pb.Replication(s.Replication.Kind()),
 		Replicas:    uint32(s.Replicas), RegionReplicas: converted(s.RegionReplicas, func(n int) uint32 { return uint32(n) }),
 		Placement: &pb.Placement{
 			Spread:                      pb.FaultDomain(s.Spread),

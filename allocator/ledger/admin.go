@@ -33,6 +33,12 @@ func (l *Ledger) nextWish() {
 			}
 			l.wishes = l.wishes[1:]
 			continue
+		case CreateShards, DeleteShards:
+			if !l.changeShards(r) {
+				return
+			}
+			l.wishes = l.wishes[1:]
+			continue
 		case ReleaseHold:
 			n, refusal := l.releaseHold()
 			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: n})
@@ -64,6 +70,7 @@ func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 	case ReleaseQuarantine:
 		return l.prepareRelease(r, w)
 	case AbortMove, SkipStep: // steered
+	case CreateShards, DeleteShards: // rows are changed
 	case ReleaseHold: // done at once
 	}
 	return nil, &RequestError{Unsupported, "wish", "a wish that this version knows"}
@@ -96,8 +103,7 @@ func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError)
 		return nil, bad
 	}
 	if w.Spec.Space != a.spec.Space {
-		return nil, &RequestError{Invalid, "key_space.hash.shards",
-			fmt.Sprintf("%d: the key space is fixed when the app is created", a.spec.Space.Shards)}
+		return nil, &RequestError{Invalid, "key_space", "the one that the app was created with: it is fixed"}
 	}
 	if w.Spec.Replication.Kind() != a.spec.Replication.Kind() {
 		return nil, &RequestError{Invalid, "replication", "the one that the app was created with: what a replica is cannot change under it"}
@@ -186,7 +192,7 @@ func (l *Ledger) wishStored(j *wishJob) {
 		reply.Remaining = l.remainingFor(w)
 	case ReleaseQuarantine:
 		l.quarantineReleased(w)
-	case ReleaseHold, AbortMove, SkipStep: // need no write of their own
+	case ReleaseHold, AbortMove, SkipStep, CreateShards, DeleteShards: // need no write of their own
 	}
 	l.out.Replies = append(l.out.Replies, reply)
 }
@@ -195,6 +201,14 @@ func (l *Ledger) removeApp(name shard.App) {
 	for _, at := range shard.SortedKeys(l.apps[name].askers) {
 		for _, r := range l.apps[name].askers[at] {
 			l.reply(r.ID, noApp(name))
+		}
+	}
+	for _, at := range shard.SortedKeys(l.apps[name].batches) {
+		for _, b := range l.apps[name].batches[at] {
+			if b.left > 0 {
+				l.reply(b.reply.ID, noApp(name))
+			}
+			b.left = 0
 		}
 	}
 	for i := range l.apps[name].rows {

@@ -15,10 +15,11 @@ type app struct {
 
 	rows     []Row // durable, by shard index
 	staged   map[shard.Index]Row
-	stagedIn map[int][]shard.Index   // by chunk: staged and not in the write under way
-	work     map[shard.Index]*work   // shards that are not at rest
-	moves    int                     // open moves, durable or staged
-	askers   map[shard.Index][]Reply // to operators who wait until the staged row is durable
+	stagedIn map[int][]shard.Index    // by chunk: staged and not in the write under way
+	work     map[shard.Index]*work    // shards that are not at rest
+	moves    int                      // open moves, durable or staged
+	askers   map[shard.Index][]Reply  // to operators who wait until the staged row is durable
+	batches  map[shard.Index][]*batch // likewise, with other rows
 
 	unplaced map[shard.Index]bool // may be granted now, to anybody; true: its owner is gone
 	lost     int                  // of unplaced, those whose owner is gone
@@ -26,6 +27,8 @@ type app struct {
 	loads    map[shard.Index]map[string]int64
 	base     map[string]int64 // load of a shard that nobody measured
 	ids      []shard.ID
+	named    map[shard.ID]shard.Index // of a named key space: the shards that there are
+	free     []shard.Index            // of a named key space: indexes without a shard
 
 	plan      planning
 	published published
@@ -47,15 +50,15 @@ type planning struct {
 }
 
 func newApp(spec Spec) *app {
-	n := spec.Space.Shards
+	n := spec.Space.Hash.Shards
 	a := &app{
 		spec: spec, rows: make([]Row, n), staged: map[shard.Index]Row{}, stagedIn: map[int][]shard.Index{},
 		work: map[shard.Index]*work{}, unplaced: map[shard.Index]bool{}, avoid: map[shard.Index]map[shard.ServerID]shard.Instant{},
 		loads: map[shard.Index]map[string]int64{}, ids: make([]shard.ID, n),
-		askers: map[shard.Index][]Reply{},
+		askers: map[shard.Index][]Reply{}, named: map[shard.ID]shard.Index{}, batches: map[shard.Index][]*batch{},
 	}
 	for i := range a.ids {
-		a.ids[i] = spec.Space.ID(shard.Index(i))
+		a.ids[i] = spec.Space.Hash.ID(shard.Index(i))
 	}
 	a.setSpec(spec)
 	return a

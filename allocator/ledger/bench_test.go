@@ -37,7 +37,7 @@ func newLarge(tb testing.TB, servers, shards int) *large {
 		rows[i] = ledger.Row{Term: 1, Move: 1, PrimaryTerm: 1, Primary: ledger.Owner{Server: infos[s].ID, Incarnation: infos[s].Incarnation}}
 		g.held[s] = append(g.held[s], shard.Held{Shard: space.ID(shard.Index(i)), Phase: shard.Serving, Term: 1, Max: shard.Order{Term: 1, Move: 1}})
 	}
-	loaded.Apps = []ledger.AppState{{Spec: ledger.Spec{Name: theApp, Space: space, ResourceVersion: 1, MaxMoves: 1000}, Rows: rows}}
+	loaded.Apps = []ledger.AppState{{Spec: ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: space}, ResourceVersion: 1, MaxMoves: 1000}, Rows: rows}}
 	loaded.Acquired, loaded.Confirmed = g.now, g.now
 	g.step(loaded)
 	for i, info := range infos {

@@ -24,6 +24,7 @@ const (
 	callDemote     // AddShard to the source that stays, as a secondary
 	callStepBack   // AddShard to the target of an aborted move, as the secondary that it was
 	callMembers    // UpdateMembership to the primary
+	callDelete     // DropShard to whoever may hold a shard that was deleted
 )
 
 func (p purpose) kind() Kind {
@@ -36,7 +37,7 @@ func (p purpose) kind() Kind {
 		return PrepareDropShard
 	case callCancel:
 		return CancelMove
-	case callStopTarget, callDropSource, callTakeAway, callStray, callLeave:
+	case callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callDelete:
 		return DropShard
 	case callJoin, callDemote, callStepBack:
 		return AddShard
@@ -56,7 +57,7 @@ func (p purpose) role() shard.Role {
 		return shard.Primary
 	case callJoin, callDemote, callStepBack:
 		return shard.Secondary
-	case callPrepareAdd, callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers:
+	case callPrepareAdd, callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers, callDelete:
 	}
 	return 0
 }
@@ -148,7 +149,7 @@ func (t *task) peerOf(p purpose) shard.Peer {
 		if primary := t.known(t.row.Primary); primary != nil {
 			return primary.peer()
 		}
-	case callGrant, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers:
+	case callGrant, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers, callDelete:
 	}
 	return shard.Peer{}
 }
@@ -161,7 +162,7 @@ func (t *task) membersOf(p purpose) []shard.Member {
 		return t.members(false)
 	case callMembers:
 		return t.members(true)
-	case callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callJoin, callLeave, callDemote, callStepBack:
+	case callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callJoin, callLeave, callDemote, callStepBack, callDelete:
 	}
 	return nil
 }
@@ -192,7 +193,10 @@ func (l *Ledger) result(ev Result) {
 	if a == nil {
 		return
 	}
-	at, ok := a.spec.Space.Index(ev.ID.Shard)
+	at, ok := a.find(ev.ID.Shard)
+	if !ok {
+		l.unknownDropped(f, ev)
+	}
 	if !ok || a.work[at] == nil {
 		return
 	}
@@ -237,7 +241,7 @@ func (t *task) done(c *call) {
 			t.row.MembersTold = c.order.Move
 		}
 		t.acknowledged()
-	case callJoin, callLeave:
+	case callJoin, callLeave, callDelete:
 		w.acks = append(w.acks, acknowledgement{c.to.Owner, c.order})
 	case callMembers:
 		t.row.MembersTold = max(t.row.MembersTold, c.order.Move)
@@ -277,6 +281,8 @@ func (t *task) stale(c *call, why string) {
 		t.w.cancel = Begun
 	case callStray:
 		t.done(c)
+	case callDelete:
+		t.done(c) // it has obeyed something later: nobody else can have given that
 	case callJoin, callLeave:
 		t.w.lapsed = append(t.w.lapsed, acknowledgement{c.to.Owner, c.order})
 	case callStopTarget, callDropSource, callTakeAway, callDemote, callStepBack, callMembers:

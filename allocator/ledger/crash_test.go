@@ -15,7 +15,7 @@ func moving(shards uint32) *world {
 	for i := range 3 {
 		w.addAgent(fmt.Sprintf("a%d", i), fmt.Sprintf("z%d", i), 1000)
 	}
-	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.HashSpace{Shards: shards}, ResourceVersion: 1}
+	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: shards}}, ResourceVersion: 1}
 	w.store.chunks[0] = make([]ledger.Row, shards)
 	w.elect(1000)
 	w.run(4 * second)

@@ -210,6 +210,18 @@ type DeleteApp struct {
 	ResourceVersion uint64
 }
 
+// CreateShards adds shards to an app with a named key space: all of them or none.
+type CreateShards struct {
+	App shard.App
+	IDs []shard.ID
+}
+
+// DeleteShards removes shards of an app with a named key space: all of them or none.
+type DeleteShards struct {
+	App shard.App
+	IDs []shard.ID
+}
+
 // DrainServer drains a server until undone.
 type DrainServer struct {
 	Server shard.ServerID
@@ -251,3 +263,5 @@ func (AbortMove) isWish()         {}
 func (SkipStep) isWish()          {}
 func (ReleaseHold) isWish()       {}
 func (ReleaseQuarantine) isWish() {}
+func (CreateShards) isWish()      {}
+func (DeleteShards) isWish()      {}

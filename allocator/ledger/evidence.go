@@ -56,6 +56,9 @@ func (l *Ledger) tickServers() {
 			}
 			l.examine(f)
 		}
+		if f := s.present(); f != nil && len(f.unknown) > 0 {
+			l.tellUnknown(f)
+		}
 	}
 }
 

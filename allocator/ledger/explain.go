@@ -12,7 +12,7 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 	if a == nil {
 		return s, in, noApp(name)
 	}
-	at, ok := a.spec.Space.Index(id)
+	at, ok := a.find(id)
 	if !ok {
 		return s, in, noShard(a, id)
 	}

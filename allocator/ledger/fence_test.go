@@ -17,7 +17,7 @@ func TestFencedSessionIsDestroyedWhateverWasReadMeanwhile(t *testing.T) {
 	l.Step(now, ledger.Loaded{
 		Epoch: shard.Epoch{Index: 1}, Acquired: now, Confirmed: now, Clean: true,
 		Apps: []ledger.AppState{{
-			Spec: ledger.Spec{Name: "kv", Space: shard.HashSpace{Shards: 1}, MaxMoves: 1, MaxMovesServer: 1},
+			Spec: ledger.Spec{Name: "kv", Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 1}}, MaxMoves: 1, MaxMovesServer: 1},
 			Rows: []ledger.Row{{Term: 1, Move: 1, Primary: owner, PrimaryTerm: 1}},
 		}},
 		Registered: []ledger.Registration{{

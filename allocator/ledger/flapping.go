@@ -80,7 +80,7 @@ func (l *Ledger) suspectOf(app shard.App, id shard.ID) (probation.Suspect, bool)
 	if a == nil {
 		return probation.Suspect{}, false
 	}
-	at, ok := a.spec.Space.Index(id)
+	at, ok := a.find(id)
 	return probation.Suspect{App: app, Index: at}, ok
 }
 

@@ -43,7 +43,7 @@ func (l *Ledger) takeLoads(f *life, loads []ShardLoad) {
 		return
 	}
 	for _, m := range loads {
-		if at, ok := a.spec.Space.Index(m.Shard); ok && a.rows[at].Primary == f.Owner {
+		if at, ok := a.find(m.Shard); ok && a.rows[at].Primary == f.Owner {
 			a.setLoad(at, m.Load)
 		}
 	}

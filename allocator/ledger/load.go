@@ -46,6 +46,10 @@ func (l *Ledger) load(ev Loaded) {
 func (l *Ledger) loadApp(state AppState) {
 	a := newApp(state.Spec)
 	l.apps[state.Spec.Name] = a
+	if a.spec.Space.Named {
+		a.rows = append(a.rows, state.Rows...)
+		a.loadNames()
+	}
 	copy(a.rows, state.Rows)
 	for i := range a.rows {
 		row, at := &a.rows[i], shard.Index(i)

@@ -73,7 +73,7 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		first := len(replicas)
 		in.Shards[i], replicas = l.planShard(a, shard.Index(i), places, replicas)
 		in.Shards[i].Replicas = replicas[first:len(replicas):len(replicas)]
-		a.plan.missing = a.plan.missing || len(in.Shards[i].Replicas) < in.Policy.Replicas
+		a.plan.missing = a.plan.missing || len(in.Shards[i].Replicas) < in.Policy.Replicas && !in.Shards[i].Backoff
 	}
 	return in, targets
 }
@@ -87,6 +87,10 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.load(at), Avoid: a.avoided(at, l.now)}
 	sh.Backoff = l.keeper.Quarantined(a.spec.Name, at) != ""
 	lost, free := a.unplaced[at]
+	if row.ID == "" && a.spec.Space.Named || row.Deleting {
+		sh.Backoff, sh.Pinned = true, true // nothing to place
+		return sh, replicas
+	}
 	sh.Urgent, sh.Pinned = lost, !free && (pending || row.Open != nil)
 	first := len(replicas)
 	if a.spec.Replication.Primaries() && !free {

@@ -15,6 +15,7 @@ type published struct {
 
 	changedServers map[shard.ServerID]struct{}
 	changedShards  []shard.Entry
+	changedNames   []shard.Named
 }
 
 type entry struct {
@@ -55,7 +56,7 @@ func (l *Ledger) publishWhole(a *app) {
 			entries = append(entries, e.public(shard.Index(i)))
 		}
 	}
-	m, err := shard.NewMap(a.spec.Name, p.version, a.spec.Space, servers, entries)
+	m, err := a.wholeMap(servers, entries)
 	if err != nil {
 		l.trace(Decision{What: "map not published", App: a.spec.Name, Why: err.Error()})
 		return
@@ -63,9 +64,26 @@ func (l *Ledger) publishWhole(a *app) {
 	l.out.Publish = append(l.out.Publish, Publication{App: a.spec.Name, Snapshot: m})
 }
 
+// wholeMap builds a map of an app at its present version; shards that are being deleted are not in it.
+func (a *app) wholeMap(servers []shard.Server, entries []shard.Entry) (*shard.Map, error) {
+	if !a.spec.Space.Named {
+		return shard.NewMap(a.spec.Name, a.published.version, a.spec.Space.Hash, servers, entries)
+	}
+	ids := make([]shard.ID, len(a.rows))
+	for i := range a.rows {
+		if !a.rows[i].Deleting {
+			ids[i] = a.rows[i].ID
+		}
+	}
+	return shard.NewNamedMap(a.spec.Name, a.published.version, shard.NewNames(ids), servers, entries)
+}
+
 // entryOf is what a durable row says to routers; a server whose address nobody knows is none.
 func (l *Ledger) entryOf(a *app, at shard.Index) entry {
 	row := &a.rows[at]
+	if row.Deleting {
+		return entry{}
+	}
 	e := entry{server: l.addressed(a, row.Primary), others: l.readable(a, row)}
 	if e.server != nil {
 		e.term = row.PrimaryTerm
@@ -165,8 +183,10 @@ func (l *Ledger) publishShard(a *app, at shard.Index) { l.publishEntry(a, at, l.
 // publishSecondaries tells watchers whom to read; a new primary is published once it serves.
 func (l *Ledger) publishSecondaries(a *app, at shard.Index) {
 	e := a.published.entries[at]
-	e.others = l.readable(a, &a.rows[at])
-	l.publishEntry(a, at, e)
+	if !a.rows[at].Deleting {
+		e.others = l.readable(a, &a.rows[at])
+		l.publishEntry(a, at, e)
+	}
 }
 
 func (l *Ledger) publishEntry(a *app, at shard.Index, now entry) {
@@ -199,10 +219,10 @@ func (l *Ledger) publishChanges() {
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]
 		p := &a.published
-		if len(p.changedServers)+len(p.changedShards) == 0 {
+		if len(p.changedServers)+len(p.changedShards)+len(p.changedNames) == 0 {
 			continue
 		}
-		d := shard.Delta{App: name, Base: p.version, Shards: p.changedShards}
+		d := shard.Delta{App: name, Base: p.version, Shards: p.changedShards, Names: p.changedNames}
 		for _, id := range shard.SortedKeys(p.changedServers) {
 			old, was := p.servers[id]
 			s := l.servers[id]
@@ -217,8 +237,8 @@ func (l *Ledger) publishChanges() {
 			}
 		}
 		clear(p.changedServers)
-		p.changedShards = nil
-		if len(d.Servers)+len(d.Removed)+len(d.Shards) == 0 {
+		p.changedShards, p.changedNames = nil, nil
+		if len(d.Servers)+len(d.Removed)+len(d.Shards)+len(d.Names) == 0 {
 			continue
 		}
 		p.version = l.nextVersion()

@@ -63,7 +63,7 @@ func randomWorld(t *rapid.T) *world {
 	for i := range 3 {
 		w.addAgent(fmt.Sprintf("a%d", i), fmt.Sprintf("z%d", i%2), drift.Draw(t, "agent's clock"))
 	}
-	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.HashSpace{Shards: 4}, ResourceVersion: 1}
+	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 4}}, ResourceVersion: 1}
 	w.store.chunks[0] = make([]ledger.Row, 4)
 	w.elect(drift.Draw(t, "leader's clock"))
 	w.run(3 * second)
@@ -195,7 +195,7 @@ var actions = []action{
 		}
 	}},
 	{"operator aborts a move or skips a step", onLeader(func(t *rapid.T, w *world, ld *leader) {
-		id := w.store.spec.Space.ID(shard.Index(rapid.Uint32Range(0, w.store.spec.Space.Shards-1).Draw(t, "shard")))
+		id := w.aShard(t)
 		ld.requests++
 		if rapid.Bool().Draw(t, "abort") {
 			ld.step(ledger.Request{ID: ld.requests, Wish: ledger.AbortMove{App: theApp, Shard: id}})
@@ -209,14 +209,14 @@ var actions = []action{
 		}
 	}},
 	{"shard becomes poison or is healed", func(t *rapid.T, w *world) {
-		id := w.store.spec.Space.ID(shard.Index(rapid.Uint32Range(0, w.store.spec.Space.Shards-1).Draw(t, "shard")))
+		id := w.aShard(t)
 		if w.poison == nil {
 			w.poison = map[shard.ID]bool{}
 		}
 		w.poison[id] = !w.poison[id]
 	}},
 	{"operator ends a quarantine", onLeader(func(t *rapid.T, w *world, ld *leader) {
-		id := w.store.spec.Space.ID(shard.Index(rapid.Uint32Range(0, w.store.spec.Space.Shards-1).Draw(t, "shard")))
+		id := w.aShard(t)
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseQuarantine{App: theApp, Shard: id}})
 	})},
@@ -305,7 +305,13 @@ func (w *world) mustBeOwned(t interface{ Fatalf(string, ...any) }) {
 		t.Fatalf(format+"\nmoves: %+v\nservers: %+v\ntrace:\n%s", append(args, ld.core.Moves().Open, ld.core.Servers(), lines(w.trace[max(0, len(w.trace)-300):]))...)
 	}
 	for i, r := range w.rows() {
-		id := w.store.spec.Space.ID(shard.Index(i))
+		id := w.idOf(shard.Index(i))
+		if w.store.spec.Space.Named && r.ID == "" {
+			continue
+		}
+		if r.Deleting {
+			bad("shard %s is still being deleted: %+v", id, r)
+		}
 		var owner *agent
 		for _, a := range w.agents {
 			if a.id == r.Primary.Server && a.inc == r.Primary.Incarnation {

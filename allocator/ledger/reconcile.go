@@ -12,8 +12,11 @@ func (l *Ledger) reconcile(f *life, held []shard.Held) {
 	has := make(map[shard.Index]shard.Held, len(held))
 	var strays []shard.Index
 	for _, h := range held {
-		at, ok := a.spec.Space.Index(h.Shard)
+		at, ok := a.find(h.Shard)
 		if !ok {
+			if h.Phase != shard.None {
+				l.holdsUnknown(f, h.Shard, h.Max)
+			}
 			continue
 		}
 		has[at] = h

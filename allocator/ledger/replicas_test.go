@@ -209,7 +209,7 @@ func (a *agent) write() {
 
 // checkHandOn is the promise: a new primary has every acknowledged write, if anybody who had them was left to choose.
 func (w *world) checkHandOn(at shard.Index, old, now ledger.Row) {
-	id := w.store.spec.Space.ID(at)
+	id := w.idOf(at)
 	if !w.replicated() || now.Primary == old.Primary || now.Primary.Incarnation == 0 {
 		return
 	}
@@ -246,7 +246,7 @@ func (w *world) checkInSync(at shard.Index, old, now ledger.Row) {
 	if !w.replicated() {
 		return
 	}
-	id := w.store.spec.Space.ID(at)
+	id := w.idOf(at)
 	for _, s := range now.Secondaries {
 		if s.State != ledger.InSync || slices.ContainsFunc(old.Secondaries, func(o ledger.Secondary) bool { return o.Owner == s.Owner && o.State == ledger.InSync }) {
 			continue
@@ -372,7 +372,7 @@ func replicatedWorld(t *rapid.T, replication spec.Replication) *world {
 	for i := range 4 {
 		w.addAgent(fmt.Sprintf("a%d", i), fmt.Sprintf("z%d", i%2), drift.Draw(t, "agent's clock"))
 	}
-	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.HashSpace{Shards: 3}, ResourceVersion: 1, Replication: replication, Replicas: rapid.IntRange(1, 3).Draw(t, "replicas")}
+	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 3}}, ResourceVersion: 1, Replication: replication, Replicas: rapid.IntRange(1, 3).Draw(t, "replicas")}
 	w.store.chunks[0] = make([]ledger.Row, 3)
 	w.elect(drift.Draw(t, "leader's clock"))
 	w.run(6 * second)
@@ -431,7 +431,7 @@ func (w *world) mustBeReplicated(t interface{ Fatalf(string, ...any) }) {
 		}
 	}
 	for i, r := range w.rows() {
-		id := w.store.spec.Space.ID(shard.Index(i))
+		id := w.idOf(shard.Index(i))
 		bad := func(format string, args ...any) {
 			t.Fatalf("shard %s: row %+v: "+format+"\nmoves: %+v\nservers: %+v\ntrace:\n%s",
 				append(append([]any{id, r}, args...), ld.core.Moves().Open, ld.core.Servers(), lines(w.trace[max(0, len(w.trace)-300):]))...)

@@ -51,7 +51,7 @@ func key(name string, inc shard.Incarnation) ledger.Registration {
 }
 
 func appOf(rows ...ledger.Row) []ledger.AppState {
-	return []ledger.AppState{{Spec: ledger.Spec{Name: theApp, Space: shard.HashSpace{Shards: uint32(len(rows))}, ResourceVersion: 1}, Rows: rows}}
+	return []ledger.AppState{{Spec: ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: uint32(len(rows))}}, ResourceVersion: 1}, Rows: rows}}
 }
 
 func owned(name string, inc shard.Incarnation, term shard.Term) ledger.Row {
@@ -410,7 +410,7 @@ func TestWishesAreBounded(t *testing.T) {
 	b := newBare(t, quick(), ledger.Loaded{})
 	refused := 0
 	for i := range 1100 {
-		b.step(ledger.Request{ID: uint64(i), Wish: ledger.CreateApp{Spec: ledger.Spec{Name: shard.App(fmt.Sprintf("a%d", i)), Space: shard.HashSpace{Shards: 1}}}})
+		b.step(ledger.Request{ID: uint64(i), Wish: ledger.CreateApp{Spec: ledger.Spec{Name: shard.App(fmt.Sprintf("a%d", i)), Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 1}}}}})
 		for _, r := range b.out.Replies {
 			if r.Err == nil || r.Err.Kind != ledger.NotNow {
 				t.Fatalf("replied %+v", r)

@@ -37,6 +37,7 @@ import (
 //	move SHARD NAME                          placement wants it
 //	replica SHARD KIND [FROM] [TO]           placement proposes it next: add TO, drop FROM, migrate FROM TO, promote TO
 //	ask WISH                                 create update delete drain undrain NAME [key=value]; abort skip SHARD [move=N] [step=N] [force=1]
+//	                                         create-shards delete-shards ID+ID, where the world is `named`
 //	quarantine                               which shards are not placed any more
 //	rows, agents, servers, moves, map        what is durable, held, believed, under way, published
 //	owned                                    a second later: everything is
@@ -174,15 +175,18 @@ func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
 		case "replicas":
 			spec.Replicas, _ = strconv.Atoi(a.Vals[0])
 			spec.Replication, s.w.plan, warm = wish.PrimarySecondary, s.w.proposed(replicas), 8*second
+		case "named":
+			spec.Space.Named = true
 		case "without-primaries":
 			spec.Replication = wish.SecondaryOnly
 		default:
 			t.Fatalf("%s: world: agents, shards, replicas or without-primaries, not %s", d.Pos, a.Key)
 		}
 	}
-	spec.Space.Shards = uint32(shards)
-	s.w.store.spec = &spec
-	s.w.store.chunks[0] = make([]ledger.Row, shards)
+	if s.w.store.spec = &spec; !spec.Space.Named {
+		spec.Space.Hash.Shards = uint32(shards)
+		s.w.store.chunks[0] = make([]ledger.Row, shards)
+	}
 	s.w.elect(1000)
 	s.w.run(warm)
 	return s.fresh()
@@ -277,7 +281,7 @@ func (s *scenario) leader(t *testing.T, fault string) string {
 // ask sends a wish, lets a second pass, and shows the answer.
 func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 	name := d.CmdArgs[1].Key
-	spec := ledger.Spec{Name: shard.App(name), Space: shard.HashSpace{Shards: 2}}
+	spec := ledger.Spec{Name: shard.App(name), Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 2}}}
 	var version uint64
 	var move shard.MoveID
 	var step report.MoveStep
@@ -289,7 +293,7 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 		}
 		switch a.Key {
 		case "shards":
-			spec.Space.Shards = uint32(n)
+			spec.Space.Hash.Shards = uint32(n)
 		case "version":
 			version = uint64(n)
 		case "moves":
@@ -311,14 +315,24 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 		"create": ledger.CreateApp{Spec: spec}, "update": ledger.UpdateApp{Spec: spec},
 		"delete": ledger.DeleteApp{Name: spec.Name, ResourceVersion: version},
 		"drain":  ledger.DrainServer{Server: shard.ServerID(name)}, "undrain": ledger.DrainServer{Server: shard.ServerID(name), Undo: true},
-		"abort": ledger.AbortMove{App: theApp, Shard: shard.ID(name), Move: move, Why: "test"},
-		"skip":  ledger.SkipStep{App: theApp, Shard: shard.ID(name), Move: move, Step: step, Force: force},
+		"abort":         ledger.AbortMove{App: theApp, Shard: shard.ID(name), Move: move, Why: "test"},
+		"create-shards": ledger.CreateShards{App: theApp, IDs: idsOf(name)}, "delete-shards": ledger.DeleteShards{App: theApp, IDs: idsOf(name)},
+		"skip": ledger.SkipStep{App: theApp, Shard: shard.ID(name), Move: move, Step: step, Force: force},
 	}
 	wish, ok := wishes[d.CmdArgs[0].Key]
 	if !ok {
 		t.Fatalf("%s: unknown wish %s", d.Pos, d.CmdArgs[0].Key)
 	}
 	return s.request(wish)
+}
+
+// idsOf reads a list of ids, `a+b`.
+func idsOf(list string) []shard.ID {
+	var ids []shard.ID
+	for _, id := range strings.Split(list, "+") {
+		ids = append(ids, shard.ID(id))
+	}
+	return ids
 }
 
 // request puts a wish to the leader, lets a second pass, and shows the answer.
@@ -353,6 +367,9 @@ func (s *scenario) show(what string) string {
 	switch what {
 	case "rows":
 		for i, r := range s.w.rows() {
+			if r.ID != "" {
+				out += string(r.ID) + " "
+			}
 			out += fmt.Sprintf("%d: %d/%d %s at %d%s%s\n", i, r.Term, r.Move, owner(r.Primary), r.PrimaryTerm, openMove(r.Open), seconds(r))
 		}
 	case "agents":

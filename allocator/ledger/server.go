@@ -67,6 +67,7 @@ type life struct {
 	why      string  // fenced or over
 	askers   []Reply // to operators who wait until the fence is durable
 
+	unknown  map[shard.ID]unknown     // shards that it holds and its app does not have
 	refs     map[shard.Index]struct{} // shards whose durable or staged row names it
 	owned    int                      // durable rows with it as primary
 	seconded int                      // durable rows with it as a secondary

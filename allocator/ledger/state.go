@@ -32,6 +32,8 @@ type Owner struct {
 
 // Row is what is durable about one shard.
 type Row struct {
+	ID          shard.ID     // of a named key space; empty: no shard has this index now
+	Deleting    bool         // of a named key space: nobody serves it any more, and whoever holds it drops it
 	Term        shard.Term   // highest ever granted or reserved
 	Move        shard.MoveID // highest ever used
 	Primary     Owner        // zero: never placed, or its owner acknowledged a stop

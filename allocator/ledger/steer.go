@@ -19,14 +19,14 @@ func (l *Ledger) steer(r Request) bool {
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.abortWished(r.ID, w) }
 	case SkipStep:
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.skipWished(r.ID, w) }
-	case CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine:
+	case CreateShards, DeleteShards, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine:
 	}
 	a := l.apps[app]
 	if a == nil || a.removed {
 		l.reply(r.ID, noApp(app))
 		return true
 	}
-	at, ok := a.spec.Space.Index(id)
+	at, ok := a.find(id)
 	if !ok {
 		l.reply(r.ID, noShard(a, id))
 		return true

@@ -84,7 +84,7 @@ func (l *Ledger) fromTheFuture(f *life, held []shard.Held) string {
 		return ""
 	}
 	for _, h := range held {
-		at, ok := a.spec.Space.Index(h.Shard)
+		at, ok := a.find(h.Shard)
 		if ok && h.Max.Term > a.rows[at].Term {
 			return "shard " + string(h.Shard) + " was seen at term " + h.Max.String() + ", which the stored state does not know: was the store restored?"
 		}

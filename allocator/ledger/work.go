@@ -97,6 +97,10 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 	if _, pending := a.staged[at]; pending || a.removed {
 		return
 	}
+	if a.hole(at) {
+		delete(a.work, at) // of a shard that was deleted
+		return
+	}
 	row := &a.rows[at]
 	w := a.work[at]
 	if w == nil {
@@ -111,6 +115,8 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 	w.waits = ""
 	t := task{l, a, at, row, w}
 	switch {
+	case row.Deleting:
+		t.deleting()
 	case t.loseSecondaries():
 	case row.Open == nil:
 		t.rest()
@@ -121,8 +127,10 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 	case row.Open.Phase == Moved:
 		t.moved()
 	}
-	t.secondaries()
-	t.switchOver()
+	if !row.Deleting {
+		t.secondaries()
+		t.switchOver()
+	}
 	t.dropStrays()
 	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.due })
 	l.noteStep(a, at)
@@ -133,6 +141,9 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 
 // wake makes work for a row that needs it; nil where it is at rest or only waits for placement.
 func (l *Ledger) wake(a *app, at shard.Index, row *Row) *work {
+	if row.Deleting {
+		return l.settledWork(a, at)
+	}
 	if row.Open != nil {
 		return l.workOf(a, at)
 	}
@@ -172,7 +183,7 @@ type task struct {
 }
 
 func (t *task) atRest() bool {
-	return t.row.Open == nil && len(t.w.strays) == 0 && t.secondariesAtRest() &&
+	return !t.row.Deleting && t.row.Open == nil && len(t.w.strays) == 0 && t.secondariesAtRest() &&
 		(t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone() && len(t.row.Secondaries) == 0 || !t.a.spec.Replication.Primaries())
 }
 
@@ -285,9 +296,14 @@ func (t *task) grantSecondaries(next *Row) {
 // epoch, or were seen by this leader.
 func (l *Ledger) nextTerm(t shard.Term) shard.Term {
 	if t == 0 {
-		t = max(l.deletedTerm, shard.FirstTerm(l.epoch.Generation)+shard.Term(l.epoch.Index))
+		t = l.usedTerm()
 	}
 	return t.Next(l.epoch.Generation)
+}
+
+// usedTerm is at or above every term that a shard which is there no more was ever granted.
+func (l *Ledger) usedTerm() shard.Term {
+	return max(l.deletedTerm, shard.FirstTerm(l.epoch.Generation)+shard.Term(l.epoch.Index))
 }
 
 // closeMove ends an open move in a row; who may still hold the shard is told to drop it.
@@ -315,6 +331,9 @@ func (w *work) rowChanged(old, row *Row) {
 		w.served, w.idle, w.takeAway, w.returned = false, false, false, false
 	}
 	outdated := func(ack acknowledgement) bool {
+		if row.Deleting {
+			return false
+		}
 		s := row.secondaryOf(ack.by)
 		return s == nil || s.Order != ack.order
 	}

@@ -44,11 +44,12 @@ type world struct {
 	served  map[shard.ID]map[shard.Term]ledger.Owner
 	sent    []sent // every command ever sent
 	plan    func(placement.Input) placement.Plan
-	next    []placement.Move     // to be proposed before anything else
-	writes  int64                // of the application, in all
-	acked   map[shard.ID][]int64 // writes that a primary acknowledged
-	poison  map[shard.ID]bool    // kills whoever loads it
-	faults  []string             // broken promises
+	next    []placement.Move         // to be proposed before anything else
+	writes  int64                    // of the application, in all
+	acked   map[shard.ID][]int64     // writes that a primary acknowledged
+	poison  map[shard.ID]bool        // kills whoever loads it
+	named   map[shard.ID]shard.Index // every shard that a named key space ever had
+	faults  []string                 // broken promises
 	trace   []string
 }
 
@@ -81,7 +82,7 @@ type store struct {
 func newWorld(s ledger.Settings) *world {
 	return &world{
 		real: 1000 * second, settings: s, handed: map[handKey]bool{}, history: map[shard.Index][]ledger.Row{},
-		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread, acked: map[shard.ID][]int64{},
+		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread, named: map[shard.ID]shard.Index{}, acked: map[shard.ID][]int64{},
 		store: store{clean: true, chunks: map[int][]ledger.Row{}, fences: map[shard.ServerID]ledger.Fence{}, rests: map[shard.ServerID]ledger.Rest{},
 			probations: map[shard.ServerID]probation.Probation{}, quarantines: map[shard.ID]probation.Quarantine{},
 			drains: map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
@@ -399,7 +400,7 @@ func (w *world) apply(op ledger.WriteOp) {
 	switch op := op.(type) {
 	case ledger.PutSpec:
 		if st.spec == nil {
-			st.chunks[0] = make([]ledger.Row, op.Spec.Space.Shards)
+			st.chunks[0] = make([]ledger.Row, op.Spec.Space.Hash.Shards)
 		}
 		st.spec = &op.Spec
 	case ledger.RemoveApp:
@@ -409,6 +410,9 @@ func (w *world) apply(op ledger.WriteOp) {
 		clear(w.history)
 	case ledger.PutChunk:
 		for i, r := range op.Rows {
+			if r.ID != "" {
+				w.named[r.ID] = shard.Index(op.Chunk*ledger.ChunkShards + i)
+			}
 			w.rowWritten(shard.Index(op.Chunk*ledger.ChunkShards+i), r)
 		}
 		st.chunks[op.Chunk] = op.Rows
@@ -480,10 +484,13 @@ func sameRow(a, b ledger.Row) bool {
 
 // checkCommand is promise 2: what a command says was durable before it was sent.
 func (w *world) checkCommand(a *agent, c ledger.Command) {
-	at, ok := w.store.spec.Space.Index(c.ID.Shard)
+	at, ok := w.indexOf(c.ID.Shard)
 	if !ok {
 		w.broken("command for unknown shard %s", c.ID.Shard)
 		return
+	}
+	if w.store.spec.Space.Named && c.ID.Kind == ledger.DropShard {
+		return // of a shard that was deleted: no row says so any more
 	}
 	to := ledger.Owner{Server: a.id, Incarnation: c.ID.Incarnation}
 	covered := slices.ContainsFunc(w.history[at], func(r ledger.Row) bool {
@@ -559,8 +566,7 @@ func (w *world) check() {
 	if w.store.spec == nil {
 		return
 	}
-	for i := range w.store.spec.Space.Shards {
-		id := w.store.spec.Space.ID(shard.Index(i))
+	for _, id := range w.ids() {
 		var who []string
 		for _, a := range w.agents {
 			if a.executes(id) {

@@ -362,6 +362,9 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	if !slices.Equal(old.Secondaries, row.Secondaries) {
 		l.secondariesStored(a, at, &old, &row)
 	}
+	if a.spec.Space.Named {
+		l.namesStored(a, at, &old, &row)
+	}
 	for _, o := range old.owners() {
 		if f := l.known(o); f != nil && f.over && len(f.refs) == 0 {
 			l.forget(f.server)

@@ -132,6 +132,14 @@ func (k *Keeper) Release(who Suspect) {
 	k.blame.clear(who)
 }
 
+// ForgetShard drops a shard that is deleted: what is held against it, and what was stored of that.
+func (k *Keeper) ForgetShard(who Suspect) {
+	if q, ok := k.quarantined[who]; ok {
+		k.rows = append(k.rows, RemoveQuarantine{App: q.App, Shard: q.Shard})
+	}
+	k.Release(who)
+}
+
 // Forget drops an app that is deleted, and its rows.
 func (k *Keeper) Forget(app shard.App) {
 	maps.DeleteFunc(k.quarantined, func(who Suspect, _ Quarantine) bool { return who.App == app })

@@ -18,7 +18,7 @@ import (
 // App is the spec of an app. 0 means the default.
 type App struct {
 	Name             shard.App
-	Space            shard.HashSpace
+	Space            shard.KeySpace
 	Replication      Replication
 	Replicas         int             // of each shard, the primary included
 	RegionReplicas   map[string]int  // replicas of each shard that must be in a region; never modified
@@ -106,8 +106,8 @@ func (a App) Check() (field, expected string) {
 	switch {
 	case !appName.MatchString(string(a.Name)):
 		return "name", fmt.Sprintf("1 to 63 of a-z, 0-9 and -, starting with a letter and not ending with -, not %q", a.Name)
-	case a.Space.Shards < 1 || a.Space.Shards > shard.MaxShards:
-		return "key_space.hash.shards", fmt.Sprintf("1 to %d, not %d", shard.MaxShards, a.Space.Shards)
+	case !a.Space.Named && (a.Space.Hash.Shards < 1 || a.Space.Hash.Shards > shard.MaxShards):
+		return "key_space.hash.shards", fmt.Sprintf("1 to %d, not %d", shard.MaxShards, a.Space.Hash.Shards)
 	case a.MaxMoves < 0 || a.MaxMoves > movesMost:
 		return "placement.max_concurrent_moves", fmt.Sprintf("0 (the default) to %d, not %d", movesMost, a.MaxMoves)
 	case a.MaxMovesServer < 0 || a.MaxMovesServer > movesMost:

@@ -32,7 +32,7 @@ func TestCheck(t *testing.T) {
 		}},
 		"spread":           {change: func(a *spec.App) { a.Replication, a.Spread, a.Replicas = spec.SecondaryOnly, locality.Zone, 3 }},
 		"name":             {func(a *spec.App) { a.Name = "KV" }, "name", `not "KV"`},
-		"shards":           {func(a *spec.App) { a.Space.Shards = 0 }, "key_space.hash.shards", "not 0"},
+		"shards":           {func(a *spec.App) { a.Space.Hash.Shards = 0 }, "key_space.hash.shards", "not 0"},
 		"moves":            {func(a *spec.App) { a.MaxMoves = -1 }, "placement.max_concurrent_moves", "not -1"},
 		"moves per server": {func(a *spec.App) { a.MaxMovesServer = 1 << 21 }, "placement.max_concurrent_moves_per_server", "not 2097152"},
 		"tolerance":        {func(a *spec.App) { a.TolerancePercent = 1001 }, "placement.balance_tolerance_percent", "not 1001"},
@@ -53,7 +53,7 @@ func TestCheck(t *testing.T) {
 		"preferred by none": {func(a *spec.App) { a.Replication, a.PreferRegions = spec.SecondaryOnly, []string{"eu"} },
 			"placement.preferred_regions", "no primaries"},
 	} {
-		app := spec.App{Name: "kv", Space: shard.HashSpace{Shards: 8}}
+		app := spec.App{Name: "kv", Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 8}}}
 		c.change(&app)
 		field, expected := app.Check()
 		if field != c.field || !strings.Contains(expected, c.expected) || (field == "") != (expected == "") {

@@ -48,6 +48,7 @@ func chunkToProto(rows []ledger.Row) *pb.AssignmentChunk {
 		})
 	}
 	secondariesToProto(chunk, rows, &names)
+	namesToProto(chunk, rows)
 	chunk.Servers = names.list
 	return chunk
 }
@@ -162,6 +163,9 @@ func rowsFromProto(chunk *pb.AssignmentChunk) ([]ledger.Row, error) {
 	if err := secondariesFromProto(chunk, rows); err != nil {
 		return nil, err
 	}
+	if err := namesFromProto(chunk, rows); err != nil {
+		return nil, err
+	}
 	return rows, nil
 }
 
@@ -199,4 +203,36 @@ func ownerAt(chunk *pb.AssignmentChunk, position uint32) (ledger.Owner, error) {
 	}
 	s := chunk.Servers[position-1]
 	return ledger.Owner{Server: shard.ServerID(s.GetId()), Incarnation: shard.Incarnation(s.GetIncarnation())}, nil
+}
+
+// namesToProto adds the ids of a named key space, if the rows have any.
+func namesToProto(chunk *pb.AssignmentChunk, rows []ledger.Row) {
+	for i, row := range rows {
+		if row.ID == "" {
+			continue
+		}
+		if chunk.Ids == nil {
+			chunk.Ids = make([]string, len(rows))
+		}
+		if chunk.Ids[i] = string(row.ID); row.Deleting {
+			chunk.Deleting = append(chunk.Deleting, uint32(i))
+		}
+	}
+}
+
+// namesFromProto fills in the ids of a named key space.
+func namesFromProto(chunk *pb.AssignmentChunk, rows []ledger.Row) error {
+	if n := len(chunk.Ids); n > 0 && n != len(rows) {
+		return fmt.Errorf("ids of %d rows of %d", n, len(rows))
+	}
+	for i, id := range chunk.Ids {
+		rows[i].ID = shard.ID(id)
+	}
+	for _, i := range chunk.Deleting {
+		if uint64(i) >= uint64(len(rows)) || rows[i].ID == "" {
+			return fmt.Errorf("row %d of %d is being deleted, and has no shard", i, len(rows))
+		}
+		rows[i].Deleting = true
+	}
+	return nil
 }

@@ -70,8 +70,8 @@ func (k Keys) Load(entries []coord.Entry) (*Contents, error) {
 			c.Leftovers = append(c.Leftovers, chunks[name]...)
 			continue
 		}
-		if len(app.Rows) > int(app.Spec.Space.Shards) {
-			return nil, fmt.Errorf("load: key %s: %w: %d rows for %d shards", k.Spec(name), wire.ErrCorrupt, len(app.Rows), app.Spec.Space.Shards)
+		if space := app.Spec.Space; !space.Named && len(app.Rows) > int(space.Hash.Shards) {
+			return nil, fmt.Errorf("load: key %s: %w: %d rows for %d shards", k.Spec(name), wire.ErrCorrupt, len(app.Rows), space.Hash.Shards)
 		}
 		c.Apps = append(c.Apps, *app)
 	}

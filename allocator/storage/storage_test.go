@@ -132,7 +132,7 @@ func (c *cluster) register(id string, incarnation uint64) ledger.Registration {
 
 func spec(name string, shards uint32) ledger.Spec {
 	return ledger.Spec{
-		Name: shard.App(name), Space: shard.HashSpace{Shards: shards}, MaxMoves: 64, MaxMovesServer: 8, TolerancePercent: 10,
+		Name: shard.App(name), Space: shard.KeySpace{Hash: shard.HashSpace{Shards: shards}}, Replication: 3, MaxMoves: 64, MaxMovesServer: 8, TolerancePercent: 10,
 		DefaultLoad: map[string]int64{"cpu": 5}, ResourceVersion: 3, Labels: map[string]string{"team": "x"},
 		Replicas: 3, RegionReplicas: map[string]int{"eu": 1, "us": 2}, Spread: locality.Zone, PreferRegions: []string{"us", "eu"},
 	}
@@ -154,6 +154,9 @@ func rows(n int, seed int64) []ledger.Row {
 		for range r.Intn(3) {
 			out[i].Secondaries = append(out[i].Secondaries, ledger.Secondary{Owner: owner(), State: ledger.SecondaryState(1 + r.Intn(4)),
 				Order: shard.Order{Term: out[i].Term, Move: out[i].Move - shard.MoveID(r.Intn(3))}})
+		}
+		if r.Intn(5) > 0 {
+			out[i].ID, out[i].Deleting = shard.ID(fmt.Sprint("shard-", i)), r.Intn(5) == 0
 		}
 		if r.Intn(3) == 0 {
 			out[i].MembersMove = out[i].Move - 1
@@ -264,7 +267,7 @@ func TestCorruptValueIsNamed(t *testing.T) {
 		"damaged rest":       {key: keys.Rest("a.kv")},
 		"damaged drain":      {key: keys.Drain("a.kv")},
 		"no key of an app":   {key: keys.Spec("kv") + "x"},
-		"other app":          {key: keys.Spec("kv"), value: &pb.AppRecord{Spec: &pb.AppSpec{Name: "other", KeySpace: wire.KeySpaceToProto(shard.HashSpace{Shards: 2})}}},
+		"other app":          {key: keys.Spec("kv"), value: &pb.AppRecord{Spec: &pb.AppSpec{Name: "other", KeySpace: wire.KeySpaceToProto(shard.KeySpace{Hash: shard.HashSpace{Shards: 2}})}}},
 		"no key space":       {key: keys.Spec("kv"), value: &pb.AppRecord{Spec: &pb.AppSpec{Name: "kv"}}},
 		"column too short":   {key: keys.Chunk("kv", 0), value: chunk(func(m *pb.AssignmentChunk) { m.Moves = nil })},
 		"unknown server":     {key: keys.Chunk("kv", 0), value: chunk(func(m *pb.AssignmentChunk) { m.Primaries[0] = 2 })},

@@ -171,9 +171,19 @@ func appListCommand() *cobra.Command {
 func appTable(w io.Writer, specs ...*pb.AppSpec) {
 	row(w, "NAME", "KEY SPACE", "REPLICATION", "VERSION")
 	for _, s := range specs {
-		row(w, s.GetName(), fmt.Sprintf("hash, %d shards", s.GetKeySpace().GetHash().GetShards()),
-			enumName(s.GetReplication().String(), "REPLICATION_"), fmt.Sprint(s.GetResourceVersion()))
+		replication := enumName(s.GetReplication().String(), "REPLICATION_")
+		if n := s.GetReplicas(); n > 0 {
+			replication += fmt.Sprintf(", %d replicas", n)
+		}
+		row(w, s.GetName(), keySpace(s.GetKeySpace()), replication, fmt.Sprint(s.GetResourceVersion()))
 	}
+}
+
+func keySpace(space *pb.KeySpace) string {
+	if space.GetNamed() != nil {
+		return "named"
+	}
+	return fmt.Sprintf("hash, %d shards", space.GetHash().GetShards())
 }
 
 func appDeleteCommand() *cobra.Command {

@@ -81,7 +81,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, appCommand(), mapCommand(), serversCommand(), movesCommand(), explainCommand(), eventsCommand(), drainCommand(),
+	add(root, groupOperators, appCommand(), shardsCommand(), mapCommand(), serversCommand(), movesCommand(), explainCommand(), eventsCommand(), drainCommand(),
 		holdCommand(), quarantineCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())
@@ -129,6 +129,16 @@ func tellUsage(c *cobra.Command) {
 	}
 	for _, sub := range c.Commands() {
 		tellUsage(sub)
+	}
+}
+
+// atLeast expects the arguments named, and any number more of the last kind.
+func atLeast(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return fmt.Errorf("expected %s", strings.Join(names[len(args):], " and "))
+		}
+		return nil
 	}
 }
 

@@ -34,27 +34,30 @@ func mapCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("map %s: %w", args[0], err)
 			}
-			return a.print(c.OutOrStdout(), answer.GetSnapshot(), func(w io.Writer) { mapTable(w, shards, answer.GetSnapshot()) })
+			return a.print(c.OutOrStdout(), answer.GetSnapshot(), func(w io.Writer) { mapTable(w, shards) })
 		},
 	}
 	a.flags(c)
 	return c
 }
 
-func mapTable(w io.Writer, shards *shard.Map, snapshot *pb.ShardMapSnapshot) {
+func mapTable(w io.Writer, shards *shard.Map) {
 	row(w, "SHARD", "PRIMARY", "ADDRESS", "TERM", "SECONDARIES")
-	space := shard.HashSpace{Shards: snapshot.GetKeySpace().GetHash().GetShards()}
-	for i := range shard.Index(space.Shards) {
+	for i := range shard.Index(shards.Space.Shards) {
+		id := string(shards.ID(i))
+		if id == "" {
+			continue // of a named key space: deleted
+		}
 		var others []string
 		for k := 0; shards.Secondary(i, k) != nil; k++ {
 			others = append(others, string(shards.Secondary(i, k).ID))
 		}
 		server, term := shards.Lookup(i)
 		if server == nil {
-			row(w, string(space.ID(i)), "-", "-", "-", dash(strings.Join(others, ", ")))
+			row(w, id, "-", "-", "-", dash(strings.Join(others, ", ")))
 			continue
 		}
-		row(w, string(space.ID(i)), string(server.ID), server.DataAddress, fmt.Sprint(term), dash(strings.Join(others, ", ")))
+		row(w, id, string(server.ID), server.DataAddress, fmt.Sprint(term), dash(strings.Join(others, ", ")))
 	}
 }
 

@@ -15,7 +15,7 @@ var foreign = []struct {
 	why     string
 }{
 	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "agent/api", "agent/app",
-		"agent", "sdk", "examples/kv", "internal/dev", "cmd/shardmanager"}, "the wire: whoever serves or calls a service"},
+		"agent", "sdk", "examples/kv", "internal/dev", "bench", "cmd/shardmanager"}, "the wire: whoever serves or calls a service"},
 	{"connectrpc.com/grpchealth", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"connectrpc.com/grpcreflect", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage",

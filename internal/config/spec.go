@@ -214,25 +214,13 @@ func (a *AppSpec) enum(n *yaml.Node, enum protoreflect.EnumDescriptor, path stri
 		}
 		full := string(value.Name())
 		short := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
-		if planned(enum, normal(short)) {
-			continue
-		}
 		if got := normal(n.Value); n.Kind == yaml.ScalarNode && n.Tag == "!!str" && (got == normal(short) || got == normal(full)) {
 			return protoreflect.ValueOfEnum(value.Number()), true
 		}
 		expected = append(expected, short)
 	}
-	if planned(enum, strings.TrimPrefix(normal(n.Value), normal(prefix))) {
-		p.add(a.place(n), "%s: %s: not supported yet; expected %s", path, n.Value, strings.Join(expected, " or "))
-	} else {
-		p.add(a.place(n), "%s: expected %s, not %s", path, strings.Join(expected, " or "), describe(n))
-	}
+	p.add(a.place(n), "%s: expected %s, not %s", path, strings.Join(expected, " or "), describe(n))
 	return protoreflect.Value{}, false
-}
-
-// planned says which values DESIGN knows and this version does not have.
-func planned(enum protoreflect.EnumDescriptor, value string) bool {
-	return enum.FullName() == pb.Replication(0).Descriptor().FullName() && (value == "secondaryonly" || value == "primarysecondary")
 }
 
 var appName = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -252,8 +240,12 @@ func (a *AppSpec) check(p *problems) {
 	}
 	hash := spec.GetKeySpace().GetHash()
 	switch {
+	case spec.GetKeySpace().GetNamed() != nil:
+		if n := len(spec.GetKeySpace().GetNamed().GetIds()); n > 0 {
+			p.add(at("key_space.named.ids"), "key_space.named.ids: expected none, not %d: create shards once the app is there", n)
+		}
 	case hash == nil:
-		p.add(at("key_space"), "key_space: expected `hash: {shards: N}`")
+		p.add(at("key_space"), "key_space: expected `hash: {shards: N}` or `named: {}`")
 	case hash.GetShards() == 0 || hash.GetShards() > shard.MaxShards:
 		p.add(at("key_space.hash.shards"), "key_space.hash.shards: expected 1 to %d, not %d", shard.MaxShards, hash.GetShards())
 	}

@@ -34,8 +34,12 @@ func TestAppSpecForms(t *testing.T) {
 		file string
 		want *pb.AppSpec
 	}{
-		"yaml":              {"name: kv\nkey_space:\n  hash:\n    shards: 96\nreplication: primary-only\n", kv()},
-		"other spelling":    {"Name: kv\nkeyspace: {hash: {shards: 96}}\nreplication: REPLICATION_PRIMARY_ONLY\n", kv()},
+		"yaml":           {"name: kv\nkey_space:\n  hash:\n    shards: 96\nreplication: primary-only\n", kv()},
+		"other spelling": {"Name: kv\nkeyspace: {hash: {shards: 96}}\nreplication: REPLICATION_PRIMARY_ONLY\n", kv()},
+		"named": {"name: kv\nkey_space: {named: {}}\nreplication: primary-secondary\nreplicas: 3\n", &pb.AppSpec{
+			Name: "kv", KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Named{Named: &pb.NamedKeySpace{}}}, Replicas: 3,
+			Replication: pb.Replication_REPLICATION_PRIMARY_SECONDARY,
+		}},
 		"replication unset": {"name: kv\nkey_space: {hash: {shards: 96}}\n", kv()},
 		"json": {"{\n\t\"name\": \"kv\",\n\t\"keySpace\": {\"hash\": {\"shards\": 96}},\n\t\"replication\": \"PRIMARY_ONLY\",\n\t\"resourceVersion\": \"7\"," +
 			"\"placement\": {\"maxConcurrentMoves\": 4, \"max_concurrent_moves_per_server\": 2, \"balanceTolerancePercent\": 5, \"defaultLoad\": {\"cpu\": 3}, \"spread\": \"FAULT_DOMAIN_ZONE\", \"preferredRegions\": [\"eu\", \"us\"]}, \"replicas\": 3, \"regionReplicas\": {\"eu\": 2}," +
@@ -58,9 +62,9 @@ func TestAppSpecErrors(t *testing.T) {
 		"list":              {"[]", "app.yaml:1: expected the spec of an app, not a list"},
 		"unknown":           {"name: kv\nkey_space:\n  hash:\n    shard: 96\n", "app.yaml:4: key_space.hash.shard: unknown field; did you mean shards?"},
 		"range":             {"name: kv\nkey_space:\n  range: {}\n", "app.yaml:3: key_space.range: not supported yet"},
-		"secondaries":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: primary-secondary\n", "app.yaml:3: replication: primary-secondary: not supported yet; expected primary-only"},
-		"of the wire":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: REPLICATION_SECONDARY_ONLY\n", "app.yaml:3: replication: REPLICATION_SECONDARY_ONLY: not supported yet"},
-		"replication":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: both\n", `app.yaml:3: replication: expected primary-only, not "both"`},
+		"replication":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: both\n", `app.yaml:3: replication: expected primary-only or secondary-only or primary-secondary, not "both"`},
+		"names in a spec":   {"name: kv\nkey_space: {named: {ids: [a]}}\n", "app.yaml:2: key_space.named.ids: expected none, not 1: create shards once the app is there"},
+		"an empty space":    {"name: kv\nkey_space: {}\n", "app.yaml:2: key_space: expected `hash: {shards: N}` or `named: {}`"},
 		"policy":            {"name: kv\nkey_space: {hash: {shards: 9}}\npolicy: {}\n", "app.yaml:3: policy: not supported yet"},
 		"no name":           {"\nkey_space: {hash: {shards: 9}}\n", "app.yaml:2: name: expected 1 to 63 of a-z"},
 		"bad name":          {"key_space: {hash: {shards: 9}}\nname: KV_1\n", "app.yaml:2: name: expected 1 to 63 of a-z"},

@@ -11,6 +11,12 @@ import (
 // MaxShards is the most shards an app may have.
 const MaxShards = 1 << 20
 
+// KeySpace says how the keys of an app become shards.
+type KeySpace struct {
+	Hash  HashSpace // not Named: a slice of the hash of the key
+	Named bool      // the key is the id of a shard, which the application created
+}
+
 // HashSpace is the key space `hash`: n equal slices of the XXH64 (seed 0) of a key's bytes.
 type HashSpace struct {
 	Shards uint32 // 1 to MaxShards, fixed when the app is created

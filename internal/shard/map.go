@@ -31,13 +31,16 @@ type Delta struct {
 	Servers []Server   // new or changed, whole
 	Removed []ServerID // gone; no shard names them any more
 	Shards  []Entry
+	Names   []Named // of a named key space: shards that were created or, with an empty id, deleted
 }
 
 // Map says who serves what in one app. It is immutable; Apply makes the next one and shares what did not change.
 type Map struct {
 	App     App
 	Version Version
-	Space   HashSpace
+	// Space has as many shards as there are indexes; how keys become shards is for Of to say.
+	Space HashSpace
+	Names *Names // of a named key space; nil: hash
 
 	servers   []Server // positions are stable between snapshots; an empty ID marks a removed one
 	addresses []string // of servers, shifted by one, close together: Address reads nothing else of them
@@ -64,6 +67,50 @@ func NewMap(app App, version Version, space HashSpace, servers []Server, entries
 	return m, nil
 }
 
+// NewNamedMap is NewMap for a named key space.
+func NewNamedMap(app App, version Version, names *Names, servers []Server, entries []Entry) (*Map, error) {
+	m := emptyMap(app, version, HashSpace{Shards: uint32(names.Len())}, servers)
+	m.Names = names
+	for _, e := range entries {
+		if err := m.set(e); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Of returns the shard of a key; false if a named key space has none of that name. It neither locks nor allocates.
+func (m *Map) Of(key []byte) (Index, bool) {
+	if m.Names == nil {
+		return m.Space.Of(key), true
+	}
+	return m.Names.Index(ID(key))
+}
+
+// OfString is Of for a string key, without a copy.
+func (m *Map) OfString(key string) (Index, bool) {
+	if m.Names == nil {
+		return m.Space.OfString(key), true
+	}
+	return m.Names.Index(ID(key))
+}
+
+// ID is the id of the shard at an index; empty where a named key space has none.
+func (m *Map) ID(i Index) ID {
+	if m.Names == nil {
+		return m.Space.ID(i)
+	}
+	return m.Names.ID(i)
+}
+
+// IndexOf is the position of a shard's id; false if there is no such shard.
+func (m *Map) IndexOf(id ID) (Index, bool) {
+	if m.Names == nil {
+		return m.Space.Index(id)
+	}
+	return m.Names.Index(id)
+}
+
 func emptyMap(app App, version Version, space HashSpace, servers []Server) *Map {
 	m := &Map{App: app, Version: version, Space: space, at: make(map[ServerID]int32, len(servers))}
 	m.servers = slices.Clone(servers)
@@ -81,67 +128,6 @@ func emptyMap(app App, version Version, space HashSpace, servers []Server) *Map 
 }
 
 func (m *Map) pages() int { return (int(m.Space.Shards) + pageShards - 1) / pageShards }
-
-// Columns is a map by shard index, servers by 1 + their position; 0: none. It is how a map travels, and builds one without an Entry for
-// each shard.
-type Columns struct {
-	Primaries   []uint32
-	Terms       []Term
-	Secondaries [][]uint32 // the first of every shard, the second, and so on
-}
-
-// MapOfColumns builds a map. The columns must be as long as the key space and name only servers that are listed.
-func MapOfColumns(app App, version Version, space HashSpace, servers []Server, c Columns) (*Map, error) {
-	m := emptyMap(app, version, space, servers)
-	if len(c.Primaries) != int(space.Shards) || len(c.Terms) != int(space.Shards) {
-		return nil, fmt.Errorf("map %s: %d primaries and %d terms: the app has %d shards", app, len(c.Primaries), len(c.Terms), space.Shards)
-	}
-	for i, at := range c.Primaries {
-		if int(at) > len(servers) || (at == 0) != (c.Terms[i] == 0) {
-			return nil, fmt.Errorf("map %s: shard index %d: server %d of %d at term %d", app, i, at, len(servers), c.Terms[i])
-		}
-		m.primaries[i/pageShards][i%pageShards], m.terms[i/pageShards][i%pageShards] = int32(at), c.Terms[i]
-	}
-	for k, column := range c.Secondaries {
-		if len(column) != int(space.Shards) {
-			return nil, fmt.Errorf("map %s: secondary %d of %d shards: the app has %d", app, k, len(column), space.Shards)
-		}
-		for i, at := range column {
-			if int(at) > len(servers) {
-				return nil, fmt.Errorf("map %s: shard index %d: server %d of %d", app, i, at, len(servers))
-			}
-			if at != 0 {
-				m.setOther(k, Index(i), int32(at))
-			}
-		}
-	}
-	return m, nil
-}
-
-// Columns returns the map by shard index; Servers lists who the positions name.
-func (m *Map) Columns() Columns {
-	rank := make([]uint32, len(m.servers)+1) // 1 + position among the listed, by 1 + position here
-	for i, id := range SortedKeys(m.at) {
-		rank[m.at[id]+1] = uint32(i) + 1
-	}
-	n := int(m.Space.Shards)
-	c := Columns{Primaries: make([]uint32, n), Terms: make([]Term, n), Secondaries: make([][]uint32, len(m.others))}
-	for i := range n {
-		c.Primaries[i] = rank[m.primaries[i/pageShards][i%pageShards]]
-		if c.Primaries[i] != 0 {
-			c.Terms[i] = m.terms[i/pageShards][i%pageShards]
-		}
-	}
-	for k, pages := range m.others {
-		c.Secondaries[k] = make([]uint32, n)
-		for i := range n {
-			if page := pages[i/pageShards]; page != nil {
-				c.Secondaries[k][i] = rank[page[i%pageShards]]
-			}
-		}
-	}
-	return c
-}
 
 func addressesOf(servers []Server) []string {
 	list := make([]string, 1, len(servers)+1)
@@ -217,9 +203,14 @@ func (m *Map) Apply(d Delta) (*Map, error) {
 	if len(d.Servers)+len(d.Removed) > 0 {
 		next.changeServers(d)
 	}
+	if len(d.Names) > 0 {
+		if err := next.changeNames(d.Names); err != nil {
+			return nil, err
+		}
+	}
 	copied := map[Index]bool{}
 	for _, e := range d.Shards {
-		if at := e.Index / pageShards; e.Index < Index(m.Space.Shards) && !copied[at] {
+		if at := e.Index / pageShards; e.Index < Index(next.Space.Shards) && !copied[at] {
 			next.copyPage(at)
 			copied[at] = true
 		}
@@ -228,6 +219,29 @@ func (m *Map) Apply(d Delta) (*Map, error) {
 		}
 	}
 	return &next, nil
+}
+
+// changeNames creates and deletes shards of a map under construction; new indexes get room.
+func (m *Map) changeNames(changes []Named) error {
+	if m.Names == nil {
+		return fmt.Errorf("map %s: shards with names of their own: the key space is hash", m.App)
+	}
+	for _, c := range changes {
+		if c.Index >= MaxShards {
+			return fmt.Errorf("map %s: shard index %d: at most %d", m.App, c.Index, MaxShards)
+		}
+	}
+	m.Names = m.Names.With(changes)
+	m.Space.Shards = uint32(max(m.Names.Len(), int(m.Space.Shards)))
+	for len(m.primaries) < m.pages() {
+		m.primaries, m.terms = append(m.primaries, new(serverPage)), append(m.terms, new(termPage))
+	}
+	for k := range m.others {
+		for len(m.others[k]) < m.pages() {
+			m.others[k] = append(m.others[k], nil)
+		}
+	}
+	return nil
 }
 
 // copyPage makes a page of every column its own.

@@ -87,6 +87,71 @@ func TestMapApplyRefuses(t *testing.T) {
 	}
 }
 
+// Shards of a named key space come and go with deltas; a key is the id of its shard.
+func TestNamedMap(t *testing.T) {
+	servers := []Server{{ID: "a.kv", DataAddress: "a:1"}}
+	m, err := NewNamedMap("kv", Version{Counter: 1}, NewNames(nil), servers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := m.Version
+	change := func(d Delta) {
+		t.Helper()
+		d.App, d.Base, d.Version = "kv", version, Version{Counter: version.Counter + 1}
+		if m, err = m.Apply(d); err != nil {
+			t.Fatal(err)
+		}
+		version = d.Version
+	}
+	find := func(id string) string {
+		at, ok := m.OfString(id)
+		if by, also := m.Of([]byte(id)); also != ok || by != at {
+			t.Errorf("%s: by bytes %d %t, by string %d %t", id, by, also, at, ok)
+		}
+		if !ok {
+			return "no shard"
+		}
+		if m.ID(at) != ID(id) {
+			t.Errorf("%s is at %d, where %s is", id, at, m.ID(at))
+		}
+		return "at " + m.Address(at)
+	}
+	const far = pageShards + 7
+	change(Delta{Names: []Named{{0, "users"}, {far, "orders"}}, Shards: []Entry{{Index: far, Primary: "a.kv", Term: 3}}})
+	for id, want := range map[string]string{"users": "at ", "orders": "at a:1", "carts": "no shard"} {
+		if got := find(id); got != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+	before := m
+	change(Delta{Names: []Named{{far, ""}, {1, "carts"}}, Shards: []Entry{{Index: far}, {Index: 1, Primary: "a.kv", Term: 4, Secondaries: []ServerID{"a.kv"}}}})
+	for id, want := range map[string]string{"users": "at ", "orders": "no shard", "carts": "at a:1"} {
+		if got := find(id); got != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+	if at, ok := before.OfString("orders"); !ok || before.Address(at) != "a:1" {
+		t.Error("the map before has changed")
+	}
+	whole, err := MapOfColumns("kv", version, m.Space, m.Servers(), m.Columns())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(whole.Entries(), m.Entries(), Entry.Equal) || whole.ID(1) != "carts" {
+		t.Error("by columns it is another")
+	}
+	if _, err := m.Apply(Delta{App: "kv", Base: version, Version: Version{Counter: 99}, Names: []Named{{MaxShards, "x"}}}); err == nil {
+		t.Error("an index beyond all taken")
+	}
+	hash, err := NewMap("kv", Version{Counter: 1}, HashSpace{Shards: 2}, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hash.Apply(Delta{App: "kv", Base: hash.Version, Version: Version{Counter: 2}, Names: []Named{{0, "x"}}}); err == nil {
+		t.Error("a name in a hash key space taken")
+	}
+}
+
 func TestMapOfColumnsRefuses(t *testing.T) {
 	servers := []Server{{ID: "a.kv"}}
 	good := func() Columns {

@@ -11,7 +11,7 @@ import (
 func SnapshotToProto(m *shard.Map) *pb.ShardMapSnapshot {
 	servers, columns := m.Servers(), m.Columns()
 	out := &pb.ShardMapSnapshot{
-		App: string(m.App), Version: VersionToProto(m.Version), KeySpace: KeySpaceToProto(m.Space),
+		App: string(m.App), Version: VersionToProto(m.Version), KeySpace: spaceOfMap(m, columns.Names),
 		Servers: make([]*pb.Server, len(servers)), Primaries: columns.Primaries, Terms: make([]uint64, len(columns.Terms)),
 	}
 	for i, s := range servers {
@@ -31,7 +31,7 @@ func SnapshotFromProto(p *pb.ShardMapSnapshot) (*shard.Map, error) {
 	if p.GetApp() == "" {
 		return nil, expected("snapshot.app", "the name of an app")
 	}
-	space, err := KeySpaceFromProto(p.KeySpace)
+	space, names, err := spaceFromMap(p.KeySpace)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of %s: %w", p.App, err)
 	}
@@ -45,7 +45,7 @@ func SnapshotFromProto(p *pb.ShardMapSnapshot) (*shard.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	columns := shard.Columns{Primaries: p.Primaries, Terms: make([]shard.Term, len(p.Terms))}
+	columns := shard.Columns{Names: names, Primaries: p.Primaries, Terms: make([]shard.Term, len(p.Terms))}
 	for i, at := range p.Primaries {
 		switch {
 		case uint64(at) > uint64(len(servers)):
@@ -109,21 +109,62 @@ func serversOf(app, field string, list []*pb.Server) ([]shard.Server, error) {
 	return servers, nil
 }
 
-// KeySpaceToProto converts a hash key space.
-func KeySpaceToProto(s shard.HashSpace) *pb.KeySpace {
-	return &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: s.Shards}}}
+// spaceOfMap is the key space of a map, the names of its shards included.
+func spaceOfMap(m *shard.Map, names []shard.ID) *pb.KeySpace {
+	if m.Names == nil {
+		return KeySpaceToProto(shard.KeySpace{Hash: m.Space})
+	}
+	named := &pb.NamedKeySpace{Ids: make([]string, len(names))}
+	for i, id := range names {
+		named.Ids[i] = string(id)
+	}
+	return &pb.KeySpace{Kind: &pb.KeySpace_Named{Named: named}}
 }
 
-// KeySpaceFromProto converts and checks a key space; only `hash` is supported yet.
-func KeySpaceFromProto(p *pb.KeySpace) (shard.HashSpace, error) {
+func spaceFromMap(p *pb.KeySpace) (shard.HashSpace, []shard.ID, error) {
+	named, ok := p.GetKind().(*pb.KeySpace_Named)
+	if !ok {
+		space, err := KeySpaceFromProto(p)
+		return space.Hash, nil, err
+	}
+	ids := named.Named.GetIds()
+	if len(ids) > shard.MaxShards {
+		return shard.HashSpace{}, nil, expected("key_space.named.ids", "at most %d, not %d", shard.MaxShards, len(ids))
+	}
+	names, seen := make([]shard.ID, len(ids)), make(map[string]bool, len(ids))
+	for i, id := range ids {
+		if id != "" && seen[id] {
+			return shard.HashSpace{}, nil, expected(fmt.Sprintf("key_space.named.ids[%d]", i), "each id once, not %q again", id)
+		}
+		seen[id], names[i] = true, shard.ID(id)
+	}
+	return shard.HashSpace{Shards: uint32(len(ids))}, names, nil
+}
+
+// KeySpaceToProto converts the key space of a spec.
+func KeySpaceToProto(s shard.KeySpace) *pb.KeySpace {
+	if s.Named {
+		return &pb.KeySpace{Kind: &pb.KeySpace_Named{Named: &pb.NamedKeySpace{}}}
+	}
+	return &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: s.Hash.Shards}}}
+}
+
+// KeySpaceFromProto converts and checks the key space of a spec; `hash` and `named` are supported.
+func KeySpaceFromProto(p *pb.KeySpace) (shard.KeySpace, error) {
+	if named, ok := p.GetKind().(*pb.KeySpace_Named); ok {
+		if n := len(named.Named.GetIds()); n > 0 {
+			return shard.KeySpace{}, expected("key_space.named.ids", "none, not %d: shards are created one by one, once the app is there", n)
+		}
+		return shard.KeySpace{Named: true}, nil
+	}
 	hash := p.GetHash()
 	if hash == nil {
-		return shard.HashSpace{}, expected("key_space.hash", "a hash key space; other kinds are not supported yet")
+		return shard.KeySpace{}, expected("key_space", "hash or named; other kinds are not supported yet")
 	}
 	if hash.Shards < 1 || hash.Shards > shard.MaxShards {
-		return shard.HashSpace{}, expected("key_space.hash.shards", "1 to %d, not %d", shard.MaxShards, hash.Shards)
+		return shard.KeySpace{}, expected("key_space.hash.shards", "1 to %d, not %d", shard.MaxShards, hash.Shards)
 	}
-	return shard.HashSpace{Shards: hash.Shards}, nil
+	return shard.KeySpace{Hash: shard.HashSpace{Shards: hash.Shards}}, nil
 }
 
 // DeltaToProto converts a delta.
@@ -141,6 +182,9 @@ func DeltaToProto(d shard.Delta) *pb.ShardMapDelta {
 			entry.Secondaries = append(entry.Secondaries, string(id))
 		}
 		out.Shards = append(out.Shards, entry)
+	}
+	for _, n := range d.Names {
+		out.Names = append(out.Names, &pb.NamedShard{Index: uint32(n.Index), Id: string(n.ID)})
 	}
 	return out
 }
@@ -185,6 +229,12 @@ func DeltaFromProto(p *pb.ShardMapDelta) (shard.Delta, error) {
 			entry.Secondaries = append(entry.Secondaries, shard.ServerID(id))
 		}
 		d.Shards = append(d.Shards, entry)
+	}
+	for i, n := range p.Names {
+		if n.GetIndex() >= shard.MaxShards {
+			return shard.Delta{}, expected(fmt.Sprintf("delta.names[%d].index", i), "below %d, not %d", shard.MaxShards, n.GetIndex())
+		}
+		d.Names = append(d.Names, shard.Named{Index: shard.Index(n.GetIndex()), ID: shard.ID(n.GetId())})
 	}
 	return d, nil
 }

@@ -128,12 +128,16 @@ func TestSnapshotAndDeltaRoundTrip(t *testing.T) {
 			}
 			d.Shards = append(d.Shards, e)
 		}
+		for i := range rapid.IntRange(0, 2).Draw(t, "names") {
+			d.Names = append(d.Names, shard.Named{Index: shard.Index(i), ID: shard.ID(rapid.StringMatching(`[a-z]{0,3}`).Draw(t, "name"))})
+		}
 		gotDelta, err := wire.DeltaFromProto(overWire(t, wire.DeltaToProto(d), new(pb.ShardMapDelta)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(t, d, gotDelta)
 
+		d.Names = nil
 		m, err := shard.NewMap(app, d.Base, space, list, d.Shards)
 		if err != nil {
 			t.Fatal(err)
@@ -146,6 +150,18 @@ func TestSnapshotAndDeltaRoundTrip(t *testing.T) {
 		same(t, m.Entries(), got.Entries())
 		same(t, m.Version, got.Version)
 		same(t, m.Space, got.Space)
+
+		names := shard.NewNames([]shard.ID{"users", "", "orders"}[:rapid.IntRange(0, 3).Draw(t, "names")])
+		if m, err = shard.NewNamedMap(app, d.Base, names, list, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err = wire.SnapshotFromProto(overWire(t, wire.SnapshotToProto(m), new(pb.ShardMapSnapshot))); err != nil {
+			t.Fatal(err)
+		}
+		if got.Names == nil {
+			t.Fatal("the names of the shards were lost on the way")
+		}
+		same(t, m.Columns(), got.Columns())
 	})
 }
 
@@ -155,7 +171,7 @@ func TestBadInputNamesTheField(t *testing.T) {
 	valid := func() *pb.Server { return &pb.Server{Id: "a.kv", App: "kv", Agent: "a", DataAddress: "h:1"} }
 	snapshot := func() *pb.ShardMapSnapshot {
 		return &pb.ShardMapSnapshot{
-			App: "kv", KeySpace: wire.KeySpaceToProto(shard.HashSpace{Shards: 2}), Servers: []*pb.Server{valid()},
+			App: "kv", KeySpace: wire.KeySpaceToProto(shard.KeySpace{Hash: shard.HashSpace{Shards: 2}}), Servers: []*pb.Server{valid()},
 			Primaries: []uint32{1, 0}, Terms: []uint64{5, 0},
 		}
 	}
@@ -193,7 +209,7 @@ func TestBadInputNamesTheField(t *testing.T) {
 		"held.1.phase":           held(9, 1, 1),
 		"snapshot.app":           ofSnapshot(func(s *pb.ShardMapSnapshot) { s.App = "" }),
 		"key_space.hash.shards":  ofSnapshot(func(s *pb.ShardMapSnapshot) { s.KeySpace.GetHash().Shards = shard.MaxShards + 1 }),
-		"key_space.hash:":        ofSnapshot(func(s *pb.ShardMapSnapshot) { s.KeySpace = nil }),
+		"key_space:":             ofSnapshot(func(s *pb.ShardMapSnapshot) { s.KeySpace = nil }),
 		"snapshot.primaries:":    ofSnapshot(func(s *pb.ShardMapSnapshot) { s.Primaries = nil }),
 		"snapshot.primaries[1]":  ofSnapshot(func(s *pb.ShardMapSnapshot) { s.Primaries[1] = 2 }),
 		"snapshot.terms:":        ofSnapshot(func(s *pb.ShardMapSnapshot) { s.Terms = nil }),

@@ -1046,6 +1046,184 @@ func (*DeleteAppResponse) Descriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
+type CreateShardsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Ids: 1 to 128 of A-Z, a-z, 0-9, . _ : and -, starting with a letter or digit; at most 8 192 in one call.
+	Shards        []string `protobuf:"bytes,2,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateShardsRequest) Reset() {
+	*x = CreateShardsRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateShardsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateShardsRequest) ProtoMessage() {}
+
+func (x *CreateShardsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateShardsRequest.ProtoReflect.Descriptor instead.
+func (*CreateShardsRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CreateShardsRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *CreateShardsRequest) GetShards() []string {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type CreateShardsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateShardsResponse) Reset() {
+	*x = CreateShardsResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateShardsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateShardsResponse) ProtoMessage() {}
+
+func (x *CreateShardsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateShardsResponse.ProtoReflect.Descriptor instead.
+func (*CreateShardsResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+type DeleteShardsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Ids; at most 8 192 in one call.
+	Shards        []string `protobuf:"bytes,2,rep,name=shards,proto3" json:"shards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteShardsRequest) Reset() {
+	*x = DeleteShardsRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteShardsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteShardsRequest) ProtoMessage() {}
+
+func (x *DeleteShardsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteShardsRequest.ProtoReflect.Descriptor instead.
+func (*DeleteShardsRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeleteShardsRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *DeleteShardsRequest) GetShards() []string {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+type DeleteShardsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteShardsResponse) Reset() {
+	*x = DeleteShardsResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteShardsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteShardsResponse) ProtoMessage() {}
+
+func (x *DeleteShardsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteShardsResponse.ProtoReflect.Descriptor instead.
+func (*DeleteShardsResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
 type AdminServiceGetShardMapRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -1055,7 +1233,7 @@ type AdminServiceGetShardMapRequest struct {
 
 func (x *AdminServiceGetShardMapRequest) Reset() {
 	*x = AdminServiceGetShardMapRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1245,7 @@ func (x *AdminServiceGetShardMapRequest) String() string {
 func (*AdminServiceGetShardMapRequest) ProtoMessage() {}
 
 func (x *AdminServiceGetShardMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1258,7 @@ func (x *AdminServiceGetShardMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminServiceGetShardMapRequest.ProtoReflect.Descriptor instead.
 func (*AdminServiceGetShardMapRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AdminServiceGetShardMapRequest) GetApp() string {
@@ -1099,7 +1277,7 @@ type AdminServiceGetShardMapResponse struct {
 
 func (x *AdminServiceGetShardMapResponse) Reset() {
 	*x = AdminServiceGetShardMapResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1289,7 @@ func (x *AdminServiceGetShardMapResponse) String() string {
 func (*AdminServiceGetShardMapResponse) ProtoMessage() {}
 
 func (x *AdminServiceGetShardMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1302,7 @@ func (x *AdminServiceGetShardMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminServiceGetShardMapResponse.ProtoReflect.Descriptor instead.
 func (*AdminServiceGetShardMapResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AdminServiceGetShardMapResponse) GetSnapshot() *ShardMapSnapshot {
@@ -1144,7 +1322,7 @@ type ListServersRequest struct {
 
 func (x *ListServersRequest) Reset() {
 	*x = ListServersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1334,7 @@ func (x *ListServersRequest) String() string {
 func (*ListServersRequest) ProtoMessage() {}
 
 func (x *ListServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1347,7 @@ func (x *ListServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServersRequest.ProtoReflect.Descriptor instead.
 func (*ListServersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListServersRequest) GetApp() string {
@@ -1188,7 +1366,7 @@ type ListServersResponse struct {
 
 func (x *ListServersResponse) Reset() {
 	*x = ListServersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1378,7 @@ func (x *ListServersResponse) String() string {
 func (*ListServersResponse) ProtoMessage() {}
 
 func (x *ListServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1391,7 @@ func (x *ListServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServersResponse.ProtoReflect.Descriptor instead.
 func (*ListServersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListServersResponse) GetServers() []*ServerStatus {
@@ -1250,7 +1428,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1440,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1453,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServerStatus) GetServer() *Server {
@@ -1358,7 +1536,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1548,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1561,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListMovesRequest) GetApp() string {
@@ -1407,7 +1585,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1597,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1610,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMovesResponse) GetOpen() []*MoveStatus {
@@ -1487,7 +1665,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1677,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1690,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MoveStatus) GetApp() string {
@@ -1632,7 +1810,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1822,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1835,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -1684,7 +1862,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1874,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1887,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DrainServerResponse) GetRemaining() uint32 {
@@ -1727,7 +1905,7 @@ type ReleaseHoldRequest struct {
 
 func (x *ReleaseHoldRequest) Reset() {
 	*x = ReleaseHoldRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1917,7 @@ func (x *ReleaseHoldRequest) String() string {
 func (*ReleaseHoldRequest) ProtoMessage() {}
 
 func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1930,7 @@ func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type ReleaseHoldResponse struct {
@@ -1765,7 +1943,7 @@ type ReleaseHoldResponse struct {
 
 func (x *ReleaseHoldResponse) Reset() {
 	*x = ReleaseHoldResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1955,7 @@ func (x *ReleaseHoldResponse) String() string {
 func (*ReleaseHoldResponse) ProtoMessage() {}
 
 func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1968,7 @@ func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReleaseHoldResponse) GetServers() uint32 {
@@ -1813,7 +1991,7 @@ type QuarantinedShard struct {
 
 func (x *QuarantinedShard) Reset() {
 	*x = QuarantinedShard{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1825,7 +2003,7 @@ func (x *QuarantinedShard) String() string {
 func (*QuarantinedShard) ProtoMessage() {}
 
 func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1838,7 +2016,7 @@ func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedShard.ProtoReflect.Descriptor instead.
 func (*QuarantinedShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *QuarantinedShard) GetApp() string {
@@ -1872,7 +2050,7 @@ type ListQuarantinedRequest struct {
 
 func (x *ListQuarantinedRequest) Reset() {
 	*x = ListQuarantinedRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1884,7 +2062,7 @@ func (x *ListQuarantinedRequest) String() string {
 func (*ListQuarantinedRequest) ProtoMessage() {}
 
 func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1897,7 +2075,7 @@ func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedRequest.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListQuarantinedRequest) GetApp() string {
@@ -1917,7 +2095,7 @@ type ListQuarantinedResponse struct {
 
 func (x *ListQuarantinedResponse) Reset() {
 	*x = ListQuarantinedResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2107,7 @@ func (x *ListQuarantinedResponse) String() string {
 func (*ListQuarantinedResponse) ProtoMessage() {}
 
 func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2120,7 @@ func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedResponse.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListQuarantinedResponse) GetShards() []*QuarantinedShard {
@@ -1963,7 +2141,7 @@ type ReleaseQuarantineRequest struct {
 
 func (x *ReleaseQuarantineRequest) Reset() {
 	*x = ReleaseQuarantineRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2153,7 @@ func (x *ReleaseQuarantineRequest) String() string {
 func (*ReleaseQuarantineRequest) ProtoMessage() {}
 
 func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2166,7 @@ func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantineRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReleaseQuarantineRequest) GetApp() string {
@@ -2013,7 +2191,7 @@ type ReleaseQuarantineResponse struct {
 
 func (x *ReleaseQuarantineResponse) Reset() {
 	*x = ReleaseQuarantineResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +2203,7 @@ func (x *ReleaseQuarantineResponse) String() string {
 func (*ReleaseQuarantineResponse) ProtoMessage() {}
 
 func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +2216,7 @@ func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantineResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 type GetStatusRequest struct {
@@ -2049,7 +2227,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2239,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2252,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 type GetStatusResponse struct {
@@ -2120,7 +2298,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2310,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2323,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -2292,7 +2470,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2482,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2495,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainRequest) GetApp() string {
@@ -2375,7 +2553,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2565,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2578,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExplainResponse) GetApp() string {
@@ -2546,7 +2724,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2558,7 +2736,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2571,7 +2749,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Proposal) GetFrom() string {
@@ -2630,7 +2808,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2642,7 +2820,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2655,7 +2833,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Candidate) GetServer() string {
@@ -2714,7 +2892,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2904,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2917,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -2775,7 +2953,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2965,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2978,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -2830,7 +3008,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +3020,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +3033,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -2891,7 +3069,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3081,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3094,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -3024,7 +3202,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3214,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3227,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -3125,7 +3303,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3315,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3328,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -3210,7 +3388,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3400,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3413,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -3272,7 +3450,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3462,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3475,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -3328,7 +3506,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +3518,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +3531,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -3394,7 +3572,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3584,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3597,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -3447,7 +3625,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3459,7 +3637,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3472,7 +3650,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -3527,7 +3705,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3539,7 +3717,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3552,7 +3730,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -3610,7 +3788,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x10DeleteAppRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x10resource_version\x18\x02 \x01(\x04R\x0fresourceVersion\"\x13\n" +
-	"\x11DeleteAppResponse\"2\n" +
+	"\x11DeleteAppResponse\"?\n" +
+	"\x13CreateShardsRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x16\n" +
+	"\x06shards\x18\x02 \x03(\tR\x06shards\"\x16\n" +
+	"\x14CreateShardsResponse\"?\n" +
+	"\x13DeleteShardsRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x16\n" +
+	"\x06shards\x18\x02 \x03(\tR\x06shards\"\x16\n" +
+	"\x14DeleteShardsResponse\"2\n" +
 	"\x1eAdminServiceGetShardMapRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"`\n" +
 	"\x1fAdminServiceGetShardMapResponse\x12=\n" +
@@ -3845,13 +4031,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MOVE_PHASE_OPENED\x10\x01\x12\x17\n" +
 	"\x13MOVE_PHASE_ABORTING\x10\x02\x12\x14\n" +
-	"\x10MOVE_PHASE_MOVED\x10\x032\xef\v\n" +
+	"\x10MOVE_PHASE_MOVED\x10\x032\xa9\r\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
 	"\x06GetApp\x12\x1e.shardmanager.v1.GetAppRequest\x1a\x1f.shardmanager.v1.GetAppResponse\x12O\n" +
 	"\bListApps\x12 .shardmanager.v1.ListAppsRequest\x1a!.shardmanager.v1.ListAppsResponse\x12R\n" +
-	"\tDeleteApp\x12!.shardmanager.v1.DeleteAppRequest\x1a\".shardmanager.v1.DeleteAppResponse\x12p\n" +
+	"\tDeleteApp\x12!.shardmanager.v1.DeleteAppRequest\x1a\".shardmanager.v1.DeleteAppResponse\x12[\n" +
+	"\fCreateShards\x12$.shardmanager.v1.CreateShardsRequest\x1a%.shardmanager.v1.CreateShardsResponse\x12[\n" +
+	"\fDeleteShards\x12$.shardmanager.v1.DeleteShardsRequest\x1a%.shardmanager.v1.DeleteShardsResponse\x12p\n" +
 	"\vGetShardMap\x12/.shardmanager.v1.AdminServiceGetShardMapRequest\x1a0.shardmanager.v1.AdminServiceGetShardMapResponse\x12X\n" +
 	"\vListServers\x12#.shardmanager.v1.ListServersRequest\x1a$.shardmanager.v1.ListServersResponse\x12R\n" +
 	"\tListMoves\x12!.shardmanager.v1.ListMovesRequest\x1a\".shardmanager.v1.ListMovesResponse\x12X\n" +
@@ -3878,7 +4066,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
@@ -3898,57 +4086,61 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*ListAppsResponse)(nil),                // 15: shardmanager.v1.ListAppsResponse
 	(*DeleteAppRequest)(nil),                // 16: shardmanager.v1.DeleteAppRequest
 	(*DeleteAppResponse)(nil),               // 17: shardmanager.v1.DeleteAppResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 18: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 19: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 20: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 21: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 22: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 23: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 24: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 25: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 26: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 27: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 28: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 29: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 30: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 31: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 32: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 33: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 34: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 35: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 36: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 37: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 38: shardmanager.v1.ExplainResponse
-	(*Proposal)(nil),                        // 39: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 40: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 41: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 42: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 43: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 44: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 45: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 46: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 47: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 48: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 49: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 50: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 51: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 52: shardmanager.v1.SkipStepResponse
-	nil,                                     // 53: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 54: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 55: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 56: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 57: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 58: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 59: shardmanager.v1.Epoch
-	(Role)(0),                               // 60: shardmanager.v1.Role
+	(*CreateShardsRequest)(nil),             // 18: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 19: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 20: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 21: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 22: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 23: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 24: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 25: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 26: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 27: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 28: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 29: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 30: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 31: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 32: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 33: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 34: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 35: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 36: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 37: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 38: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 39: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 40: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 41: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 42: shardmanager.v1.ExplainResponse
+	(*Proposal)(nil),                        // 43: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 44: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 45: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 46: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 47: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 48: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 49: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 50: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 51: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 52: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 53: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 54: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 55: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 56: shardmanager.v1.SkipStepResponse
+	nil,                                     // 57: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 58: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 59: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 60: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 61: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 62: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 63: shardmanager.v1.Epoch
+	(Role)(0),                               // 64: shardmanager.v1.Role
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	56, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	60, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
 	7,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	53, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	54, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	55, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	57, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	58, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	59, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
 	6,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	6,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
@@ -3956,35 +4148,35 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	6,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	6,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	6,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	57, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	22, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	58, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	61, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	26, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	62, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	25, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	25, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	29, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	29, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	30, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	59, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	43, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	22, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	25, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	34, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	63, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	47, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	26, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	29, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
 	5,  // 26: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	44, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	25, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	39, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	40, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	48, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	29, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	43, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	44, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
 	3,  // 31: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	60, // 32: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	43, // 33: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	44, // 34: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	43, // 35: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	59, // 36: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	43, // 37: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	45, // 38: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	46, // 39: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	47, // 40: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	48, // 41: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	64, // 32: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	47, // 33: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	48, // 34: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	47, // 35: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	63, // 36: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	47, // 37: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	49, // 38: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	50, // 39: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	51, // 40: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	52, // 41: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
 	2,  // 42: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
 	4,  // 43: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
 	8,  // 44: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
@@ -3992,37 +4184,41 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	12, // 46: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
 	14, // 47: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
 	16, // 48: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	18, // 49: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	20, // 50: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	23, // 51: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	26, // 52: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	28, // 53: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	31, // 54: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	33, // 55: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	35, // 56: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	37, // 57: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	41, // 58: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	49, // 59: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	51, // 60: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	9,  // 61: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	11, // 62: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	13, // 63: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	15, // 64: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	17, // 65: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	19, // 66: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	21, // 67: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	24, // 68: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	27, // 69: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	29, // 70: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	32, // 71: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	34, // 72: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	36, // 73: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	38, // 74: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	42, // 75: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	50, // 76: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	52, // 77: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	61, // [61:78] is the sub-list for method output_type
-	44, // [44:61] is the sub-list for method input_type
+	18, // 49: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	20, // 50: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	22, // 51: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	24, // 52: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	27, // 53: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	30, // 54: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	32, // 55: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	35, // 56: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	37, // 57: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	39, // 58: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	41, // 59: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	45, // 60: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	53, // 61: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	55, // 62: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	9,  // 63: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	11, // 64: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	13, // 65: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	15, // 66: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	17, // 67: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	19, // 68: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	21, // 69: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	23, // 70: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	25, // 71: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	28, // 72: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	31, // 73: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	33, // 74: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	36, // 75: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	38, // 76: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	40, // 77: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	42, // 78: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	46, // 79: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	54, // 80: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	56, // 81: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	63, // [63:82] is the sub-list for method output_type
+	44, // [44:63] is the sub-list for method input_type
 	44, // [44:44] is the sub-list for extension type_name
 	44, // [44:44] is the sub-list for extension extendee
 	0,  // [0:44] is the sub-list for field type_name
@@ -4035,7 +4231,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	}
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
-	file_shardmanager_v1_admin_proto_msgTypes[38].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[42].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -4047,7 +4243,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   50,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

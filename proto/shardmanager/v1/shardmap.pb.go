@@ -470,7 +470,9 @@ type ShardMapDelta struct {
 	// Ids of servers that are gone; no shard names them any more.
 	RemovedServers []string `protobuf:"bytes,5,rep,name=removed_servers,json=removedServers,proto3" json:"removed_servers,omitempty"`
 	// Shards that changed.
-	Shards        []*ShardMapEntry `protobuf:"bytes,6,rep,name=shards,proto3" json:"shards,omitempty"`
+	Shards []*ShardMapEntry `protobuf:"bytes,6,rep,name=shards,proto3" json:"shards,omitempty"`
+	// Shards of a named key space that were created or deleted.
+	Names         []*NamedShard `protobuf:"bytes,7,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,67 @@ func (x *ShardMapDelta) GetShards() []*ShardMapEntry {
 	return nil
 }
 
+func (x *ShardMapDelta) GetNames() []*NamedShard {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+type NamedShard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the shard.
+	Index uint32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Id that it has from now on; empty: it was deleted.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedShard) Reset() {
+	*x = NamedShard{}
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedShard) ProtoMessage() {}
+
+func (x *NamedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedShard.ProtoReflect.Descriptor instead.
+func (*NamedShard) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *NamedShard) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *NamedShard) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type ShardMapEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Index of the shard in the order of ids.
@@ -563,7 +626,7 @@ type ShardMapEntry struct {
 
 func (x *ShardMapEntry) Reset() {
 	*x = ShardMapEntry{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +638,7 @@ func (x *ShardMapEntry) String() string {
 func (*ShardMapEntry) ProtoMessage() {}
 
 func (x *ShardMapEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +651,7 @@ func (x *ShardMapEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMapEntry.ProtoReflect.Descriptor instead.
 func (*ShardMapEntry) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ShardMapEntry) GetIndex() uint32 {
@@ -649,14 +712,19 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\x05terms\x18\x06 \x03(\x04R\x05terms\x12B\n" +
 	"\vsecondaries\x18\a \x03(\v2 .shardmanager.v1.SecondaryColumnR\vsecondaries\"+\n" +
 	"\x0fSecondaryColumn\x12\x18\n" +
-	"\aservers\x18\x01 \x03(\rR\aservers\"\x9d\x02\n" +
+	"\aservers\x18\x01 \x03(\rR\aservers\"\xd0\x02\n" +
 	"\rShardMapDelta\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12/\n" +
 	"\x04base\x18\x02 \x01(\v2\x1b.shardmanager.v1.MapVersionR\x04base\x125\n" +
 	"\aversion\x18\x03 \x01(\v2\x1b.shardmanager.v1.MapVersionR\aversion\x121\n" +
 	"\aservers\x18\x04 \x03(\v2\x17.shardmanager.v1.ServerR\aservers\x12'\n" +
 	"\x0fremoved_servers\x18\x05 \x03(\tR\x0eremovedServers\x126\n" +
-	"\x06shards\x18\x06 \x03(\v2\x1e.shardmanager.v1.ShardMapEntryR\x06shards\"u\n" +
+	"\x06shards\x18\x06 \x03(\v2\x1e.shardmanager.v1.ShardMapEntryR\x06shards\x121\n" +
+	"\x05names\x18\a \x03(\v2\x1b.shardmanager.v1.NamedShardR\x05names\"2\n" +
+	"\n" +
+	"NamedShard\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"u\n" +
 	"\rShardMapEntry\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
 	"\aprimary\x18\x02 \x01(\tR\aprimary\x12\x12\n" +
@@ -678,7 +746,7 @@ func file_shardmanager_v1_shardmap_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_shardmap_proto_rawDescData
 }
 
-var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*WatchRequest)(nil),        // 0: shardmanager.v1.WatchRequest
 	(*WatchResponse)(nil),       // 1: shardmanager.v1.WatchResponse
@@ -688,35 +756,37 @@ var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*ShardMapSnapshot)(nil),    // 5: shardmanager.v1.ShardMapSnapshot
 	(*SecondaryColumn)(nil),     // 6: shardmanager.v1.SecondaryColumn
 	(*ShardMapDelta)(nil),       // 7: shardmanager.v1.ShardMapDelta
-	(*ShardMapEntry)(nil),       // 8: shardmanager.v1.ShardMapEntry
-	(*MapVersion)(nil),          // 9: shardmanager.v1.MapVersion
-	(*KeySpace)(nil),            // 10: shardmanager.v1.KeySpace
-	(*Server)(nil),              // 11: shardmanager.v1.Server
+	(*NamedShard)(nil),          // 8: shardmanager.v1.NamedShard
+	(*ShardMapEntry)(nil),       // 9: shardmanager.v1.ShardMapEntry
+	(*MapVersion)(nil),          // 10: shardmanager.v1.MapVersion
+	(*KeySpace)(nil),            // 11: shardmanager.v1.KeySpace
+	(*Server)(nil),              // 12: shardmanager.v1.Server
 }
 var file_shardmanager_v1_shardmap_proto_depIdxs = []int32{
-	9,  // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
+	10, // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
 	5,  // 1: shardmanager.v1.WatchResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
 	7,  // 2: shardmanager.v1.WatchResponse.delta:type_name -> shardmanager.v1.ShardMapDelta
 	2,  // 3: shardmanager.v1.WatchResponse.keep_alive:type_name -> shardmanager.v1.KeepAlive
-	9,  // 4: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
+	10, // 4: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
 	5,  // 5: shardmanager.v1.GetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	9,  // 6: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
-	10, // 7: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
-	11, // 8: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
+	10, // 6: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
+	11, // 7: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
+	12, // 8: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
 	6,  // 9: shardmanager.v1.ShardMapSnapshot.secondaries:type_name -> shardmanager.v1.SecondaryColumn
-	9,  // 10: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
-	9,  // 11: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
-	11, // 12: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
-	8,  // 13: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
-	0,  // 14: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
-	3,  // 15: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
-	1,  // 16: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
-	4,  // 17: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 10: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
+	10, // 11: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
+	12, // 12: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
+	9,  // 13: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
+	8,  // 14: shardmanager.v1.ShardMapDelta.names:type_name -> shardmanager.v1.NamedShard
+	0,  // 15: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
+	3,  // 16: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
+	1,  // 17: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
+	4,  // 18: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
+	17, // [17:19] is the sub-list for method output_type
+	15, // [15:17] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_shardmap_proto_init() }
@@ -736,7 +806,7 @@ func file_shardmanager_v1_shardmap_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_shardmap_proto_rawDesc), len(file_shardmanager_v1_shardmap_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -282,7 +282,11 @@ type AssignmentChunk struct {
 	SecondaryStates   []uint32 `protobuf:"varint,11,rep,packed,name=secondary_states,json=secondaryStates,proto3" json:"secondary_states,omitempty"`
 	SecondaryReplaces []uint32 `protobuf:"varint,12,rep,packed,name=secondary_replaces,json=secondaryReplaces,proto3" json:"secondary_replaces,omitempty"`
 	// By row: move number of the last change of the secondaries that the primary must know; empty where no row has one.
-	MembersMoves  []uint64 `protobuf:"varint,13,rep,packed,name=members_moves,json=membersMoves,proto3" json:"members_moves,omitempty"`
+	MembersMoves []uint64 `protobuf:"varint,13,rep,packed,name=members_moves,json=membersMoves,proto3" json:"members_moves,omitempty"`
+	// By row of a named key space: id of the shard, empty where there is none; empty for other key spaces.
+	Ids []string `protobuf:"bytes,14,rep,name=ids,proto3" json:"ids,omitempty"`
+	// Rows of shards that are being deleted.
+	Deleting      []uint32 `protobuf:"varint,15,rep,packed,name=deleting,proto3" json:"deleting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -404,6 +408,20 @@ func (x *AssignmentChunk) GetSecondaryReplaces() []uint32 {
 func (x *AssignmentChunk) GetMembersMoves() []uint64 {
 	if x != nil {
 		return x.MembersMoves
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *AssignmentChunk) GetDeleting() []uint32 {
+	if x != nil {
+		return x.Deleting
 	}
 	return nil
 }
@@ -1158,7 +1176,7 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\"9\n" +
 	"\tAppRecord\x12,\n" +
-	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\x86\x04\n" +
+	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\xb4\x04\n" +
 	"\x0fAssignmentChunk\x126\n" +
 	"\aservers\x18\x01 \x03(\v2\x1c.shardmanager.v1.ChunkServerR\aservers\x12\x14\n" +
 	"\x05terms\x18\x02 \x03(\x04R\x05terms\x12\x14\n" +
@@ -1173,7 +1191,9 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	" \x03(\x04R\x0esecondaryMoves\x12)\n" +
 	"\x10secondary_states\x18\v \x03(\rR\x0fsecondaryStates\x12-\n" +
 	"\x12secondary_replaces\x18\f \x03(\rR\x11secondaryReplaces\x12#\n" +
-	"\rmembers_moves\x18\r \x03(\x04R\fmembersMoves\"?\n" +
+	"\rmembers_moves\x18\r \x03(\x04R\fmembersMoves\x12\x10\n" +
+	"\x03ids\x18\x0e \x03(\tR\x03ids\x12\x1a\n" +
+	"\bdeleting\x18\x0f \x03(\rR\bdeleting\"?\n" +
 	"\vChunkServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xca\x01\n" +

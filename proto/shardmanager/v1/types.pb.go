@@ -424,6 +424,7 @@ type KeySpace struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*KeySpace_Hash
+	//	*KeySpace_Named
 	Kind          isKeySpace_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -475,6 +476,15 @@ func (x *KeySpace) GetHash() *HashKeySpace {
 	return nil
 }
 
+func (x *KeySpace) GetNamed() *NamedKeySpace {
+	if x != nil {
+		if x, ok := x.Kind.(*KeySpace_Named); ok {
+			return x.Named
+		}
+	}
+	return nil
+}
+
 type isKeySpace_Kind interface {
 	isKeySpace_Kind()
 }
@@ -483,7 +493,59 @@ type KeySpace_Hash struct {
 	Hash *HashKeySpace `protobuf:"bytes,1,opt,name=hash,proto3,oneof"`
 }
 
+type KeySpace_Named struct {
+	Named *NamedKeySpace `protobuf:"bytes,2,opt,name=named,proto3,oneof"`
+}
+
 func (*KeySpace_Hash) isKeySpace_Kind() {}
+
+func (*KeySpace_Named) isKeySpace_Kind() {}
+
+// NamedKeySpace: the application names its shards, and creates and deletes them while it runs; a key is the id of its shard.
+type NamedKeySpace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In a shard map: the id at each index; empty where a shard was deleted. In a spec: empty.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedKeySpace) Reset() {
+	*x = NamedKeySpace{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedKeySpace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedKeySpace) ProtoMessage() {}
+
+func (x *NamedKeySpace) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedKeySpace.ProtoReflect.Descriptor instead.
+func (*NamedKeySpace) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NamedKeySpace) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
 
 // HashKeySpace: shard = high 64 bits of XXH64(key, seed 0) × shards; the id is that slice in decimal, zero-padded to the width of shards-1.
 type HashKeySpace struct {
@@ -496,7 +558,7 @@ type HashKeySpace struct {
 
 func (x *HashKeySpace) Reset() {
 	*x = HashKeySpace{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -508,7 +570,7 @@ func (x *HashKeySpace) String() string {
 func (*HashKeySpace) ProtoMessage() {}
 
 func (x *HashKeySpace) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -521,7 +583,7 @@ func (x *HashKeySpace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashKeySpace.ProtoReflect.Descriptor instead.
 func (*HashKeySpace) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HashKeySpace) GetShards() uint32 {
@@ -559,7 +621,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +633,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +646,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Server) GetId() string {
@@ -672,7 +734,7 @@ type HostCapabilities struct {
 
 func (x *HostCapabilities) Reset() {
 	*x = HostCapabilities{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +746,7 @@ func (x *HostCapabilities) String() string {
 func (*HostCapabilities) ProtoMessage() {}
 
 func (x *HostCapabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +759,7 @@ func (x *HostCapabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostCapabilities.ProtoReflect.Descriptor instead.
 func (*HostCapabilities) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HostCapabilities) GetActivate() bool {
@@ -749,7 +811,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +823,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +836,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Peer) GetServer() string {
@@ -811,7 +873,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +885,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +898,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Member) GetPeer() *Peer {
@@ -874,7 +936,7 @@ type HeldShard struct {
 
 func (x *HeldShard) Reset() {
 	*x = HeldShard{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +948,7 @@ func (x *HeldShard) String() string {
 func (*HeldShard) ProtoMessage() {}
 
 func (x *HeldShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +961,7 @@ func (x *HeldShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldShard.ProtoReflect.Descriptor instead.
 func (*HeldShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeldShard) GetShard() string {
@@ -968,7 +1030,7 @@ type TransferProgress struct {
 
 func (x *TransferProgress) Reset() {
 	*x = TransferProgress{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1042,7 @@ func (x *TransferProgress) String() string {
 func (*TransferProgress) ProtoMessage() {}
 
 func (x *TransferProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1055,7 @@ func (x *TransferProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferProgress.ProtoReflect.Descriptor instead.
 func (*TransferProgress) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TransferProgress) GetShard() string {
@@ -1047,7 +1109,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1121,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1134,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ErrorDetail) GetReason() ErrorReason {
@@ -1121,10 +1183,13 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x12\n" +
 	"\x04rack\x18\x03 \x01(\tR\x04rack\x12\x12\n" +
-	"\x04host\x18\x04 \x01(\tR\x04host\"G\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\"\x7f\n" +
 	"\bKeySpace\x123\n" +
-	"\x04hash\x18\x01 \x01(\v2\x1d.shardmanager.v1.HashKeySpaceH\x00R\x04hashB\x06\n" +
-	"\x04kind\"&\n" +
+	"\x04hash\x18\x01 \x01(\v2\x1d.shardmanager.v1.HashKeySpaceH\x00R\x04hash\x126\n" +
+	"\x05named\x18\x02 \x01(\v2\x1e.shardmanager.v1.NamedKeySpaceH\x00R\x05namedB\x06\n" +
+	"\x04kind\"!\n" +
+	"\rNamedKeySpace\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"&\n" +
 	"\fHashKeySpace\x12\x16\n" +
 	"\x06shards\x18\x01 \x01(\rR\x06shards\"\xf3\x03\n" +
 	"\x06Server\x12\x0e\n" +
@@ -1223,7 +1288,7 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_shardmanager_v1_types_proto_goTypes = []any{
 	(Role)(0),                // 0: shardmanager.v1.Role
 	(ShardPhase)(0),          // 1: shardmanager.v1.ShardPhase
@@ -1232,32 +1297,34 @@ var file_shardmanager_v1_types_proto_goTypes = []any{
 	(*MapVersion)(nil),       // 4: shardmanager.v1.MapVersion
 	(*Locality)(nil),         // 5: shardmanager.v1.Locality
 	(*KeySpace)(nil),         // 6: shardmanager.v1.KeySpace
-	(*HashKeySpace)(nil),     // 7: shardmanager.v1.HashKeySpace
-	(*Server)(nil),           // 8: shardmanager.v1.Server
-	(*HostCapabilities)(nil), // 9: shardmanager.v1.HostCapabilities
-	(*Peer)(nil),             // 10: shardmanager.v1.Peer
-	(*Member)(nil),           // 11: shardmanager.v1.Member
-	(*HeldShard)(nil),        // 12: shardmanager.v1.HeldShard
-	(*TransferProgress)(nil), // 13: shardmanager.v1.TransferProgress
-	(*ErrorDetail)(nil),      // 14: shardmanager.v1.ErrorDetail
-	nil,                      // 15: shardmanager.v1.Server.CapacityEntry
-	nil,                      // 16: shardmanager.v1.Server.LabelsEntry
+	(*NamedKeySpace)(nil),    // 7: shardmanager.v1.NamedKeySpace
+	(*HashKeySpace)(nil),     // 8: shardmanager.v1.HashKeySpace
+	(*Server)(nil),           // 9: shardmanager.v1.Server
+	(*HostCapabilities)(nil), // 10: shardmanager.v1.HostCapabilities
+	(*Peer)(nil),             // 11: shardmanager.v1.Peer
+	(*Member)(nil),           // 12: shardmanager.v1.Member
+	(*HeldShard)(nil),        // 13: shardmanager.v1.HeldShard
+	(*TransferProgress)(nil), // 14: shardmanager.v1.TransferProgress
+	(*ErrorDetail)(nil),      // 15: shardmanager.v1.ErrorDetail
+	nil,                      // 16: shardmanager.v1.Server.CapacityEntry
+	nil,                      // 17: shardmanager.v1.Server.LabelsEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
 	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
-	7,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
-	5,  // 2: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	15, // 3: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	16, // 4: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
-	10, // 5: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
-	1,  // 6: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
-	10, // 7: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
-	2,  // 8: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	8,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
+	7,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
+	5,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
+	16, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	17, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	11, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
+	1,  // 7: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
+	11, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
+	2,  // 9: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_types_proto_init() }
@@ -1267,6 +1334,7 @@ func file_shardmanager_v1_types_proto_init() {
 	}
 	file_shardmanager_v1_types_proto_msgTypes[3].OneofWrappers = []any{
 		(*KeySpace_Hash)(nil),
+		(*KeySpace_Named)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1274,7 +1342,7 @@ func file_shardmanager_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

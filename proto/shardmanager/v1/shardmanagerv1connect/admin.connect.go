@@ -43,6 +43,12 @@ const (
 	AdminServiceListAppsProcedure = "/shardmanager.v1.AdminService/ListApps"
 	// AdminServiceDeleteAppProcedure is the fully-qualified name of the AdminService's DeleteApp RPC.
 	AdminServiceDeleteAppProcedure = "/shardmanager.v1.AdminService/DeleteApp"
+	// AdminServiceCreateShardsProcedure is the fully-qualified name of the AdminService's CreateShards
+	// RPC.
+	AdminServiceCreateShardsProcedure = "/shardmanager.v1.AdminService/CreateShards"
+	// AdminServiceDeleteShardsProcedure is the fully-qualified name of the AdminService's DeleteShards
+	// RPC.
+	AdminServiceDeleteShardsProcedure = "/shardmanager.v1.AdminService/DeleteShards"
 	// AdminServiceGetShardMapProcedure is the fully-qualified name of the AdminService's GetShardMap
 	// RPC.
 	AdminServiceGetShardMapProcedure = "/shardmanager.v1.AdminService/GetShardMap"
@@ -86,6 +92,11 @@ type AdminServiceClient interface {
 	ListApps(context.Context, *v1.ListAppsRequest) (*v1.ListAppsResponse, error)
 	// DeleteApp removes an app that no server is registered for.
 	DeleteApp(context.Context, *v1.DeleteAppRequest) (*v1.DeleteAppResponse, error)
+	// CreateShards adds shards to an app with a named key space; they are placed at once. All of them or none.
+	CreateShards(context.Context, *v1.CreateShardsRequest) (*v1.CreateShardsResponse, error)
+	// DeleteShards removes shards of an app with a named key space: nobody serves them from then on, and whoever holds them drops them. All
+	// of them or none.
+	DeleteShards(context.Context, *v1.DeleteShardsRequest) (*v1.DeleteShardsResponse, error)
 	GetShardMap(context.Context, *v1.AdminServiceGetShardMapRequest) (*v1.AdminServiceGetShardMapResponse, error)
 	ListServers(context.Context, *v1.ListServersRequest) (*v1.ListServersResponse, error)
 	// ListMoves lists open moves and the most recent finished ones.
@@ -150,6 +161,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceDeleteAppProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("DeleteApp")),
+			connect.WithClientOptions(opts...),
+		),
+		createShards: connect.NewClient[v1.CreateShardsRequest, v1.CreateShardsResponse](
+			httpClient,
+			baseURL+AdminServiceCreateShardsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CreateShards")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteShards: connect.NewClient[v1.DeleteShardsRequest, v1.DeleteShardsResponse](
+			httpClient,
+			baseURL+AdminServiceDeleteShardsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("DeleteShards")),
 			connect.WithClientOptions(opts...),
 		),
 		getShardMap: connect.NewClient[v1.AdminServiceGetShardMapRequest, v1.AdminServiceGetShardMapResponse](
@@ -234,6 +257,8 @@ type adminServiceClient struct {
 	getApp            *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
 	listApps          *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
 	deleteApp         *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
+	createShards      *connect.Client[v1.CreateShardsRequest, v1.CreateShardsResponse]
+	deleteShards      *connect.Client[v1.DeleteShardsRequest, v1.DeleteShardsResponse]
 	getShardMap       *connect.Client[v1.AdminServiceGetShardMapRequest, v1.AdminServiceGetShardMapResponse]
 	listServers       *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
 	listMoves         *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
@@ -287,6 +312,24 @@ func (c *adminServiceClient) ListApps(ctx context.Context, req *v1.ListAppsReque
 // DeleteApp calls shardmanager.v1.AdminService.DeleteApp.
 func (c *adminServiceClient) DeleteApp(ctx context.Context, req *v1.DeleteAppRequest) (*v1.DeleteAppResponse, error) {
 	response, err := c.deleteApp.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CreateShards calls shardmanager.v1.AdminService.CreateShards.
+func (c *adminServiceClient) CreateShards(ctx context.Context, req *v1.CreateShardsRequest) (*v1.CreateShardsResponse, error) {
+	response, err := c.createShards.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// DeleteShards calls shardmanager.v1.AdminService.DeleteShards.
+func (c *adminServiceClient) DeleteShards(ctx context.Context, req *v1.DeleteShardsRequest) (*v1.DeleteShardsResponse, error) {
+	response, err := c.deleteShards.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -407,6 +450,11 @@ type AdminServiceHandler interface {
 	ListApps(context.Context, *v1.ListAppsRequest) (*v1.ListAppsResponse, error)
 	// DeleteApp removes an app that no server is registered for.
 	DeleteApp(context.Context, *v1.DeleteAppRequest) (*v1.DeleteAppResponse, error)
+	// CreateShards adds shards to an app with a named key space; they are placed at once. All of them or none.
+	CreateShards(context.Context, *v1.CreateShardsRequest) (*v1.CreateShardsResponse, error)
+	// DeleteShards removes shards of an app with a named key space: nobody serves them from then on, and whoever holds them drops them. All
+	// of them or none.
+	DeleteShards(context.Context, *v1.DeleteShardsRequest) (*v1.DeleteShardsResponse, error)
 	GetShardMap(context.Context, *v1.AdminServiceGetShardMapRequest) (*v1.AdminServiceGetShardMapResponse, error)
 	ListServers(context.Context, *v1.ListServersRequest) (*v1.ListServersResponse, error)
 	// ListMoves lists open moves and the most recent finished ones.
@@ -467,6 +515,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceDeleteAppProcedure,
 		svc.DeleteApp,
 		connect.WithSchema(adminServiceMethods.ByName("DeleteApp")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceCreateShardsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCreateShardsProcedure,
+		svc.CreateShards,
+		connect.WithSchema(adminServiceMethods.ByName("CreateShards")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceDeleteShardsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceDeleteShardsProcedure,
+		svc.DeleteShards,
+		connect.WithSchema(adminServiceMethods.ByName("DeleteShards")),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceGetShardMapHandler := connect.NewUnaryHandlerSimple(
@@ -553,6 +613,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListAppsHandler.ServeHTTP(w, r)
 		case AdminServiceDeleteAppProcedure:
 			adminServiceDeleteAppHandler.ServeHTTP(w, r)
+		case AdminServiceCreateShardsProcedure:
+			adminServiceCreateShardsHandler.ServeHTTP(w, r)
+		case AdminServiceDeleteShardsProcedure:
+			adminServiceDeleteShardsHandler.ServeHTTP(w, r)
 		case AdminServiceGetShardMapProcedure:
 			adminServiceGetShardMapHandler.ServeHTTP(w, r)
 		case AdminServiceListServersProcedure:
@@ -604,6 +668,14 @@ func (UnimplementedAdminServiceHandler) ListApps(context.Context, *v1.ListAppsRe
 
 func (UnimplementedAdminServiceHandler) DeleteApp(context.Context, *v1.DeleteAppRequest) (*v1.DeleteAppResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.DeleteApp is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CreateShards(context.Context, *v1.CreateShardsRequest) (*v1.CreateShardsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.CreateShards is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) DeleteShards(context.Context, *v1.DeleteShardsRequest) (*v1.DeleteShardsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.DeleteShards is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) GetShardMap(context.Context, *v1.AdminServiceGetShardMapRequest) (*v1.AdminServiceGetShardMapResponse, error) {

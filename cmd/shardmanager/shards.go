@@ -1,0 +1,64 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func shardsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "shards",
+		Short: "Create and delete shards of an app with a named key space",
+		Long: "Create and delete shards of an app with a named key space, in which the application names its shards. Where shards are, `shardmanager map`\n" +
+			"tells.",
+	}
+	c.AddCommand(shardsCreateCommand(), shardsDeleteCommand())
+	return c
+}
+
+func shardsCreateCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "create APP SHARD…",
+		Short:   "Create shards, all of them or none",
+		Long:    "Create shards, all of them or none. The answer comes once they are durable; they are placed at once.",
+		Example: "  shardmanager shards create mail inbox-1 inbox-2",
+		Args:    atLeast("APP", "SHARD"),
+		RunE: func(c *cobra.Command, args []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.CreateShards,
+				&pb.CreateShardsRequest{App: args[0], Shards: args[1:]})
+			if err != nil {
+				return err
+			}
+			return a.progress(c.OutOrStdout(), answer, args[0]+": created "+strings.Join(args[1:], ", "))
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func shardsDeleteCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:   "delete APP SHARD…",
+		Short: "Delete shards, all of them or none",
+		Long: "Delete shards, all of them or none, also while they move. The answer comes once that is durable: nobody is sent to them any more. Whoever\n" +
+			"holds one drops it, and once nobody does, its id may be used again. What the application stored for a shard is the application's to remove.",
+		Example: "  shardmanager shards delete mail inbox-2",
+		Args:    atLeast("APP", "SHARD"),
+		RunE: func(c *cobra.Command, args []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.DeleteShards,
+				&pb.DeleteShardsRequest{App: args[0], Shards: args[1:]})
+			if err != nil {
+				return err
+			}
+			return a.progress(c.OutOrStdout(), answer, args[0]+": deleted "+strings.Join(args[1:], ", "))
+		},
+	}
+	a.flags(c)
+	return c
+}
