@@ -2,6 +2,7 @@ package probation
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -9,10 +10,10 @@ import (
 )
 
 const (
-	// aftermath is how long after a callback of a suspect a death is still put down to it.
+	// aftermath is how long after a shard was taken on a death is still put down to it: its first requests belong to that.
 	aftermath = 3 * time.Second
 	// absolvedAfter is how long a suspect must be served before earlier deaths are no longer held against it.
-	absolvedAfter = 30 * time.Second
+	absolvedAfter = 10 * time.Second
 	// tieMost is how many shards with equal evidence are convicted together; more have something else in common than being poison.
 	tieMost = 3
 )
@@ -36,24 +37,35 @@ type Suspect struct {
 	Index shard.Index
 }
 
-// blame remembers which shards were on servers that died. The zero blame remembers none. It forgets a shard when its last strike is older than the
-// window, so it holds no more than the shards of servers that died within it.
-type blame struct{ records map[Suspect]*record }
+// blame remembers which shards servers died of, as far as can be told: of a callback that was under way, or of what came right after one. A
+// shard that a dead server merely held is no suspect: servers that are killed one after the other, for whatever reason, have shards in
+// common that moved along. The zero blame remembers none. It forgets a shard when its last strike is older than the window.
+type blame struct {
+	records map[Suspect]*record
+	taken   map[Suspect]shard.Instant // when shards were taken on, within the aftermath
+}
 
 type record struct {
 	strikes []shard.Instant
 	served  shard.Instant // since when it is served, after its last strike; zero: it is not
 }
 
-// served notes that a shard is served from now on; only of a suspect it matters.
+// served notes that a shard is served from now on.
 func (b *blame) served(now shard.Instant, who Suspect) {
+	if b.taken == nil {
+		b.taken = map[Suspect]shard.Instant{}
+	}
+	b.taken[who] = now
 	if r := b.records[who]; r != nil {
 		r.served = now
 	}
 }
 
 // clear forgets what is held against a shard.
-func (b *blame) clear(who Suspect) { delete(b.records, who) }
+func (b *blame) clear(who Suspect) {
+	delete(b.records, who)
+	delete(b.taken, who)
+}
 
 // strikes is how many deaths are held against a shard.
 func (b *blame) strikes(who Suspect) int {
@@ -63,18 +75,18 @@ func (b *blame) strikes(who Suspect) int {
 	return 0
 }
 
-// death counts the proven death of a server. Shards with a callback under way there, or just after one, are struck; only if there are none, all that
-// it held are. Whoever is convicted by that is returned in order: it has as many strikes as Limits say, and no other shard has more.
+// death counts the proven death of a server against the shards with a callback under way there; if there are none, against those that it took
+// on just before.
+// Whoever is convicted by that is returned in order: it has as many strikes as Limits say, and no other shard has more.
 func (b *blame) death(now shard.Instant, inCallback, held []Suspect, l Limits) []Suspect {
 	b.prune(now, l.Window)
-	struck := slices.Clone(inCallback)
-	for _, who := range held {
-		if r := b.records[who]; r != nil && !r.served.IsZero() && r.served.WaitAge(now) < aftermath {
-			struck = append(struck, who)
-		}
-	}
+	struck := inCallback
 	if len(struck) == 0 {
-		struck = held
+		for _, who := range held {
+			if at, ok := b.taken[who]; ok && at.WaitAge(now) < aftermath {
+				struck = append(struck, who)
+			}
+		}
 	}
 	most := 0
 	for _, who := range struck {
@@ -110,8 +122,9 @@ func (b *blame) strike(now shard.Instant, who Suspect) int {
 	return len(r.strikes)
 }
 
-// prune forgets strikes that are older than the window.
+// prune forgets strikes that are older than the window, and what was taken on before the aftermath.
 func (b *blame) prune(now shard.Instant, window time.Duration) {
+	maps.DeleteFunc(b.taken, func(_ Suspect, at shard.Instant) bool { return at.WaitAge(now) >= aftermath })
 	for who, r := range b.records {
 		r.strikes = slices.DeleteFunc(r.strikes, func(at shard.Instant) bool { return at.WaitAge(now) > window })
 		if len(r.strikes) == 0 {
