@@ -44,7 +44,7 @@ func (l *Ledger) silent(f *life, d time.Duration) bool {
 
 func (l *Ledger) tickServers() {
 	l.weighLosses()
-	l.keeper.Tick(l.now)
+	l.endTrials()
 	for i := 0; i < len(l.order); i++ {
 		s := l.servers[l.order[i]]
 		l.readKey(s)

@@ -59,8 +59,38 @@ func (l *Ledger) died(f *life) {
 		}
 	}
 	name := func(who probation.Suspect) shard.ID { return a.id(who.Index) }
-	for _, q := range l.keeper.Died(l.now, f.Server, inCallback, held, name, l.s.Quarantine) {
-		l.trace(Decision{What: "quarantined", App: q.App, Shard: q.Shard, Server: f.Server, Why: q.Why})
+	heldBack, acquitted := l.keeper.Died(l.now, f.Server, inCallback, held, name, l.s.Quarantine)
+	for _, q := range heldBack {
+		l.trace(Decision{What: "held back", App: q.App, Shard: q.Shard, Server: f.Server, Why: q.Why})
+	}
+	l.acquit(acquitted, "servers die without it")
+}
+
+// endTrials puts shards in quarantine that were held back while no server died any more.
+func (l *Ledger) endTrials() {
+	convicted, acquitted := l.keeper.Tick(l.now, func(name shard.App) bool {
+		for _, id := range l.order {
+			if f := l.servers[id].present(); f != nil && f.app == name && f.attached() && f.alive() {
+				return true
+			}
+		}
+		return false
+	})
+	for _, q := range convicted {
+		l.trace(Decision{What: "quarantined", App: q.App, Shard: q.Shard, Why: q.Why})
+	}
+	l.acquit(acquitted, "no server is left")
+}
+
+// acquit lets shards be placed that were held back.
+func (l *Ledger) acquit(list []probation.Suspect, why string) {
+	for _, who := range list {
+		a := l.apps[who.App]
+		if a == nil {
+			continue
+		}
+		l.trace(Decision{What: "held back no more", App: who.App, Shard: a.id(who.Index), Why: why})
+		l.advance(a, who.Index)
 	}
 }
 

@@ -115,7 +115,7 @@ func (t *task) vacant() {
 	}
 	if why := t.keeper.Quarantined(t.a.spec.Name, t.at); why != "" {
 		t.a.clearUnplaced(t.at)
-		t.w.waits = "an operator, because it is in quarantine: " + why
+		t.w.waits = "the end of its quarantine: " + why
 		return
 	}
 	best, waiting := t.fittest(InSync)

@@ -48,8 +48,19 @@ type Keeper struct {
 	Probations Probations
 
 	blame       blame
+	trials      map[Suspect]trial
 	quarantined map[Suspect]Quarantine
 	rows        []Row
+}
+
+// trialTime is how long a shard that seems to be poison is held back before that is believed: if servers die on without it, they die of
+// something else.
+const trialTime = 2 * time.Second
+
+// trial is what a shard that is held back would be.
+type trial struct {
+	since shard.Instant
+	as    Quarantine
 }
 
 // Load takes over what an earlier leader stored. Quarantines are of shards that index names; others are of an app that is gone.
@@ -71,11 +82,34 @@ func (k *Keeper) quarantine(who Suspect, q Quarantine) {
 	k.quarantined[who] = q
 }
 
-// Tick notes which rows of probations are to be stored anew, or to be deleted.
-func (k *Keeper) Tick(now shard.Instant) {
+// Tick notes which rows of probations are to be stored anew, or to be deleted, and ends trials: it returns the shards that are in quarantine
+// from now on, and those that are not after all, because no server of their app is left that could have been killed.
+func (k *Keeper) Tick(now shard.Instant, alive func(shard.App) bool) (convicted []Quarantine, acquitted []Suspect) {
 	for _, id := range k.Probations.due(now) {
 		k.rows = append(k.rows, RemoveProbation{id})
 	}
+	for _, who := range sorted(k.trials) {
+		t := k.trials[who]
+		switch {
+		case t.since.WaitAge(now) < trialTime:
+			continue
+		case !alive(who.App):
+			k.Release(who)
+			acquitted = append(acquitted, who)
+			continue
+		}
+		delete(k.trials, who)
+		k.quarantine(who, t.as)
+		k.rows = append(k.rows, PutQuarantine{t.as})
+		convicted = append(convicted, t.as)
+	}
+	return convicted, acquitted
+}
+
+func sorted[V any](m map[Suspect]V) []Suspect {
+	return slices.SortedFunc(maps.Keys(m), func(a, b Suspect) int {
+		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Index, b.Index))
+	})
 }
 
 // Waiting reports whether rows wait to be stored.
@@ -102,20 +136,25 @@ func (k *Keeper) Take(now shard.Instant, n int) []Row {
 // Return puts rows before all others again.
 func (k *Keeper) Return(rows []Row) { k.rows = append(slices.Clone(rows), k.rows...) }
 
-// Died blames shards for the proven death of a server, and returns those that are in quarantine from now on. id names a shard.
-func (k *Keeper) Died(now shard.Instant, server shard.ServerID, inCallback, held []Suspect, id func(Suspect) shard.ID, l Limits) []Quarantine {
-	var list []Quarantine
+// Died blames shards for the proven death of a server. It returns those that are held back from now on, and those that were and are acquitted by
+// it: they were nowhere, and a server died all the same. id names a shard.
+func (k *Keeper) Died(now shard.Instant, server shard.ServerID, inCallback, held []Suspect, id func(Suspect) shard.ID, l Limits) (heldBack []Quarantine, acquitted []Suspect) {
+	acquitted = sorted(k.trials)
+	for _, who := range acquitted {
+		k.Release(who)
+	}
 	for _, who := range k.blame.death(now, inCallback, held, l) {
 		if _, known := k.quarantined[who]; known {
 			continue
 		}
-		why := fmt.Sprintf("%d servers died of it, the last was %s", k.blame.strikes(who), server)
-		q := Quarantine{App: who.App, Shard: id(who), Why: why}
-		k.quarantine(who, q)
-		k.rows = append(k.rows, PutQuarantine{q})
-		list = append(list, q)
+		if k.trials == nil {
+			k.trials = map[Suspect]trial{}
+		}
+		q := Quarantine{App: who.App, Shard: id(who), Why: fmt.Sprintf("%d servers died of it, the last was %s", k.blame.strikes(who), server)}
+		k.trials[who] = trial{now, q}
+		heldBack = append(heldBack, q)
 	}
-	return list
+	return heldBack, acquitted
 }
 
 // Served notes that a shard is served from now on.
@@ -123,12 +162,17 @@ func (k *Keeper) Served(now shard.Instant, who Suspect) { k.blame.served(now, wh
 
 // Quarantined says why a shard is not to be placed; empty: it may be.
 func (k *Keeper) Quarantined(app shard.App, at shard.Index) string {
-	return k.quarantined[Suspect{app, at}].Why
+	who := Suspect{app, at}
+	if t, on := k.trials[who]; on {
+		return t.as.Why
+	}
+	return k.quarantined[who].Why
 }
 
 // Release forgets what is held against a shard, once that is stored.
 func (k *Keeper) Release(who Suspect) {
 	delete(k.quarantined, who)
+	delete(k.trials, who)
 	k.blame.clear(who)
 }
 
@@ -143,6 +187,7 @@ func (k *Keeper) ForgetShard(who Suspect) {
 // Forget drops an app that is deleted, and its rows.
 func (k *Keeper) Forget(app shard.App) {
 	maps.DeleteFunc(k.quarantined, func(who Suspect, _ Quarantine) bool { return who.App == app })
+	maps.DeleteFunc(k.trials, func(who Suspect, _ trial) bool { return who.App == app })
 	maps.DeleteFunc(k.blame.records, func(who Suspect, _ *record) bool { return who.App == app })
 	k.rows = slices.DeleteFunc(k.rows, func(r Row) bool {
 		q, ok := r.(PutQuarantine)
@@ -159,9 +204,7 @@ func (k *Keeper) List() []Quarantine {
 
 // Suspects are the shards in quarantine.
 func (k *Keeper) Suspects() []Suspect {
-	return slices.SortedFunc(maps.Keys(k.quarantined), func(a, b Suspect) int {
-		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Index, b.Index))
-	})
+	return sorted(k.quarantined)
 }
 
 // FencedAgain is the row to be stored with a fence that was counted already: the write that held it failed.

@@ -35,12 +35,12 @@ func TestProbationGrows(t *testing.T) {
 	if want := []time.Duration{0, m, 2 * m, 4 * m, 8 * m, 16 * m, 30 * m, 30 * m}; !slices.Equal(lengths, want) {
 		t.Errorf("lengths %v, expected %v", lengths, want)
 	}
-	k.Tick(now)
+	k.Tick(now, living)
 	if rows := k.Take(now, 10); len(rows) != 1 || rows[0] == probation.Row(probation.RemoveProbation{Server: "a.kv"}) {
 		t.Errorf("rows %v: forgotten before its window is over", rows)
 	}
 	now = now.Add(1)
-	k.Tick(now)
+	k.Tick(now, living)
 	if rows := k.Take(now, 10); len(rows) != 1 || rows[0] != probation.Row(probation.RemoveProbation{Server: "a.kv"}) {
 		t.Errorf("rows %v, expected its removal", rows)
 	}
@@ -59,12 +59,12 @@ func TestProbationSurvives(t *testing.T) {
 		t.Fatalf("probation of %s", left)
 	}
 	now := start.Add(time.Minute - 1)
-	k.Tick(now)
+	k.Tick(now, living)
 	if k.Waiting() {
 		t.Error("stored anew too soon")
 	}
 	now = now.Add(1)
-	k.Tick(now)
+	k.Tick(now, living)
 	rows := k.Take(now.Add(time.Second), 10)
 	want := probation.Probation{Fences: 3, Window: 11*time.Minute - time.Second, Length: 2 * time.Minute, Left: 59 * time.Second, Reason: "silent again"}
 	if len(rows) != 1 {
@@ -93,7 +93,7 @@ func TestNewerRowsWin(t *testing.T) {
 	var k probation.Keeper
 	k.Fenced(start, "a.kv", "silent", terms)
 	over := start.Add(terms.Window)
-	k.Tick(over) // its removal waits
+	k.Tick(over, living) // its removal waits
 	k.Fenced(over, "a.kv", "silent", terms)
 	rows := k.Take(over, 10)
 	if put, ok := rows[0].(probation.PutProbation); !ok || put.Probation.Fences != 1 {
@@ -120,11 +120,25 @@ func suspects(numbers []int) []probation.Suspect {
 	return list
 }
 
-// dies returns who is convicted by a death.
+func living(shard.App) bool { return true }
+
+// dies returns who is held back after a death, and convicted if nobody dies for a while.
 func (c *court) dies(inCallback, held []int) []string {
 	var out []string
 	id := func(s probation.Suspect) shard.ID { return shard.ID(fmt.Sprint(s.Index)) }
-	for _, q := range c.k.Died(c.now, "x.kv", suspects(inCallback), suspects(held), id, limits) {
+	heldBack, _ := c.k.Died(c.now, "x.kv", suspects(inCallback), suspects(held), id, limits)
+	for _, q := range heldBack {
+		out = append(out, string(q.Shard))
+	}
+	return out
+}
+
+// trialEnds lets the time of a trial pass, and returns who is convicted.
+func (c *court) trialEnds(alive func(shard.App) bool) []string {
+	c.pass(2 * time.Second)
+	var out []string
+	convicted, _ := c.k.Tick(c.now, alive)
+	for _, q := range convicted {
 		out = append(out, string(q.Shard))
 	}
 	return out
@@ -152,7 +166,31 @@ func TestBlame(t *testing.T) {
 				c.expect("early", c.dies([]int{7}, []int{1, 2, 3}))
 			}
 			c.expect("third", c.dies([]int{7}, []int{1, 2, 3}), "7")
+			c.expect("convicted", c.trialEnds(living), "7")
 			c.expect("once is enough", c.dies([]int{7}, []int{1}))
+		},
+		"servers die on without it": func(c *court) {
+			for range 2 {
+				c.dies([]int{7}, nil)
+			}
+			c.expect("third", c.dies([]int{7}, nil), "7")
+			if c.k.Quarantined("kv", 7) == "" {
+				c.Error("not held back")
+			}
+			c.pass(time.Second)
+			c.expect("fourth", c.dies(nil, []int{1}))
+			if why := c.k.Quarantined("kv", 7); why != "" {
+				c.Errorf("still held back: %s", why)
+			}
+			c.expect("acquitted", c.trialEnds(living))
+			c.expect("it begins anew", c.dies([]int{7}, nil))
+		},
+		"nobody is left": func(c *court) {
+			for range 2 {
+				c.dies([]int{7}, nil)
+			}
+			c.expect("third", c.dies([]int{7}, nil), "7")
+			c.expect("acquitted", c.trialEnds(func(shard.App) bool { return false }))
 		},
 		"merely held": func(c *court) {
 			for i := range 20 { // servers are killed one after the other, and a shard moves along
@@ -240,6 +278,7 @@ func TestQuarantineIsStoredAndReleased(t *testing.T) {
 	for range 3 {
 		c.dies([]int{7}, nil)
 	}
+	c.expect("convicted", c.trialEnds(living), "7")
 	rows := c.k.Take(c.now, 10)
 	if len(rows) != 1 {
 		t.Fatalf("rows %v", rows)
