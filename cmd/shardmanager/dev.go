@@ -11,12 +11,24 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/dev"
 )
+
+// devSettings are those that can be set by environment and file, too.
+type devSettings struct {
+	Page string `yaml:"page"`
+}
 
 // devCommand runs a whole cluster on this machine.
 func devCommand() *cobra.Command {
 	var cfg dev.Config
+	var own devSettings
+	var file string
+	settings, err := config.New(&own)
+	if err != nil {
+		panic(err) // the key is wrong: every test of the command sees it
+	}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a whole cluster on this machine: the demo, or a scenario that checks the promises",
@@ -35,6 +47,13 @@ func devCommand() *cobra.Command {
 				progress = os.Stderr
 			}
 			cfg.Binary, cfg.Results, cfg.Progress, cfg.Colour = binary, os.Stdout, progress, colourful(progress)
+			if cfg.Scenario == "" {
+				own.Page = dev.DefaultPage
+			}
+			if err := settings.Load(file, environ()); err != nil {
+				return &usageError{err}
+			}
+			cfg.Page = own.Page
 			if err := cfg.Validate(); err != nil {
 				return &usageError{err}
 			}
@@ -44,6 +63,10 @@ func devCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
+	settings.AddFlags(flags, map[string]config.Help{
+		"page": {Text: "host:port of the status page, empty for none (default " + dev.DefaultPage + " in the demo, none with --scenario)"},
+	})
+	flags.StringVar(&file, "config", "", "YAML file with `page`")
 	flags.StringVar(&cfg.Scenario, "scenario", "", "scenario to play, or "+dev.All+" (default none: the demo)")
 	flags.StringVar(&cfg.Store, "store", "embedded", "coordination store")
 	flags.StringVar(&cfg.DataDir, "data-dir", "", "directory for data, logs and records, each run in one of its own (default a temporary one, removed at the end)")

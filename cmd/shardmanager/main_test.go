@@ -65,6 +65,8 @@ func TestRefusals(t *testing.T) {
 		{"explain kv", exitUsage, []string{"expected SHARD"}},
 		{"events --admin nonsense", exitUsage, []string{"--admin", "expected host:port"}},
 		{"events --follow --admin 127.0.0.1:1", exitFailure, []string{"cannot reach allocator 127.0.0.1:1"}},
+		{"dev --page nonsense", exitUsage, []string{`page "nonsense": expected host:port, or nothing for no page`}},
+		{"dev --config " + slow, exitUsage, []string{slow + ":1: cluster: unknown field"}},
 		{"drain", exitUsage, []string{"expected SERVER"}},
 		{"drain a.kv --undo --wait", exitUsage, []string{"expected one of them"}},
 		{"servers --nonsense", exitUsage, []string{"unknown flag: --nonsense; see shardmanager servers --help"}},

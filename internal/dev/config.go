@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type Config struct {
 	Deadline   time.Duration // of a request, from the instant at which it is due
 	JSON       bool          // results as JSON lines, for programs
 	Trials     int           // how often each scenario repeats its events; 0: as often as it should
+	Page       string        // host:port of the status page; empty: none
 	BreakLease bool          // make the leader not wait after a fence: the scenario must then fail
 	Colour     bool          // Progress is a terminal
 	Results    io.Writer
@@ -54,6 +56,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("rate %d: expected 1 to %d requests a second", c.Rate, maxRate)
 	case c.Deadline <= 0 || c.Deadline > maxDeadline:
 		return fmt.Errorf("deadline %v: expected more than 0 and at most %v", c.Deadline, maxDeadline)
+	case c.Page != "" && !isAddress(c.Page):
+		return fmt.Errorf("page %q: expected host:port, or nothing for no page", c.Page)
 	case c.Trials < 0 || c.Trials > maxTrials:
 		return fmt.Errorf("trials %d: expected 1 to %d, or 0 for as many as the scenario should have", c.Trials, maxTrials)
 	case c.Results == nil || c.Progress == nil:
@@ -65,6 +69,14 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+func isAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port != ""
+}
+
+// DefaultPage is where the demo's status page is.
+const DefaultPage = "127.0.0.1:7400"
 
 // Profiles of timing.
 const (

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
+	"github.com/shardmanager/shardmanager/internal/dev/page"
 )
 
 // demo shows the main job: it brings a cluster up, plays planned and unplanned events under load, and runs on until ctx ends.
@@ -17,9 +19,14 @@ func demo(ctx context.Context, cfg Config, dir string, console *console) error {
 	if err != nil {
 		return err
 	}
-	s := &stage{cluster: c, tell: func(text string) { console.say(yellow, "%s", text) }}
+	player := newPlayer(c.failed)
+	s := &stage{cluster: c, tell: func(text string) {
+		console.say(yellow, "%s", text)
+		player.said(text)
+	}}
+	defer c.openPage(player, console)()
 	console.say(bold, "starting 1 store, %d allocators, %d servers (an agent and an application each), in %s", len(c.allocators), len(c.servers), dir)
-	err = s.show(running, console)
+	err = s.show(running, player, console)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // Ctrl-C is how a demo ends
 	}
@@ -37,7 +44,7 @@ func demo(ctx context.Context, cfg Config, dir string, console *console) error {
 }
 
 // show plays the demo's events; it returns when the context ends.
-func (s *stage) show(ctx context.Context, console *console) error {
+func (s *stage) show(ctx context.Context, player *player, console *console) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -53,25 +60,63 @@ func (s *stage) show(ctx context.Context, console *console) error {
 	summary, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.summarise(summary, console)
+	player.close("The tour goes on in a moment; after it, it is your turn.")
 	if err := sleep(ctx, judge.Steady/2); err != nil {
 		return err
 	}
 	for _, part := range []struct {
-		title string
-		play  play
+		name, title string
+		play        play
 	}{
-		{"drain: move every shard away from a server, and back", drain},
-		{"crash: kill -9 applications", crash(demoTrials)},
-		{"rolling restart: replace every server by its next version", rollingRestart},
+		{"drain", "drain: move every shard away from a server, and back", drain},
+		{"crash", "crash: kill -9 applications", crash(demoTrials)},
+		{"rolling-restart", "rolling restart: replace every server by its next version", rollingRestart},
 	} {
 		console.say(bold, "%s", part.title)
-		if err := part.play(ctx, s); err != nil {
+		if err := player.perform(ctx, s, part.name, part.play); err != nil {
 			return err
 		}
 	}
 	console.say(green, "that was all; it runs on until Ctrl-C")
-	<-ctx.Done()
-	return context.Cause(ctx)
+	return player.serve(ctx, s, console)
+}
+
+// openPage serves the status page, if one is wanted; the demo goes on without it where it cannot be. The function that is returned ends it.
+func (c *cluster) openPage(player page.Player, console *console) (end func()) {
+	if c.cfg.Page == "" {
+		return func() {}
+	}
+	source := page.Source{App: layout.App, Admins: c.layout.AdminAddresses(), Map: c.watch.Current, Load: c.sample, Player: player}
+	for _, a := range c.layout.Allocators {
+		source.Names = append(source.Names, a.Name)
+	}
+	p, err := page.Open(c.cfg.Page, source)
+	if err != nil {
+		console.say(red, "no page: %v; choose another address by --page", err)
+		return func() {}
+	}
+	console.say(green, "watch it in a browser: %s", p.URL())
+	return func() {
+		if err := p.Close(); err != nil {
+			console.say(red, "page: %v", err)
+		}
+	}
+}
+
+// failed is how many requests failed so far.
+func (c *cluster) failed() int64 {
+	line, _, _ := c.lines.Now()
+	return line.Failed
+}
+
+// sample is what the load generator said last, for the page.
+func (c *cluster) sample() page.Sample {
+	line, count, _ := c.lines.Now()
+	return page.Sample{
+		Line: count, Requests: line.Requests, Failed: line.Failed, Second: line.Second.Requests, SecondFailed: line.Second.Failed,
+		P50MS: line.Second.P50MS, P99MS: line.Second.P99MS,
+		LostWrites: line.LostWrites, RepeatedWrites: line.RepeatedWrites, StaleReads: line.StaleReads,
+	}
 }
 
 // summarise keeps the live line up to date.

@@ -26,6 +26,7 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		"deadline 0s":                      func(c *Config) { c.Deadline = 0 },
 		"deadline 1h0m0s":                  func(c *Config) { c.Deadline = time.Hour },
 		"rate 1000000":                     func(c *Config) { c.Rate = 1_000_000 },
+		`page "nonsense"`:                  func(c *Config) { c.Page = "nonsense" },
 		"trials -1":                        func(c *Config) { c.Trials = -1 },
 		"results":                          func(c *Config) { c.Results = nil },
 		"json":                             func(c *Config) { c.Scenario, c.JSON = "", true },

@@ -117,6 +117,9 @@ func playOne(ctx context.Context, sc scenario, cfg Config, dir string, console *
 	if err != nil {
 		return r, nil, err
 	}
+	player := newPlayer(c.failed)
+	player.close("This run is judged; nothing else is played.")
+	defer c.openPage(player, console)()
 	s := &stage{cluster: c, tell: func(text string) { console.say(yellow, "%s: %s", sc.name, text) }}
 	moves, err := s.perform(ctx, sc)
 	if err := errors.Join(err, c.stop()); err != nil {

@@ -49,6 +49,13 @@ func (w *Map) take(m *shard.Map) {
 	}
 }
 
+// Current is the newest map; nil: there is none yet.
+func (w *Map) Current() *shard.Map {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.current
+}
+
 // Counted is the number of moves so far, and the newest version of the map.
 func (w *Map) Counted() (moves int, version string) {
 	w.mu.Lock()
