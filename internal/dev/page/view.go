@@ -141,10 +141,10 @@ func regionsOf(servers []*pb.ServerStatus, held map[string][]cell) []region {
 
 func serverOf(s *pb.ServerStatus, cells []cell) serverView {
 	v := serverView{ID: s.GetServer().GetId(), State: name(s.GetState().String(), "SERVER_STATE_"), Note: s.GetReason(), Draining: s.GetDraining(), Cells: cells}
-	switch s.GetState() {
-	case pb.ServerState_SERVER_STATE_UNSPECIFIED:
+	switch state := s.GetState(); {
+	case state == pb.ServerState_SERVER_STATE_UNSPECIFIED:
 		v.State, v.Note = "gone", "not listed any more"
-	case pb.ServerState_SERVER_STATE_ATTACHED:
+	case state == pb.ServerState_SERVER_STATE_ATTACHED && v.Note == "":
 		v.Note = "renewed " + span(s.GetLastRenewalMs()) + " ago"
 		if version := s.GetServer().GetVersion(); version != "" {
 			v.Note = version + ", " + v.Note
