@@ -28,7 +28,7 @@ func (q request) forwarded() bool { return q.forward != shard.Order{} }
 type target struct {
 	peer  shard.Peer
 	order shard.Order
-	until <-chan struct{} // closed when they may have to go elsewhere
+	until <-chan struct{} // closed when the shard is served here again
 }
 
 // carried is one request, in the form of its protocol.
@@ -217,8 +217,7 @@ func (h *Host) look(q request, token *Token) sight {
 		if l.over() {
 			return refused(q, "this server's incarnation has ended", r.peer.DataAddress)
 		}
-		changed := r.waiting()
-		return sight{view: viewForward, changed: changed, life: l, target: target{peer: r.peer, order: r.record.under, until: changed}}
+		return sight{view: viewForward, changed: r.waiting(), life: l, target: target{peer: r.peer, order: r.record.under, until: r.resuming()}}
 	case gateFollow:
 		if !q.anywhere {
 			return refused(q, "this server is a secondary of the shard", r.peer.DataAddress)

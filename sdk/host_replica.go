@@ -49,6 +49,7 @@ type replica struct {
 	record  record
 	gate    gate
 	changed chan struct{} // closed at the next change of the gate; nil while nobody waits
+	resumed chan struct{} // closed when the shard is served here again instead of being forwarded: the move was aborted; nil while nobody waits
 	peer    shard.Peer    // target in Forwarding, source in Prepared, primary in Following, last target as a hint in None
 
 	since shard.Instant // the right to execute began
@@ -96,11 +97,25 @@ func (r *replica) release() { <-r.turn }
 func (r *replica) update(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before := r.gate
 	change()
+	if before == gateForward && (r.gate == gateHold || r.gate == gateOpen) && r.resumed != nil {
+		close(r.resumed)
+		r.resumed = nil
+	}
 	if r.changed != nil {
 		close(r.changed)
 		r.changed = nil
 	}
+}
+
+// resuming is closed when what is forwarded may have to be executed here again. That the move goes on to its end takes nothing back: its
+// target answers. The caller holds mu.
+func (r *replica) resuming() <-chan struct{} {
+	if r.resumed == nil {
+		r.resumed = make(chan struct{})
+	}
+	return r.resumed
 }
 
 // waiting is closed at the next change. The caller holds mu.

@@ -242,7 +242,7 @@ func (t *task) done(c *call) {
 		}
 		t.acknowledged()
 	case callJoin, callLeave, callDelete:
-		w.acks = append(w.acks, acknowledgement{c.to.Owner, c.order})
+		w.acknowledge(acknowledgement{c.to.Owner, c.order})
 	case callMembers:
 		t.row.MembersTold = max(t.row.MembersTold, c.order.Move)
 	case callPrepareAdd:

@@ -177,7 +177,7 @@ func (l *Ledger) fence(f *life, why string) {
 	l.queueFence(f)
 	l.membershipChanged(f.app)
 	if a := l.apps[f.app]; a != nil && a.spec.Replication.Secondaries() {
-		l.advanceAll(f) // primaries wait for it as a secondary no longer
+		l.leaving = append(l.leaving, f) // primaries wait for it as a secondary no longer; a fence may be decided in the middle of a shard's advance
 	}
 }
 

@@ -27,6 +27,8 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 	switch {
 	case from != nil && !from.over && from.draining():
 		a.want(l.now, solveSoon)
+	case a.spec.Replication.Secondaries() && len(a.rows[at].Secondaries) != a.spec.Policy().Replicas-1:
+		a.want(l.now, solveSoon) // nothing was planned for the shard while it moved
 	case a.plan.capped:
 		a.want(l.now, solveSettle)
 	}

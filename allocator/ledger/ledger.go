@@ -29,6 +29,7 @@ type Ledger struct {
 
 	draining map[shard.ServerID]struct{} // servers that are, or were a moment ago
 
+	leaving []*life // fenced in this step: who waits for them as secondaries goes on at its end
 	hold    evidence.Hold
 	keeper  probation.Keeper
 	probes  evidence.Rounds[*life]
@@ -93,6 +94,11 @@ func (l *Ledger) begin(now shard.Instant, out *Effects) {
 
 func (l *Ledger) end() {
 	if l.tenure == leading {
+		for len(l.leaving) > 0 {
+			f := l.leaving[0]
+			l.leaving = l.leaving[1:]
+			l.advanceAll(f)
+		}
 		l.nextWish()
 		l.publishChanges()
 		l.requestPlans()

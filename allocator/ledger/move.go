@@ -83,8 +83,12 @@ func (t *task) takeOverSecondaries(next *Row) {
 	o := shard.Order{Term: next.Term, Move: next.Move}
 	next.Secondaries = slices.DeleteFunc(slices.Clone(next.Secondaries), func(s Secondary) bool { return s.Owner == m.To })
 	for i := range next.Secondaries {
-		if s := &next.Secondaries[i]; s.State == Syncing {
+		switch s := &next.Secondaries[i]; s.State {
+		case Syncing:
 			s.State, s.Order = Joining, o
+		case InSync:
+			s.Replaces = Owner{} // it was to take over from another primary
+		case Joining, Leaving:
 		}
 	}
 	told := t.row.MembersMove <= m.Move
@@ -213,9 +217,12 @@ func (t *task) closeMoved(why string) {
 	if next.secondaryOf(m.From) != nil && !(m.Stays && t.w.dropped) {
 		next.Move++
 		next.Secondaries = slices.Clone(next.Secondaries)
-		s := next.secondaryOf(m.From)
-		if s.State, s.Order = Leaving, (shard.Order{Term: next.Term, Move: next.Move}); m.Stays {
-			s.State = Joining // the step that told it was skipped
+		if s := next.secondaryOf(m.From); m.Stays { // the step that tells it is skipped
+			next.Open = &m
+			t.leftForwarding(&next)
+			next.Open = nil
+		} else {
+			s.State, s.Order = Leaving, shard.Order{Term: next.Term, Move: next.Move}
 		}
 	}
 	t.stageSecondaries(next, lazy, Decision{What: "move done", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})

@@ -79,6 +79,10 @@ func (l *Ledger) compareSecondary(a *app, at shard.Index, s *Secondary, h shard.
 	}
 	if (s.State == Syncing || s.State == InSync) && h.Phase != shard.Following {
 		w := l.settledWork(a, at)
+		if s.State == InSync && h.Phase != shard.None && s.Order.Compare(h.Max) > 0 {
+			w.astray = append(w.astray, acknowledgement{s.Owner, s.Order})
+			return
+		}
 		w.lapsed = append(w.lapsed, acknowledgement{s.Owner, s.Order})
 	}
 }

@@ -184,6 +184,9 @@ func (t *task) secondaries() {
 				t.inSync(e, s)
 			}
 		case InSync:
+			if slices.Contains(t.w.astray, acknowledgement{s.Owner, s.Order}) {
+				t.command(f, callJoin, s.Order)
+			}
 		case Leaving:
 			t.leaving(e, s, f, told)
 		}
@@ -283,6 +286,9 @@ func (t *task) leaving(e *edit, s *Secondary, f *life, told bool) {
 
 // secondariesAtRest reports whether nothing is to be done about them.
 func (t *task) secondariesAtRest() bool {
+	if len(t.w.astray) > 0 {
+		return false
+	}
 	for i := range t.row.Secondaries {
 		if s := &t.row.Secondaries[i]; s.State != InSync || s.Replaces.Incarnation != 0 {
 			return false
@@ -298,6 +304,11 @@ func (t *task) secondariesAtRest() bool {
 type acknowledgement struct {
 	by    Owner
 	order shard.Order
+}
+
+func (w *work) acknowledge(ack acknowledgement) {
+	w.acks = append(w.acks, ack)
+	w.astray = slices.DeleteFunc(w.astray, func(a acknowledgement) bool { return a == ack })
 }
 
 func (w *work) acknowledgedBy(o Owner, order shard.Order) bool {

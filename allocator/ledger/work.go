@@ -32,6 +32,7 @@ type work struct {
 
 	acks   []acknowledgement // of secondaries
 	lapsed []acknowledgement // secondaries that turned out not to be in the state of that order
+	astray []acknowledgement // secondaries in sync that forward for a move which is over: they are told what they are, by that order
 
 	strays []*life // hold it although no row says so
 	calls  []*call
@@ -283,7 +284,7 @@ func (t *task) grantSecondaries(next *Row) {
 	next.Secondaries = slices.DeleteFunc(next.Secondaries, func(s Secondary) bool { return s.Owner == next.Primary })
 	for i := range next.Secondaries {
 		s := &next.Secondaries[i]
-		if m := next.Open; s.State == Syncing || m != nil && s.Owner == m.From {
+		if s.State == Syncing {
 			s.State, s.Order = Joining, shard.Order{Term: next.Term, Move: next.Move}
 		}
 		s.Replaces = Owner{} // decided for another primary
@@ -315,7 +316,22 @@ func (t *task) closeMove(next *Row) {
 			}
 		}
 	}
+	t.leftForwarding(next)
 	next.Open = nil
+}
+
+// leftForwarding is for the source of a move past row 4 that ends before the source was told to step back: it is a secondary by its row, in
+// sync, and forwards to a target that is no primary any more. It gets a new order, to be told what it is.
+func (t *task) leftForwarding(next *Row) {
+	m := next.Open
+	if m == nil || m.Phase != Moved || next.secondaryOf(m.From) == nil || m.From == next.Primary {
+		return
+	}
+	next.Secondaries = slices.Clone(next.Secondaries)
+	if s := next.secondaryOf(m.From); s.State == InSync {
+		s.Order = shard.Order{Term: next.Term, Move: next.Move}
+		t.w.astray = append(t.w.astray, acknowledgement{s.Owner, s.Order})
+	}
 }
 
 func (w *work) reasonOr(r placement.Reason) placement.Reason {
@@ -338,6 +354,7 @@ func (w *work) rowChanged(old, row *Row) {
 		return s == nil || s.Order != ack.order
 	}
 	w.acks, w.lapsed = slices.DeleteFunc(w.acks, outdated), slices.DeleteFunc(w.lapsed, outdated)
+	w.astray = slices.DeleteFunc(w.astray, outdated)
 	if old.Open != nil && (row.Open == nil || row.Open.Move != old.Open.Move) {
 		w.prepared, w.handed, w.stopped, w.cancel, w.mayHand, w.dropped, w.giveUp = false, false, false, 0, false, false, ""
 		w.linger = shard.Instant{}
