@@ -93,12 +93,14 @@ func (r *replicas) leave(i shard.Index, a *agent) {
 	r.must("UpdateMembership", err)
 }
 
-// change hands a shard over to a secondary in sync; the old primary becomes a secondary.
+// change hands a shard over to a secondary in sync. The old primary is one of the target's members from its activation on, and only then is
+// told to step back.
 func (r *replicas) change(i shard.Index, to *agent) {
 	ctx, from := r.t.Context(), r.owners[i]
 	r.terms[i]++
 	r.moves[i]++
 	rest := slices.DeleteFunc(slices.Clone(r.inSync[i]), func(s *agent) bool { return s == to })
+	rest = append(rest, from)
 	_, err := to.host.PrepareAddShard(ctx, &pb.PrepareAddShardRequest{Command: r.order(i, to), From: peerOf(from), Members: membersOf(rest)})
 	r.must("PrepareAddShard", err)
 	drop, err := from.host.PrepareDropShard(ctx, &pb.PrepareDropShardRequest{Command: r.order(i, from), To: peerOf(to), DeadlineMs: patience.Milliseconds()})
@@ -109,8 +111,9 @@ func (r *replicas) change(i shard.Index, to *agent) {
 	r.inSync[i] = rest
 	r.appoint(i, to)
 	r.publish()
-	r.join(i, from)
-	r.publish()
+	r.moves[i]++
+	_, err = from.host.AddShard(ctx, &pb.AddShardRequest{Command: r.order(i, from), Role: pb.Role_ROLE_SECONDARY, Primary: peerOf(to)})
+	r.must("AddShard", err)
 }
 
 // publish sends the map as it is now to the routers.

@@ -42,7 +42,9 @@ func (h handler) Replicate(_ context.Context, q *kvv1.ReplicateRequest) (*kvv1.R
 	}
 	answer := &kvv1.ReplicateResponse{Positions: make([]*kvv1.Position, len(q.GetShards()))}
 	for i, s := range q.GetShards() {
-		answer.Positions[i] = h.node.replica(s.GetShard()).take(s.GetTerm(), writesOf(s.GetWrites())).toProto()
+		said, ended := h.node.replica(s.GetShard()).take(s.GetTerm(), writesOf(s.GetWrites()))
+		h.node.unlink(ended)
+		answer.Positions[i] = said.toProto()
 	}
 	// An instant that is not this process's past would come of an echo that was not: it confirms nothing.
 	if heard, now := time.Duration(q.GetHeardNs()), h.node.clock(); heard > 0 && heard <= now {
@@ -79,7 +81,9 @@ func (h handler) Install(_ context.Context, stream *connect.ClientStream[kvv1.In
 			return nil, connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("shard %s: more than %d keys", shard, maxKeys))
 		}
 		if part.GetLast() {
-			return &kvv1.InstallResponse{Position: h.node.replica(shard).install(at, data).toProto()}, nil
+			said, ended := h.node.replica(shard).install(at, data)
+			h.node.unlink(ended)
+			return &kvv1.InstallResponse{Position: said.toProto()}, nil
 		}
 		if !stream.Receive() {
 			return nil, incomplete(stream)

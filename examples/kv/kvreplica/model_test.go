@@ -18,14 +18,17 @@ type model struct {
 	primary  int
 	inSync   map[int]bool // the ledger's durable set
 	joining  map[int]bool // known to the primary, not in sync
-	leading  map[int]bool // who believes to be primary
-	list     int          // of the primary's last list
+	open     *switching   // a planned switch under way; nil: none
+	list     int          // of the last list of members, the target's while a switch is under way
 
 	number  uint64
 	waiting map[*pending]bool
 	acked   map[RequestID]int64 // the answers that clients got
 	late    []message
 }
+
+// switching is a planned switch of the primary: the target counts the source as a member from its activation on.
+type switching struct{ from, to int }
 
 // message is one under way, kept so that it may arrive again at any time.
 type message struct {
@@ -49,7 +52,7 @@ func memberOf(i int, inSync bool) Member {
 }
 
 func newModel(t *rapid.T) *model {
-	m := &model{t: t, inSync: map[int]bool{}, joining: map[int]bool{}, leading: map[int]bool{}, waiting: map[*pending]bool{}, acked: map[RequestID]int64{}}
+	m := &model{t: t, inSync: map[int]bool{}, joining: map[int]bool{}, waiting: map[*pending]bool{}, acked: map[RequestID]int64{}}
 	for range modelServers {
 		m.replicas = append(m.replicas, &replica{shard: "0"})
 	}
@@ -63,7 +66,7 @@ func (m *model) grant(to int, state mark) {
 	if _, err := m.replicas[to].activate(m.term, state); err != nil {
 		m.t.Fatalf("grant to %d: %v", to, err)
 	}
-	m.primary, m.leading[to] = to, true
+	m.primary = to
 	delete(m.inSync, to)
 	delete(m.joining, to)
 	m.sendList()
@@ -73,8 +76,6 @@ func (m *model) sendList() {
 	var list []Member
 	for i := range m.replicas {
 		if m.inSync[i] || m.joining[i] {
-			m.replicas[i].follow()
-			delete(m.leading, i)
 			list = append(list, memberOf(i, m.inSync[i]))
 		}
 	}
@@ -90,19 +91,34 @@ func (m *model) sendList() {
 // settle is the primary's answer to the list, and the ledger's row after it.
 func (m *model) settle() {
 	lead := m.replicas[m.primary].leader
+	if m.open != nil {
+		lead = m.replicas[m.open.to].leader
+	}
 	if lead == nil || lead.over || lead.list != m.list || !lead.settled() {
 		return
 	}
 	lead.ready = true
-	maps.Copy(m.inSync, m.joining)
-	clear(m.joining)
+	if m.open == nil {
+		maps.Copy(m.inSync, m.joining)
+		clear(m.joining)
+	}
 }
 
 func (m *model) pick(label string, n int) int { return rapid.IntRange(0, n-1).Draw(m.t, label) }
 
+// believers are who believe to be primary, the ledger's among them, or the target of its switch.
+func (m *model) believers() (list []int) {
+	for i, r := range m.replicas {
+		if r.role == primary {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
 // write is a client's, at anybody who believes to be primary; sometimes it repeats an earlier request.
 func (m *model) write() {
-	believers := slices.Sorted(maps.Keys(m.leading))
+	believers := m.believers()
 	r := m.replicas[believers[m.pick("at", len(believers))]]
 	if m.pick("new", 4) > 0 || m.number == 0 {
 		m.number++
@@ -142,7 +158,7 @@ func (m *model) answer(id RequestID, value int64) {
 
 // send makes a message of what somebody who believes to be primary has for one member.
 func (m *model) send() {
-	believers := slices.Sorted(maps.Keys(m.leading))
+	believers := m.believers()
 	from := believers[m.pick("from", len(believers))]
 	lead := m.replicas[from].leader
 	to := m.pick("to", modelServers)
@@ -173,9 +189,9 @@ func (m *model) deliver(q message, answered bool) {
 	r, sender := m.replicas[q.to], m.replicas[q.from]
 	var said taken
 	if q.data != nil {
-		said = r.install(q.at, q.data.clone())
+		said, _ = r.install(q.at, q.data.clone())
 	} else {
-		said = r.take(q.at.term, q.writes)
+		said, _ = r.take(q.at.term, q.writes)
 	}
 	if !answered || !q.lead.has(q.link) {
 		return
@@ -198,7 +214,8 @@ func (m *model) deliver(q message, answered bool) {
 
 // join adds a secondary, drop takes one away: first in the row, then at the primary, then there.
 func (m *model) join() {
-	if i := m.pick("who", modelServers); i != m.primary && !m.inSync[i] {
+	if i := m.pick("who", modelServers); i != m.primary && !m.inSync[i] && m.open == nil {
+		m.replicas[i].follow()
 		m.joining[i] = true
 		m.sendList()
 	}
@@ -206,7 +223,7 @@ func (m *model) join() {
 
 func (m *model) drop() {
 	i := m.pick("who", modelServers)
-	if i == m.primary {
+	if i == m.primary || m.open != nil {
 		return
 	}
 	delete(m.inSync, i)
@@ -215,37 +232,83 @@ func (m *model) drop() {
 		m.sendList()
 	}
 	m.replicas[i].drop()
-	delete(m.leading, i)
 }
 
 // failover grants to a secondary in sync. Nobody tells the old primary; it is listed again only later.
 func (m *model) failover() {
 	candidates := slices.Sorted(maps.Keys(m.inSync))
-	if len(candidates) == 0 {
+	if len(candidates) == 0 || m.open != nil {
 		return
 	}
 	m.grant(candidates[m.pick("to", len(candidates))], mark{})
 	m.check()
 }
 
-// handOver is a planned switch: the old primary's operations have ended, so what waits is given up.
+// handOver begins a planned switch: the old primary's operations have ended, so what waits is given up.
 func (m *model) handOver() {
 	candidates := slices.Sorted(maps.Keys(m.inSync))
 	lead := m.replicas[m.primary].leader
-	if len(candidates) == 0 || lead.over || !lead.ready {
+	if len(candidates) == 0 || m.open != nil || lead == nil || lead.over || !lead.ready {
 		return
 	}
-	for p := range m.waiting {
-		delete(m.waiting, p)
+	clear(m.waiting)
+	m.term++
+	m.open = &switching{from: m.primary, to: candidates[m.pick("to", len(candidates))]}
+	if _, err := m.replicas[m.open.to].activate(m.term, mark{at: lead.at}); err != nil {
+		m.t.Fatalf("switch to %d: %v", m.open.to, err)
 	}
-	m.grant(candidates[m.pick("to", len(candidates))], mark{at: lead.at})
-	m.check()
+	m.tellTarget(memberOf(m.open.from, true))
+}
+
+// tellTarget gives the target of a switch its members: those that stay, and more.
+func (m *model) tellTarget(list ...Member) {
+	for i := range m.inSync {
+		if i != m.open.to {
+			list = append(list, memberOf(i, true))
+		}
+	}
+	lead := m.replicas[m.open.to].leader
+	lead.setMembers(list)
+	m.list = lead.list
+	m.settle()
+}
+
+// end ends a switch: forward once the target has told all its members or the source is over, or back.
+func (m *model) end() {
+	if m.open == nil {
+		return
+	}
+	from, to := m.open.from, m.open.to
+	switch lead := m.replicas[to].leader; {
+	case m.pick("back", 3) == 0:
+		m.replicas[to].follow() // it stays in sync in the row
+		m.open = nil
+		m.grant(from, mark{})
+	case m.pick("source over", 3) == 0:
+		m.tellTarget()
+		m.forward()
+	case lead.ready:
+		m.forward()
+		m.inSync[from] = true
+		m.replicas[from].follow()
+	}
+}
+
+// forward is the row after the switch. Who was joining has to begin anew.
+func (m *model) forward() {
+	m.primary = m.open.to
+	m.open = nil
+	delete(m.inSync, m.primary)
+	clear(m.joining)
 }
 
 // check: whatever was acknowledged is known to the primary, with the same answer, and nothing was applied twice.
 func (m *model) check() {
 	lead := m.replicas[m.primary].leader
-	if lead.over {
+	if m.open != nil {
+		lead = m.replicas[m.open.to].leader
+	}
+	if lead == nil || lead.over {
 		m.t.Fatal("the ledger's primary is deposed")
 	}
 	for id, value := range m.acked {
@@ -273,7 +336,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	course := func(t *rapid.T) {
 		m := newModel(t)
 		actions := []func(){
-			m.write, m.write, m.write, m.send, m.send, m.send, m.send, m.send, m.repeat, m.join, m.join, m.drop, m.failover, m.handOver,
+			m.write, m.write, m.write, m.send, m.send, m.send, m.send, m.send, m.repeat, m.join, m.join, m.drop, m.failover, m.handOver, m.end, m.end,
 		}
 		for range rapid.IntRange(40, 200).Draw(t, "steps") {
 			actions[m.pick("action", len(actions))]()

@@ -439,12 +439,18 @@ func TestHandOver(t *testing.T) {
 	if err := b.Activate("0", 3, []byte{0xff}); err == nil {
 		t.Error("a state that is none was taken")
 	}
-	a.Follow("0")
-	if err := b.UpdateMembership(within(t, patience), "0", 2, []Member{a.member(false)}); err != nil {
+	// The source is a member in sync from the activation on: nobody has told it to step back yet.
+	if err := b.UpdateMembership(within(t, patience), "0", 2, []Member{a.member(true)}); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.increment(t, 2, "k", 2); got != 2 {
-		t.Errorf("%d", got)
+	if got := b.increment(t, 2, "k", 2); got != 2 || a.has("k") != 2 {
+		t.Errorf("%d, %d at the source", got, a.has("k"))
+	}
+	if a.Follow("0"); a.has("k") != 2 {
+		t.Errorf("%d at the source after it stepped back", a.has("k"))
+	}
+	if n := len(a.peers); n != 0 {
+		t.Errorf("the source still sends to %d servers", n)
 	}
 	// Without secondaries everything goes along.
 	if err := b.UpdateMembership(within(t, patience), "0", 2, nil); err != nil {

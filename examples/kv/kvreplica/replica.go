@@ -160,29 +160,40 @@ const (
 	refused
 )
 
-// take applies what a primary at a term sent. It locks.
-func (r *replica) take(term uint64, writes []write) taken {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case !r.promise(term):
-		return taken{state: refused, at: position{term: r.promised}}
-	case r.role != secondary || !r.follower.apply(term, writes):
-		return taken{state: behind, at: position{term: term}}
+// yield makes a primary of a lower term a secondary, and returns the links that end: the target of a planned switch counts it as a member
+// from its activation on, before anybody calls ChangeRole here. The caller holds mu and has promised the term.
+func (r *replica) yield(term uint64) []*link {
+	if r.role == primary && r.leader.at.term < term {
+		return r.follow()
 	}
-	return taken{state: following, at: r.follower.at}
+	return nil
 }
 
-// install takes a whole snapshot. It locks.
-func (r *replica) install(at position, data table) taken {
+// take applies what a primary at a term sent. It returns the links that end, too, and locks.
+func (r *replica) take(term uint64, writes []write) (taken, []*link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case !r.promise(at.term):
-		return taken{state: refused, at: position{term: r.promised}}
-	case r.role != secondary:
-		return taken{state: behind, at: position{term: at.term}}
+	if !r.promise(term) {
+		return taken{state: refused, at: position{term: r.promised}}, nil
+	}
+	ended := r.yield(term)
+	if r.role != secondary || !r.follower.apply(term, writes) {
+		return taken{state: behind, at: position{term: term}}, ended
+	}
+	return taken{state: following, at: r.follower.at}, ended
+}
+
+// install takes a whole snapshot. It returns the links that end, too, and locks.
+func (r *replica) install(at position, data table) (taken, []*link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.promise(at.term) {
+		return taken{state: refused, at: position{term: r.promised}}, nil
+	}
+	ended := r.yield(at.term)
+	if r.role != secondary {
+		return taken{state: behind, at: position{term: at.term}}, ended
 	}
 	r.follower.install(at, data)
-	return taken{state: following, at: r.follower.at}
+	return taken{state: following, at: r.follower.at}, ended
 }
