@@ -191,7 +191,7 @@ func TestExplainShowsEverything(t *testing.T) {
 			App: "kv", Servers: []placement.Server{{ID: "a.kv", Accepts: true}, {ID: "b.kv", Leaving: true}},
 			Shards: []placement.Shard{{Index: 0, ID: "3", Load: map[string]int64{placement.MetricShards: 1},
 				Replicas: []placement.Replica{{On: 0, To: -1, Role: shard.Primary, Settled: true}}}},
-			Policy: placement.Policy{Replicas: 1, Primary: true, TolerancePercent: 10},
+			Policy: placement.Policy{Replicas: 1, Primary: true, TolerancePercent: 10, PreferRegions: []string{"mars"}},
 		},
 	}
 	s.node.leader.view = func(context.Context) (*api.View, error) {
@@ -212,6 +212,9 @@ func TestExplainShowsEverything(t *testing.T) {
 	}
 	if c := e.GetCandidates(); len(c) != 2 || c[0].GetBinds() != "held" || c[0].GetHolds() != pb.Role_ROLE_PRIMARY || c[1].GetBinds() == "" {
 		t.Errorf("candidates %v", c)
+	}
+	if n := e.GetNotes(); len(n) != 1 || n[0] != "preferred region mars: no server is in it" {
+		t.Errorf("notes %v", n)
 	}
 	s.node.leader.known.Refusal = &ledger.RequestError{Kind: ledger.NotFound, Subject: "shard", Expected: "a shard"}
 	if _, err := s.admin().Explain(t.Context(), &pb.ExplainRequest{App: "kv", Shard: "x"}); connect.CodeOf(err) != connect.CodeNotFound {

@@ -125,9 +125,11 @@ func explanationToProto(known *Explained) *pb.ExplainResponse {
 	}
 	out.WaitsFor = s.WaitsFor(targets)
 	if e, ok := placement.Explain(known.Input, s.Index); ok {
+		out.Notes = e.Notes
 		for _, d := range e.Decisions {
 			out.Proposals = append(out.Proposals, &pb.Proposal{
 				From: string(d.From), To: string(d.To), Reason: pb.MoveReason(d.Reason), Why: d.Why, Binds: d.Binds,
+				Kind: pb.MoveKind(d.Kind),
 			})
 		}
 		for _, c := range e.Candidates {

@@ -48,6 +48,9 @@ func explainTable(w io.Writer, e *pb.ExplainResponse) {
 	if len(e.GetProposals()) == 0 {
 		row(w, "placement would", "leave it")
 	}
+	for _, note := range e.GetNotes() {
+		row(w, "note", note)
+	}
 	row(w)
 	row(w, "WHY HERE", "DECISION", "SERVER", "ORDER", "BECAUSE")
 	for _, v := range e.GetDecisions() {
@@ -80,11 +83,11 @@ func primaryOf(e *pb.ExplainResponse) string {
 }
 
 func proposalText(p *pb.Proposal) string {
-	text := fmt.Sprintf("move it %s → %s (%s): %s", dash(p.GetFrom()), dash(p.GetTo()), enumName(p.GetReason().String(), "MOVE_REASON_"), p.GetWhy())
+	kind, reason := enumName(p.GetKind().String(), "MOVE_KIND_"), enumName(p.GetReason().String(), "MOVE_REASON_")
 	if p.GetBinds() != "" {
-		text = fmt.Sprintf("want to move it (%s), but for %s: %s", enumName(p.GetReason().String(), "MOVE_REASON_"), p.GetBinds(), p.GetWhy())
+		return fmt.Sprintf("want to %s it (%s), but for %s: %s", kind, reason, p.GetBinds(), p.GetWhy())
 	}
-	return text
+	return fmt.Sprintf("%s it %s → %s (%s): %s", kind, dash(p.GetFrom()), dash(p.GetTo()), reason, p.GetWhy())
 }
 
 // clockTime is when an event was, by the leader's wall clock.

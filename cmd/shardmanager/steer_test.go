@@ -42,6 +42,11 @@ func (p *plane) Explain(_ context.Context, r *pb.ExplainRequest) (*pb.ExplainRes
 		Open: &pb.MoveStatus{From: "node-1.kv", To: "node-2.kv", Reason: pb.MoveReason_MOVE_REASON_DRAIN, Step: pb.MoveStep_MOVE_STEP_PREPARE_DROP,
 			StepAgeMs: 1500},
 		Decisions: []*pb.Event{{Body: &pb.Event_Decision{Decision: &pb.DecisionEvent{What: "move opened", Server: "node-2.kv", Term: 5, Move: 6, Why: "it is drained"}}}},
+		Proposals: []*pb.Proposal{
+			{Kind: pb.MoveKind_MOVE_KIND_PROMOTE, From: "node-1.kv", To: "node-2.kv", Reason: pb.MoveReason_MOVE_REASON_PREFERENCE, Why: "it is preferred"},
+			{Kind: pb.MoveKind_MOVE_KIND_ADD, Reason: pb.MoveReason_MOVE_REASON_REPLICAS, Binds: "spread zone", Why: "3 replicas wanted, 2 zones have servers"},
+		},
+		Notes: []string{"preferred region mars: no server is in it"},
 		Candidates: []*pb.Candidate{
 			{Server: "node-2.kv", Rank: 1, UtilisationPercent: 80, Why: "it has room"},
 			{Server: "node-1.kv", Binds: "accepts", Why: "it is being drained"},
@@ -91,6 +96,9 @@ func TestSteeringFollowsTheLeader(t *testing.T) {
 		{"explain kv 07", exitOK, "PrepareDropShard at node-1.kv"},
 		{"explain kv 07", exitOK, "it is drained"},
 		{"explain kv 07", exitOK, "accepts"},
+		{"explain kv 07", exitOK, "preferred region mars: no server is in it"},
+		{"explain kv 07", exitOK, "promote it node-1.kv → node-2.kv (preference): it is preferred"},
+		{"explain kv 07", exitOK, "want to add it (replicas), but for spread zone: 3 replicas wanted"},
 		{"explain kv 07 -o json", exitOK, `"waitsFor"`},
 	} {
 		code, out, errs := shell(t, append(strings.Fields(test.line), "--admin", admin)...)

@@ -416,6 +416,70 @@ func (MovePhase) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
+// MoveKind is what a move changes.
+type MoveKind int32
+
+const (
+	MoveKind_MOVE_KIND_UNSPECIFIED MoveKind = 0
+	// A shard without a primary gets one.
+	MoveKind_MOVE_KIND_GRANT MoveKind = 1
+	// A replica goes to another server, in its role.
+	MoveKind_MOVE_KIND_MIGRATE MoveKind = 2
+	// One more secondary.
+	MoveKind_MOVE_KIND_ADD MoveKind = 3
+	// One secondary less.
+	MoveKind_MOVE_KIND_DROP MoveKind = 4
+	// A secondary becomes the primary.
+	MoveKind_MOVE_KIND_PROMOTE MoveKind = 5
+)
+
+// Enum value maps for MoveKind.
+var (
+	MoveKind_name = map[int32]string{
+		0: "MOVE_KIND_UNSPECIFIED",
+		1: "MOVE_KIND_GRANT",
+		2: "MOVE_KIND_MIGRATE",
+		3: "MOVE_KIND_ADD",
+		4: "MOVE_KIND_DROP",
+		5: "MOVE_KIND_PROMOTE",
+	}
+	MoveKind_value = map[string]int32{
+		"MOVE_KIND_UNSPECIFIED": 0,
+		"MOVE_KIND_GRANT":       1,
+		"MOVE_KIND_MIGRATE":     2,
+		"MOVE_KIND_ADD":         3,
+		"MOVE_KIND_DROP":        4,
+		"MOVE_KIND_PROMOTE":     5,
+	}
+)
+
+func (x MoveKind) Enum() *MoveKind {
+	p := new(MoveKind)
+	*p = x
+	return p
+}
+
+func (x MoveKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MoveKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
+}
+
+func (MoveKind) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[6]
+}
+
+func (x MoveKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MoveKind.Descriptor instead.
+func (MoveKind) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
 // AppSpec is what an app wants.
 type AppSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2546,7 +2610,9 @@ type ExplainResponse struct {
 	// What placement would do with the shard now; empty: leave it where it is.
 	Proposals []*Proposal `protobuf:"bytes,17,rep,name=proposals,proto3" json:"proposals,omitempty"`
 	// Why not there: every server of the app, the best place first, then the excluded ones by id.
-	Candidates    []*Candidate `protobuf:"bytes,18,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Candidates []*Candidate `protobuf:"bytes,18,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	// Regions that the app's spec names and that have no server which takes shards; for people.
+	Notes         []string `protobuf:"bytes,20,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2707,6 +2773,13 @@ func (x *ExplainResponse) GetCandidates() []*Candidate {
 	return nil
 }
 
+func (x *ExplainResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 // Proposal is a decision of placement.
 type Proposal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2717,7 +2790,9 @@ type Proposal struct {
 	// For people, with the numbers that decided.
 	Why string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
 	// The constraint that forbids what is wanted; empty: nothing does.
-	Binds         string `protobuf:"bytes,5,opt,name=binds,proto3" json:"binds,omitempty"`
+	Binds string `protobuf:"bytes,5,opt,name=binds,proto3" json:"binds,omitempty"`
+	// What the move would change.
+	Kind          MoveKind `protobuf:"varint,20,opt,name=kind,proto3,enum=shardmanager.v1.MoveKind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2785,6 +2860,13 @@ func (x *Proposal) GetBinds() string {
 		return x.Binds
 	}
 	return ""
+}
+
+func (x *Proposal) GetKind() MoveKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MoveKind_MOVE_KIND_UNSPECIFIED
 }
 
 // Candidate is a server as a place for a shard.
@@ -3889,7 +3971,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06events\x188 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x06events\"8\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
-	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xa9\x05\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xbf\x05\n" +
 	"\x0fExplainResponse\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
@@ -3911,13 +3993,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\tproposals\x18\x11 \x03(\v2\x19.shardmanager.v1.ProposalR\tproposals\x12:\n" +
 	"\n" +
 	"candidates\x18\x12 \x03(\v2\x1a.shardmanager.v1.CandidateR\n" +
-	"candidates\"\x8b\x01\n" +
+	"candidates\x12\x14\n" +
+	"\x05notes\x18\x14 \x03(\tR\x05notes\"\xba\x01\n" +
 	"\bProposal\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x123\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x1b.shardmanager.v1.MoveReasonR\x06reason\x12\x10\n" +
 	"\x03why\x18\x04 \x01(\tR\x03why\x12\x14\n" +
-	"\x05binds\x18\x05 \x01(\tR\x05binds\"\xbd\x01\n" +
+	"\x05binds\x18\x05 \x01(\tR\x05binds\x12-\n" +
+	"\x04kind\x18\x14 \x01(\x0e2\x19.shardmanager.v1.MoveKindR\x04kind\"\xbd\x01\n" +
 	"\tCandidate\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12+\n" +
 	"\x05holds\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x05holds\x12\x12\n" +
@@ -4031,7 +4115,14 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MOVE_PHASE_OPENED\x10\x01\x12\x17\n" +
 	"\x13MOVE_PHASE_ABORTING\x10\x02\x12\x14\n" +
-	"\x10MOVE_PHASE_MOVED\x10\x032\xa9\r\n" +
+	"\x10MOVE_PHASE_MOVED\x10\x03*\x8f\x01\n" +
+	"\bMoveKind\x12\x19\n" +
+	"\x15MOVE_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fMOVE_KIND_GRANT\x10\x01\x12\x15\n" +
+	"\x11MOVE_KIND_MIGRATE\x10\x02\x12\x11\n" +
+	"\rMOVE_KIND_ADD\x10\x03\x12\x12\n" +
+	"\x0eMOVE_KIND_DROP\x10\x04\x12\x15\n" +
+	"\x11MOVE_KIND_PROMOTE\x10\x052\xa9\r\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -4065,7 +4156,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
@@ -4074,154 +4165,156 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(MoveReason)(0),                         // 3: shardmanager.v1.MoveReason
 	(MoveStep)(0),                           // 4: shardmanager.v1.MoveStep
 	(MovePhase)(0),                          // 5: shardmanager.v1.MovePhase
-	(*AppSpec)(nil),                         // 6: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 7: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 8: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 9: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 10: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 11: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 12: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 13: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 14: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 15: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 16: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 17: shardmanager.v1.DeleteAppResponse
-	(*CreateShardsRequest)(nil),             // 18: shardmanager.v1.CreateShardsRequest
-	(*CreateShardsResponse)(nil),            // 19: shardmanager.v1.CreateShardsResponse
-	(*DeleteShardsRequest)(nil),             // 20: shardmanager.v1.DeleteShardsRequest
-	(*DeleteShardsResponse)(nil),            // 21: shardmanager.v1.DeleteShardsResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 22: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 23: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 24: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 25: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 26: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 27: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 28: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 29: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 30: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 31: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 32: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 33: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 34: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 35: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 36: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 37: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 38: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 39: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 40: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 41: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 42: shardmanager.v1.ExplainResponse
-	(*Proposal)(nil),                        // 43: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 44: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 45: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 46: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 47: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 48: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 49: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 50: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 51: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 52: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 53: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 54: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 55: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 56: shardmanager.v1.SkipStepResponse
-	nil,                                     // 57: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 58: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 59: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 60: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 61: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 62: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 63: shardmanager.v1.Epoch
-	(Role)(0),                               // 64: shardmanager.v1.Role
+	(MoveKind)(0),                           // 6: shardmanager.v1.MoveKind
+	(*AppSpec)(nil),                         // 7: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 8: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 9: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 10: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 11: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 12: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 13: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 14: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 15: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 16: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 17: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 18: shardmanager.v1.DeleteAppResponse
+	(*CreateShardsRequest)(nil),             // 19: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 20: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 21: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 22: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 23: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 24: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 25: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 26: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 27: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 28: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 29: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 30: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 31: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 32: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 33: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 34: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 35: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 36: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 37: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 38: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 39: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 40: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 41: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 42: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 43: shardmanager.v1.ExplainResponse
+	(*Proposal)(nil),                        // 44: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 45: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 46: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 47: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 48: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 49: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 50: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 51: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 52: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 53: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 54: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 55: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 56: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 57: shardmanager.v1.SkipStepResponse
+	nil,                                     // 58: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 59: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 60: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 61: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 62: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 63: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 64: shardmanager.v1.Epoch
+	(Role)(0),                               // 65: shardmanager.v1.Role
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	60, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	61, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	7,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	57, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	58, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	59, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	8,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	58, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	59, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	60, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	6,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	6,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	6,  // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	6,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	6,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	6,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	61, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	26, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	62, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	7,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	7,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	7,  // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	7,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	7,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	7,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	62, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	27, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	63, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	29, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	29, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	30, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	30, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	34, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	63, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	47, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	26, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	29, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	35, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	64, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	48, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	27, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	30, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
 	5,  // 26: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	48, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	29, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	43, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	44, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	49, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	30, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	44, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	45, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
 	3,  // 31: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	64, // 32: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	47, // 33: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	48, // 34: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	47, // 35: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	63, // 36: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	47, // 37: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	49, // 38: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	50, // 39: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	51, // 40: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	52, // 41: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,  // 42: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,  // 43: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	8,  // 44: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	10, // 45: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	12, // 46: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	14, // 47: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	16, // 48: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	18, // 49: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	20, // 50: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	22, // 51: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	24, // 52: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	27, // 53: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	30, // 54: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	32, // 55: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	35, // 56: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	37, // 57: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	39, // 58: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	41, // 59: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	45, // 60: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	53, // 61: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	55, // 62: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	9,  // 63: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	11, // 64: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	13, // 65: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	15, // 66: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	17, // 67: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	19, // 68: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	21, // 69: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	23, // 70: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	25, // 71: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	28, // 72: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	31, // 73: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	33, // 74: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	36, // 75: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	38, // 76: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	40, // 77: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	42, // 78: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	46, // 79: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	54, // 80: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	56, // 81: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	63, // [63:82] is the sub-list for method output_type
-	44, // [44:63] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	6,  // 32: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	65, // 33: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	48, // 34: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	49, // 35: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	48, // 36: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	64, // 37: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	48, // 38: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	50, // 39: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	51, // 40: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	52, // 41: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	53, // 42: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,  // 43: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,  // 44: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	9,  // 45: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	11, // 46: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	13, // 47: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	15, // 48: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	17, // 49: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	19, // 50: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	21, // 51: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	23, // 52: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	25, // 53: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	28, // 54: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	31, // 55: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	33, // 56: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	36, // 57: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	38, // 58: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	40, // 59: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	42, // 60: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	46, // 61: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	54, // 62: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	56, // 63: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	10, // 64: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	12, // 65: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	14, // 66: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	16, // 67: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	18, // 68: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	20, // 69: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	22, // 70: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	24, // 71: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	26, // 72: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	29, // 73: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	32, // 74: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	34, // 75: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	37, // 76: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	39, // 77: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	41, // 78: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	43, // 79: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	47, // 80: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	55, // 81: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	57, // 82: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	64, // [64:83] is the sub-list for method output_type
+	45, // [45:64] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -4242,7 +4335,7 @@ func file_shardmanager_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
