@@ -254,6 +254,24 @@ func TestBrokenStreamIsAReset(t *testing.T) {
 	}
 }
 
+// Whatever an allocator commands, an agent can answer.
+func TestResultsOfEveryKind(t *testing.T) {
+	s := newServer(t)
+	conn, hello := s.open(t.Context())
+	for number := range pb.CommandKind_name {
+		if number == 0 {
+			continue
+		}
+		s.send(conn, &pb.AttachRequest{Message: &pb.AttachRequest_Result{Result: &pb.Result{
+			Command: &pb.CommandId{Epoch: &pb.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Kind: pb.CommandKind(number)}, Status: pb.ResultStatus_RESULT_STATUS_DONE,
+		}}})
+		got, ok := s.node.leader.next(t).(ledger.Result)
+		if want := ledger.Kind(number); !ok || got.ID.Kind != want || got.Stream != hello.Stream {
+			t.Errorf("result of %v: %+v", pb.CommandKind(number), got)
+		}
+	}
+}
+
 // What makes no sense ends the stream and says what is wrong.
 func TestSenselessMessages(t *testing.T) {
 	for field, m := range map[string]*pb.AttachRequest{

@@ -51,7 +51,7 @@ func resultOf(id ledger.StreamID, m *pb.Result) (ledger.Event, error) {
 	if m.GetStatus() < pb.ResultStatus_RESULT_STATUS_DONE || m.GetStatus() > pb.ResultStatus_RESULT_STATUS_BUSY {
 		return nil, &wire.FieldError{Field: "result.status", Expected: fmt.Sprintf("a status, not %d", m.GetStatus())}
 	}
-	if c.GetKind() < pb.CommandKind_COMMAND_KIND_ADD_SHARD || c.GetKind() > pb.CommandKind_COMMAND_KIND_CANCEL_MOVE {
+	if c.GetKind() < pb.CommandKind_COMMAND_KIND_ADD_SHARD || c.GetKind() > pb.CommandKind_COMMAND_KIND_UPDATE_MEMBERSHIP {
 		return nil, &wire.FieldError{Field: "result.command.kind", Expected: fmt.Sprintf("a kind of command, not %d", c.GetKind())}
 	}
 	return ledger.Result{
