@@ -22,6 +22,8 @@ type app struct {
 	batches  map[shard.Index][]*batch // likewise, with other rows
 
 	unplaced map[shard.Index]bool // may be granted now, to anybody; true: its owner is gone
+	thin     int                  // what Ledger.thin counted last
+	thinAt   shard.Instant        // and when
 	lost     int                  // of unplaced, those whose owner is gone
 	avoid    map[shard.Index]map[shard.ServerID]shard.Instant
 	loads    map[shard.Index]map[string]int64

@@ -3,7 +3,6 @@ package ledger
 import (
 	"time"
 
-	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -50,6 +49,9 @@ func (p purpose) kind() Kind {
 // ofSecondaries reports whether a command is about secondaries: what it asks is unchanged by decisions about the primary.
 func (p purpose) ofSecondaries() bool { return p == callJoin || p == callLeave || p == callMembers }
 
+// takesOn reports whether a command makes a server take a shard on that it may not have had before.
+func (p purpose) takesOn() bool { return p == callGrant || p == callPrepareAdd || p == callJoin }
+
 // role is the one to take with an AddShard.
 func (p purpose) role() shard.Role {
 	switch p {
@@ -75,6 +77,7 @@ type call struct {
 	open   bool          // sent and not answered yet
 	next   shard.Instant // not again on this stream before
 	fails  int
+	failed shard.Instant // last
 	err    string
 }
 
@@ -100,6 +103,11 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 	}
 	if c.stream == to.stream && c.open {
 		t.failed(c, "not answered within its deadline")
+		return c
+	}
+	if why := t.suspectWaits(c); why != "" {
+		c.since = t.now // it is not held against the server
+		t.w.waits = why
 		return c
 	}
 	deadline := t.deadline(p)
@@ -170,7 +178,7 @@ func (t *task) membersOf(p purpose) []shard.Member {
 // failed counts a failure, and takes another way after attemptsMost.
 func (t *task) failed(c *call, why string) {
 	c.fails++
-	c.err, c.open = why, false
+	c.err, c.open, c.failed = why, false, t.now
 	c.next = t.now.Add(backoff(c.fails))
 	t.w.failures++
 	t.trace(Decision{What: "command failed", App: t.a.spec.Name, Shard: t.a.id(t.at), Server: c.to.Server, Incarnation: c.to.Incarnation,
@@ -206,6 +214,9 @@ func (l *Ledger) result(ev Result) {
 			t := &task{l, a, at, &a.rows[at], w}
 			t.answered(c, ev)
 			l.advance(a, at)
+			if f.alone == c {
+				l.advanceAll(f) // other suspects waited for it
+			}
 			return
 		}
 	}
@@ -297,7 +308,7 @@ func (t *task) acknowledged() {
 	if len(t.row.Secondaries) != t.a.spec.Policy().Replicas-1 {
 		t.a.want(t.now, solveSoon)
 	}
-	t.keeper.Served(t.now, probation.Suspect{App: t.a.spec.Name, Index: t.at})
+	t.keeper.Served(t.now, t.a.charge(t.at, shard.Primary))
 	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {
 		t.grantDone(t.a, t.at, w)
 	}

@@ -48,18 +48,26 @@ func (l *Ledger) died(f *life) {
 	if a == nil {
 		return
 	}
-	var inCallback, held []probation.Suspect
+	var taking, called, held []probation.Charge
 	for _, at := range shard.SortedKeys(f.refs) {
-		w, who := a.work[at], probation.Suspect{App: f.app, Index: at}
-		switch {
-		case w != nil && w.calling(f):
-			inCallback = append(inCallback, who)
+		w, role := a.work[at], shard.Primary
+		if a.rows[at].secondaryOf(f.Owner) != nil {
+			role = shard.Secondary
+		}
+		switch kind := w.calling(l.now, f); {
+		case kind.takesOn():
+			taking = append(taking, a.charge(at, kind.taken()))
+		case kind != 0:
+			called = append(called, a.charge(at, role))
 		case w == nil || w.served || w.prepared:
-			held = append(held, who)
+			held = append(held, a.charge(at, role))
 		}
 	}
+	if len(taking) > 0 {
+		called = taking // what is new there is likelier than what it had
+	}
 	name := func(who probation.Suspect) shard.ID { return a.id(who.Index) }
-	heldBack, acquitted := l.keeper.Died(l.now, f.Server, inCallback, held, name, l.s.Quarantine)
+	heldBack, acquitted := l.keeper.Died(l.now, f.Server, called, held, name, l.s.Quarantine)
 	for _, q := range heldBack {
 		l.trace(Decision{What: "held back", App: q.App, Shard: q.Shard, Server: f.Server, Why: q.Why})
 	}
@@ -94,14 +102,34 @@ func (l *Ledger) acquit(list []probation.Suspect, why string) {
 	}
 }
 
-// calling reports whether a callback at an incarnation is under way.
-func (w *work) calling(f *life) bool {
+// charge is a shard in one role, as something that a server may die of.
+func (a *app) charge(at shard.Index, role shard.Role) probation.Charge {
+	return probation.Charge{Suspect: probation.Suspect{App: a.spec.Name, Index: at}, Role: role}
+}
+
+// taken is the role in which a command makes a server take a shard on.
+func (p purpose) taken() shard.Role {
+	if p == callJoin {
+		return shard.Secondary
+	}
+	return shard.Primary
+}
+
+// brokenWith is how long before the news of a death a callback may have failed by it: its connection breaks first.
+const brokenWith = time.Second
+
+// calling is the callback at an incarnation that is under way, or just failed, one that takes the shard on before others; 0: none.
+func (w *work) calling(now shard.Instant, f *life) (kind purpose) {
+	if w == nil {
+		return 0
+	}
 	for _, c := range w.calls {
-		if c.to == f && c.open {
-			return true
+		broken := c.fails > 0 && c.failed.WaitAge(now) < brokenWith
+		if c.to == f && (c.open || broken) && !kind.takesOn() {
+			kind = c.purpose
 		}
 	}
-	return false
+	return kind
 }
 
 // suspectOf finds the shard that an id names.
@@ -112,6 +140,62 @@ func (l *Ledger) suspectOf(app shard.App, id shard.ID) (probation.Suspect, bool)
 	}
 	at, ok := a.find(id)
 	return probation.Suspect{App: app, Index: at}, ok
+}
+
+// suspectPatience bounds how long a suspect waits for copies of other shards: some may have nowhere to be.
+const suspectPatience = 30 * time.Second
+
+// suspectWaits says what a callback waits for that would take on a shard of which servers may have died; empty: nothing. Suspects are tried one
+// by one at a server, since the companions of a poison shard would share its strikes for ever. Where there are secondaries the next server
+// is put at risk only when every other shard can lose it again: two deaths in a row are two copies.
+func (t *task) suspectWaits(c *call) string {
+	if !c.purpose.takesOn() {
+		return ""
+	}
+	struck, suspected := t.keeper.Suspected(t.a.charge(t.at, c.purpose.taken()))
+	if !suspected {
+		return ""
+	}
+	if n := t.thin(t.a); n > 0 && !t.after(struck, suspectPatience) {
+		return fmt.Sprintf("copies of %d other shards to be in sync again: a server may have died of this one", n)
+	}
+	if other := c.to.alone; other != nil && other != c && other.open && other.stream == c.to.stream && !other.next.Passed(t.now) {
+		return "another shard to be taken on at " + string(c.to.Server) + ": one of them may be poison"
+	}
+	c.to.alone = c
+	return ""
+}
+
+// thin counts the shards that have a primary and not as many secondaries in sync as they should; suspects do not count.
+func (l *Ledger) thin(a *app) int {
+	if !a.spec.Replication.Primaries() || a.thinAt == l.now {
+		return a.thin
+	}
+	a.thin, a.thinAt = 0, l.now
+	want := a.spec.Policy().Replicas - 1
+	for i := range a.rows {
+		row := &a.rows[i]
+		if row.Primary.Incarnation == 0 || row.Deleting || len(row.Secondaries) >= want && row.synced() >= want {
+			continue
+		}
+		at := shard.Index(i)
+		_, first := l.keeper.Suspected(a.charge(at, shard.Primary))
+		_, second := l.keeper.Suspected(a.charge(at, shard.Secondary))
+		if !first && !second && l.keeper.Quarantined(a.spec.Name, at) == "" {
+			a.thin++
+		}
+	}
+	return a.thin
+}
+
+// synced is how many secondaries are in sync.
+func (r *Row) synced() (n int) {
+	for i := range r.Secondaries {
+		if r.Secondaries[i].State == InSync {
+			n++
+		}
+	}
+	return n
 }
 
 // prepareRelease checks a wish to end a quarantine.

@@ -242,6 +242,7 @@ func (t *task) inSync(e *edit, s *Secondary) {
 		why = "it took the shard on"
 	}
 	e.set(s.Owner, InSync, "secondary in sync", why, urgent)
+	t.keeper.Served(t.now, t.a.charge(t.at, shard.Secondary))
 	t.joinDone(s)
 	if s.Replaces == t.row.Primary {
 		return // it hands over: switchOver

@@ -73,6 +73,8 @@ type life struct {
 	seconded int                      // durable rows with it as a secondary
 	moves    int                      // open moves, durable or staged, from or to it
 
+	alone *call // of a suspect, and no other suspect's beside it (PROTOCOL R30); nil, or over: none
+
 	told     int // shards left, as last told to a draining server
 	toldSome bool
 }

@@ -133,7 +133,10 @@ func (l *Ledger) advance(a *app, at shard.Index) {
 		t.switchOver()
 	}
 	t.dropStrays()
-	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.due })
+	w.calls = slices.DeleteFunc(w.calls, func(c *call) bool {
+		c.open = c.open && c.due
+		return !c.due
+	})
 	l.noteStep(a, at)
 	if !t.pending() && t.atRest() {
 		delete(a.work, at)

@@ -138,27 +138,33 @@ func (k *Keeper) Return(rows []Row) { k.rows = append(slices.Clone(rows), k.rows
 
 // Died blames shards for the proven death of a server. It returns those that are held back from now on, and those that were and are acquitted by
 // it: they were nowhere, and a server died all the same. id names a shard.
-func (k *Keeper) Died(now shard.Instant, server shard.ServerID, inCallback, held []Suspect, id func(Suspect) shard.ID, l Limits) (heldBack []Quarantine, acquitted []Suspect) {
+func (k *Keeper) Died(now shard.Instant, server shard.ServerID, inCallback, held []Charge, id func(Suspect) shard.ID, l Limits) (heldBack []Quarantine, acquitted []Suspect) {
 	acquitted = sorted(k.trials)
 	for _, who := range acquitted {
 		k.Release(who)
 	}
 	for _, who := range k.blame.death(now, inCallback, held, l) {
-		if _, known := k.quarantined[who]; known {
+		if k.Quarantined(who.App, who.Index) != "" {
 			continue
 		}
 		if k.trials == nil {
 			k.trials = map[Suspect]trial{}
 		}
-		q := Quarantine{App: who.App, Shard: id(who), Why: fmt.Sprintf("%d servers died of it, the last was %s", k.blame.strikes(who), server)}
-		k.trials[who] = trial{now, q}
+		q := Quarantine{App: who.App, Shard: id(who.Suspect), Why: fmt.Sprintf("%d servers died of it, the last was %s", k.blame.strikes(who), server)}
+		k.trials[who.Suspect] = trial{now, q}
 		heldBack = append(heldBack, q)
 	}
 	return heldBack, acquitted
 }
 
-// Served notes that a shard is served from now on.
-func (k *Keeper) Served(now shard.Instant, who Suspect) { k.blame.served(now, who) }
+// Served notes that a shard was taken on in a role, and is served from now on.
+func (k *Keeper) Served(now shard.Instant, who Charge) { k.blame.served(now, who) }
+
+// Suspected reports whether a server died while it took a shard on in a role, which nobody did since, and when the last died: it is to be tried
+// with care.
+func (k *Keeper) Suspected(who Charge) (struck shard.Instant, suspected bool) {
+	return k.blame.suspected(who)
+}
 
 // Quarantined says why a shard is not to be placed; empty: it may be.
 func (k *Keeper) Quarantined(app shard.App, at shard.Index) string {
@@ -188,7 +194,7 @@ func (k *Keeper) ForgetShard(who Suspect) {
 func (k *Keeper) Forget(app shard.App) {
 	maps.DeleteFunc(k.quarantined, func(who Suspect, _ Quarantine) bool { return who.App == app })
 	maps.DeleteFunc(k.trials, func(who Suspect, _ trial) bool { return who.App == app })
-	maps.DeleteFunc(k.blame.records, func(who Suspect, _ *record) bool { return who.App == app })
+	maps.DeleteFunc(k.blame.records, func(who Charge, _ *record) bool { return who.App == app })
 	k.rows = slices.DeleteFunc(k.rows, func(r Row) bool {
 		q, ok := r.(PutQuarantine)
 		return ok && q.Quarantine.App == app

@@ -120,13 +120,22 @@ func suspects(numbers []int) []probation.Suspect {
 	return list
 }
 
+// charges are suspects as primaries.
+func charges(numbers []int) []probation.Charge {
+	var list []probation.Charge
+	for _, who := range suspects(numbers) {
+		list = append(list, probation.Charge{Suspect: who, Role: shard.Primary})
+	}
+	return list
+}
+
 func living(shard.App) bool { return true }
 
 // dies returns who is held back after a death, and convicted if nobody dies for a while.
 func (c *court) dies(inCallback, held []int) []string {
 	var out []string
 	id := func(s probation.Suspect) shard.ID { return shard.ID(fmt.Sprint(s.Index)) }
-	heldBack, _ := c.k.Died(c.now, "x.kv", suspects(inCallback), suspects(held), id, limits)
+	heldBack, _ := c.k.Died(c.now, "x.kv", charges(inCallback), charges(held), id, limits)
 	for _, q := range heldBack {
 		out = append(out, string(q.Shard))
 	}
@@ -152,7 +161,7 @@ func (c *court) expect(what string, got []string, want ...string) {
 }
 
 func (c *court) served(numbers ...int) {
-	for _, who := range suspects(numbers) {
+	for _, who := range charges(numbers) {
 		c.k.Served(c.now, who)
 	}
 }
@@ -249,10 +258,27 @@ func TestBlame(t *testing.T) {
 			c.expect("third", c.dies([]int{7}, nil))
 		},
 		"served almost long enough": func(c *court) {
+			for i := range 3 {
+				c.served(7)
+				c.pass(2 * time.Second)
+				if i == 2 {
+					c.expect("third", c.dies(nil, []int{7}), "7")
+					break
+				}
+				c.dies(nil, []int{7})
+				c.pass(8*time.Second - 1)
+			}
+		},
+		"its callback went well meanwhile": func(c *court) {
 			c.dies([]int{7}, nil)
 			c.dies([]int{7}, nil)
 			c.served(7)
-			c.pass(10*time.Second - 1)
+			c.expect("third", c.dies([]int{7}, nil))
+		},
+		"in another role": func(c *court) {
+			c.dies([]int{7}, nil)
+			c.dies([]int{7}, nil)
+			c.k.Served(c.now, probation.Charge{Suspect: suspects([]int{7})[0], Role: shard.Secondary})
 			c.expect("third", c.dies([]int{7}, nil), "7")
 		},
 		"out of the window": func(c *court) {
