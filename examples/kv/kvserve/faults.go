@@ -17,7 +17,8 @@ import (
 // Faults are what a server of the example does wrong on purpose, so that Shard Manager can be seen to cope. They are read from a file at
 // every callback, as JSON, and so change while the server runs and last beyond its death; without the file there are none.
 type Faults struct {
-	// Poison lists shards whose Activate kills the process, as a bug in a decoder of their data would.
+	// Poison lists shards whose loading kills the process, as a bug in a decoder of their data would: by Activate, or in the mode
+	// primary-secondary by AddShard of a secondary. One that is a secondary already has it loaded.
 	Poison []string `json:"poison,omitempty"`
 	// DelayMS is how long callbacks take, in milliseconds, by their name: PrepareAddShard, AddShard. Below 0: until the caller gives up.
 	DelayMS map[string]int64 `json:"delay_ms,omitempty"`
@@ -73,6 +74,11 @@ type faultyReplicated struct {
 	sdk.MembershipUpdater
 }
 
+// Activate goes on with what a secondary loaded.
+func (a *faultyReplicated) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
+	return a.application.Activate(ctx, s, state)
+}
+
 // faulty is the application with faults. What it does not override is the application's.
 type faulty struct {
 	application
@@ -88,6 +94,14 @@ func (a *faulty) PrepareAddShard(ctx context.Context, _ sdk.Shard, _ sdk.Peer) e
 
 // Activate kills the process if the shard is poison.
 func (a *faulty) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
+	if err := a.load(s); err != nil {
+		return err
+	}
+	return a.application.Activate(ctx, s, state)
+}
+
+// load kills the process if the shard is poison.
+func (a *faulty) load(s sdk.Shard) error {
 	f, err := readFaults(a.path)
 	if err != nil {
 		return err
@@ -96,13 +110,18 @@ func (a *faulty) Activate(ctx context.Context, s sdk.Shard, state []byte) error 
 		a.log.Error("this shard is poison: the process dies", "shard", s.ID)
 		a.die()
 	}
-	return a.application.Activate(ctx, s, state)
+	return nil
 }
 
-// AddShard may take its time; the shard is active meanwhile and serves what is forwarded.
+// AddShard may take its time; the shard is active meanwhile and serves what is forwarded. A secondary loads in it.
 func (a *faulty) AddShard(ctx context.Context, s sdk.Shard) error {
 	if err := a.delay(ctx, addShard); err != nil {
 		return err
+	}
+	if s.Role == sdk.RoleSecondary {
+		if err := a.load(s); err != nil {
+			return err
+		}
 	}
 	return a.application.AddShard(ctx, s)
 }
