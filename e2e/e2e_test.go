@@ -100,14 +100,21 @@ func running(t *testing.T) []string {
 	return list
 }
 
+// modes of the example.
+var modes = []string{"primary-only", "primary-secondary"}
+
 func TestDrainDropsNothing(t *testing.T) {
-	o := play(t, "drain", light)
-	r := o.result
-	if o.status != 0 || !r.OK || r.Failed != 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
-		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
-	}
-	if r.Requests == 0 || r.Moves == 0 || r.Trials != 1 {
-		t.Errorf("nothing happened: %s", r)
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			o := play(t, "drain", light, "--mode", mode)
+			r := o.result
+			if o.status != 0 || !r.OK || r.Failed != 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
+				t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+			}
+			if r.Requests == 0 || r.Moves == 0 || r.Trials != 1 || r.Mode != mode {
+				t.Errorf("nothing happened: %s", r)
+			}
+		})
 	}
 }
 
@@ -148,16 +155,20 @@ const leaseMS = 6000
 // Nobody waits for the lease of an application that is proven dead. The second that is promised is for measurements, over many trials and on
 // a quiet machine; here only a lease's wait counts as broken.
 func TestCrashFailsOver(t *testing.T) {
-	o := play(t, "crash", dense)
-	r := o.result
-	if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 {
-		t.Fatalf("nothing was measured: %s\n%s", r, o.progress)
-	}
-	if broken := o.broken("failover took "); len(broken) > 0 || r.OverlapMS != 0 || r.LostWrites != 0 || *r.FailoverMS >= leaseMS {
-		t.Errorf("broken %q, result %s\n%s", broken, r, o.progress)
-	}
-	if (o.status == 0) != r.OK || r.OK != (len(o.broken("")) == 0) {
-		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			o := play(t, "crash", dense, "--mode", mode)
+			r := o.result
+			if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 {
+				t.Fatalf("nothing was measured: %s\n%s", r, o.progress)
+			}
+			if broken := o.broken("failover took "); len(broken) > 0 || r.OverlapMS != 0 || r.LostWrites != 0 || *r.FailoverMS >= leaseMS {
+				t.Errorf("broken %q, result %s\n%s", broken, r, o.progress)
+			}
+			if (o.status == 0) != r.OK || r.OK != (len(o.broken("")) == 0) {
+				t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+			}
+		})
 	}
 }
 
@@ -172,14 +183,33 @@ func (o outcome) broken(except string) []string {
 	return list
 }
 
+// A shard that kills whoever loads it is quarantined: requests for it may fail, and no others do.
+func TestAPoisonShardHarmsNoOther(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			if mode != modes[0] && os.Getenv(everything) == "" {
+				t.Skipf("it takes long: set %s=1, or run make e2e", everything)
+			}
+			o := play(t, "poison-shard", light, "--mode", mode)
+			r := o.result
+			if o.status != 0 || !r.OK || r.OverlapMS != 0 || r.LostWrites != 0 {
+				t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)
+			}
+			if r.Requests == 0 || r.Trials != 1 || r.SettledMS == nil || r.Moves == 0 {
+				t.Errorf("nothing happened: %s", r)
+			}
+		})
+	}
+}
+
 // A region is lost: everything in it at once. In the fast profile, which says the same in half the time; how long it takes is for measurements.
 func TestARegionIsLost(t *testing.T) {
 	if os.Getenv(everything) == "" {
 		t.Skipf("it takes long: set %s=1, or run make e2e", everything)
 	}
-	for _, scenario := range []string{"region-loss", "region-loss-leader"} {
-		t.Run(scenario, func(t *testing.T) {
-			o := play(t, scenario, dense, "--profile", "fast")
+	for _, c := range []struct{ scenario, mode string }{{"region-loss", modes[0]}, {"region-loss", modes[1]}, {"region-loss-leader", modes[0]}} {
+		t.Run(c.scenario+", "+c.mode, func(t *testing.T) {
+			o := play(t, c.scenario, dense, "--profile", "fast", "--mode", c.mode)
 			r := o.result
 			if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 || r.Moves == 0 {
 				t.Fatalf("nothing was measured: %s\n%s", r, o.progress)

@@ -34,7 +34,7 @@ func devCommand() *cobra.Command {
 		Short: "Run a whole cluster on this machine: the demo, or a scenario that checks the promises",
 		Long: "Run a whole cluster on this machine, every part a process of its own, under load.\n\n" +
 			"Without --scenario it is a demo that runs until Ctrl-C. With it, the scenario is played and judged: the exit status is not 0 if a promise broke.\n" +
-			"Scenarios: " + strings.Join(dev.Scenarios(), ", ") + ", " + dev.All + ".",
+			"Scenarios: " + strings.Join(dev.Scenarios(), ", ") + ", " + dev.All + " (in both modes of the example what differs there).",
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +69,7 @@ func devCommand() *cobra.Command {
 	flags.StringVar(&file, "config", "", "YAML file with `page`")
 	flags.StringVar(&cfg.Scenario, "scenario", "", "scenario to play, or "+dev.All+" (default none: the demo)")
 	flags.StringVar(&cfg.Store, "store", "embedded", "coordination store")
+	flags.StringVar(&cfg.Mode, "mode", "", "mode of the example: primary-only, primary-secondary, or both (default primary-only; with --scenario "+dev.All+": both where they differ)")
 	flags.StringVar(&cfg.DataDir, "data-dir", "", "directory for data, logs and records, each run in one of its own (default a temporary one, removed at the end)")
 	flags.StringVar(&cfg.Profile, "profile", "default", "timing: default or fast")
 	flags.IntVar(&cfg.Rate, "rate", 2000, "requests a second")

@@ -75,7 +75,7 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 	if c.admins, err = observe.NewAdmins(places.AdminAddresses()); err != nil {
 		return nil, err
 	}
-	if c.watch, err = observe.NewMap(places.AllocatorAddresses()); err != nil {
+	if c.watch, err = observe.NewMap(places.AllocatorAddresses(), layout.ReplicasIn(cfg.Mode)); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -84,7 +84,7 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 func (c *cluster) newServer(place layout.Server) *server {
 	return &server{
 		place: place, version: 1,
-		agent: c.unit(agentOf(place), nil, c.layout.AgentArgs(place, c.cfg.settings())), app: c.unit(place.Node+"-app", nil, c.layout.AppArgs(place, 1)),
+		agent: c.unit(agentOf(place), nil, c.layout.AgentArgs(place, c.cfg.settings())), app: c.unit(place.Node+"-app", nil, c.layout.AppArgs(place, c.cfg.settings(), 1)),
 	}
 }
 
@@ -119,8 +119,13 @@ func (c *cluster) processes() map[string]int {
 
 // start brings everything up but the load: store, allocators, app, agents, applications, until every shard is placed.
 func (c *cluster) start(ctx context.Context) error {
-	if err := errors.Join(c.store.Start(), c.kvStore.Start()); err != nil {
+	if err := c.store.Start(); err != nil {
 		return err
+	}
+	if c.cfg.Mode == layout.PrimaryOnly {
+		if err := c.kvStore.Start(); err != nil {
+			return err
+		}
 	}
 	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return observe.Healthy(ctx, c.layout.Store) }); err != nil {
 		return err
@@ -138,7 +143,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.ready(ctx, c.allocators[0], leads); err != nil {
 		return err
 	}
-	if err := await(ctx, startPatience, "the app to be created", c.admins.CreateApp); err != nil {
+	if err := await(ctx, startPatience, "the app to be created", func(ctx context.Context) error { return c.admins.CreateApp(ctx, c.cfg.Mode) }); err != nil {
 		return err
 	}
 	for _, s := range c.servers {
@@ -163,7 +168,7 @@ func (c *cluster) startServer(ctx context.Context, s *server) error {
 	if s.app.Running() {
 		return nil
 	}
-	s.app.Args = c.layout.AppArgs(s.place, s.version)
+	s.app.Args = c.layout.AppArgs(s.place, c.cfg.settings(), s.version)
 	return s.app.Start()
 }
 
@@ -205,24 +210,32 @@ func (c *cluster) settled(ctx context.Context) error {
 		if err := c.watch.Placed(ctx); err != nil {
 			return err
 		}
-		servers, err := c.admins.Servers(ctx)
-		if err != nil {
+		if err := c.allAttached(ctx, false); err != nil {
 			return err
-		}
-		attached := 0
-		for _, s := range servers {
-			if s.State == pb.ServerState_SERVER_STATE_ATTACHED && !s.Draining {
-				attached++
-			}
-		}
-		if attached != len(c.servers) {
-			return fmt.Errorf("%d of %d servers are attached", attached, len(c.servers))
 		}
 		if open, err := c.admins.OpenMoves(ctx); err != nil || open > 0 {
 			return errors.Join(err, fmt.Errorf("%d moves are open", open))
 		}
 		return c.spread()
 	})
+}
+
+// allAttached fails unless every server is attached and, unless they may be, none is drained.
+func (c *cluster) allAttached(ctx context.Context, drained bool) error {
+	servers, err := c.admins.Servers(ctx)
+	if err != nil {
+		return err
+	}
+	attached := 0
+	for _, s := range servers {
+		if s.State == pb.ServerState_SERVER_STATE_ATTACHED && (drained || !s.Draining) {
+			attached++
+		}
+	}
+	if attached != len(c.servers) {
+		return fmt.Errorf("%d of %d servers are attached", attached, len(c.servers))
+	}
+	return nil
 }
 
 // spread fails while a server has no shard: the balance is still to come.

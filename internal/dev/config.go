@@ -18,6 +18,7 @@ type Config struct {
 	Scenario   string        // name, or All; empty: the demo
 	Store      string        // coordination store; only "embedded" so far
 	DataDir    string        // empty: a temporary one, removed at the end
+	Mode       string        // of the example: "primary-only", "primary-secondary", or Both with a scenario; empty: Both with All, else the first
 	Profile    string        // "default" or "fast"
 	Rate       int           // requests per second
 	Deadline   time.Duration // of a request, from the instant at which it is due
@@ -32,6 +33,9 @@ type Config struct {
 
 // All plays every scenario.
 const All = "all"
+
+// Both plays a scenario in both modes, and All in both where they differ.
+const Both = "both"
 
 // Bounds of a Config.
 const (
@@ -50,6 +54,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("scenario %q: expected %s or %s", c.Scenario, strings.Join(Scenarios(), ", "), All)
 	case c.Store != "embedded":
 		return fmt.Errorf("store %q: expected embedded; others are not supported yet", c.Store)
+	case c.modes() == nil:
+		return fmt.Errorf("mode %q: expected %s or %s, or %s with a scenario", c.Mode, layout.PrimaryOnly, layout.PrimarySecondary, Both)
 	case c.Profile != profileDefault && c.Profile != profileFast:
 		return fmt.Errorf("profile %q: expected %s or %s", c.Profile, profileDefault, profileFast)
 	case c.Rate < 1 || c.Rate > maxRate:
@@ -66,6 +72,19 @@ func (c Config) Validate() error {
 		return errors.New("json: expected a scenario; the demo is for people")
 	case c.BreakLease && c.Scenario == "":
 		return errors.New("break-lease: expected a scenario")
+	}
+	return nil
+}
+
+// modes lists those to play in; nil if Mode names none that can be.
+func (c Config) modes() []string {
+	switch {
+	case c.Mode == layout.PrimaryOnly || c.Mode == layout.PrimarySecondary:
+		return []string{c.Mode}
+	case c.Mode == "" && c.Scenario != All:
+		return []string{layout.PrimaryOnly}
+	case c.Mode == "" || c.Mode == Both && c.Scenario != "":
+		return []string{layout.PrimaryOnly, layout.PrimarySecondary}
 	}
 	return nil
 }
@@ -95,5 +114,5 @@ const (
 
 // settings are what the programs are told.
 func (c Config) settings() layout.Settings {
-	return layout.Settings{Store: c.Store, Profile: c.Profile, Rate: c.Rate, Deadline: c.Deadline, BreakLease: c.BreakLease}
+	return layout.Settings{Store: c.Store, Mode: c.Mode, Profile: c.Profile, Rate: c.Rate, Deadline: c.Deadline, BreakLease: c.BreakLease}
 }

@@ -21,6 +21,8 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		"binary":                           func(c *Config) { c.Binary = "" },
 		`scenario "drian": expected drain`: func(c *Config) { c.Scenario = "drian" },
 		`store "consul"`:                   func(c *Config) { c.Store = "consul" },
+		`mode "both": expected`:            func(c *Config) { c.Scenario, c.Mode = "", Both },
+		`mode "secondary-only"`:            func(c *Config) { c.Mode = "secondary-only" },
 		`profile "slow"`:                   func(c *Config) { c.Profile = "slow" },
 		"rate 0":                           func(c *Config) { c.Rate = 0 },
 		"deadline 0s":                      func(c *Config) { c.Deadline = 0 },
@@ -46,7 +48,7 @@ func TestValidateNamesTheSetting(t *testing.T) {
 func TestEveryScenarioOfTheIssueIsThere(t *testing.T) {
 	t.Parallel()
 	const want = "drain rolling-restart crash host-crash pause agent-restart allocator-loss " +
-		"region-loss region-loss-leader add-server load-shift partial-partition slow-callback leader-pause"
+		"region-loss region-loss-leader add-server load-shift partial-partition poison-shard slow-callback leader-pause"
 	if got := strings.Join(Scenarios(), " "); got != want {
 		t.Errorf("scenarios %q, expected %q", got, want)
 	}
@@ -57,6 +59,35 @@ func TestEveryScenarioOfTheIssueIsThere(t *testing.T) {
 	}
 	if len(named(All)) != len(scenarios()) || len(named("pause")) != 1 {
 		t.Error("named does not find what was asked for")
+	}
+}
+
+// All plays in the second mode what differs there; a scenario that is asked for by name is played as asked.
+func TestModesThatArePlayed(t *testing.T) {
+	t.Parallel()
+	count := func(scenario, mode string) (list string) {
+		for _, p := range (Config{Scenario: scenario, Mode: mode}).parts() {
+			list += " " + p.mode
+		}
+		return list
+	}
+	const first, second = " primary-only", " primary-secondary"
+	for _, c := range []struct{ scenario, mode, want string }{
+		{"pause", "", first}, {"pause", "primary-secondary", second}, {"pause", Both, first + second}, {"drain", "", first},
+	} {
+		if got := count(c.scenario, c.mode); got != c.want {
+			t.Errorf("%s, mode %q: played in%s, expected%s", c.scenario, c.mode, got, c.want)
+		}
+	}
+	all := count(All, "")
+	if n := strings.Count(all, first); n != len(scenarios()) {
+		t.Errorf("all: %d of %d in the first mode", n, len(scenarios()))
+	}
+	if n := strings.Count(all, second); n == 0 || n == len(scenarios()) {
+		t.Errorf("all: %d in the second mode, expected those that differ", n)
+	}
+	if n := strings.Count(count(All, "primary-secondary"), second); n != len(scenarios()) {
+		t.Errorf("all in the second mode: %d of %d", n, len(scenarios()))
 	}
 }
 

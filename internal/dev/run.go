@@ -31,6 +31,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	console := newConsole(cfg.Progress, cfg.Colour)
 	if cfg.Scenario == "" {
+		cfg.Mode = cfg.modes()[0]
 		err = demo(ctx, cfg, fresh(base, "demo"), console)
 	} else {
 		err = playAll(ctx, cfg, base, console)
@@ -62,10 +63,11 @@ func fresh(base, name string) string {
 
 func playAll(ctx context.Context, cfg Config, base string, console *console) error {
 	var failed []error
-	for _, sc := range named(cfg.Scenario) {
-		r, broken, err := playOne(ctx, sc, cfg, fresh(base, sc.name), console)
+	for _, p := range cfg.parts() {
+		cfg.Mode = p.mode
+		r, broken, err := playOne(ctx, p.scenario, cfg, fresh(base, p.name+"-"+p.mode), console)
 		if err != nil {
-			err = fmt.Errorf("scenario %s: %w", sc.name, err)
+			err = fmt.Errorf("scenario %s, %s: %w", p.name, p.mode, err)
 			if ctx.Err() != nil {
 				return err
 			}
@@ -77,10 +79,10 @@ func playAll(ctx context.Context, cfg Config, base string, console *console) err
 			return err
 		}
 		if len(broken) > 0 {
-			failed = append(failed, fmt.Errorf("scenario %s: %w", sc.name, ErrBroken))
+			failed = append(failed, fmt.Errorf("scenario %s, %s: %w", p.name, p.mode, ErrBroken))
 		}
 		for _, b := range broken {
-			console.say(red, "%s: promise broken: %s", sc.name, b)
+			console.say(red, "%s, %s: promise broken: %s", p.name, p.mode, b)
 		}
 	}
 	return errors.Join(failed...)
@@ -103,14 +105,14 @@ func report(cfg Config, r judge.Result) error {
 	if !r.OK {
 		verdict = "BROKEN"
 	}
-	_, err := fmt.Fprintf(cfg.Results, "%-18s %-6s %d requests, %d failed, p99 %.1f ms (%.1f before)%s, %d trials, %d moves, overlap %d ms, %d writes lost\n",
-		r.Scenario, verdict, r.Requests, r.Failed, r.P99MS, r.P99BeforeMS, failover, r.Trials, r.Moves, r.OverlapMS, r.LostWrites)
+	_, err := fmt.Fprintf(cfg.Results, "%-18s %-17s %-6s %d requests, %d failed, p99 %.1f ms (%.1f before)%s, %d trials, %d moves, overlap %d ms, %d writes lost\n",
+		r.Scenario, r.Mode, verdict, r.Requests, r.Failed, r.P99MS, r.P99BeforeMS, failover, r.Trials, r.Moves, r.OverlapMS, r.LostWrites)
 	return err
 }
 
 // playOne plays one scenario on a cluster of its own and judges it.
 func playOne(ctx context.Context, sc scenario, cfg Config, dir string, console *console) (r judge.Result, broken []string, err error) {
-	console.say(bold, "%s: starting the cluster", sc.name)
+	console.say(bold, "%s: starting the cluster, %s", sc.name, cfg.Mode)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c, err := newCluster(cfg, dir, func(err error) { cancel(err) })
@@ -120,7 +122,7 @@ func playOne(ctx context.Context, sc scenario, cfg Config, dir string, console *
 	player := newPlayer(c.failed)
 	player.close("This run is judged; nothing else is played.")
 	defer c.openPage(player, console)()
-	s := &stage{cluster: c, tell: func(text string) { console.say(yellow, "%s: %s", sc.name, text) }}
+	s := &stage{cluster: c, second: sc.second, tell: func(text string) { console.say(yellow, "%s: %s", sc.name, text) }}
 	moves, err := s.perform(ctx, sc)
 	if err := errors.Join(err, c.stop()); err != nil {
 		return r, nil, err

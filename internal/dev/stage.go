@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
+	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/dev/observe"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 )
@@ -19,7 +20,8 @@ type play func(context.Context, *stage) error
 // stage is a cluster on which something is played, and what is noted meanwhile.
 type stage struct {
 	*cluster
-	tell func(string) // tells people of an event
+	tell   func(string) // tells people of an event
+	second int          // scenario.second of what is played
 
 	first, last int64 // instants of the first and last event; 0: none yet
 	played      int
@@ -32,8 +34,11 @@ type stage struct {
 
 // times is how often to repeat events: as often as they should be, unless the configuration says otherwise.
 func (s *stage) times(usual int) int {
-	if s.cfg.Trials > 0 {
+	switch {
+	case s.cfg.Trials > 0:
 		return s.cfg.Trials
+	case s.cfg.Mode == layout.PrimarySecondary && s.second > 0:
+		return s.second
 	}
 	return usual
 }

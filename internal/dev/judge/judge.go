@@ -21,6 +21,7 @@ import (
 type Result struct {
 	Scenario     string `json:"scenario"`
 	Store        string `json:"store"`
+	Mode         string `json:"mode"`     // of the example
 	Requests     int    `json:"requests"` // of the whole run
 	Failed       int    `json:"failed"`   // errors after the Router's retries
 	FailedReads  int    `json:"failed_reads"`
@@ -56,8 +57,9 @@ func (r Result) String() string {
 type Expected struct {
 	Scenario string
 	Store    string
-	Planned  bool // an operator's or deployer's doing, or none that a client may notice: not one request may fail
-	Open     bool // a person ends it at any moment: there may be no request around its events
+	Mode     string // of the example
+	Planned  bool   // an operator's or deployer's doing, or none that a client may notice: not one request may fail
+	Open     bool   // a person ends it at any moment: there may be no request around its events
 	// Failover bounds the time from the loss of an owner to the first acknowledged request at the new one; 0: nobody is lost, nothing is
 	// measured.
 	Failover time.Duration
@@ -99,7 +101,7 @@ func Judge(x Expected, e Evidence) (r Result, broken []string, err error) {
 		return r, nil, fmt.Errorf("judge %s: %w", x.Scenario, err)
 	}
 	r = Result{
-		Scenario: x.Scenario, Store: x.Store, Trials: e.Played, Moves: e.Moves, OverlapMS: report.OverlapMS(), LostWrites: e.Load.LostWrites,
+		Scenario: x.Scenario, Store: x.Store, Mode: x.Mode, Trials: e.Played, Moves: e.Moves, OverlapMS: report.OverlapMS(), LostWrites: e.Load.LostWrites,
 	}
 	if err := r.latencies(e); err != nil && !(x.Open && errors.Is(err, requests.ErrNoData)) {
 		return r, nil, fmt.Errorf("judge %s: %w", x.Scenario, err)

@@ -56,7 +56,7 @@ func lossOfA() Evidence {
 	return e
 }
 
-var lossScenario = Expected{Scenario: "crash", Store: "embedded", Failover: time.Second}
+var lossScenario = Expected{Scenario: "crash", Store: "embedded", Mode: "primary-only", Failover: time.Second}
 
 func TestJudgeMeasures(t *testing.T) {
 	t.Parallel()
@@ -66,7 +66,7 @@ func TestJudgeMeasures(t *testing.T) {
 	if err != nil || len(broken) > 0 {
 		t.Fatalf("broken %v, error %v", broken, err)
 	}
-	const want = `{"scenario":"crash","store":"embedded","requests":15000,"failed":0,"failed_reads":0,"failed_writes":0,"p50_ms":8,"p99_ms":8,` +
+	const want = `{"scenario":"crash","store":"embedded","mode":"primary-only","requests":15000,"failed":0,"failed_reads":0,"failed_writes":0,"p50_ms":8,"p99_ms":8,` +
 		`"p99_before_ms":2,"failover_ms":400,"failover_p99_ms":400,"settled_ms":2500,"trials":1,"moves":1,"overlap_ms":0,"lost_writes":0,"ok":true}`
 	if diff := cmp.Diff(want, r.String()); diff != "" {
 		t.Errorf("line (-want +got):\n%s", diff)
@@ -85,8 +85,8 @@ func TestPlannedScenariosHaveNoFailover(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.String()), &fields); err != nil {
 		t.Fatal(err)
 	}
-	if fields["failover_ms"] != nil || fields["failover_p99_ms"] != nil || fields["settled_ms"] != nil || len(fields) != 17 {
-		t.Errorf("fields %v: expected 17, with null for what was not measured", fields)
+	if fields["failover_ms"] != nil || fields["failover_p99_ms"] != nil || fields["settled_ms"] != nil || len(fields) != 18 {
+		t.Errorf("fields %v: expected 18, with null for what was not measured", fields)
 	}
 }
 

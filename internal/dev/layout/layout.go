@@ -42,11 +42,29 @@ func (s Server) ID() string { return s.Node + "." + App }
 // Settings are what the command lines depend on beside places.
 type Settings struct {
 	Store      string // coordination store
+	Mode       string // of the example: PrimaryOnly or PrimarySecondary
 	Profile    string
 	Rate       int           // requests a second
 	Deadline   time.Duration // of each
 	BreakLease bool          // the leader does not wait after a fence
 }
+
+// Modes of the example, as its command line names them.
+const (
+	PrimaryOnly      = "primary-only"
+	PrimarySecondary = "primary-secondary"
+)
+
+// ReplicasIn is how many replicas a shard has in a mode.
+func ReplicasIn(mode string) int {
+	if mode == PrimarySecondary {
+		return 2
+	}
+	return 1
+}
+
+// nearestShare of the reads may be answered by any replica, where there are some to choose from.
+const nearestShare = "0.2"
 
 // Names and size of the cluster.
 const (
@@ -209,19 +227,27 @@ func (l *Layout) KVStoreArgs() []string {
 }
 
 // AppArgs is the command line of an application at a version.
-func (l *Layout) AppArgs(s Server, version int) []string {
-	return []string{
-		"example-kv", "serve", "--listen", s.AppListen, "--agent", "unix://" + s.Sock, "--store", "http://" + l.KVStore,
+func (l *Layout) AppArgs(s Server, cfg Settings, version int) []string {
+	args := []string{
+		"example-kv", "serve", "--listen", s.AppListen, "--agent", "unix://" + s.Sock, "--mode", cfg.Mode,
 		"--history", l.History(s), "--app-version", "v" + strconv.Itoa(version), "--faults", l.Faults(s),
 	}
+	if cfg.Mode == PrimaryOnly {
+		args = append(args, "--store", "http://"+l.KVStore)
+	}
+	return args
 }
 
 // LoadArgs is the command line of the load generator.
 func (l *Layout) LoadArgs(cfg Settings) []string {
-	return []string{
+	args := []string{
 		"example-kv", "load", "--allocators", strings.Join(l.AllocatorAddresses(), ","), "--cluster", Cluster,
 		"--rate", strconv.Itoa(cfg.Rate), "--deadline", cfg.Deadline.String(), "--history", l.Requests(), "--focus", l.Focus(),
 	}
+	if cfg.Mode == PrimarySecondary {
+		args = append(args, "--nearest", nearestShare)
+	}
+	return args
 }
 
 // Remove removes what lies outside the cluster's directory.

@@ -32,7 +32,7 @@ func TestLoadLinesSurviveAnyCut(t *testing.T) {
 
 func TestMovesAreChangesOfPrimaries(t *testing.T) {
 	t.Parallel()
-	w, err := NewMap([]string{"127.0.0.1:1"})
+	w, err := NewMap([]string{"127.0.0.1:1"}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

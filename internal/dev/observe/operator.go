@@ -92,11 +92,15 @@ func ask[Req, Res any](ctx context.Context, a *Admins, request *Req,
 	return call(ctx, request, func(ctx context.Context, r *Req) (*Res, error) { return method(a.clients[leader], ctx, r) })
 }
 
-// CreateApp creates the app of the example.
-func (a *Admins) CreateApp(ctx context.Context) error {
+// CreateApp creates the app of the example in a mode.
+func (a *Admins) CreateApp(ctx context.Context, mode string) error {
 	spec := &pb.AppSpec{
 		Name: layout.App, Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
 		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: layout.Shards}}},
+	}
+	if mode == layout.PrimarySecondary {
+		spec.Replication, spec.Replicas = pb.Replication_REPLICATION_PRIMARY_SECONDARY, uint32(layout.ReplicasIn(mode))
+		spec.Placement = &pb.Placement{Spread: pb.FaultDomain_FAULT_DOMAIN_ZONE}
 	}
 	_, err := ask(ctx, a, &pb.CreateAppRequest{Spec: spec}, shardmanagerv1connect.AdminServiceClient.CreateApp)
 	if connect.CodeOf(err) == connect.CodeAlreadyExists {
@@ -120,6 +124,22 @@ func (a *Admins) OpenMoves(ctx context.Context) (int, error) {
 // Drain moves every shard away from a server, or takes that back.
 func (a *Admins) Drain(ctx context.Context, server string, undo bool) error {
 	_, err := ask(ctx, a, &pb.DrainServerRequest{Server: server, Undo: undo}, shardmanagerv1connect.AdminServiceClient.DrainServer)
+	return err
+}
+
+// Quarantined lists the shards that are not placed any more because servers died of them.
+func (a *Admins) Quarantined(ctx context.Context) ([]string, error) {
+	response, err := ask(ctx, a, &pb.ListQuarantinedRequest{App: layout.App}, shardmanagerv1connect.AdminServiceClient.ListQuarantined)
+	var list []string
+	for _, q := range response.GetShards() {
+		list = append(list, q.GetShard())
+	}
+	return list, err
+}
+
+// Release lets a quarantined shard be placed again.
+func (a *Admins) Release(ctx context.Context, id string) error {
+	_, err := ask(ctx, a, &pb.ReleaseQuarantineRequest{App: layout.App, Shard: id}, shardmanagerv1connect.AdminServiceClient.ReleaseQuarantine)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 // from one server to another.
 type Map struct {
 	follower *mapfeed.Follower
+	replicas int // that a shard should have
 
 	mu      sync.Mutex
 	moves   int
@@ -21,9 +22,9 @@ type Map struct {
 	current *shard.Map
 }
 
-// NewMap makes a watcher; it sees nothing before Run.
-func NewMap(allocators []string) (*Map, error) {
-	w := &Map{last: make([]shard.ServerID, layout.Shards)}
+// NewMap makes a watcher of shards with so many replicas; it sees nothing before Run.
+func NewMap(allocators []string, replicas int) (*Map, error) {
+	w := &Map{replicas: replicas, last: make([]shard.ServerID, layout.Shards)}
 	cfg := mapfeed.FollowerConfig{App: layout.App, Cluster: layout.Cluster, Addresses: allocators}
 	follower, err := mapfeed.NewFollower(cfg, func(u mapfeed.Update) { w.take(u.Map) }, nil)
 	w.follower = follower
@@ -84,23 +85,66 @@ func (w *Map) ShardsOf() (of map[string]int, unplaced int) {
 	return of, unplaced
 }
 
-// Placed fails unless every shard has a primary.
+// Placed fails unless every shard has a primary and all its secondaries.
 func (w *Map) Placed(context.Context) error {
 	if _, unplaced := w.ShardsOf(); unplaced > 0 {
 		return fmt.Errorf("%d of %d shards have no primary", unplaced, layout.Shards)
 	}
+	if missing := w.missing(); missing > 0 {
+		return fmt.Errorf("%d secondaries are missing", missing)
+	}
 	return nil
 }
 
-// Left fails while a server is primary of anything, or a shard has no primary.
+// missing counts the secondaries that shards should have and do not.
+func (w *Map) missing() (missing int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range shard.Index(w.current.Space.Shards) {
+		for k := range w.replicas - 1 {
+			if w.current.Secondary(i, k) == nil {
+				missing++
+			}
+		}
+	}
+	return missing
+}
+
+// Left fails while a server has anything, or a shard has no primary.
 func (w *Map) Left(server string) func(context.Context) error {
 	return func(context.Context) error {
 		of, unplaced := w.ShardsOf()
 		if of[server] > 0 || unplaced > 0 {
 			return fmt.Errorf("%s has %d shards, %d have no primary", server, of[server], unplaced)
 		}
+		if n := w.secondariesAt(server); n > 0 {
+			return fmt.Errorf("%s is a secondary of %d shards", server, n)
+		}
 		return nil
 	}
+}
+
+func (w *Map) secondariesAt(server string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range shard.Index(w.current.Space.Shards) {
+		for k := 0; w.current.Secondary(i, k) != nil; k++ {
+			if string(w.current.Secondary(i, k).ID) == server {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// SecondaryOf is the first secondary of a shard; empty: it has none.
+func (w *Map) SecondaryOf(index uint32) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.current.Secondary(shard.Index(index), 0); s != nil {
+		return string(s.ID)
+	}
+	return ""
 }
 
 // ShardsAt lists the shards of a server, by index.
