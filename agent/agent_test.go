@@ -205,6 +205,8 @@ func TestFenced(t *testing.T) {
 	}
 	if _, record, _ := keyOf(t, store, "a.kv"); record.GetServer().GetIncarnation() != second {
 		t.Errorf("the key names %x, expected %x", record.GetServer().GetIncarnation(), second)
+	} else if ended := record.GetEnded(); len(ended) != 1 || ended[0] != first {
+		t.Errorf("the key says that %x ended, expected %x (R11)", ended, first)
 	}
 }
 

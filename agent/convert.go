@@ -31,7 +31,8 @@ func commandFromProto(stream roster.StreamID, c *pb.Command) (roster.Command, bo
 func messageToProto(body roster.Body) *pb.AttachRequest {
 	switch b := body.(type) {
 	case roster.Renew:
-		renew := &pb.Renew{Sequence: b.Sequence, AskedNs: b.AskedNS, Transfers: wire.TransfersToProto(b.Transfers)}
+		renew := &pb.Renew{Sequence: b.Sequence, AskedNs: b.AskedNS, Transfers: wire.TransfersToProto(b.Transfers),
+			ApplicationSilentNs: int64(b.ApplicationSilent)}
 		for _, l := range b.Loads {
 			renew.Loads = append(renew.Loads, &pb.ShardLoad{Shard: string(l.Shard), Load: l.Load})
 		}

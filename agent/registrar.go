@@ -154,7 +154,7 @@ func (g *registrar) register(ctx context.Context, op roster.RegisterKey) roster.
 		refused.Why = err.Error()
 		return refused
 	}
-	index, err := g.createKey(ctx, op.Server, session)
+	index, err := g.createKey(ctx, op, session)
 	if err == nil {
 		return roster.KeyRegistered{Incarnation: op.Server.Incarnation, Session: string(session), Create: uint64(index)}
 	}
@@ -188,8 +188,12 @@ func (e *takenError) Error() string {
 
 // createKey creates the key exactly once. An error means that this session certainly does not hold it, or that the session must be
 // destroyed to make it certain.
-func (g *registrar) createKey(ctx context.Context, server shard.Server, session coord.SessionID) (coord.Index, error) {
-	value, err := wire.Encode(&pb.ServerRecord{Server: wire.ServerToProto(server), Cluster: g.cluster})
+func (g *registrar) createKey(ctx context.Context, op roster.RegisterKey, session coord.SessionID) (coord.Index, error) {
+	server, record := op.Server, &pb.ServerRecord{Server: wire.ServerToProto(op.Server), Cluster: g.cluster}
+	for _, ended := range op.Ended {
+		record.Ended = append(record.Ended, uint64(ended))
+	}
+	value, err := wire.Encode(record)
 	if err != nil {
 		return 0, err
 	}

@@ -42,6 +42,7 @@ type RegisterKey struct {
 	Server  shard.Server
 	Process Process
 	Old     string
+	Ended   []shard.Incarnation // that this agent ended before, the newest last
 }
 
 // ReadKey reads the key consistently; answered by KeyRead.
@@ -110,7 +111,8 @@ type Renew struct {
 	AskedNS  int64
 	Loads    []ShardLoad
 	// Transfers is the state that the application was receiving when it last pulled.
-	Transfers []progress.Transfer
+	Transfers         []progress.Transfer
+	ApplicationSilent time.Duration // it has not pulled for so long
 }
 
 // Status of a Result; the numbers are those of the wire.

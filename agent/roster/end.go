@@ -146,6 +146,8 @@ func (r *Roster) sessionDestroyed(now shard.Instant, ev SessionDestroyed, out *E
 func (r *Roster) ended(out *Effects) {
 	r.trace(out, Notable, "incarnation closed", r.end.cause.reason)
 	out.Attach = append(out.Attach, Attachment{})
+	r.past = append(r.past, r.saved.Incarnation)
+	r.past = r.past[max(0, len(r.past)-8):]
 	r.saved = Saved{}
 	r.life, r.end, r.link.up, r.retry = Waiting, ending{}, false, retry{}
 	if len(r.waiters) > 0 && r.app != nil && r.stopping == "" {

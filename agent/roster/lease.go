@@ -65,6 +65,7 @@ type link struct {
 	sequence uint64
 	pending  question // the Renew under way
 	renewAt  shard.Instant
+	hung     bool          // it was told that the application does not pull
 	denied   bool          // the newest grant was 0
 	good     shard.Instant // when it began, or granted last
 }
@@ -154,7 +155,9 @@ func (r *Roster) send(out *Effects, body Body) {
 
 // tickRenew asks the leader once an interval; one question is under way, unless it stayed unanswered for 1.5 intervals.
 func (r *Roster) tickRenew(now shard.Instant, out *Effects) {
-	if !r.link.up || !due(r.link.renewAt, now) {
+	silent := r.pulled.WaitAge(now)
+	hung := silent >= r.interval()*3/2
+	if !r.link.up || !due(r.link.renewAt, now) && (!hung || r.link.hung) { // that it hangs, the leader is to know at once
 		return
 	}
 	if p := r.link.pending; p.sequence != 0 && p.asked.WaitAge(now) < r.interval()*3/2 {
@@ -163,7 +166,8 @@ func (r *Roster) tickRenew(now shard.Instant, out *Effects) {
 	r.link.sequence++
 	r.link.pending = question{sequence: r.link.sequence, asked: now}
 	r.link.renewAt = now.Add(r.interval())
-	r.send(out, Renew{Sequence: r.link.sequence, AskedNS: now.Raw, Loads: r.loads.take(), Transfers: r.transfers})
+	r.link.hung = hung
+	r.send(out, Renew{Sequence: r.link.sequence, AskedNS: now.Raw, Loads: r.loads.take(), Transfers: r.transfers, ApplicationSilent: silent})
 }
 
 func (r *Roster) granted(now shard.Instant, ev Granted, out *Effects) {
@@ -299,6 +303,7 @@ func (r *Roster) pull(now shard.Instant, ev Pull, out *Effects) {
 	if reply.Refusal == 0 && !reply.Ended {
 		reply.Remaining = r.lease.remaining(now)
 		r.transfers = ev.Transfers
+		r.pulled = now
 		r.introduce(out)
 		r.restPulled(now, out)
 	}

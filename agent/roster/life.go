@@ -2,6 +2,7 @@ package roster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -33,8 +34,9 @@ func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
 		r.life = Ending
 		r.end = ending{
 			cause: endCause{proven: r.saved.ProvenDead, reason: "ended before the agent started"}, target: r.saved.Incarnation,
-			appDone: !ev.Alive, marked: true,
+			appDone: !ev.Alive, marked: true, report: true, until: now.Add(r.settings.ReportWait), // the leader may not have heard
 		}
+		out.Attach = append(out.Attach, Attachment{Incarnation: r.saved.Incarnation})
 		r.tickEnding(now, out)
 	case ev.Alive:
 		r.life = Resuming
@@ -71,7 +73,7 @@ func (r *Roster) appRegistered(now shard.Instant, ev AppRegistered, out *Effects
 	case r.life == Live && ev.Incarnation == 0 && len(r.shards) == 0: // the answer to its first request was lost
 		r.registered(ev.Request, out)
 	case r.life == Resuming && ev.Incarnation == r.saved.Incarnation:
-		r.resume(ev, out)
+		r.resume(now, ev, out)
 	case r.life == Resuming || r.life == Live:
 		r.wait(ev.Request, out)
 		r.endIncarnation(now, endCause{
@@ -119,13 +121,14 @@ func (r *Roster) Other(p Process) (Process, bool) {
 
 // resume takes the incarnation up again after a restart of the agent (R4): what it holds is read back from the application; the lease
 // is zero until a leader or the store vouches, and the store is asked at once.
-func (r *Roster) resume(ev AppRegistered, out *Effects) {
+func (r *Roster) resume(now shard.Instant, ev AppRegistered, out *Effects) {
 	r.life, r.problem = Live, ""
 	if process := r.app.Process; process != r.saved.Process { // it may have learned to state its identity
 		r.saved.Process = process
 		out.Store = append(out.Store, Save{Saved: r.saved})
 	}
 	r.adopt(ev.Held)
+	r.pulled = now
 	r.trace(out, Notable, "resumed", fmt.Sprintf("%d shards read back from the application", len(ev.Held)))
 	r.registered(ev.Request, out)
 	r.introduce(out)
@@ -150,7 +153,7 @@ func (r *Roster) register(out *Effects) {
 	r.retry.at = shard.Instant{}
 	old := r.saved.Session
 	r.saved = Saved{Incarnation: r.fresh, Session: old, Process: r.app.Process}
-	out.Store = append(out.Store, RegisterKey{Server: r.server(r.fresh), Process: r.app.Process, Old: old})
+	out.Store = append(out.Store, RegisterKey{Server: r.server(r.fresh), Process: r.app.Process, Old: old, Ended: slices.Clone(r.past)})
 }
 
 func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects) {
@@ -161,7 +164,7 @@ func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects
 	out.Store = append(out.Store, Save{Saved: r.saved})
 	r.life, r.retry, r.problem, r.introduced = Live, retry{}, "", false
 	r.session = sessionTimer{at: now.Add(r.settings.SessionRenewal)}
-	r.reads = reads{last: now}
+	r.reads, r.pulled = reads{last: now}, now
 	r.trace(out, Notable, "registered", "key created at index "+fmt.Sprint(ev.Create))
 	switch {
 	case r.stopping != "":

@@ -72,6 +72,9 @@ type Roster struct {
 	// introduced: the leader may hear of the incarnation, because the application knows that it is it.
 	introduced bool
 
+	past   []shard.Incarnation // that this agent ended, the newest last; at most 8
+	pulled shard.Instant       // when the application pulled last, or was to begin
+
 	lease   lease
 	link    link
 	reads   reads

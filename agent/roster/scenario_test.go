@@ -185,6 +185,9 @@ func (w *world) step(ev roster.Event) []string {
 func (w *world) event(a args) roster.Event {
 	switch a.bare[0] {
 	case "started":
+		if a.is("ended") { // the file says so
+			w.ended[a.incarnation("inc")] = true
+		}
 		return roster.Started{Alive: a.is("alive"), Saved: roster.Saved{
 			Incarnation: a.incarnation("inc"), Session: a.named["session"], Create: 9, Ended: a.is("ended"), Process: a.process(),
 		}}

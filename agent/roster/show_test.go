@@ -89,6 +89,9 @@ func message(body roster.Body) string {
 		for _, l := range b.Loads {
 			text += fmt.Sprintf(" %s:%d", l.Shard, l.Load["keys"])
 		}
+		if b.ApplicationSilent >= 1500*time.Millisecond {
+			text += fmt.Sprintf(", application silent for %s", b.ApplicationSilent)
+		}
 		return text
 	case roster.Result:
 		kind := [...]string{"", "add", "drop", "prepare-add", "prepare-drop", "cancel", "members"}[b.ID.Kind]

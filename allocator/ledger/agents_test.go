@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
@@ -17,12 +18,17 @@ type agent struct {
 	zone string
 	rate int64
 
-	up        bool // the application's process lives
-	paused    bool // SIGSTOP: it executes nothing now, but may go on as soon as it is let
-	agentDown bool // the agent's process is away, the application serves on
-	cut       bool // cannot reach any leader
-	blind     bool // cannot reach the store
-	hidden    bool // probes do not reach it
+	up        bool  // the application's process lives
+	paused    bool  // SIGSTOP: it executes nothing now, but may go on as soon as it is let
+	agentDown bool  // the agent's process is away, the application serves on
+	cut       bool  // cannot reach any leader
+	blind     bool  // cannot reach the store
+	hidden    bool  // probes do not reach it
+	hung      bool  // the application's process is stopped, its agent lives
+	unpulled  bool  // the application does not reach its agent; others reach both
+	pulled    int64 // own clock at its last pull
+	told      bool  // the leader was told that it does not pull
+	over      bool  // it is to be told that its incarnation has ended
 
 	inc      shard.Incarnation
 	shards   map[shard.ID]*slot
@@ -80,12 +86,16 @@ func (a *agent) server() shard.Server {
 
 // register begins an incarnation. Whatever was before has ended: everything is dropped, the lease is over, the key is gone.
 func (a *agent) register() {
+	var ended []shard.Incarnation
+	if a.inc != 0 {
+		ended = []shard.Incarnation{a.inc}
+	}
 	a.w.incs++
 	a.inc, a.shards, a.end, a.granted = a.w.incs, map[shard.ID]*slot{}, 0, a.now()
-	a.drain = false
+	a.drain, a.hung, a.over, a.pulled = false, false, false, a.now()
 	a.hangUp()
 	a.w.store.index++
-	a.w.store.keys[a.id] = ledger.Registration{Server: a.server(), Session: fmt.Sprintf("session-%d", a.inc), Create: a.w.store.index}
+	a.w.store.keys[a.id] = ledger.Registration{Server: a.server(), Session: fmt.Sprintf("session-%d", a.inc), Create: a.w.store.index, Ended: ended}
 }
 
 func (a *agent) hangUp() {
@@ -107,7 +117,7 @@ func (a *agent) executes(id shard.ID) bool {
 
 func (a *agent) crash() {
 	a.up, a.shards, a.end, a.diedAt = false, nil, 0, a.w.real
-	a.paused, a.agentDown = false, false
+	a.paused, a.agentDown, a.hung, a.over = false, false, false, false
 	a.hangUp()
 }
 
@@ -220,6 +230,9 @@ func (a *agent) take(b ledger.Body) {
 			a.appDies()
 			return
 		}
+		if a.hung {
+			return
+		}
 		status := a.obey(b)
 		if !a.mute[b.ID.Kind] {
 			a.say(ledger.Result{Stream: a.stream(), ID: b.ID, Status: status, Err: "as told"})
@@ -229,7 +242,9 @@ func (a *agent) take(b ledger.Body) {
 	case ledger.Fenced:
 		if b.Incarnation == a.inc {
 			a.w.note("%s: told that it is fenced: %s", a.id, b.Reason)
-			a.register()
+			if a.over = a.hung; !a.over { // its application drops everything before the next incarnation
+				a.register()
+			}
 		}
 	case ledger.Refuse, ledger.Close:
 		a.hangUp()
@@ -244,7 +259,28 @@ func (a *agent) extend(seq uint64, remaining int64) {
 		return
 	}
 	delete(a.asked, seq)
-	a.end, a.granted = max(a.end, asked+remaining), a.now()
+	a.granted = a.now()
+	if !a.hung && !a.unpulled {
+		a.end = max(a.end, asked+remaining)
+	}
+}
+
+// silence is for how long its application has not pulled.
+func (a *agent) silence() int64 {
+	if !a.hung && !a.unpulled {
+		a.pulled, a.told = a.now(), false
+	}
+	return a.now() - a.pulled
+}
+
+// hang stops the application, or lets it go on.
+func (a *agent) hang(on bool) {
+	a.silence()
+	a.hung = on
+	if !on && a.over {
+		a.over = false
+		a.register()
+	}
 }
 
 func (a *agent) probe(p ledger.Probe) {
@@ -256,7 +292,7 @@ func (a *agent) probe(p ledger.Probe) {
 		if o.active() {
 			answer.Agent = evidence.Answered
 		}
-		if o.up && !o.paused {
+		if o.up && !o.paused && !o.hung {
 			answer.Application = evidence.Answered
 		}
 	}
@@ -355,11 +391,14 @@ func (a *agent) work() {
 		a.tried = a.now()
 		a.dial()
 	}
-	if a.welcome && a.now()-a.renewed >= int64(w.settings.Interval) {
+	silent := a.silence()
+	tell := silent >= int64(w.settings.Interval)*3/2 && !a.told
+	if a.welcome && (tell || a.now()-a.renewed >= int64(w.settings.Interval)) {
+		a.told = a.told || tell
 		a.renewed = a.now()
 		a.seq++
 		a.asked[a.seq] = a.now()
-		a.say(ledger.Renew{Stream: a.stream(), Sequence: a.seq, AskedNS: a.now()})
+		a.say(ledger.Renew{Stream: a.stream(), Sequence: a.seq, AskedNS: a.now(), ApplicationSilent: time.Duration(silent)})
 	}
 	if a.now()-a.granted >= int64(w.settings.Interval)*3/2 {
 		if a.welcome && a.now()-max(a.granted, a.welcomed) >= int64(w.settings.Validity) {
@@ -372,7 +411,7 @@ func (a *agent) work() {
 
 // vouch renews through the store (PROTOCOL R2, R31).
 func (a *agent) vouch() {
-	if a.blind || a.now()-a.vouched < int64(a.w.settings.Validity)/3 {
+	if a.blind || a.hung || a.unpulled || a.now()-a.vouched < int64(a.w.settings.Validity)/3 {
 		return
 	}
 	a.vouched = a.now()

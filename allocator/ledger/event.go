@@ -66,6 +66,8 @@ type Renew struct {
 	Loads    []ShardLoad
 	// Transfers is the state that the server receives now.
 	Transfers []progress.Transfer
+	// ApplicationSilent: the application has not pulled from its agent for so long.
+	ApplicationSilent time.Duration
 }
 
 // ShardLoad is the measured load of one shard, per metric, fixed point.

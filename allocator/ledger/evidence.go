@@ -132,9 +132,13 @@ func (l *Ledger) judge(f *life) {
 		return
 	case evidence.Unreachable:
 		grace = 0
+	case evidence.Hung:
+		if f.hung { // its own agent says the same
+			grace = 0
+		}
 	case evidence.NobodyAsks, evidence.AgentDown:
 		grace = l.s.AgentGrace
-	case evidence.Hung, evidence.Partitioned, evidence.Inconclusive:
+	case evidence.Partitioned, evidence.Inconclusive:
 	}
 	if l.after(s.lostAt, grace) {
 		f.silenced = true

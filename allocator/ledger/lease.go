@@ -14,8 +14,10 @@ func (l *Ledger) renew(ev Renew) {
 		l.send(ev.Stream, Grant{Sequence: ev.Sequence})
 		return
 	}
-	f.heard, f.renewed = l.now, true
-	if f.suspicion.suspect {
+	f.heard, f.renewed, f.hung = l.now, true, ev.ApplicationSilent >= l.s.Interval*3/2
+	if f.hung { // an agent speaks for an application that serves: what counts is when that was heard of
+		f.heard = l.now.Add(-ev.ApplicationSilent)
+	} else if f.suspicion.suspect {
 		l.unsuspect(f)
 		l.trace(Decision{What: "suspicion withdrawn", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: "it renewed"})
 		l.membershipChanged(f.app)

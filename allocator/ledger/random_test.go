@@ -134,6 +134,11 @@ func onLeader(do func(t *rapid.T, w *world, ld *leader)) func(*rapid.T, *world) 
 var actions = []action{
 	{"time passes", func(t *rapid.T, w *world) { w.run(rapid.Int64Range(1, 60).Draw(t, "steps") * step) }},
 	{"agent paused or resumed", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.paused = a.up && !a.paused })},
+	{"application hangs or goes on", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.hang(a.active() && !a.hung) })},
+	{"application cut off from its agent or back", onAgent(func(_ *rapid.T, _ *world, a *agent) {
+		a.silence()
+		a.unpulled = !a.unpulled
+	})},
 	{"agent's process away or back", onAgent(func(_ *rapid.T, _ *world, a *agent) {
 		a.agentDown = a.up && !a.agentDown
 		a.hangUp()
@@ -268,6 +273,8 @@ func (w *world) calm() {
 	alive := false
 	for _, a := range w.agents {
 		a.paused, a.agentDown, a.cut, a.blind, a.hidden, a.prefer, a.back = false, false, false, false, false, nil, 0
+		a.unpulled = false
+		a.hang(false)
 		clear(a.failing)
 		clear(a.mute)
 		if a.conn != nil {

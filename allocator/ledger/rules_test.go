@@ -101,7 +101,8 @@ func (b *bare) expect(to ledger.StreamID, want string) {
 
 // TestHello is R26 and R14: only the incarnation in the key is welcomed.
 func TestHello(t *testing.T) {
-	k7, k8 := key("a", 7), key("a", 8)
+	k7, k8, foreign := key("a", 7), key("a", 8), key("a", 8)
+	k8.Ended = []shard.Incarnation{7}
 	held := func(term shard.Term) []shard.Held {
 		return []shard.Held{{Shard: "0", Phase: shard.Serving, Term: term, Max: shard.Order{Term: term, Move: shard.MoveID(term)}}}
 	}
@@ -118,6 +119,7 @@ func TestHello(t *testing.T) {
 		{"no key", ledger.Hello{Server: info("a", 7)}, nil, ledger.Row{}, "Fenced"},
 		{"no key, and a row names it", ledger.Hello{Server: info("a", 7), Held: held(3)}, nil, owned("a", 7, 3), "Refuse duplicate=false retry=true"},
 		{"ended: a newer one is in the key", ledger.Hello{Server: info("a", 7), Held: held(3)}, &k8, owned("a", 7, 3), "Fenced"},
+		{"another host's agent is in the key", ledger.Hello{Server: info("a", 7), Held: held(3)}, &foreign, owned("a", 7, 3), "Refuse duplicate=false retry=true"},
 		{"serves what the row says", ledger.Hello{Server: info("a", 7), Held: held(3)}, &k7, owned("a", 7, 3), "Welcome"},
 		{"draining", ledger.Hello{Server: info("a", 7), Held: held(3), Draining: true}, &k7, owned("a", 7, 3), "Welcome; DrainProgress"},
 		{"a term that nobody issued", ledger.Hello{Server: info("a", 7), Held: held(4)}, &k7, owned("a", 7, 3), "Refuse duplicate=false retry=false"},
@@ -338,6 +340,7 @@ func TestWriteLimits(t *testing.T) {
 		moves = append(moves, placement.Move{Shard: shard.Index(i), Kind: placement.Grant, To: info("b", 8).ID, Reason: placement.Failover})
 	}
 	newer := key("a", 9)
+	newer.Ended = []shard.Incarnation{7}
 	b.step(ledger.RegistrationsSeen{Keys: []ledger.Registration{newer, kb}})
 	b.step(ledger.RegistrationRead{Server: newer.Server.ID, Asked: b.now, Found: true, Key: newer})
 	if len(b.out.Solve) != 1 {

@@ -25,7 +25,7 @@ import (
 //	run D                                    time passes; shows what was decided and sent
 //	until D TEXT                             the same until TEXT was shown, at most D; else the scenario fails
 //	agent NAME FAULT                         crash restart die end pause resume away back break cut join blind see hide show lose-key drain
-//	                                         undrain rest hold flow lose-time
+//	                                         undrain rest hold flow lose-time hang unhang mute unmute foreign
 //	fail NAME KIND STATUS, works NAME        what callbacks answer from now on
 //	mute NAME KIND                           answers of that kind get lost
 //	leader FAULT                             crash crash-after-write elect stop isolate unlock pause resume slow flow blind see
@@ -229,6 +229,17 @@ func (s *scenario) agent(t *testing.T, a *agent, fault string) string {
 		}
 	case "blind", "see":
 		a.blind = fault == "blind"
+	case "hang", "unhang":
+		a.hang(fault == "hang")
+	case "mute", "unmute":
+		a.silence()
+		a.unpulled = fault == "mute"
+	case "foreign": // its key is lost, and another host's agent of the same name registers, which knows nothing of it
+		s.w.incs++
+		s.w.store.index++
+		server := a.server()
+		server.Incarnation = s.w.incs
+		s.w.store.keys[a.id] = ledger.Registration{Server: server, Session: "foreign", Create: s.w.store.index}
 	case "hide", "show":
 		a.hidden = fault == "hide"
 	case "lose-key":

@@ -39,6 +39,7 @@ type life struct {
 	stream  StreamID      // the present, welcomed stream; 0: none
 	heard   shard.Instant // last renewal or hello
 	renewed bool          // heard is a renewal under this leader
+	hung    bool          // its agent says that the application does not pull
 	reset   bool          // its stream broke
 	drain   bool          // asked for by its agent
 	// replicates: its application has ChangeRole and UpdateMembership.
@@ -253,8 +254,8 @@ func (l *Ledger) registrationRead(ev RegistrationRead) {
 	l.forget(s)
 }
 
-// keyIs notes what a key holds now. An incarnation that is not in it any more, while another is, has ended: its agent dropped
-// everything before it registered the next (PROTOCOL R11).
+// keyIs notes what a key holds now. An incarnation that is not in it any more, while another is, has ended if the agent in the key says so: it
+// dropped everything before it registered the next (PROTOCOL R11). Else that is another host's agent, and the old one may live: it is fenced.
 func (l *Ledger) keyIs(s *server, found bool, key Registration) {
 	s.keyRead = true
 	if !found {
@@ -277,6 +278,11 @@ func (l *Ledger) keyIs(s *server, found bool, key Registration) {
 			// It renews here although another holds its key: not its successor, then, but an impostor (PROTOCOL R26).
 			o.conflict = true
 			l.fence(o, "another incarnation, "+key.Server.Incarnation.String()+", holds its key")
+			continue
+		}
+		if len(o.refs) > 0 && !slices.Contains(key.Ended, o.Incarnation) {
+			o.conflict = true
+			l.fence(o, "incarnation "+key.Server.Incarnation.String()+" is registered, whose agent did not end this one")
 			continue
 		}
 		l.end4ever(o, "a newer incarnation, "+key.Server.Incarnation.String()+", is registered")

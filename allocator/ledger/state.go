@@ -100,6 +100,8 @@ type Registration struct {
 	Server  shard.Server
 	Session string // who holds it; empty: nobody
 	Create  uint64 // index of its creation: a later registration of the same server has a higher one
+	// Ended lists earlier incarnations that the agent in the key ended itself, everything dropped.
+	Ended []shard.Incarnation
 }
 
 // Fence is a durable fence.

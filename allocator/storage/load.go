@@ -104,7 +104,11 @@ func (k Keys) Registration(id shard.ServerID, e coord.Entry) (ledger.Registratio
 	case record.Cluster != k.cluster:
 		return ledger.Registration{}, fmt.Errorf("key %s: %w: it says cluster %q", e.Key, wire.ErrCorrupt, record.Cluster)
 	}
-	return ledger.Registration{Server: server, Session: string(e.Session), Create: uint64(e.Create)}, nil
+	r := ledger.Registration{Server: server, Session: string(e.Session), Create: uint64(e.Create)}
+	for _, ended := range record.Ended {
+		r.Ended = append(r.Ended, shard.Incarnation(ended))
+	}
+	return r, nil
 }
 
 // Registrations reads the entries of all servers' keys and leaves out what cannot be read.

@@ -125,9 +125,9 @@ func (c *cluster) register(id string, incarnation uint64) ledger.Registration {
 		coord.Op{Verb: coord.CheckNotExists, Key: keys.Server(server.ID)},
 		coord.Op{
 			Verb: coord.Lock, Key: keys.Server(server.ID), Session: session,
-			Value: encode(c.T, &pb.ServerRecord{Server: wire.ServerToProto(server), Cluster: "c1"}),
+			Value: encode(c.T, &pb.ServerRecord{Server: wire.ServerToProto(server), Cluster: "c1", Ended: []uint64{incarnation - 1}}),
 		})
-	return ledger.Registration{Server: server, Session: string(session), Create: uint64(index)}
+	return ledger.Registration{Server: server, Session: string(session), Create: uint64(index), Ended: []shard.Incarnation{server.Incarnation - 1}}
 }
 
 func spec(name string, shards uint32) ledger.Spec {

@@ -654,9 +654,12 @@ type Renew struct {
 	// Loads that changed since the last renewal.
 	Loads []*ShardLoad `protobuf:"bytes,3,rep,name=loads,proto3" json:"loads,omitempty"`
 	// State that the application is receiving.
-	Transfers     []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Transfers []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	// For how long the application has not pulled its lease, in nanoseconds. An agent speaks for an application that serves: one that has not
+	// pulled for 1.5 intervals may hang, and is then judged like a silent host.
+	ApplicationSilentNs int64 `protobuf:"varint,41,opt,name=application_silent_ns,json=applicationSilentNs,proto3" json:"application_silent_ns,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Renew) Reset() {
@@ -715,6 +718,13 @@ func (x *Renew) GetTransfers() []*TransferProgress {
 		return x.Transfers
 	}
 	return nil
+}
+
+func (x *Renew) GetApplicationSilentNs() int64 {
+	if x != nil {
+		return x.ApplicationSilentNs
+	}
+	return 0
 }
 
 // ShardLoad is the measured load of one shard.
@@ -1629,12 +1639,13 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\rhighest_epoch\x18\x05 \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12#\n" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12E\n" +
-	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xb1\x01\n" +
+	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xe5\x01\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x19\n" +
 	"\basked_ns\x18\x02 \x01(\x03R\aaskedNs\x120\n" +
 	"\x05loads\x18\x03 \x03(\v2\x1a.shardmanager.v1.ShardLoadR\x05loads\x12?\n" +
-	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\"\x94\x01\n" +
+	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\x122\n" +
+	"\x15application_silent_ns\x18) \x01(\x03R\x13applicationSilentNs\"\x94\x01\n" +
 	"\tShardLoad\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x128\n" +
 	"\x04load\x18\x02 \x03(\v2$.shardmanager.v1.ShardLoad.LoadEntryR\x04load\x1a7\n" +

@@ -164,7 +164,10 @@ type ServerRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Server *Server                `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	// Cluster it belongs to.
-	Cluster       string `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Cluster string `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// Incarnations of this server that the same agent ended before it registered this one, everything dropped; the newest last, at most 8. One that
+	// is not among them may still run, on another host.
+	Ended         []uint64 `protobuf:"fixed64,40,rep,packed,name=ended,proto3" json:"ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +214,13 @@ func (x *ServerRecord) GetCluster() string {
 		return x.Cluster
 	}
 	return ""
+}
+
+func (x *ServerRecord) GetEnded() []uint64 {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
 }
 
 // AppRecord is the value of `apps/<app>/spec`.
@@ -1171,10 +1181,11 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x04life\x18( \x01(\x06R\x04life\"T\n" +
 	"\x0eSequenceRecord\x12,\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x14\n" +
-	"\x05write\x18\x02 \x01(\x04R\x05write\"Y\n" +
+	"\x05write\x18\x02 \x01(\x04R\x05write\"o\n" +
 	"\fServerRecord\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12\x18\n" +
-	"\acluster\x18\x02 \x01(\tR\acluster\"9\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
+	"\x05ended\x18( \x03(\x06R\x05ended\"9\n" +
 	"\tAppRecord\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\"\xb4\x04\n" +
 	"\x0fAssignmentChunk\x126\n" +
