@@ -65,7 +65,8 @@ func play(t *testing.T, scenario, rate string, args ...string) outcome {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	args = append([]string{"dev", "--scenario", scenario, "--json", "--data-dir", t.TempDir(), "--rate", rate, "--deadline", deadline, "--trials", "1"}, args...)
-	cmd := exec.CommandContext(ctx, binary, args...)
+	program := linked(t)
+	cmd := exec.CommandContext(ctx, program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Cancel, cmd.WaitDelay = &stdout, &stderr, func() error { return cmd.Process.Signal(os.Interrupt) }, 30*time.Second
 	err := cmd.Run()
@@ -77,15 +78,26 @@ func play(t *testing.T, scenario, rate string, args ...string) outcome {
 	if err := json.Unmarshal(stdout.Bytes(), &o.result); err != nil {
 		t.Fatalf("%v: status %d, standard output %q: %v\n%s", args, o.status, stdout.String(), err, stderr.String())
 	}
-	if left := running(t); len(left) > 0 {
+	if left := running(t, program); len(left) > 0 {
 		t.Errorf("%v left processes behind: %v", args, left)
 	}
 	t.Logf("%s", o.result)
 	return o
 }
 
-// running lists the processes of the program under test.
-func running(t *testing.T) []string {
+// linked returns a name of the binary that only this run has: its processes are told from those of runs beside it.
+func linked(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(binary), "run-")
+	name := filepath.Join(dir, filepath.Base(binary))
+	if err := errors.Join(err, os.Link(binary, name)); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// running lists the processes of a program.
+func running(t *testing.T, program string) []string {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil || len(links) == 0 {
@@ -93,7 +105,7 @@ func running(t *testing.T) []string {
 	}
 	var list []string
 	for _, link := range links {
-		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, binary) {
+		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, program) {
 			list = append(list, link)
 		}
 	}
@@ -104,8 +116,10 @@ func running(t *testing.T) []string {
 var modes = []string{"primary-only", "primary-secondary"}
 
 func TestDrainDropsNothing(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			o := play(t, "drain", light, "--mode", mode)
 			r := o.result
 			if o.status != 0 || !r.OK || r.Failed != 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
@@ -122,6 +136,7 @@ func TestDrainDropsNothing(t *testing.T) {
 const everything = "E2E_ALL"
 
 func TestNoClientNotices(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		scenario string
 		long     bool
@@ -134,6 +149,7 @@ func TestNoClientNotices(t *testing.T) {
 		{"leader-pause", true, true},
 	} {
 		t.Run(c.scenario, func(t *testing.T) {
+			t.Parallel()
 			if c.long && os.Getenv(everything) == "" {
 				t.Skipf("it takes long: set %s=1, or run make e2e", everything)
 			}
@@ -155,8 +171,10 @@ const leaseMS = 6000
 // Nobody waits for the lease of an application that is proven dead. The second that is promised is for measurements, over many trials and on
 // a quiet machine; here only a lease's wait counts as broken.
 func TestCrashFailsOver(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			o := play(t, "crash", dense, "--mode", mode)
 			r := o.result
 			if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 {
@@ -185,8 +203,10 @@ func (o outcome) broken(except string) []string {
 
 // A shard that kills whoever loads it is quarantined: requests for it may fail, and no others do.
 func TestAPoisonShardHarmsNoOther(t *testing.T) {
+	t.Parallel()
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			if mode != modes[0] && os.Getenv(everything) == "" {
 				t.Skipf("it takes long: set %s=1, or run make e2e", everything)
 			}
@@ -209,6 +229,7 @@ func TestARegionIsLost(t *testing.T) {
 	}
 	for _, c := range []struct{ scenario, mode string }{{"region-loss", modes[0]}, {"region-loss", modes[1]}, {"region-loss-leader", modes[0]}} {
 		t.Run(c.scenario+", "+c.mode, func(t *testing.T) {
+			t.Parallel()
 			o := play(t, c.scenario, dense, "--profile", "fast", "--mode", c.mode)
 			r := o.result
 			if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 || r.Moves == 0 {
@@ -223,6 +244,7 @@ func TestARegionIsLost(t *testing.T) {
 
 // Without the wait after a fence, a paused owner and its successor own shards at once: if the detector did not see that, it would see nothing.
 func TestABrokenLeaseIsDetected(t *testing.T) {
+	t.Parallel()
 	o := play(t, "pause", light, "--break-lease")
 	if r := o.result; o.status == 0 || r.OK || r.OverlapMS == 0 || !strings.Contains(o.progress, "owned a shard at once") {
 		t.Errorf("status %d, result %s\n%s", o.status, r, o.progress)

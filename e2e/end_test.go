@@ -44,7 +44,7 @@ func eventually(t *testing.T, within time.Duration, what string, met func() bool
 func start(t *testing.T) (*exec.Cmd, *screen, chan error) {
 	t.Helper()
 	out := new(screen)
-	cmd := exec.Command(binary, "dev", "--data-dir", t.TempDir(), "--rate", "100")
+	cmd := exec.Command(linked(t), "dev", "--data-dir", t.TempDir(), "--rate", "100")
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestCtrlCEndsTheDemoCleanly(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatalf("it still runs %s after Ctrl-C\n%s", patience, out)
 	}
-	if left := running(t); len(left) > 0 {
+	if left := running(t, cmd.Path); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
 	if text := out.String(); !strings.Contains(text, "two owners of a shard at once: 0 ms") || strings.Contains(text, "\x1b") {
@@ -81,12 +81,12 @@ func TestCtrlCEndsTheDemoCleanly(t *testing.T) {
 
 func TestAKilledSupervisorLeavesNothingRunning(t *testing.T) {
 	cmd, out, ended := start(t)
-	if !eventually(t, patience, "processes to run", func() bool { return len(running(t)) > 5 }) {
+	if !eventually(t, patience, "processes to run", func() bool { return len(running(t, cmd.Path)) > 5 }) {
 		t.Fatal(out.String())
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-ended
-	eventually(t, time.Minute, "the kernel to end every child", func() bool { return len(running(t)) == 0 })
+	eventually(t, time.Minute, "the kernel to end every child", func() bool { return len(running(t, cmd.Path)) == 0 })
 }

@@ -57,7 +57,11 @@ type server struct {
 }
 
 func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
-	places, err := layout.New(dir)
+	admin := 0 // of scenarios, several may be played at once: they must not race for one port
+	if cfg.Scenario == "" {
+		admin = layout.DefaultAdmin
+	}
+	places, err := layout.New(dir, admin)
 	if err != nil {
 		return nil, err
 	}

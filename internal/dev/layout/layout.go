@@ -84,11 +84,11 @@ var Regions = []string{"eu", "us", "ap"}
 // maxSocketPath is the longest path of a Unix socket on Linux.
 const maxSocketPath = 107
 
-// preferredAdmin is the default admin address of an allocator: with it, operators' verbs need no flag.
-const preferredAdmin = 7440
+// DefaultAdmin is the port of the default admin address of an allocator: with it, operators' verbs need no flag.
+const DefaultAdmin = 7440
 
-// New makes the directories of a cluster and finds its ports.
-func New(dir string) (*Layout, error) {
+// New makes the directories of a cluster and finds its ports. The first allocator serves operators at the port admin if that is free; 0: at any.
+func New(dir string, admin int) (*Layout, error) {
 	l := &Layout{dir: dir, sockets: filepath.Join(dir, "sockets")}
 	for _, sub := range []string{l.Logs(), l.Histories(), filepath.Join(dir, "store"), filepath.Join(dir, "state")} {
 		if err := os.MkdirAll(sub, 0o755); err != nil {
@@ -101,7 +101,7 @@ func New(dir string) (*Layout, error) {
 	l.free = newPorts()
 	var failed []error
 	port := func(preferred int) string {
-		address, err := l.free.next(preferred)
+		address, err := l.free.take(preferred)
 		failed = append(failed, err)
 		return address
 	}
@@ -109,7 +109,7 @@ func New(dir string) (*Layout, error) {
 	for i := range allocatorCount {
 		preferred := 0
 		if i == 0 {
-			preferred = preferredAdmin
+			preferred = admin
 		}
 		l.Allocators = append(l.Allocators, Allocator{
 			Name: fmt.Sprintf("allocator-%d", i+1), Region: Regions[i%len(Regions)], Listen: port(0), Relay: port(0), Admin: port(preferred),
@@ -125,8 +125,8 @@ func New(dir string) (*Layout, error) {
 
 // NewServer gives a place to one more server, in a zone of a region.
 func (l *Layout) NewServer(region string, zone int) (Server, error) {
-	agent, agentErr := l.free.next(0)
-	app, appErr := l.free.next(0)
+	agent, agentErr := l.free.take(0)
+	app, appErr := l.free.take(0)
 	l.named++
 	node := fmt.Sprintf("node-%d", l.named)
 	return Server{
@@ -250,10 +250,11 @@ func (l *Layout) LoadArgs(cfg Settings) []string {
 	return args
 }
 
-// Remove removes what lies outside the cluster's directory.
+// Remove gives the ports back and removes what lies outside the cluster's directory.
 func (l *Layout) Remove() error {
-	if l.temporary == "" {
-		return nil
+	err := l.free.release()
+	if l.temporary != "" {
+		err = errors.Join(err, os.RemoveAll(l.temporary))
 	}
-	return os.RemoveAll(l.temporary)
+	return err
 }

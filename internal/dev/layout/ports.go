@@ -11,20 +11,26 @@ import (
 )
 
 // ports hands out free ports of the loopback interface. They lie below the range from which the kernel takes the ports of outgoing
-// connections, so that a program that was killed finds its port free when it is started again.
+// connections, so that a program that was killed finds its port free when it is started again. They come in blocks, each claimed by listening at
+// its first port, so that two clusters on one machine never choose the same.
 type ports struct {
 	low, high int
-	taken     map[int]bool
+	claims    []net.Listener
+	next      int // of the block claimed last
+	left      int
 }
 
-// lowestPort keeps clear of well-known services.
-const lowestPort = 10_240
-
-// portTries bounds the search for a free port.
-const portTries = 1000
+const (
+	// lowestPort keeps clear of well-known services.
+	lowestPort = 10_240
+	// blockSize is the number of ports in a block: a cluster needs about twenty.
+	blockSize = 64
+	// portTries bounds the search for a free block.
+	portTries = 1000
+)
 
 func newPorts() *ports {
-	p := &ports{low: lowestPort, high: 32_768, taken: map[int]bool{}}
+	p := &ports{low: lowestPort, high: 32_768}
 	content, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if fields := strings.Fields(string(content)); err == nil && len(fields) == 2 {
 		if first, err := strconv.Atoi(fields[0]); err == nil && first > p.low+1000 {
@@ -34,17 +40,45 @@ func newPorts() *ports {
 	return p
 }
 
-// next returns the address of a free port; the preferred one if it is free.
-func (p *ports) next(preferred int) (string, error) {
-	port := preferred
-	for range portTries {
-		if port != 0 && !p.taken[port] && free(port) {
-			p.taken[port] = true
-			return address(port), nil
-		}
-		port = p.low + rand.IntN(p.high-p.low)
+// take returns the address of a free port; the preferred one if it is free.
+func (p *ports) take(preferred int) (string, error) {
+	if preferred != 0 && free(preferred) {
+		return address(preferred), nil
 	}
-	return "", errors.New("no free TCP port on the loopback interface")
+	for {
+		for p.left > 0 {
+			port := p.next
+			p.next, p.left = p.next+1, p.left-1
+			if free(port) {
+				return address(port), nil
+			}
+		}
+		if err := p.claim(); err != nil {
+			return "", err
+		}
+	}
+}
+
+// claim finds a block that nobody has.
+func (p *ports) claim() error {
+	for range portTries {
+		first := p.low + blockSize*rand.IntN((p.high-p.low)/blockSize)
+		if listener, err := net.Listen("tcp", address(first)); err == nil {
+			p.claims = append(p.claims, listener)
+			p.next, p.left = first+1, blockSize-1
+			return nil
+		}
+	}
+	return errors.New("no free TCP ports on the loopback interface")
+}
+
+// release gives all blocks back.
+func (p *ports) release() (err error) {
+	for _, c := range p.claims {
+		err = errors.Join(err, c.Close())
+	}
+	p.claims, p.left = nil, 0
+	return err
 }
 
 func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
