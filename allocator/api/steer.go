@@ -114,6 +114,12 @@ func explanationToProto(known *Explained) *pb.ExplainResponse {
 	if s.Primary != "" {
 		out.Owner = serverToProto(s.Owner)
 	}
+	for _, r := range s.Replicas {
+		out.Replicas = append(out.Replicas, &pb.ReplicaStatus{
+			Server: string(r.Server), Incarnation: uint64(r.Incarnation), Role: pb.Role(r.Role), Progress: pb.SecondaryProgress(r.Progress), Down: r.Down,
+		})
+	}
+	out.ReplicasMissing = count(s.Missing)
 	if s.Moving {
 		out.Open = moveToProto(s.Open)
 	}

@@ -44,7 +44,7 @@ func (l *Ledger) nextWish() {
 			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: n})
 			l.wishes = l.wishes[1:]
 			continue
-		case CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseQuarantine:
+		case CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
 		}
 		job, refusal := l.prepare(r)
 		if job == nil {
@@ -69,6 +69,10 @@ func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 		return l.prepareDrain(r, w)
 	case ReleaseQuarantine:
 		return l.prepareRelease(r, w)
+	case ApproveMaintenance:
+		return l.prepareApprove(r, w)
+	case EndMaintenance:
+		return l.prepareEnd(r, w)
 	case AbortMove, SkipStep: // steered
 	case CreateShards, DeleteShards: // rows are changed
 	case ReleaseHold: // done at once
@@ -192,6 +196,8 @@ func (l *Ledger) wishStored(j *wishJob) {
 		reply.Remaining = l.remainingFor(w)
 	case ReleaseQuarantine:
 		l.quarantineReleased(w)
+	case ApproveMaintenance, EndMaintenance:
+		l.approvalStored(j)
 	case ReleaseHold, AbortMove, SkipStep, CreateShards, DeleteShards: // need no write of their own
 	}
 	l.out.Replies = append(l.out.Replies, reply)

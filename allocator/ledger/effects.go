@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -83,14 +84,18 @@ type PutDrain struct {
 // PutMark stores or deletes a row about a server that flaps or a shard that kills.
 type PutMark struct{ Row probation.Row }
 
-func (PutSpec) isWriteOp()    {}
-func (RemoveApp) isWriteOp()  {}
-func (PutChunk) isWriteOp()   {}
-func (PutFence) isWriteOp()   {}
-func (PutRest) isWriteOp()    {}
-func (RemoveRest) isWriteOp() {}
-func (PutDrain) isWriteOp()   {}
-func (PutMark) isWriteOp()    {}
+// PutApproval stores or deletes the approval of a planned event.
+type PutApproval struct{ Row maintenance.Row }
+
+func (PutSpec) isWriteOp()     {}
+func (RemoveApp) isWriteOp()   {}
+func (PutChunk) isWriteOp()    {}
+func (PutFence) isWriteOp()    {}
+func (PutRest) isWriteOp()     {}
+func (RemoveRest) isWriteOp()  {}
+func (PutDrain) isWriteOp()    {}
+func (PutMark) isWriteOp()     {}
+func (PutApproval) isWriteOp() {}
 
 // ReadRegistration asks for a consistent read of a server's key.
 type ReadRegistration struct{ Server shard.ServerID }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
@@ -34,6 +35,7 @@ type Loaded struct {
 
 	Probations  map[shard.ServerID]probation.Probation
 	Quarantines []probation.Quarantine
+	Approvals   []maintenance.Approval
 }
 
 // LockConfirmed reports a consistent read that showed the lock held under this epoch.
@@ -257,13 +259,26 @@ type ReleaseQuarantine struct {
 	Shard shard.ID
 }
 
-func (CreateApp) isWish()         {}
-func (UpdateApp) isWish()         {}
-func (DeleteApp) isWish()         {}
-func (DrainServer) isWish()       {}
-func (AbortMove) isWish()         {}
-func (SkipStep) isWish()          {}
-func (ReleaseHold) isWish()       {}
-func (ReleaseQuarantine) isWish() {}
-func (CreateShards) isWish()      {}
-func (DeleteShards) isWish()      {}
+// ApproveMaintenance lets the present incarnations of servers be taken down for a while (PROTOCOL R29). Whether that is safe was asked before.
+type ApproveMaintenance struct {
+	ID      string // new
+	Servers []shard.ServerID
+	For     time.Duration
+	Reason  string
+}
+
+// EndMaintenance takes an approval back: the event is over, or does not take place.
+type EndMaintenance struct{ ID string }
+
+func (CreateApp) isWish()          {}
+func (UpdateApp) isWish()          {}
+func (DeleteApp) isWish()          {}
+func (DrainServer) isWish()        {}
+func (AbortMove) isWish()          {}
+func (SkipStep) isWish()           {}
+func (ReleaseHold) isWish()        {}
+func (ReleaseQuarantine) isWish()  {}
+func (CreateShards) isWish()       {}
+func (DeleteShards) isWish()       {}
+func (ApproveMaintenance) isWish() {}
+func (EndMaintenance) isWish()     {}

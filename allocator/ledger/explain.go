@@ -32,6 +32,7 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 		s.Open, s.Moving = l.moveStatus(a, at, w)
 		s.Waits = w.waits
 	}
+	s.Replicas, s.Missing = l.replicaStatus(a, at)
 	in, _ = l.planInput(a)
 	return s, in, nil
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -32,6 +33,7 @@ type Ledger struct {
 	leaving []*life // fenced in this step: who waits for them as secondaries goes on at its end
 	hold    evidence.Hold
 	keeper  probation.Keeper
+	events  maintenance.Approvals // planned
 	probes  evidence.Rounds[*life]
 	pen     pen
 	wishes  []Request // the first may be under way
@@ -80,6 +82,9 @@ func (l *Ledger) Tick(now shard.Instant, out *Effects) {
 	l.begin(now, out)
 	if l.tenure == leading {
 		l.tickServers()
+		for _, a := range l.events.Tick(l.now) {
+			l.trace(Decision{What: "maintenance expired", Why: a.String()})
+		}
 		l.tickWork()
 	}
 	l.end()

@@ -22,6 +22,9 @@ func (l *Ledger) load(ev Loaded) {
 		fenced[f.Owner] = f.Reason
 	}
 	l.keeper.Load(l.now, ev.Probations, ev.Quarantines, l.suspectOf)
+	for _, a := range ev.Approvals {
+		l.events.Put(l.now, a)
+	}
 	l.loadServers(ev, fenced)
 	for _, id := range ev.Drains {
 		l.server(id).drain = true

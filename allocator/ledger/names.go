@@ -58,7 +58,7 @@ func (l *Ledger) changeShards(r Request) bool {
 		name, ids, check, stage = w.App, w.IDs, (*app).mayCreate, l.createShard
 	case DeleteShards:
 		name, ids, check, stage = w.App, w.IDs, (*app).mayDelete, l.deleteShard
-	case AbortMove, SkipStep, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine:
+	case AbortMove, SkipStep, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
 	}
 	a := l.apps[name]
 	if a == nil || a.removed {

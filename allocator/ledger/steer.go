@@ -19,7 +19,7 @@ func (l *Ledger) steer(r Request) bool {
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.abortWished(r.ID, w) }
 	case SkipStep:
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.skipWished(r.ID, w) }
-	case CreateShards, DeleteShards, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine:
+	case CreateShards, DeleteShards, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
 	}
 	a := l.apps[app]
 	if a == nil || a.removed {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -75,6 +76,7 @@ type store struct {
 
 	probations  map[shard.ServerID]probation.Probation
 	quarantines map[shard.ID]probation.Quarantine
+	approvals   map[string]maintenance.Approval
 	keys        map[shard.ServerID]ledger.Registration
 	failing     bool // writes certainly do not commit
 }
@@ -85,7 +87,8 @@ func newWorld(s ledger.Settings) *world {
 		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread, named: map[shard.ID]shard.Index{}, acked: map[shard.ID][]int64{},
 		store: store{clean: true, chunks: map[int][]ledger.Row{}, fences: map[shard.ServerID]ledger.Fence{}, rests: map[shard.ServerID]ledger.Rest{},
 			probations: map[shard.ServerID]probation.Probation{}, quarantines: map[shard.ID]probation.Quarantine{},
-			drains: map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
+			approvals: map[string]maintenance.Approval{},
+			drains:    map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
 	}
 }
 
@@ -205,6 +208,9 @@ func (w *world) elect(rate int64) *leader {
 	loaded.Probations = maps.Clone(w.store.probations)
 	for _, id := range shard.SortedKeys(w.store.quarantines) {
 		loaded.Quarantines = append(loaded.Quarantines, w.store.quarantines[id])
+	}
+	for _, id := range shard.SortedKeys(w.store.approvals) {
+		loaded.Approvals = append(loaded.Approvals, w.store.approvals[id])
 	}
 	loaded.Drains = append(loaded.Drains, shard.SortedKeys(w.store.drains)...)
 	ld.step(loaded)
@@ -423,6 +429,10 @@ func (w *world) apply(op ledger.WriteOp) {
 		}
 	case ledger.PutMark:
 		st.mark(op.Row)
+	case ledger.PutApproval:
+		if delete(st.approvals, op.Row.ID); op.Row.Left > 0 {
+			st.approvals[op.Row.ID] = op.Row.Approval
+		}
 	case ledger.PutRest:
 		st.rests[op.Rest.Owner.Server] = op.Rest
 	case ledger.RemoveRest:

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -33,6 +34,7 @@ type flight struct {
 	rests  []restWish
 	wish   *wishJob
 	small  []probation.Row
+	events []maintenance.Row
 	chunks []chunkFlight
 }
 
@@ -131,7 +133,7 @@ func (l *Ledger) flush() {
 	if p.flight != nil || !p.retryAt.Passed(l.now) {
 		return
 	}
-	if !p.hurry && (p.lazySince.IsZero() || !l.after(p.lazySince, l.s.BatchTick)) && !p.removals() && !l.keeper.Waiting() {
+	if !p.hurry && (p.lazySince.IsZero() || !l.after(p.lazySince, l.s.BatchTick)) && !p.removals() && !l.keeper.Waiting() && !l.events.Waiting() {
 		return
 	}
 	f := &flight{id: p.last + 1}
@@ -182,6 +184,10 @@ func (l *Ledger) otherOps(f *flight) []WriteOp {
 	f.small = l.keeper.Take(l.now, l.s.MaxWriteOps/2)
 	for _, row := range f.small { // before a wish: it may be to take one back
 		ops = append(ops, PutMark{row})
+	}
+	f.events = l.events.Take(l.now, l.s.MaxWriteOps/4)
+	for _, row := range f.events {
+		ops = append(ops, PutApproval{row})
 	}
 	if p.wish != nil {
 		f.wish, p.wish = p.wish, nil
@@ -297,6 +303,7 @@ func (l *Ledger) requeue(f *flight) {
 	p.fences = append(f.fences, p.fences...)
 	p.rests = append(f.rests, p.rests...)
 	l.keeper.Return(f.small)
+	l.events.Return(f.events)
 	if f.wish != nil {
 		p.wish = f.wish
 	}

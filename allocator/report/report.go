@@ -26,6 +26,16 @@ const (
 	Resting                         // its agent rests in a planned restart
 )
 
+var stateNames = [...]string{"unknown", "attached", "awaited", "suspect", "degraded", "fencing", "over", "resting"}
+
+// String names the state.
+func (s ServerState) String() string {
+	if int(s) >= len(stateNames) {
+		return stateNames[0]
+	}
+	return stateNames[s]
+}
+
 // ServerStatus is what the leader knows of a server's incarnation.
 type ServerStatus struct {
 	Server      shard.Server

@@ -25,9 +25,51 @@ type ShardStatus struct {
 	Unplaced      bool   // it may be granted to anybody
 	Waits         string // what it waits for in its present step, for people
 
+	Replicas []Replica // that the row names, the primary first
+	Missing  int       // that the app's spec asks for beyond those
+
 	Moving bool // Open is valid: it moves, or its grant is not acknowledged
 	Open   MoveStatus
 	Phase  MovePhase // of the open move; 0: there is none
+}
+
+// Replica is one replica of a shard.
+type Replica struct {
+	Server      shard.ServerID
+	Incarnation shard.Incarnation
+	Role        shard.Role
+	Progress    SecondaryProgress // of a secondary
+	Idle        bool              // not in sync; or a primary that hands over, or has not taken over yet
+	Down        string            // why it counts as down (PROTOCOL R29), for people; empty: it does not
+}
+
+// Judge says why a replica counts as down, by what is known of its server: once, whatever else is the matter.
+func (r *Replica) Judge(server ServerStatus, quarantine, approval string) {
+	switch {
+	case server.State != Attached:
+		r.Down = "its server is " + server.State.String() + ": " + server.Reason
+	case r.Idle && r.Role == shard.Primary:
+		r.Down = "it hands over, or has not taken over yet"
+	case r.Idle:
+		r.Down = "it is " + r.Progress.String()
+	case quarantine != "":
+		r.Down = "the shard is in quarantine: " + quarantine
+	case approval != "":
+		r.Down = "its server may be taken down: maintenance " + approval
+	}
+}
+
+// SecondaryProgress is how far a secondary is.
+type SecondaryProgress uint8
+
+var progressNames = [...]string{"", "joining", "syncing", "in sync", "leaving"}
+
+// String names it.
+func (p SecondaryProgress) String() string {
+	if int(p) >= len(progressNames) {
+		return "unknown"
+	}
+	return progressNames[p]
 }
 
 // WaitsFor says for people what the shard waits for; empty: nothing. targets is how many servers of the app take shards.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -27,6 +28,7 @@ type Contents struct {
 
 	Probations  map[shard.ServerID]probation.Probation
 	Quarantines []probation.Quarantine
+	Approvals   []maintenance.Approval
 
 	Indexes  *Indexes
 	Sequence coord.Entry // zero: never written
@@ -211,6 +213,8 @@ func (k Keys) loadOther(c *Contents, rest string, e coord.Entry) error {
 		return loadProbation(c, id, e)
 	case quarantineDir:
 		return k.loadQuarantine(c, e)
+	case approvalsDir:
+		return k.loadApproval(c, e)
 	}
 	return nil
 }
@@ -240,6 +244,25 @@ func (k Keys) loadQuarantine(c *Contents, e coord.Entry) error {
 		return fmt.Errorf("%w: it says shard %q of app %q, because of %q", wire.ErrCorrupt, record.Shard, record.App, record.Reason)
 	}
 	c.Quarantines = append(c.Quarantines, q)
+	return nil
+}
+
+func (k Keys) loadApproval(c *Contents, e coord.Entry) error {
+	record := new(pb.ApprovalRecord)
+	if err := wire.Decode(e.Value, record); err != nil {
+		return err
+	}
+	if k.Approval(record.Id) != e.Key || record.LeftNs <= 0 || len(record.Covers) == 0 {
+		return fmt.Errorf("%w: it says approval %q of %d servers, %d ns left", wire.ErrCorrupt, record.Id, len(record.Covers), record.LeftNs)
+	}
+	a := maintenance.Approval{ID: record.Id, Left: time.Duration(record.LeftNs), Reason: record.Reason}
+	for _, covered := range record.Covers {
+		if covered.Server == "" || covered.Incarnation == 0 {
+			return fmt.Errorf("%w: it covers incarnation %d of server %q", wire.ErrCorrupt, covered.Incarnation, covered.Server)
+		}
+		a.Covers = append(a.Covers, maintenance.Covered{Server: shard.ServerID(covered.Server), Incarnation: shard.Incarnation(covered.Incarnation)})
+	}
+	c.Approvals = append(c.Approvals, a)
 	return nil
 }
 

@@ -37,6 +37,14 @@ func explainTable(w io.Writer, e *pb.ExplainResponse) {
 	row(w, "shard", e.GetApp()+"/"+e.GetShard())
 	row(w, "row", fmt.Sprintf("term %d, move %d", e.GetTerm(), e.GetMove()))
 	row(w, "primary", primaryOf(e))
+	for _, r := range e.GetReplicas() {
+		if r.GetRole() == pb.Role_ROLE_SECONDARY {
+			row(w, "secondary", r.GetServer()+", "+enumName(r.GetProgress().String(), "SECONDARY_PROGRESS_")+down(r))
+		}
+	}
+	if n := e.GetReplicasMissing(); n > 0 {
+		row(w, "missing", fmt.Sprintf("%d replicas", n))
+	}
 	if m := e.GetOpen(); m != nil {
 		row(w, "moves", fmt.Sprintf("%s → %s (%s), step %s for %s", dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
 			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetStepAgeMs())))
@@ -79,7 +87,20 @@ func primaryOf(e *pb.ExplainResponse) string {
 	if !e.GetServing() {
 		text += ", does not serve it"
 	}
+	for _, r := range e.GetReplicas() {
+		if r.GetRole() == pb.Role_ROLE_PRIMARY {
+			text += down(r)
+		}
+	}
 	return text
+}
+
+// down says whether a replica counts as down for maintenance.
+func down(r *pb.ReplicaStatus) string {
+	if r.GetDown() == "" {
+		return ""
+	}
+	return "; counts as down: " + r.GetDown()
 }
 
 func proposalText(p *pb.Proposal) string {

@@ -361,6 +361,66 @@ func (MoveStep) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
+// SecondaryProgress is how far a secondary is.
+type SecondaryProgress int32
+
+const (
+	SecondaryProgress_SECONDARY_PROGRESS_UNSPECIFIED SecondaryProgress = 0
+	// It is to take the shard on.
+	SecondaryProgress_SECONDARY_PROGRESS_JOINING SecondaryProgress = 1
+	// The primary brings it up to date.
+	SecondaryProgress_SECONDARY_PROGRESS_SYNCING SecondaryProgress = 2
+	// It has every acknowledged write, or, in an app without primaries, serves.
+	SecondaryProgress_SECONDARY_PROGRESS_IN_SYNC SecondaryProgress = 3
+	// It is to drop the shard.
+	SecondaryProgress_SECONDARY_PROGRESS_LEAVING SecondaryProgress = 4
+)
+
+// Enum value maps for SecondaryProgress.
+var (
+	SecondaryProgress_name = map[int32]string{
+		0: "SECONDARY_PROGRESS_UNSPECIFIED",
+		1: "SECONDARY_PROGRESS_JOINING",
+		2: "SECONDARY_PROGRESS_SYNCING",
+		3: "SECONDARY_PROGRESS_IN_SYNC",
+		4: "SECONDARY_PROGRESS_LEAVING",
+	}
+	SecondaryProgress_value = map[string]int32{
+		"SECONDARY_PROGRESS_UNSPECIFIED": 0,
+		"SECONDARY_PROGRESS_JOINING":     1,
+		"SECONDARY_PROGRESS_SYNCING":     2,
+		"SECONDARY_PROGRESS_IN_SYNC":     3,
+		"SECONDARY_PROGRESS_LEAVING":     4,
+	}
+)
+
+func (x SecondaryProgress) Enum() *SecondaryProgress {
+	p := new(SecondaryProgress)
+	*p = x
+	return p
+}
+
+func (x SecondaryProgress) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SecondaryProgress) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
+}
+
+func (SecondaryProgress) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[5]
+}
+
+func (x SecondaryProgress) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SecondaryProgress.Descriptor instead.
+func (SecondaryProgress) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
 type MovePhase int32
 
 const (
@@ -400,11 +460,11 @@ func (x MovePhase) String() string {
 }
 
 func (MovePhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
 }
 
 func (MovePhase) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[5]
+	return &file_shardmanager_v1_admin_proto_enumTypes[6]
 }
 
 func (x MovePhase) Number() protoreflect.EnumNumber {
@@ -413,7 +473,7 @@ func (x MovePhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MovePhase.Descriptor instead.
 func (MovePhase) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 // MoveKind is what a move changes.
@@ -464,11 +524,11 @@ func (x MoveKind) String() string {
 }
 
 func (MoveKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[7].Descriptor()
 }
 
 func (MoveKind) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[6]
+	return &file_shardmanager_v1_admin_proto_enumTypes[7]
 }
 
 func (x MoveKind) Number() protoreflect.EnumNumber {
@@ -477,7 +537,7 @@ func (x MoveKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveKind.Descriptor instead.
 func (MoveKind) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 // AppSpec is what an app wants.
@@ -2612,9 +2672,13 @@ type ExplainResponse struct {
 	// Why not there: every server of the app, the best place first, then the excluded ones by id.
 	Candidates []*Candidate `protobuf:"bytes,18,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	// Regions that the app's spec names and that have no server which takes shards; for people.
-	Notes         []string `protobuf:"bytes,20,rep,name=notes,proto3" json:"notes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Notes []string `protobuf:"bytes,20,rep,name=notes,proto3" json:"notes,omitempty"`
+	// Replicas that the row names, the primary first.
+	Replicas []*ReplicaStatus `protobuf:"bytes,21,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// Replicas that the app's spec asks for beyond those.
+	ReplicasMissing uint32 `protobuf:"varint,22,opt,name=replicas_missing,json=replicasMissing,proto3" json:"replicas_missing,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
@@ -2780,6 +2844,99 @@ func (x *ExplainResponse) GetNotes() []string {
 	return nil
 }
 
+func (x *ExplainResponse) GetReplicas() []*ReplicaStatus {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetReplicasMissing() uint32 {
+	if x != nil {
+		return x.ReplicasMissing
+	}
+	return 0
+}
+
+// ReplicaStatus is one replica of a shard.
+type ReplicaStatus struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Server      string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Incarnation uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Role        Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
+	// Of a secondary.
+	Progress SecondaryProgress `protobuf:"varint,4,opt,name=progress,proto3,enum=shardmanager.v1.SecondaryProgress" json:"progress,omitempty"`
+	// Why it counts as down for maintenance (PROTOCOL R29), for people; empty: it does not.
+	Down          string `protobuf:"bytes,5,opt,name=down,proto3" json:"down,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicaStatus) Reset() {
+	*x = ReplicaStatus{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaStatus) ProtoMessage() {}
+
+func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
+func (*ReplicaStatus) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReplicaStatus) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ReplicaStatus) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ReplicaStatus) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *ReplicaStatus) GetProgress() SecondaryProgress {
+	if x != nil {
+		return x.Progress
+	}
+	return SecondaryProgress_SECONDARY_PROGRESS_UNSPECIFIED
+}
+
+func (x *ReplicaStatus) GetDown() string {
+	if x != nil {
+		return x.Down
+	}
+	return ""
+}
+
 // Proposal is a decision of placement.
 type Proposal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2799,7 +2956,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +2968,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +2981,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Proposal) GetFrom() string {
@@ -2890,7 +3047,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3059,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3072,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Candidate) GetServer() string {
@@ -2974,7 +3131,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3143,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3156,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -3035,7 +3192,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3204,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3217,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -3090,7 +3247,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +3259,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +3272,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -3151,7 +3308,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3320,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3333,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -3284,7 +3441,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3296,7 +3453,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3309,7 +3466,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -3385,7 +3542,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3554,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3567,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -3470,7 +3627,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3482,7 +3639,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3495,7 +3652,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -3532,7 +3689,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +3701,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +3714,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -3588,7 +3745,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3600,7 +3757,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3613,7 +3770,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -3654,7 +3811,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3666,7 +3823,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3679,7 +3836,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -3707,7 +3864,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3719,7 +3876,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3732,7 +3889,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -3787,7 +3944,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +3956,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +3969,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -3971,7 +4128,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06events\x188 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x06events\"8\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
-	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xbf\x05\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xa6\x06\n" +
 	"\x0fExplainResponse\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
@@ -3994,7 +4151,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"candidates\x18\x12 \x03(\v2\x1a.shardmanager.v1.CandidateR\n" +
 	"candidates\x12\x14\n" +
-	"\x05notes\x18\x14 \x03(\tR\x05notes\"\xba\x01\n" +
+	"\x05notes\x18\x14 \x03(\tR\x05notes\x12:\n" +
+	"\breplicas\x18\x15 \x03(\v2\x1e.shardmanager.v1.ReplicaStatusR\breplicas\x12)\n" +
+	"\x10replicas_missing\x18\x16 \x01(\rR\x0freplicasMissing\"\xc8\x01\n" +
+	"\rReplicaStatus\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12)\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12>\n" +
+	"\bprogress\x18\x04 \x01(\x0e2\".shardmanager.v1.SecondaryProgressR\bprogress\x12\x12\n" +
+	"\x04down\x18\x05 \x01(\tR\x04down\"\xba\x01\n" +
 	"\bProposal\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x123\n" +
@@ -4110,7 +4275,13 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12MOVE_STEP_ABORTING\x10\t\x12\x12\n" +
 	"\x0eMOVE_STEP_DONE\x10\n" +
 	"\x12\x15\n" +
-	"\x11MOVE_STEP_ABORTED\x10\v*m\n" +
+	"\x11MOVE_STEP_ABORTED\x10\v*\xb7\x01\n" +
+	"\x11SecondaryProgress\x12\"\n" +
+	"\x1eSECONDARY_PROGRESS_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aSECONDARY_PROGRESS_JOINING\x10\x01\x12\x1e\n" +
+	"\x1aSECONDARY_PROGRESS_SYNCING\x10\x02\x12\x1e\n" +
+	"\x1aSECONDARY_PROGRESS_IN_SYNC\x10\x03\x12\x1e\n" +
+	"\x1aSECONDARY_PROGRESS_LEAVING\x10\x04*m\n" +
 	"\tMovePhase\x12\x1a\n" +
 	"\x16MOVE_PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11MOVE_PHASE_OPENED\x10\x01\x12\x17\n" +
@@ -4156,165 +4327,170 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
 	(ServerState)(0),                        // 2: shardmanager.v1.ServerState
 	(MoveReason)(0),                         // 3: shardmanager.v1.MoveReason
 	(MoveStep)(0),                           // 4: shardmanager.v1.MoveStep
-	(MovePhase)(0),                          // 5: shardmanager.v1.MovePhase
-	(MoveKind)(0),                           // 6: shardmanager.v1.MoveKind
-	(*AppSpec)(nil),                         // 7: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 8: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 9: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 10: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 11: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 12: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 13: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 14: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 15: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 16: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 17: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 18: shardmanager.v1.DeleteAppResponse
-	(*CreateShardsRequest)(nil),             // 19: shardmanager.v1.CreateShardsRequest
-	(*CreateShardsResponse)(nil),            // 20: shardmanager.v1.CreateShardsResponse
-	(*DeleteShardsRequest)(nil),             // 21: shardmanager.v1.DeleteShardsRequest
-	(*DeleteShardsResponse)(nil),            // 22: shardmanager.v1.DeleteShardsResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 23: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 24: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 25: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 26: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 27: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 28: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 29: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 30: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 31: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 32: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 33: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 34: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 35: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 36: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 37: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 38: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 39: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 40: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 41: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 42: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 43: shardmanager.v1.ExplainResponse
-	(*Proposal)(nil),                        // 44: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 45: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 46: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 47: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 48: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 49: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 50: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 51: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 52: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 53: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 54: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 55: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 56: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 57: shardmanager.v1.SkipStepResponse
-	nil,                                     // 58: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 59: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 60: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 61: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 62: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 63: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 64: shardmanager.v1.Epoch
-	(Role)(0),                               // 65: shardmanager.v1.Role
+	(SecondaryProgress)(0),                  // 5: shardmanager.v1.SecondaryProgress
+	(MovePhase)(0),                          // 6: shardmanager.v1.MovePhase
+	(MoveKind)(0),                           // 7: shardmanager.v1.MoveKind
+	(*AppSpec)(nil),                         // 8: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 9: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 10: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 11: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 12: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 13: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 14: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 15: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 16: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 17: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 18: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 19: shardmanager.v1.DeleteAppResponse
+	(*CreateShardsRequest)(nil),             // 20: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 21: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 22: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 23: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 24: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 25: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 26: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 27: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 28: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 29: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 30: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 31: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 32: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 33: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 34: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 35: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 36: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 37: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 38: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 39: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 40: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 41: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 42: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 43: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 44: shardmanager.v1.ExplainResponse
+	(*ReplicaStatus)(nil),                   // 45: shardmanager.v1.ReplicaStatus
+	(*Proposal)(nil),                        // 46: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 47: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 48: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 49: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 50: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 51: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 52: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 53: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 54: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 55: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 56: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 57: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 58: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 59: shardmanager.v1.SkipStepResponse
+	nil,                                     // 60: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 61: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 62: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 63: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 64: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 65: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 66: shardmanager.v1.Epoch
+	(Role)(0),                               // 67: shardmanager.v1.Role
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	61, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	63, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	8,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	58, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	59, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	60, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	9,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	60, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	61, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	62, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	7,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	7,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	7,  // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	7,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	7,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	7,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	62, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	27, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	63, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	8,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	8,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	8,  // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	8,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	8,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	8,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	64, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	28, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	65, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	30, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	30, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	31, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	31, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	35, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	64, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	48, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	27, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	30, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	5,  // 26: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	49, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	30, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	44, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	45, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	3,  // 31: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	6,  // 32: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	65, // 33: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	48, // 34: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	49, // 35: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	48, // 36: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	64, // 37: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	48, // 38: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	50, // 39: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	51, // 40: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	52, // 41: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	53, // 42: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,  // 43: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,  // 44: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	9,  // 45: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	11, // 46: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	13, // 47: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	15, // 48: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	17, // 49: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	19, // 50: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	21, // 51: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	23, // 52: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	25, // 53: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	28, // 54: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	31, // 55: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	33, // 56: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	36, // 57: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	38, // 58: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	40, // 59: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	42, // 60: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	46, // 61: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	54, // 62: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	56, // 63: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	10, // 64: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	12, // 65: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	14, // 66: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	16, // 67: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	18, // 68: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	20, // 69: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	22, // 70: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	24, // 71: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	26, // 72: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	29, // 73: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	32, // 74: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	34, // 75: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	37, // 76: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	39, // 77: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	41, // 78: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	43, // 79: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	47, // 80: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	55, // 81: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	57, // 82: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	64, // [64:83] is the sub-list for method output_type
-	45, // [45:64] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	36, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	66, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	50, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	28, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	31, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	6,  // 26: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	51, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	31, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	46, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	47, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	45, // 31: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	67, // 32: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,  // 33: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,  // 34: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,  // 35: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	67, // 36: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	50, // 37: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	51, // 38: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	50, // 39: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	66, // 40: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	50, // 41: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	52, // 42: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	53, // 43: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	54, // 44: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	55, // 45: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,  // 46: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,  // 47: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	10, // 48: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	12, // 49: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	14, // 50: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	16, // 51: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	18, // 52: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	20, // 53: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	22, // 54: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	24, // 55: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	26, // 56: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	29, // 57: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	32, // 58: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	34, // 59: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	37, // 60: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	39, // 61: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	41, // 62: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	43, // 63: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	48, // 64: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	56, // 65: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	58, // 66: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	11, // 67: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	13, // 68: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	15, // 69: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	17, // 70: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	19, // 71: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	21, // 72: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	23, // 73: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	25, // 74: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	27, // 75: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	30, // 76: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	33, // 77: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	35, // 78: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	38, // 79: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	40, // 80: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	42, // 81: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	44, // 82: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	49, // 83: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	57, // 84: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	59, // 85: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	67, // [67:86] is the sub-list for method output_type
+	48, // [48:67] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -4324,7 +4500,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	}
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
-	file_shardmanager_v1_admin_proto_msgTypes[42].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[43].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -4335,8 +4511,8 @@ func file_shardmanager_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   54,
+			NumEnums:      8,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -907,6 +907,78 @@ func (x *QuarantineRecord) GetReason() string {
 	return ""
 }
 
+// ApprovalRecord is the value of `approvals/<id>`: servers may be taken down for a planned event (PROTOCOL R29).
+type ApprovalRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// At least one.
+	Covers []*ApprovalRecord_Covered `protobuf:"bytes,2,rep,name=covers,proto3" json:"covers,omitempty"`
+	// Until it expires, in nanoseconds, as of when it was written; above 0.
+	LeftNs int64 `protobuf:"varint,3,opt,name=left_ns,json=leftNs,proto3" json:"left_ns,omitempty"`
+	// For people.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalRecord) Reset() {
+	*x = ApprovalRecord{}
+	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalRecord) ProtoMessage() {}
+
+func (x *ApprovalRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalRecord.ProtoReflect.Descriptor instead.
+func (*ApprovalRecord) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ApprovalRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApprovalRecord) GetCovers() []*ApprovalRecord_Covered {
+	if x != nil {
+		return x.Covers
+	}
+	return nil
+}
+
+func (x *ApprovalRecord) GetLeftNs() int64 {
+	if x != nil {
+		return x.LeftNs
+	}
+	return 0
+}
+
+func (x *ApprovalRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // AgentState is the agent's file for one server, a hint only (PROTOCOL R4).
 type AgentState struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -932,7 +1004,7 @@ type AgentState struct {
 
 func (x *AgentState) Reset() {
 	*x = AgentState{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1016,7 @@ func (x *AgentState) String() string {
 func (*AgentState) ProtoMessage() {}
 
 func (x *AgentState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1029,7 @@ func (x *AgentState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
 func (*AgentState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AgentState) GetCluster() string {
@@ -1050,7 +1122,7 @@ type AllocatorState struct {
 
 func (x *AllocatorState) Reset() {
 	*x = AllocatorState{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1134,7 @@ func (x *AllocatorState) String() string {
 func (*AllocatorState) ProtoMessage() {}
 
 func (x *AllocatorState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1147,7 @@ func (x *AllocatorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocatorState.ProtoReflect.Descriptor instead.
 func (*AllocatorState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AllocatorState) GetCluster() string {
@@ -1119,7 +1191,7 @@ type RouterCache struct {
 
 func (x *RouterCache) Reset() {
 	*x = RouterCache{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1131,7 +1203,7 @@ func (x *RouterCache) String() string {
 func (*RouterCache) ProtoMessage() {}
 
 func (x *RouterCache) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1216,7 @@ func (x *RouterCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterCache.ProtoReflect.Descriptor instead.
 func (*RouterCache) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RouterCache) GetCluster() string {
@@ -1166,6 +1238,59 @@ func (x *RouterCache) GetSnapshot() []byte {
 		return x.Snapshot
 	}
 	return nil
+}
+
+type ApprovalRecord_Covered struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// The next incarnation has come back from the event.
+	Incarnation   uint64 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalRecord_Covered) Reset() {
+	*x = ApprovalRecord_Covered{}
+	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalRecord_Covered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalRecord_Covered) ProtoMessage() {}
+
+func (x *ApprovalRecord_Covered) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalRecord_Covered.ProtoReflect.Descriptor instead.
+func (*ApprovalRecord_Covered) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12, 0}
+}
+
+func (x *ApprovalRecord_Covered) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ApprovalRecord_Covered) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
 }
 
 var File_shardmanager_v1_state_proto protoreflect.FileDescriptor
@@ -1237,7 +1362,15 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x10QuarantineRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc8\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd7\x01\n" +
+	"\x0eApprovalRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12?\n" +
+	"\x06covers\x18\x02 \x03(\v2'.shardmanager.v1.ApprovalRecord.CoveredR\x06covers\x12\x17\n" +
+	"\aleft_ns\x18\x03 \x01(\x03R\x06leftNs\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x1aC\n" +
+	"\aCovered\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xc8\x02\n" +
 	"\n" +
 	"AgentState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -1276,41 +1409,44 @@ func file_shardmanager_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_state_proto_rawDescData
 }
 
-var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_shardmanager_v1_state_proto_goTypes = []any{
-	(*LeaderRecord)(nil),     // 0: shardmanager.v1.LeaderRecord
-	(*SequenceRecord)(nil),   // 1: shardmanager.v1.SequenceRecord
-	(*ServerRecord)(nil),     // 2: shardmanager.v1.ServerRecord
-	(*AppRecord)(nil),        // 3: shardmanager.v1.AppRecord
-	(*AssignmentChunk)(nil),  // 4: shardmanager.v1.AssignmentChunk
-	(*ChunkServer)(nil),      // 5: shardmanager.v1.ChunkServer
-	(*ChunkMove)(nil),        // 6: shardmanager.v1.ChunkMove
-	(*FenceRecord)(nil),      // 7: shardmanager.v1.FenceRecord
-	(*RestRecord)(nil),       // 8: shardmanager.v1.RestRecord
-	(*DrainRecord)(nil),      // 9: shardmanager.v1.DrainRecord
-	(*ProbationRecord)(nil),  // 10: shardmanager.v1.ProbationRecord
-	(*QuarantineRecord)(nil), // 11: shardmanager.v1.QuarantineRecord
-	(*AgentState)(nil),       // 12: shardmanager.v1.AgentState
-	(*AllocatorState)(nil),   // 13: shardmanager.v1.AllocatorState
-	(*RouterCache)(nil),      // 14: shardmanager.v1.RouterCache
-	(*Epoch)(nil),            // 15: shardmanager.v1.Epoch
-	(*Server)(nil),           // 16: shardmanager.v1.Server
-	(*AppSpec)(nil),          // 17: shardmanager.v1.AppSpec
-	(MoveReason)(0),          // 18: shardmanager.v1.MoveReason
+	(*LeaderRecord)(nil),           // 0: shardmanager.v1.LeaderRecord
+	(*SequenceRecord)(nil),         // 1: shardmanager.v1.SequenceRecord
+	(*ServerRecord)(nil),           // 2: shardmanager.v1.ServerRecord
+	(*AppRecord)(nil),              // 3: shardmanager.v1.AppRecord
+	(*AssignmentChunk)(nil),        // 4: shardmanager.v1.AssignmentChunk
+	(*ChunkServer)(nil),            // 5: shardmanager.v1.ChunkServer
+	(*ChunkMove)(nil),              // 6: shardmanager.v1.ChunkMove
+	(*FenceRecord)(nil),            // 7: shardmanager.v1.FenceRecord
+	(*RestRecord)(nil),             // 8: shardmanager.v1.RestRecord
+	(*DrainRecord)(nil),            // 9: shardmanager.v1.DrainRecord
+	(*ProbationRecord)(nil),        // 10: shardmanager.v1.ProbationRecord
+	(*QuarantineRecord)(nil),       // 11: shardmanager.v1.QuarantineRecord
+	(*ApprovalRecord)(nil),         // 12: shardmanager.v1.ApprovalRecord
+	(*AgentState)(nil),             // 13: shardmanager.v1.AgentState
+	(*AllocatorState)(nil),         // 14: shardmanager.v1.AllocatorState
+	(*RouterCache)(nil),            // 15: shardmanager.v1.RouterCache
+	(*ApprovalRecord_Covered)(nil), // 16: shardmanager.v1.ApprovalRecord.Covered
+	(*Epoch)(nil),                  // 17: shardmanager.v1.Epoch
+	(*Server)(nil),                 // 18: shardmanager.v1.Server
+	(*AppSpec)(nil),                // 19: shardmanager.v1.AppSpec
+	(MoveReason)(0),                // 20: shardmanager.v1.MoveReason
 }
 var file_shardmanager_v1_state_proto_depIdxs = []int32{
-	15, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	16, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
-	17, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
+	17, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	18, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
+	19, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
 	5,  // 3: shardmanager.v1.AssignmentChunk.servers:type_name -> shardmanager.v1.ChunkServer
 	6,  // 4: shardmanager.v1.AssignmentChunk.open:type_name -> shardmanager.v1.ChunkMove
-	18, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
-	15, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	20, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
+	17, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	16, // 7: shardmanager.v1.ApprovalRecord.covers:type_name -> shardmanager.v1.ApprovalRecord.Covered
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_state_proto_init() }
@@ -1326,7 +1462,7 @@ func file_shardmanager_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_state_proto_rawDesc), len(file_shardmanager_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
