@@ -2,6 +2,7 @@
 // least and greatest value: how the tables of docs/benchmarks.md are made.
 //
 //	go run ./bench/scenarios -runs 3 -- --scenario all
+//	go run ./bench/scenarios -saved first.json second.json third.json
 package main
 
 import (
@@ -20,6 +21,7 @@ import (
 // line is what the figures need of a scenario's JSON line.
 type line struct {
 	Scenario   string   `json:"scenario"`
+	Mode       string   `json:"mode"`
 	Requests   float64  `json:"requests"`
 	Failed     float64  `json:"failed"`
 	P50        float64  `json:"p50_ms"`
@@ -36,30 +38,44 @@ type line struct {
 
 func main() {
 	binary := flag.String("binary", ".bin/shardmanager", "the shardmanager binary")
-	runs := flag.Int("runs", 3, "how often everything is played")
+	times := flag.Int("runs", 3, "how often everything is played")
+	saved := flag.Bool("saved", false, "read the JSON lines of earlier runs from the files given, and play nothing")
 	flag.Parse()
-	if err := run(*binary, *runs, flag.Args()); err != nil {
+	runs := func(n int) ([]line, error) {
+		if *saved {
+			return read(flag.Arg(n))
+		}
+		return play(*binary, flag.Args())
+	}
+	if *saved {
+		*times = flag.NArg()
+	}
+	if err := run(*times, runs); err != nil {
 		fmt.Fprintln(os.Stderr, "scenarios:", err)
 		os.Exit(1)
 	}
 }
 
-func run(binary string, runs int, args []string) error {
-	if runs < 1 {
-		return errors.New("-runs: expected at least 1")
+func run(times int, lines func(int) ([]line, error)) error {
+	if times < 1 {
+		return errors.New("-runs, or files with -saved: expected at least 1")
 	}
 	var order []string
 	byName := map[string][]line{}
-	for range runs {
-		lines, err := play(binary, args)
+	for n := range times {
+		lines, err := lines(n)
 		if err != nil {
 			return err
 		}
 		for _, l := range lines {
-			if _, known := byName[l.Scenario]; !known {
-				order = append(order, l.Scenario)
+			name := l.Scenario
+			if l.Mode != "" && l.Mode != "primary-only" {
+				name += ", " + l.Mode
 			}
-			byName[l.Scenario] = append(byName[l.Scenario], l)
+			if _, known := byName[name]; !known {
+				order = append(order, name)
+			}
+			byName[name] = append(byName[name], l)
 		}
 	}
 	fmt.Println("| scenario | runs ok | requests | failed | overlap ms | lost writes | p50 ms | p99 ms before | p99 ms during | ratio | failover ms, worst | settled s, worst | trials a run | moves |")
@@ -79,16 +95,29 @@ func play(binary string, args []string) ([]line, error) {
 	if err != nil && !errors.As(err, &exit) {
 		return nil, err
 	}
+	return parse(binary, out)
+}
+
+// read takes the JSON lines of an earlier run.
+func read(file string) ([]line, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return parse(file, content)
+}
+
+func parse(from string, content []byte) ([]line, error) {
 	var lines []line
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+	for s := bufio.NewScanner(bytes.NewReader(content)); s.Scan(); {
 		var l line
 		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
-			return nil, fmt.Errorf("%s: %q: %w", binary, s.Text(), err)
+			return nil, fmt.Errorf("%s: %q: %w", from, s.Text(), err)
 		}
 		lines = append(lines, l)
 	}
 	if len(lines) == 0 {
-		return nil, fmt.Errorf("%s printed no result: %w", binary, err)
+		return nil, fmt.Errorf("%s: no result in it", from)
 	}
 	return lines, nil
 }
