@@ -122,6 +122,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.maps.serve()
 	a.work.Go(func() { a.newLoop().run(inner) })
+	a.work.Go(func() { a.discover(inner) })
 	a.post(startMail{files: files})
 	doors.serve()
 	a.note("agent started", map[string]any{

@@ -50,6 +50,8 @@ type stream struct {
 	out    chan *pb.AttachRequest
 	cancel context.CancelFunc
 	full   atomic.Bool
+	// outranked: somebody else leads by now.
+	outranked atomic.Bool
 }
 
 func (a *Agent) attach(app shard.App, server shard.ServerID, incarnation shard.Incarnation) *attacher {
@@ -88,6 +90,7 @@ func (t *attacher) run(ctx context.Context) {
 	defer t.agent.contact.rests(t)
 	for turn := 0; ; turn++ {
 		t.agent.contact.asks(t, t.agent.now())
+		election := t.agent.leaders.election()
 		pause, welcomed := t.round(ctx, turn)
 		if welcomed { // it worked and broke: somebody may lead already
 			pauses.Reset()
@@ -98,7 +101,12 @@ func (t *attacher) run(ctx context.Context) {
 		if pause == 0 {
 			pause = pauses.NextBackOff()
 		}
+		var news <-chan struct{}
+		if pause != refusedPause {
+			news = election.outdated
+		}
 		select {
+		case <-news:
 		case <-ctx.Done():
 			return
 		case <-t.finish:
@@ -257,6 +265,7 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 	})
 	var sender sync.WaitGroup
 	sender.Go(func() { t.pump(ctx, conn, s) })
+	sender.Go(func() { t.leaveOutranked(ctx, s, welcome.GetEpoch()) })
 	why := "closed by the leader"
 	for {
 		message, err := conn.Receive()
@@ -274,9 +283,29 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 	if s.full.Load() {
 		why = fmt.Sprintf("%d messages waited to be sent", maxOutgoing)
 	}
+	if s.outranked.Load() {
+		why = "another allocator leads"
+	}
 	cancel()
 	sender.Wait()
 	t.post(roster.Detached{Stream: s.id, Why: why})
+}
+
+// leaveOutranked ends the stream once somebody else leads by the store's word.
+func (t *attacher) leaveOutranked(ctx context.Context, s *stream, epoch *pb.Epoch) {
+	for {
+		election := t.agent.leaders.election()
+		if election.outranks(epoch) {
+			s.outranked.Store(true)
+			s.cancel()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-election.outdated:
+		}
+	}
 }
 
 // pump sends what is queued. When the attacher is to finish, it sends what waits, closes its side in order, and gives the leader a

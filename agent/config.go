@@ -23,7 +23,7 @@ type Config struct {
 	Socket       string   `yaml:"socket"`        // unix:///path for applications and operators of the host
 	Store        string   `yaml:"store"`         // embedded
 	StoreAddress string   `yaml:"store_address"` // of the store
-	Allocators   []string `yaml:"allocators"`    // host:port of each
+	Allocators   []string `yaml:"allocators"`    // host:port of each; none: whoever leads, as the store says
 	Region       string   `yaml:"region"`
 	Zone         string   `yaml:"zone"`
 	Rack         string   `yaml:"rack"`
@@ -110,7 +110,6 @@ func (c Config) Validate() error {
 	_, known := profiles()[c.Profile]
 	expect(known, "profile", c.Profile, "default or fast")
 	expect(c.Store == "embedded", "store", c.Store, "embedded: other stores are not supported yet")
-	expect(len(c.Allocators) > 0, "allocators", c.Allocators, "the host:port of each allocator")
 	for i, a := range c.Allocators {
 		expect(address(strings.TrimPrefix(a, "http://")), fmt.Sprintf("allocators[%d]", i), a, "host:port")
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"sync"
 
 	"connectrpc.com/connect"
@@ -17,29 +18,50 @@ type leaders struct {
 	dial       func(address string) (transport.Endpoint, error)
 	allocators []string
 
-	mu    sync.Mutex
-	known string // who welcomed, or was named by a hint, last
-	conns map[string]transport.Endpoint
+	mu     sync.Mutex
+	known  string // who welcomed, or was named by a hint, last
+	newest *election
+	conns  map[string]transport.Endpoint
 }
 
 func newLeaders(allocators []string, dial func(string) (transport.Endpoint, error)) *leaders {
-	return &leaders{dial: dial, allocators: allocators, conns: map[string]transport.Endpoint{}}
+	return &leaders{dial: dial, allocators: allocators, conns: map[string]transport.Endpoint{}, newest: &election{outdated: make(chan struct{})}}
 }
 
-// candidates lists whom to ask: the one believed to lead first, then every other allocator, from a place that turns.
+// candidates lists whom to ask: who leads by the store's word, who was believed to lead last, then every other allocator, from a place that turns.
 func (l *leaders) candidates(turn int) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var list []string
-	if l.known != "" {
-		list = append(list, l.known)
+	for _, a := range []string{l.newest.address, l.known} {
+		if a != "" && !slices.Contains(list, a) {
+			list = append(list, a)
+		}
 	}
 	for i := range l.allocators {
-		if a := l.allocators[(turn+i)%len(l.allocators)]; a != l.known {
+		if a := l.allocators[(turn+i)%len(l.allocators)]; !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
 	return list
+}
+
+// elect notes who leads by the store's word, unless that is old.
+func (l *leaders) elect(address string, index uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if index <= l.newest.index {
+		return
+	}
+	close(l.newest.outdated)
+	l.newest = &election{address: address, index: index, outdated: make(chan struct{})}
+}
+
+// election is the newest that is known.
+func (l *leaders) election() *election {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newest
 }
 
 // learn remembers a leader; forget drops it if it is the one known.

@@ -101,14 +101,46 @@ func (m *maps) run(ctx context.Context, app shard.App) {
 			cache.Save(u.Map)
 		}
 	}
-	follower, err := mapfeed.NewFollower(mapfeed.FollowerConfig{
-		App: app, Cluster: m.agent.cfg.Cluster, Addresses: m.agent.cfg.Allocators, Start: first,
-	}, deliver, trouble)
-	if err != nil {
-		m.note(app, err)
-		return
+	for ctx.Err() == nil {
+		from, within := m.agent.hubs(ctx)
+		if len(from) == 0 {
+			return
+		}
+		follower, err := mapfeed.NewFollower(mapfeed.FollowerConfig{App: app, Cluster: m.agent.cfg.Cluster, Addresses: from, Start: first}, deliver, trouble)
+		if err != nil {
+			m.note(app, err)
+			return
+		}
+		_ = mapfeed.RunSaved(within, follower, cache, trouble) // it ends with its context, and told of failures before
+		first = follower.Map()
 	}
-	_ = mapfeed.RunSaved(ctx, follower, cache, trouble) // it ends with ctx, and told of failures before
+}
+
+// hubs are the allocators that maps are followed from, and for how long: those that are set, for ever, or else whoever leads by the store's
+// word, until another does. None: ctx ended.
+func (a *Agent) hubs(ctx context.Context) ([]string, context.Context) {
+	if len(a.cfg.Allocators) > 0 {
+		return a.cfg.Allocators, ctx
+	}
+	for {
+		e := a.leaders.election()
+		if e.address != "" {
+			within, cancel := context.WithCancel(ctx)
+			a.work.Go(func() {
+				defer cancel()
+				select {
+				case <-ctx.Done():
+				case <-e.outdated:
+				}
+			})
+			return []string{e.address}, within
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx
+		case <-e.outdated:
+		}
+	}
 }
 
 func (m *maps) served(app shard.App) bool {

@@ -35,7 +35,7 @@ func agentCommand() *cobra.Command {
 		"name":          {Text: "name of this agent, unique in the cluster (default the host's name)"},
 		"listen":        {Text: "host:port for other agents and routers"},
 		"socket":        {Text: "unix:///path for the applications and operators of this host"},
-		"allocators":    {Text: "host:port of each allocator, separated by commas (required)"},
+		"allocators":    {Text: "host:port of each allocator, separated by commas (none: whoever leads, as the store says)"},
 		"region":        {Text: "region this host is in"},
 		"zone":          {Text: "zone this host is in"},
 		"rack":          {Text: "rack this host is in"},
