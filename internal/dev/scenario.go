@@ -37,11 +37,11 @@ var (
 const (
 	crashTrials       = 20
 	demoTrials        = 3
-	hostCrashTrials   = 4
+	hostCrashTrials   = 2
 	pauseTrials       = 2
 	drainTrials       = 2
 	agentTrials       = 3 // of each kind of restart
-	regionTrials      = 2
+	regionTrials      = 1
 	growthTrials      = 1
 	shiftTrials       = 2
 	partitionTrials   = 2
@@ -68,7 +68,7 @@ func scenarios() []scenario {
 		{name: "drain", planned: true, second: 1, play: drain},
 		{name: "rolling-restart", planned: true, second: 1, play: rollingRestart},
 		{name: "crash", failover: appLost, second: 3, play: crash(crashTrials)},
-		{name: "host-crash", failover: hostLost, second: 2, play: hostCrash},
+		{name: "host-crash", failover: hostLost, second: 1, play: hostCrash},
 		{name: "pause", failover: hostLost, play: pause},
 		{name: "agent-restart", planned: true, play: agentRestart},
 		{name: "allocator-loss", planned: true, play: allocatorLoss},
