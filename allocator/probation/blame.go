@@ -97,19 +97,12 @@ func (b *blame) suspected(who Charge) (struck shard.Instant, suspected bool) {
 // Whoever is convicted by that is returned in order: it has as many strikes as Limits say, and no other shard has more.
 func (b *blame) death(now shard.Instant, inCallback, held []Charge, l Limits) []Charge {
 	b.prune(now, l.Window)
-	struck := inCallback
-	for _, who := range struck {
+	for _, who := range inCallback {
 		if r := b.records[who]; r != nil && !r.served.IsZero() {
 			r.strikes = nil // the same callback went well meanwhile
 		}
 	}
-	if len(struck) == 0 {
-		for _, who := range held {
-			if at, ok := b.taken[who]; ok && at.WaitAge(now) < aftermath {
-				struck = append(struck, who)
-			}
-		}
-	}
+	struck := b.struck(now, inCallback, held)
 	most := 0
 	for _, who := range struck {
 		most = max(most, b.strike(now, who))
@@ -128,6 +121,20 @@ func (b *blame) death(now shard.Instant, inCallback, held []Charge, l Limits) []
 		return cmp.Or(cmp.Compare(a.App, b.App), cmp.Compare(a.Index, b.Index), cmp.Compare(a.Role, b.Role))
 	})
 	return convicted
+}
+
+// struck are those that a death is put down to.
+func (b *blame) struck(now shard.Instant, inCallback, held []Charge) []Charge {
+	if len(inCallback) > 0 {
+		return inCallback
+	}
+	var list []Charge
+	for _, who := range held {
+		if at, ok := b.taken[who]; ok && at.WaitAge(now) < aftermath {
+			list = append(list, who)
+		}
+	}
+	return list
 }
 
 // strike counts a death against a shard. One that was served long enough meanwhile begins anew.

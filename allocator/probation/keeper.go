@@ -137,11 +137,15 @@ func (k *Keeper) Take(now shard.Instant, n int) []Row {
 func (k *Keeper) Return(rows []Row) { k.rows = append(slices.Clone(rows), k.rows...) }
 
 // Died blames shards for the proven death of a server. It returns those that are held back from now on, and those that were and are acquitted by
-// it: they were nowhere, and a server died all the same. id names a shard.
+// it: they had nothing to do with it, and a server died all the same. A callback that began before its shard was held back may end in another
+// death: that acquits nobody. id names a shard.
 func (k *Keeper) Died(now shard.Instant, server shard.ServerID, inCallback, held []Charge, id func(Suspect) shard.ID, l Limits) (heldBack []Quarantine, acquitted []Suspect) {
-	acquitted = sorted(k.trials)
-	for _, who := range acquitted {
-		k.Release(who)
+	struck := k.blame.struck(now, inCallback, held)
+	for _, who := range sorted(k.trials) {
+		if !slices.ContainsFunc(struck, func(c Charge) bool { return c.Suspect == who }) {
+			k.Release(who)
+			acquitted = append(acquitted, who)
+		}
 	}
 	for _, who := range k.blame.death(now, inCallback, held, l) {
 		if k.Quarantined(who.App, who.Index) != "" {

@@ -194,6 +194,15 @@ func TestBlame(t *testing.T) {
 			c.expect("acquitted", c.trialEnds(living))
 			c.expect("it begins anew", c.dies([]int{7}, nil))
 		},
+		"its own callback was on the way when it was held back": func(c *court) {
+			for range 2 {
+				c.dies([]int{7}, nil)
+			}
+			c.expect("third", c.dies([]int{7}, nil), "7")
+			c.pass(time.Second)
+			c.expect("fourth", c.dies([]int{7}, []int{1}))
+			c.expect("convicted", c.trialEnds(living), "7")
+		},
 		"nobody is left": func(c *court) {
 			for range 2 {
 				c.dies([]int{7}, nil)
