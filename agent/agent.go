@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/shardmanager/shardmanager/agent/leaders"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
@@ -41,7 +42,7 @@ type Agent struct {
 	version   string
 	now       func() shard.Instant
 	listen    func(string) (net.Listener, error)
-	leaders   *leaders
+	leaders   *leaders.Leaders
 	contact   *contact
 	advertise string
 
@@ -84,7 +85,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 	if dial == nil {
 		dial = transport.Dial
 	}
-	a.leaders = newLeaders(cfg.Allocators, dial)
+	a.leaders = leaders.New(cfg.Allocators, dial)
 	a.contact = newContact(a.now())
 	a.maps = newMaps(a)
 	return a, nil
@@ -122,7 +123,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.maps.serve()
 	a.work.Go(func() { a.newLoop().run(inner) })
-	a.work.Go(func() { a.discover(inner) })
+	a.work.Go(func() {
+		a.leaders.Discover(inner, a.store, a.cfg.Cluster, func(err error) { a.post(noteMail{what: "record of the leader in the store", err: err}) })
+	})
 	a.post(startMail{files: files})
 	doors.serve()
 	a.note("agent started", map[string]any{
@@ -142,7 +145,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	doors.close()
 	cancel()
 	a.work.Wait()
-	a.leaders.close()
+	a.leaders.Close()
 	return err
 }
 

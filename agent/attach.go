@@ -90,7 +90,7 @@ func (t *attacher) run(ctx context.Context) {
 	defer t.agent.contact.rests(t)
 	for turn := 0; ; turn++ {
 		t.agent.contact.asks(t, t.agent.now())
-		election := t.agent.leaders.election()
+		election := t.agent.leaders.Election()
 		pause, welcomed := t.round(ctx, turn)
 		if welcomed { // it worked and broke: somebody may lead already
 			pauses.Reset()
@@ -103,7 +103,7 @@ func (t *attacher) run(ctx context.Context) {
 		}
 		var news <-chan struct{}
 		if pause != refusedPause {
-			news = election.outdated
+			news = election.Outdated
 		}
 		select {
 		case <-news:
@@ -119,7 +119,7 @@ func (t *attacher) run(ctx context.Context) {
 // round asks every candidate once, following hints, and stays with the first that welcomes until that ends.
 func (t *attacher) round(ctx context.Context, turn int) (pause time.Duration, welcomed bool) {
 	tried := map[string]bool{}
-	queue := t.agent.leaders.candidates(turn)
+	queue := t.agent.leaders.Candidates(turn)
 	var failed error
 	for hops := 0; len(queue) > 0; {
 		address := queue[0]
@@ -132,7 +132,7 @@ func (t *attacher) round(ctx context.Context, turn int) (pause time.Duration, we
 		if ok || ctx.Err() != nil || t.finishing() {
 			return shortestPause, true
 		}
-		t.agent.leaders.forget(address)
+		t.agent.leaders.Forget(address)
 		if failed = err; errors.Is(err, errOver) {
 			t.cancel()
 			return refusedPause, false
@@ -183,7 +183,7 @@ func (t *attacher) try(ctx context.Context, address string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	service, err := t.agent.leaders.service(address)
+	service, err := t.agent.leaders.Service(address)
 	if err != nil {
 		return false, err
 	}
@@ -216,7 +216,7 @@ func (t *attacher) try(ctx context.Context, address string) (bool, error) {
 		return false, fmt.Errorf("attach: %s: first message is no Welcome", address)
 	}
 	impatience.Stop()
-	t.agent.leaders.learn(address)
+	t.agent.leaders.Learn(address)
 	t.stay(ctx, cancel, conn, welcome)
 	return true, nil
 }
@@ -294,8 +294,8 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 // leaveOutranked ends the stream once somebody else leads by the store's word.
 func (t *attacher) leaveOutranked(ctx context.Context, s *stream, epoch *pb.Epoch) {
 	for {
-		election := t.agent.leaders.election()
-		if election.outranks(epoch) {
+		election := t.agent.leaders.Election()
+		if election.Outranks(epoch) {
 			s.outranked.Store(true)
 			s.cancel()
 			return
@@ -303,7 +303,7 @@ func (t *attacher) leaveOutranked(ctx context.Context, s *stream, epoch *pb.Epoc
 		select {
 		case <-ctx.Done():
 			return
-		case <-election.outdated:
+		case <-election.Outdated:
 		}
 	}
 }

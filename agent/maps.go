@@ -123,22 +123,22 @@ func (a *Agent) hubs(ctx context.Context) ([]string, context.Context) {
 		return a.cfg.Allocators, ctx
 	}
 	for {
-		e := a.leaders.election()
-		if e.address != "" {
+		e := a.leaders.Election()
+		if e.Address != "" {
 			within, cancel := context.WithCancel(ctx)
 			a.work.Go(func() {
 				defer cancel()
 				select {
 				case <-ctx.Done():
-				case <-e.outdated:
+				case <-e.Outdated:
 				}
 			})
-			return []string{e.address}, within
+			return []string{e.Address}, within
 		}
 		select {
 		case <-ctx.Done():
 			return nil, ctx
-		case <-e.outdated:
+		case <-e.Outdated:
 		}
 	}
 }

@@ -50,6 +50,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},
 	{"L2", "agent/api", "Connect handlers"},
 	{"L2", "agent/app", "calls to the local application"},
+	{"L2", "agent/leaders", "which allocator leads"},
 	{"L3", "allocator", "shell"},
 	{"L3", "agent", "shell"},
 	{"L3", "sdk", "public library"},

@@ -1,0 +1,44 @@
+package leaders
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// Election is what the store says of the leader.
+type Election struct {
+	Address  string        // of its AllocatorService; empty: nobody leads, or it is not known
+	index    uint64        // of its acquire: that of its epoch
+	Outdated chan struct{} // closed once there is a newer one
+}
+
+// Outranks reports whether somebody took the lock after the leader of an epoch did.
+func (e *Election) Outranks(epoch *pb.Epoch) bool {
+	return e.Address != "" && e.index > epoch.GetIndex()
+}
+
+// Discover follows the record of the leader in the store until ctx ends: agents hear of an election as soon as the store does, whatever became
+// of the leader before. trouble is told of a record that cannot be read.
+func (l *Leaders) Discover(ctx context.Context, store coord.Watcher, cluster string, trouble func(error)) {
+	key := "shardmanager/" + cluster + "/g/default/leader"
+	err := store.Watch(ctx, key, func(entries []coord.Entry) {
+		for _, e := range entries {
+			if e.Key != key || e.Session == "" {
+				continue
+			}
+			record := new(pb.LeaderRecord)
+			if err := wire.Decode(e.Value, record); err != nil {
+				trouble(fmt.Errorf("key %s: %w", e.Key, err))
+				continue
+			}
+			l.Elect(record.GetAddress(), uint64(e.Modify))
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		trouble(err)
+	}
+}
