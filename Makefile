@@ -24,18 +24,21 @@ build: ## Build the binary into .bin/
 demo: build ## Run a whole cluster on this machine under load, until Ctrl-C
 	$(BIN)/shardmanager dev
 
+# Tests run a real Consul; CONSUL_BIN names one that is there already.
+CONSUL := $(if $(CONSUL_BIN),,$(BIN)/consul)
+
 # One package at a time: the end-to-end tests measure times.
 .PHONY: test
-test: ## Vet, and run every test (5 minutes on 2 quiet cores)
+test: $(CONSUL) ## Vet, and run every test (5 minutes on 2 quiet cores)
 	go vet ./...
 	go test -p 1 -timeout 20m ./...
 
 .PHONY: race
-race: ## Run every test but the end-to-end ones under the race detector
+race: $(CONSUL) ## Run every test but the end-to-end ones under the race detector
 	go test -race -timeout 20m $$(go list ./... | grep -v /e2e)
 
 .PHONY: e2e
-e2e: ## Run the end-to-end tests, the long ones too: real processes, real signals
+e2e: $(CONSUL) ## Run the end-to-end tests, the long ones too: real processes, real signals
 	E2E_ALL=1 go test -count 1 -timeout 40m -v ./e2e/...
 
 .PHONY: fuzz
@@ -49,7 +52,7 @@ bench: ## Run the benchmarks that BENCH matches (all)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 
 .PHONY: cover
-cover: ## Write coverage.out and print the total
+cover: $(CONSUL) ## Write coverage.out and print the total
 	go test -timeout 10m -coverpkg ./... -coverprofile coverage.out ./...
 	go tool cover -func coverage.out | tail -n 1
 
@@ -77,6 +80,20 @@ $(BIN)/buf: tools/buf/go.mod tools/buf/go.sum
 
 $(BIN)/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	go build -modfile tools/lint/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# Consul, to run the real thing in tests and in `shardmanager dev --store consul`. Minutes the first time, seconds from Go's cache. It comes
+# into being whole: whoever finds it may run it.
+.PHONY: consul
+consul: $(BIN)/consul ## Build Consul into .bin/, for tests and the demo; CONSUL_BIN names another one
+
+$(BIN)/consul: tools/consul/go.mod tools/consul/go.sum
+	@mkdir -p $(BIN)
+	@total=$$(go list -C tools/consul -deps github.com/hashicorp/consul | wc -l); \
+	echo "building Consul: up to $$total packages, 6 minutes on 2 cores the first time"; \
+	go build -C tools/consul -v -o "$(CURDIR)/$@.new" github.com/hashicorp/consul 2>&1 | awk -v total="$$total" \
+	  '/^[^ :#]+$$/ { if (++done % 100 == 0) print "  " done " of at most " total " packages"; fflush(); next } { print }'
+	@mv $@.new $@
+	@$@ version | head -n 1
 
 .PHONY: clean
 clean: ## Remove what was built
