@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/dev/ports"
 )
 
 // Layout is where everything of a cluster is: directories, addresses, names.
@@ -22,7 +24,7 @@ type Layout struct {
 	dir       string
 	sockets   string // directory of the agents' sockets
 	temporary string // to be removed at the end because it lies outside dir; empty: none
-	free      *ports
+	free      *ports.Ports
 	named     int // nodes so far
 }
 
@@ -98,10 +100,10 @@ func New(dir string, admin int) (*Layout, error) {
 	if err := l.makeSockets(); err != nil {
 		return nil, err
 	}
-	l.free = newPorts()
+	l.free = ports.New()
 	var failed []error
 	port := func(preferred int) string {
-		address, err := l.free.take(preferred)
+		address, err := l.free.Take(preferred)
 		failed = append(failed, err)
 		return address
 	}
@@ -125,8 +127,8 @@ func New(dir string, admin int) (*Layout, error) {
 
 // NewServer gives a place to one more server, in a zone of a region.
 func (l *Layout) NewServer(region string, zone int) (Server, error) {
-	agent, agentErr := l.free.take(0)
-	app, appErr := l.free.take(0)
+	agent, agentErr := l.free.Take(0)
+	app, appErr := l.free.Take(0)
 	l.named++
 	node := fmt.Sprintf("node-%d", l.named)
 	return Server{
@@ -252,7 +254,7 @@ func (l *Layout) LoadArgs(cfg Settings) []string {
 
 // Remove gives the ports back and removes what lies outside the cluster's directory.
 func (l *Layout) Remove() error {
-	err := l.free.release()
+	err := l.free.Release()
 	if l.temporary != "" {
 		err = errors.Join(err, os.RemoveAll(l.temporary))
 	}

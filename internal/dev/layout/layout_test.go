@@ -6,30 +6,6 @@ import (
 	"testing"
 )
 
-// Two clusters on one machine do not take each other's ports, not even while nobody listens at them.
-func TestClustersShareNoPort(t *testing.T) {
-	t.Parallel()
-	seen := map[string]bool{}
-	for range 40 {
-		p := newPorts()
-		t.Cleanup(func() {
-			if err := p.release(); err != nil {
-				t.Error(err)
-			}
-		})
-		for range blockSize + 2 { // more than one block
-			a, err := p.take(0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if seen[a] {
-				t.Fatalf("%s is given twice", a)
-			}
-			seen[a] = true
-		}
-	}
-}
-
 func TestLongPathsGetShortSockets(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"d", strings.Repeat("d", 120)} {

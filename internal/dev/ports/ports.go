@@ -1,4 +1,6 @@
-package layout
+// Package ports hands out free TCP ports of the loopback interface to clusters on one machine. It listens only to claim them. Called by
+// internal/dev and its parts.
+package ports
 
 import (
 	"errors"
@@ -10,10 +12,10 @@ import (
 	"strings"
 )
 
-// ports hands out free ports of the loopback interface. They lie below the range from which the kernel takes the ports of outgoing
+// Ports hands out ports. They lie below the range from which the kernel takes the ports of outgoing
 // connections, so that a program that was killed finds its port free when it is started again. They come in blocks, each claimed by listening at
 // its first port, so that two clusters on one machine never choose the same.
-type ports struct {
+type Ports struct {
 	low, high int
 	claims    []net.Listener
 	next      int // of the block claimed last
@@ -29,8 +31,9 @@ const (
 	portTries = 1000
 )
 
-func newPorts() *ports {
-	p := &ports{low: lowestPort, high: 32_768}
+// New claims nothing yet.
+func New() *Ports {
+	p := &Ports{low: lowestPort, high: 32_768}
 	content, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if fields := strings.Fields(string(content)); err == nil && len(fields) == 2 {
 		if first, err := strconv.Atoi(fields[0]); err == nil && first > p.low+1000 {
@@ -40,8 +43,8 @@ func newPorts() *ports {
 	return p
 }
 
-// take returns the address of a free port; the preferred one if it is free.
-func (p *ports) take(preferred int) (string, error) {
+// Take returns the address of a free port; the preferred one if it is free.
+func (p *Ports) Take(preferred int) (string, error) {
 	if preferred != 0 && free(preferred) {
 		return address(preferred), nil
 	}
@@ -60,7 +63,7 @@ func (p *ports) take(preferred int) (string, error) {
 }
 
 // claim finds a block that nobody has.
-func (p *ports) claim() error {
+func (p *Ports) claim() error {
 	for range portTries {
 		first := p.low + blockSize*rand.IntN((p.high-p.low)/blockSize)
 		if listener, err := net.Listen("tcp", address(first)); err == nil {
@@ -72,8 +75,8 @@ func (p *ports) claim() error {
 	return errors.New("no free TCP ports on the loopback interface")
 }
 
-// release gives all blocks back.
-func (p *ports) release() (err error) {
+// Release gives all blocks back.
+func (p *Ports) Release() (err error) {
 	for _, c := range p.claims {
 		err = errors.Join(err, c.Close())
 	}
