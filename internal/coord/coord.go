@@ -1,5 +1,5 @@
 // Package coord says what Shard Manager needs of a coordination store, in small interfaces, and keeps the conformance suite
-// (coordtest) that every store passes: the embedded one and, later, Consul.
+// (coordtest) that every store passes: the embedded one and Consul.
 //
 // The store is a set of keys with a create and a modify index each (indexes come from one counter that only grows), transactions of
 // compare-and-set operations, and sessions that hold keys. Semantics follow Consul's:
@@ -27,11 +27,13 @@ type Index uint64
 // SessionID names a session.
 type SessionID string
 
-// Limits that every store accepts; those of Consul (FACTS §3).
+// Limits that every store accepts; those of Consul, which takes 128 operations in a request of 512 KiB (an older one takes 64 operations). In it a
+// value is base64 and an operation has up to 200 bytes beside key and value, so that 360 KiB of keys and values always fit.
 const (
 	MaxTxnOps     = 128
-	MaxTxnBytes   = 384 << 10
+	MaxTxnBytes   = 360 << 10 // keys and values
 	MaxValueBytes = 512 << 10
+	MaxKeyBytes   = 512
 )
 
 // Errors that callers branch on.
@@ -77,7 +79,7 @@ const (
 	CAS
 	// Delete deletes unconditionally; deleting an absent key is fine.
 	Delete
-	// DeleteCAS deletes if the key's modify index is Index.
+	// DeleteCAS deletes if the key's modify index is Index; that an absent key stays absent is fine, as in Consul.
 	DeleteCAS
 	// Lock writes, and takes the key for Session; it holds if nobody or the same session has the key, and the session lives.
 	Lock

@@ -8,6 +8,7 @@ package coordtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -78,9 +79,15 @@ func (s *suite) txn(ops ...coord.Op) coord.Index {
 	s.Helper()
 	index, err := s.Store.Txn(s.ctx(), ops)
 	if err != nil {
-		s.Fatalf("transaction %v: %v", ops, err)
+		s.Fatalf("transaction %s: %v", brief(ops), err)
 	}
 	return index
+}
+
+// brief shows the beginning of a transaction.
+func brief(ops []coord.Op) string {
+	text := fmt.Sprintf("%.40v", ops)
+	return text[:min(len(text), 500)]
 }
 
 func (s *suite) set(key, value string) coord.Index {
@@ -94,13 +101,13 @@ func (s *suite) conflict(at int, ops ...coord.Op) {
 	_, err := s.Store.Txn(s.ctx(), ops)
 	var conflict *coord.ConflictError
 	if !errors.As(err, &conflict) {
-		s.Fatalf("transaction %v: got %v, want a conflict at operation %d", ops, err, at)
+		s.Fatalf("transaction %s: got %v, want a conflict at operation %d", brief(ops), err, at)
 	}
 	if conflict.Op != at || conflict.Key != ops[at].Key || conflict.Reason == "" {
-		s.Fatalf("transaction %v: got %+v, want a conflict at operation %d, key %s, with a reason", ops, conflict, at, ops[at].Key)
+		s.Fatalf("transaction %s: got %+v, want a conflict at operation %d, key %s, with a reason", brief(ops), conflict, at, ops[at].Key)
 	}
 	if errors.Is(err, coord.ErrUnknown) {
-		s.Fatalf("transaction %v: a conflict is a known outcome: %v", ops, err)
+		s.Fatalf("transaction %s: a conflict is a known outcome: %v", brief(ops), err)
 	}
 }
 

@@ -48,7 +48,7 @@ func (c *Client) Close() { c.endpoint.Close() }
 
 // Txn commits all operations or none.
 func (c *Client) Txn(ctx context.Context, ops []coord.Op) (coord.Index, error) {
-	if err := checkLimits(ops); err != nil {
+	if err := coord.Check(ops); err != nil {
 		return 0, fmt.Errorf("transaction: %w", err)
 	}
 	request := &pb.TxnRequest{Ops: make([]*pb.StoreOp, len(ops))}

@@ -45,20 +45,20 @@ func TestClientConforms(t *testing.T) {
 		cfg := embedded.Config{Path: filepath.Join(t.TempDir(), "store.db")}
 		engine := open(t, cfg, clock)
 		server := serve(t, engine)
-		wire := newNetwork(t, server.address)
-		client, err := embedded.NewClient(wire.address())
+		wire := coordtest.NewNetwork(t, server.address, coordtest.HTTP2)
+		client, err := embedded.NewClient(wire.Address())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(client.Close)
 		return coordtest.Harness{
-			Store: client, TTL: testTTL, Pass: clock.pass, LoseAnswers: wire.loseAnswers, Unreachable: wire.cut,
+			Store: client, TTL: testTTL, Pass: clock.pass, LoseAnswers: wire.LoseAnswers, Unreachable: wire.Cut,
 			Restart: func() coord.Store {
 				server.stop()
 				closeEngine(t, engine)
 				engine = open(t, cfg, clock)
 				server = serve(t, engine)
-				wire.lead(server.address)
+				wire.Lead(server.address)
 				reach(t, client)
 				return client
 			},

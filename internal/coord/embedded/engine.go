@@ -16,8 +16,6 @@ import (
 
 // Limits beyond those of coord.
 const (
-	// MaxKeyBytes is the longest key; a longer one is refused with coord.ErrTooLarge.
-	MaxKeyBytes = 512
 	// MaxSessions is the most sessions at a time; one more is refused with coord.ErrFull.
 	MaxSessions = 100_000
 	// MaxWatches is the most watches at a time; one more is refused with coord.ErrUnavailable.

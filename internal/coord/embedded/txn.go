@@ -9,7 +9,7 @@ import (
 
 // Txn commits all operations or none. A transaction that only checks writes nothing and answers the index that its answer holds for.
 func (e *Engine) Txn(ctx context.Context, ops []coord.Op) (coord.Index, error) {
-	if err := checkLimits(ops); err != nil {
+	if err := coord.Check(ops); err != nil {
 		return 0, fmt.Errorf("transaction: %w", err)
 	}
 	if err := e.takeTurn(ctx); err != nil {
@@ -31,32 +31,6 @@ func (e *Engine) Txn(ctx context.Context, ops []coord.Op) (coord.Index, error) {
 	return s.change.index, nil
 }
 
-// checkLimits refuses what no store would take, before anything is sent or staged.
-func checkLimits(ops []coord.Op) error {
-	if len(ops) > coord.MaxTxnOps {
-		return fmt.Errorf("%w: %d operations: at most %d are possible", coord.ErrTooLarge, len(ops), coord.MaxTxnOps)
-	}
-	total := 0
-	for i, op := range ops {
-		switch {
-		case op.Verb < coord.Set || op.Verb > coord.CheckNotExists:
-			return fmt.Errorf("operation %d: expected a verb, not %d", i, op.Verb)
-		case op.Key == "":
-			return fmt.Errorf("operation %d: expected a key", i)
-		case len(op.Key) > MaxKeyBytes:
-			return fmt.Errorf("%w: operation %d: key of %d bytes: at most %d are possible", coord.ErrTooLarge, i, len(op.Key), MaxKeyBytes)
-		case len(op.Value) > coord.MaxValueBytes:
-			return fmt.Errorf("%w: operation %d, key %s: value of %d bytes: at most %d are possible", coord.ErrTooLarge, i, op.Key,
-				len(op.Value), coord.MaxValueBytes)
-		}
-		total += len(op.Key) + len(op.Value)
-	}
-	if total > coord.MaxTxnBytes {
-		return fmt.Errorf("%w: transaction of %d bytes: at most %d are possible", coord.ErrTooLarge, total, coord.MaxTxnBytes)
-	}
-	return nil
-}
-
 // stage does one operation, or says why it does not hold. An absent key counts as modified at index 0 for CAS, so that CAS 0 creates.
 func (s staged) stage(op coord.Op) string {
 	entry, exists := s.entry(op.Key)
@@ -72,7 +46,7 @@ func (s staged) stage(op coord.Op) string {
 		s.remove(op.Key)
 	case coord.DeleteCAS:
 		if !exists {
-			return "the key is absent"
+			return ""
 		}
 		if reason := expectIndex(entry, op.Index); reason != "" {
 			return reason
