@@ -21,8 +21,8 @@ type Config struct {
 	Listen       string   `yaml:"listen"`        // host:port for other agents and routers
 	Advertise    string   `yaml:"advertise"`     // host:port where they reach it; default: what Listen became
 	Socket       string   `yaml:"socket"`        // unix:///path for applications and operators of the host
-	Store        string   `yaml:"store"`         // embedded
-	StoreAddress string   `yaml:"store_address"` // of the store
+	Store        string   `yaml:"store"`         // embedded or consul, whose settings are its own
+	StoreAddress string   `yaml:"store_address"` // of the embedded store
 	Allocators   []string `yaml:"allocators"`    // host:port of each; none: whoever leads, as the store says
 	Region       string   `yaml:"region"`
 	Zone         string   `yaml:"zone"`
@@ -109,7 +109,7 @@ func (c Config) Validate() error {
 	expect(strings.HasPrefix(c.Socket, "unix:///"), "socket", c.Socket, "unix:///path")
 	_, known := profiles()[c.Profile]
 	expect(known, "profile", c.Profile, "default or fast")
-	expect(c.Store == "embedded", "store", c.Store, "embedded: other stores are not supported yet")
+	expect(c.Store == "embedded" || c.Store == "consul", "store", c.Store, "embedded or consul")
 	for i, a := range c.Allocators {
 		expect(address(strings.TrimPrefix(a, "http://")), fmt.Sprintf("allocators[%d]", i), a, "host:port")
 	}

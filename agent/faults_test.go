@@ -232,7 +232,7 @@ func TestConfig(t *testing.T) {
 		"listen":         func(c *agent.Config) { c.Listen = "7420" },
 		"advertise":      func(c *agent.Config) { c.Listen = ":7420" },
 		"socket":         func(c *agent.Config) { c.Socket = "/run/agent.sock" },
-		"store":          func(c *agent.Config) { c.Store = "consul" },
+		"store":          func(c *agent.Config) { c.Store = "etcd" },
 		"allocators[0]":  func(c *agent.Config) { c.Allocators = []string{"x"} },
 		"apps[1]":        func(c *agent.Config) { c.Apps = []string{"kv", "k v"} },
 		"capacity.keys":  func(c *agent.Config) { c.Capacity = map[string]int64{"keys": -1} },

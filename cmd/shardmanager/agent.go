@@ -13,13 +13,15 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/coord/consul"
 )
 
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{
 		Listen: agent.DefaultListen, Socket: agent.DefaultSocket, StateDir: agent.DefaultStateDir, DrainTimeout: agent.DefaultDrainTimeout,
-		Store: "embedded", StoreAddress: defaultStoreAddress, Profile: "default",
+		Store: embeddedStore, StoreAddress: defaultStoreAddress, Profile: "default",
 	}
+	var consulCfg consul.Config
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Run an agent beside applications, or talk to the one of this host",
@@ -44,17 +46,17 @@ func agentCommand() *cobra.Command {
 		"apps":          {Text: "apps that may register, separated by commas (default any)"},
 		"capacity":      {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
 		"drain_timeout": {Text: "how long a drain on SIGTERM may take"},
-	}, &cfg)
+	}, &cfg, &consulCfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []validator {
 			cfg = cfg.WithDefaults()
-			return []validator{cfg}
+			return append(consulSettings(cfg.Store, consulCfg), cfg)
 		}
 		if err := d.load(environ(), validate); err != nil {
 			return err
 		}
 		log := d.logger(c.ErrOrStderr())
-		client, err := d.dialStore(cfg.StoreAddress)
+		client, err := d.dialStore(storeSettings{Store: cfg.Store, Address: cfg.StoreAddress}, consulCfg, cfg.Cluster)
 		if err != nil {
 			return err
 		}

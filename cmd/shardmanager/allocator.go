@@ -5,11 +5,13 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator"
 	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/coord/consul"
 )
 
 func allocatorCommand() *cobra.Command {
 	cfg := allocator.DefaultConfig()
-	store := storeSettings{Store: "embedded", Address: defaultStoreAddress}
+	store := storeSettings{Store: embeddedStore, Address: defaultStoreAddress}
+	var consulCfg consul.Config
 	c := &cobra.Command{
 		Use:   "allocator",
 		Short: "Run an allocator: one of several leads, the others serve shard maps and stand by",
@@ -39,13 +41,13 @@ func allocatorCommand() *cobra.Command {
 		"unseat_after":      {Text: "how long a leader must have answered nobody before a standby ends its session (default 2s)"},
 		"unseat_delay":      {Text: "longest random delay before a standby does so (default half of lease-interval)"},
 		"unsafe_fence_wait": {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
-	}, &cfg, &store)
+	}, &cfg, &store, &consulCfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := d.load(environ(), func() []validator { return []validator{store, cfg} }); err != nil {
+		if err := d.load(environ(), func() []validator { return append(consulSettings(store.Store, consulCfg), store, cfg) }); err != nil {
 			return err
 		}
 		log := d.logger(c.ErrOrStderr())
-		client, err := d.dialStore(store.Address)
+		client, err := d.dialStore(store, consulCfg, cfg.Cluster)
 		if err != nil {
 			return err
 		}

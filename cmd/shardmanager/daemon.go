@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"strings"
@@ -15,7 +16,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/shardmanager/shardmanager/internal/config"
-	"github.com/shardmanager/shardmanager/internal/coord/embedded"
 )
 
 // defaultStoreAddress is where `shardmanager store` listens.
@@ -45,8 +45,8 @@ type storeSettings struct {
 }
 
 func (s storeSettings) Validate() error {
-	if s.Store != "embedded" {
-		return fmt.Errorf("store: expected embedded, not %q: other stores are not supported yet", s.Store)
+	if s.Store != embeddedStore && s.Store != consulStore {
+		return fmt.Errorf("store: expected %s or %s, not %q", embeddedStore, consulStore, s.Store)
 	}
 	return nil
 }
@@ -56,8 +56,8 @@ func commonHelp(own map[string]config.Help) map[string]config.Help {
 	help := map[string]config.Help{
 		"log_level":     {Text: "debug, info, warn or error"},
 		"log_format":    {Text: "auto (console on a terminal, else json), console or json"},
-		"store":         {Text: "coordination store: embedded"},
-		"store_address": {Text: "host:port or unix:///path of the store"},
+		"store":         {Text: "coordination store: embedded or consul"},
+		"store_address": {Text: "host:port or unix:///path of the embedded store"},
 		"cluster":       {Text: "name of the cluster (required)"},
 		"profile":       {Text: "set of times: default or fast"},
 		"advertise":     {Text: "host:port where others reach it (default where it listens)"},
@@ -66,9 +66,8 @@ func commonHelp(own map[string]config.Help) map[string]config.Help {
 		"lease_validity": {
 			Text: "how long a lease lasts; the same for allocators and agents (default the profile's: 6s, fast 2.5s)"},
 	}
-	for key, h := range own {
-		help[key] = h
-	}
+	maps.Copy(help, consulHelp())
+	maps.Copy(help, own)
 	return help
 }
 
@@ -127,15 +126,6 @@ func (d *daemon) logger(stderr io.Writer) zerolog.Logger {
 		out = zerolog.ConsoleWriter{Out: stderr, NoColor: !isFile || !colourful(file), TimeFormat: "15:04:05.000"}
 	}
 	return zerolog.New(out).Level(level).With().Timestamp().Logger()
-}
-
-// dialStore makes the client of the store that the settings name.
-func (d *daemon) dialStore(address string) (*embedded.Client, error) {
-	store, err := embedded.NewClient(address)
-	if err != nil {
-		return nil, &usageError{d.settings.Explain(fmt.Errorf("store_address: %w", err))}
-	}
-	return store, nil
 }
 
 // untilSignal ends its context at the first SIGINT or SIGTERM. Each further one takes the next step of hurry; when there is none left, the

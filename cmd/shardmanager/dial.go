@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/coord/embedded"
+)
+
+// Coordination stores, as settings name them.
+const (
+	embeddedStore = "embedded"
+	consulStore   = "consul"
+)
+
+// consulHelp is the help of the settings of Consul, which every daemon with a store has.
+func consulHelp() map[string]config.Help {
+	return map[string]config.Help{
+		"consul_addresses": {
+			Text: "host:port, http://, https:// or unix:///path of Consul, several separated by commas (default CONSUL_HTTP_ADDR, then " + consul.DefaultAddress + ")"},
+		"consul_token":       {Text: "ACL token; better in a file or in SHARDMANAGER_CONSUL_TOKEN (default CONSUL_HTTP_TOKEN)"},
+		"consul_token_file":  {Text: "file with the ACL token, read again when it changes (default CONSUL_HTTP_TOKEN_FILE)"},
+		"consul_ca_file":     {Text: "authority of Consul's certificate, in PEM (default CONSUL_CACERT, then the system's)"},
+		"consul_cert_file":   {Text: "certificate to show to Consul, in PEM (default CONSUL_CLIENT_CERT)"},
+		"consul_key_file":    {Text: "its key, in PEM (default CONSUL_CLIENT_KEY)"},
+		"consul_server_name": {Text: "name in Consul's certificate (default CONSUL_TLS_SERVER_NAME, then the address's host)"},
+		"consul_datacenter":  {Text: "datacenter whose Consul keeps the state (default that of the Consul agent)"},
+		"consul_namespace":   {Text: "namespace, in Consul Enterprise (default CONSUL_NAMESPACE)"},
+		"consul_partition":   {Text: "admin partition, in Consul Enterprise (default CONSUL_PARTITION)"},
+	}
+}
+
+// consulSettings are those of Consul; they count only if it is the store.
+func consulSettings(store string, cfg consul.Config) []validator {
+	if store != consulStore {
+		return nil
+	}
+	return []validator{cfg.WithEnvironment(os.Getenv)}
+}
+
+// storeClient is a store that can be let go of.
+type storeClient interface {
+	coord.Store
+	Close()
+}
+
+// dialStore makes the client of the store that the settings name.
+func (d *daemon) dialStore(store storeSettings, cfg consul.Config, cluster string) (storeClient, error) {
+	if store.Store == consulStore {
+		client, err := consul.New(cfg.WithEnvironment(os.Getenv), cluster)
+		if err != nil {
+			return nil, &usageError{d.settings.Explain(err)}
+		}
+		return client, nil
+	}
+	client, err := embedded.NewClient(store.Address)
+	if err != nil {
+		return nil, &usageError{d.settings.Explain(fmt.Errorf("store_address: %w", err))}
+	}
+	return client, nil
+}
