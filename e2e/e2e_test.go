@@ -254,7 +254,7 @@ func TestABrokenLeaseIsDetected(t *testing.T) {
 func TestBadArgumentsAreRefused(t *testing.T) {
 	for says, args := range map[string][]string{
 		"scenario":     {"dev", "--scenario", "nonsense"},
-		"store":        {"dev", "--scenario", "drain", "--store", "consul"},
+		"store":        {"dev", "--scenario", "drain", "--store", "etcd"},
 		"rate":         {"dev", "--scenario", "drain", "--rate", "0"},
 		"deadline":     {"dev", "--scenario", "drain", "--deadline", "-1s"},
 		"unknown flag": {"dev", "--nonsense"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/dev"
+	"github.com/shardmanager/shardmanager/internal/dev/consulserver"
 )
 
 // devSettings are those that can be set by environment and file, too.
@@ -47,6 +49,11 @@ func devCommand() *cobra.Command {
 				progress = os.Stderr
 			}
 			cfg.Binary, cfg.Results, cfg.Progress, cfg.Colour = binary, os.Stdout, progress, colourful(progress)
+			if cfg.Store == dev.Consul {
+				if cfg.Consul, err = consulserver.Find(os.Getenv, filepath.Dir(binary), ".bin"); err != nil {
+					return fmt.Errorf("dev: store consul: %w", err)
+				}
+			}
 			if cfg.Scenario == "" {
 				own.Page = dev.DefaultPage
 			}
@@ -68,7 +75,8 @@ func devCommand() *cobra.Command {
 	})
 	flags.StringVar(&file, "config", "", "YAML file with `page`")
 	flags.StringVar(&cfg.Scenario, "scenario", "", "scenario to play, or "+dev.All+" (default none: the demo)")
-	flags.StringVar(&cfg.Store, "store", "embedded", "coordination store")
+	flags.StringVar(&cfg.Store, "store", dev.Embedded, "coordination store: "+dev.Embedded+", or "+dev.Consul+" (CONSUL_BIN, or what make consul built)")
+	flags.IntVar(&cfg.Servers, "consul-servers", 1, "servers of Consul, with that store: 1, or 3 that elect a leader")
 	flags.StringVar(&cfg.Mode, "mode", "", "mode of the example: primary-only, primary-secondary, or both (default primary-only; with --scenario "+dev.All+": both where they differ)")
 	flags.StringVar(&cfg.DataDir, "data-dir", "", "directory for data, logs and records, each run in one of its own (default a temporary one, removed at the end)")
 	flags.StringVar(&cfg.Profile, "profile", "default", "timing: default or fast")

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/dev/consulserver"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/dev/observe"
 	"github.com/shardmanager/shardmanager/internal/dev/process"
@@ -36,10 +37,12 @@ type cluster struct {
 	lines   *observe.Load
 	network *relay.Relay
 
-	store, kvStore, load *process.Unit
-	allocators           []*process.Unit
-	servers              []*server
-	former               []*server // taken away; their records count
+	store         *process.Unit         // nil with Consul
+	consul        *consulserver.Cluster // nil with the embedded store
+	kvStore, load *process.Unit
+	allocators    []*process.Unit
+	servers       []*server
+	former        []*server // taken away; their records count
 
 	mu     sync.Mutex
 	units  []*process.Unit // all
@@ -66,11 +69,13 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{cfg: cfg, layout: places, starter: process.NewStarter(), fail: fail, lines: new(observe.Load), unwatch: func() {}}
-	c.store = c.unit("store", nil, places.StoreArgs())
+	if err := c.placeStore(); err != nil {
+		return nil, err
+	}
 	c.kvStore = c.unit("kv-store", nil, places.KVStoreArgs())
-	c.load = c.unit("load", c.lines, places.LoadArgs(cfg.settings()))
+	c.load = c.unit("load", c.lines, places.LoadArgs(c.settings()))
 	for _, a := range places.Allocators {
-		c.allocators = append(c.allocators, c.unit(a.Name, nil, places.AllocatorArgs(a, cfg.settings())))
+		c.allocators = append(c.allocators, c.unit(a.Name, nil, places.AllocatorArgs(a, c.settings())))
 	}
 	for _, s := range places.Servers {
 		c.servers = append(c.servers, c.newServer(s))
@@ -88,7 +93,7 @@ func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
 func (c *cluster) newServer(place layout.Server) *server {
 	return &server{
 		place: place, version: 1,
-		agent: c.unit(agentOf(place), nil, c.layout.AgentArgs(place, c.cfg.settings())), app: c.unit(place.Node+"-app", nil, c.layout.AppArgs(place, c.cfg.settings(), 1)),
+		agent: c.unit(agentOf(place), nil, c.layout.AgentArgs(place, c.settings())), app: c.unit(place.Node+"-app", nil, c.layout.AppArgs(place, c.settings(), 1)),
 	}
 }
 
@@ -97,17 +102,19 @@ func agentOf(place layout.Server) string { return place.Node + "-agent" }
 
 func (c *cluster) unit(name string, out io.Writer, args []string) *process.Unit {
 	u := &process.Unit{
-		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.Logs(), name+".log"), Out: out, Starter: c.starter,
-		Died: func(_ *process.Unit, err error) {
-			if !c.mortal.Load() {
-				c.fail(err)
-			}
-		},
+		Name: name, Binary: c.cfg.Binary, Args: args, Log: filepath.Join(c.layout.Logs(), name+".log"), Out: out, Starter: c.starter, Died: c.died,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.units = append(c.units, u)
 	return u
+}
+
+// died fails the run when a program ended by itself, unless that is what is played.
+func (c *cluster) died(_ *process.Unit, err error) {
+	if !c.mortal.Load() {
+		c.fail(err)
+	}
 }
 
 // processes lists what runs or ran, by name.
@@ -123,16 +130,13 @@ func (c *cluster) processes() map[string]int {
 
 // start brings everything up but the load: store, allocators, app, agents, applications, until every shard is placed.
 func (c *cluster) start(ctx context.Context) error {
-	if err := c.store.Start(); err != nil {
+	if err := c.startStore(ctx); err != nil {
 		return err
 	}
 	if c.cfg.Mode == layout.PrimaryOnly {
 		if err := c.kvStore.Start(); err != nil {
 			return err
 		}
-	}
-	if err := c.ready(ctx, c.store, func(ctx context.Context) error { return observe.Healthy(ctx, c.layout.Store) }); err != nil {
-		return err
 	}
 	for i, a := range c.allocators {
 		place := c.layout.Allocators[i]
@@ -172,7 +176,7 @@ func (c *cluster) startServer(ctx context.Context, s *server) error {
 	if s.app.Running() {
 		return nil
 	}
-	s.app.Args = c.layout.AppArgs(s.place, c.cfg.settings(), s.version)
+	s.app.Args = c.layout.AppArgs(s.place, c.settings(), s.version)
 	return s.app.Start()
 }
 
@@ -263,7 +267,7 @@ func (c *cluster) stop() error {
 	c.unwatch()
 	c.watching.Wait()
 	failed = append(failed, process.StopTogether(apps, appPatience))
-	for _, kind := range [][]*process.Unit{agents, c.allocators, {c.kvStore, c.store}} {
+	for _, kind := range [][]*process.Unit{agents, c.allocators, append(c.storeUnits(), c.kvStore)} {
 		failed = append(failed, process.StopTogether(kind, stopPatience))
 	}
 	c.admins.Close()

@@ -16,7 +16,9 @@ import (
 type Config struct {
 	Binary     string        // path of the shardmanager executable
 	Scenario   string        // name, or All; empty: the demo
-	Store      string        // coordination store; only "embedded" so far
+	Store      string        // coordination store: "embedded" or "consul"
+	Consul     string        // path of the consul executable, with that store
+	Servers    int           // of Consul, with that store: 1 or 3
 	DataDir    string        // empty: a temporary one, removed at the end
 	Mode       string        // of the example: "primary-only", "primary-secondary", or Both with a scenario; empty: Both with All, else the first
 	Profile    string        // "default" or "fast"
@@ -30,6 +32,12 @@ type Config struct {
 	Results    io.Writer
 	Progress   io.Writer
 }
+
+// Coordination stores.
+const (
+	Embedded = "embedded"
+	Consul   = "consul"
+)
 
 // All plays every scenario.
 const All = "all"
@@ -52,8 +60,12 @@ func (c Config) Validate() error {
 		return errors.New("binary: expected the path of the shardmanager executable")
 	case c.Scenario != "" && c.Scenario != All && !slices.Contains(Scenarios(), c.Scenario):
 		return fmt.Errorf("scenario %q: expected %s or %s", c.Scenario, strings.Join(Scenarios(), ", "), All)
-	case c.Store != "embedded":
-		return fmt.Errorf("store %q: expected embedded; others are not supported yet", c.Store)
+	case c.Store != Embedded && c.Store != Consul:
+		return fmt.Errorf("store %q: expected %s or %s", c.Store, Embedded, Consul)
+	case c.Store == Consul && c.Consul == "":
+		return errors.New("consul: expected the path of the consul executable")
+	case c.Store == Consul && c.Servers != 1 && c.Servers != 3:
+		return fmt.Errorf("consul-servers %d: expected 1 or 3", c.Servers)
 	case c.modes() == nil:
 		return fmt.Errorf("mode %q: expected %s or %s, or %s with a scenario", c.Mode, layout.PrimaryOnly, layout.PrimarySecondary, Both)
 	case c.Profile != profileDefault && c.Profile != profileFast:
@@ -111,8 +123,3 @@ const (
 	calmPatience   = 15 * time.Second
 	poll           = 50 * time.Millisecond
 )
-
-// settings are what the programs are told.
-func (c Config) settings() layout.Settings {
-	return layout.Settings{Store: c.Store, Mode: c.Mode, Profile: c.Profile, Rate: c.Rate, Deadline: c.Deadline, BreakLease: c.BreakLease}
-}

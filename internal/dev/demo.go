@@ -25,7 +25,7 @@ func demo(ctx context.Context, cfg Config, dir string, console *console) error {
 		player.said(text)
 	}}
 	defer c.openPage(player, console)()
-	console.say(bold, "starting 1 store, %d allocators, %d servers (an agent and an application each), in %s", len(c.allocators), len(c.servers), dir)
+	console.say(bold, "starting %s, %d allocators, %d servers (an agent and an application each), in %s", c.storeText(), len(c.allocators), len(c.servers), dir)
 	err = s.show(running, player, console)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // Ctrl-C is how a demo ends
@@ -86,7 +86,7 @@ func (c *cluster) openPage(player page.Player, console *console) (end func()) {
 	if c.cfg.Page == "" {
 		return func() {}
 	}
-	source := page.Source{App: layout.App, Admins: c.layout.AdminAddresses(), Map: c.watch.Current, Load: c.sample, Player: player}
+	source := page.Source{App: layout.App, Admins: c.layout.AdminAddresses(), Map: c.watch.Current, Load: c.sample, Player: player, Links: c.storeLinks()}
 	for _, a := range c.layout.Allocators {
 		source.Names = append(source.Names, a.Name)
 	}

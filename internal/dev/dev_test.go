@@ -20,7 +20,9 @@ func TestValidateNamesTheSetting(t *testing.T) {
 	for says, change := range map[string]func(*Config){
 		"binary":                           func(c *Config) { c.Binary = "" },
 		`scenario "drian": expected drain`: func(c *Config) { c.Scenario = "drian" },
-		`store "consul"`:                   func(c *Config) { c.Store = "consul" },
+		`store "etcd"`:                     func(c *Config) { c.Store = "etcd" },
+		"consul: expected the path":        func(c *Config) { c.Store = Consul },
+		"consul-servers 2":                 func(c *Config) { c.Store, c.Consul, c.Servers = Consul, "consul", 2 },
 		`mode "both": expected`:            func(c *Config) { c.Scenario, c.Mode = "", Both },
 		`mode "secondary-only"`:            func(c *Config) { c.Mode = "secondary-only" },
 		`profile "slow"`:                   func(c *Config) { c.Profile = "slow" },

@@ -43,8 +43,8 @@ func (s Server) ID() string { return s.Node + "." + App }
 
 // Settings are what the command lines depend on beside places.
 type Settings struct {
-	Store      string // coordination store
-	Mode       string // of the example: PrimaryOnly or PrimarySecondary
+	Consul     []string // addresses of Consul, if that is the coordination store; none: the embedded store
+	Mode       string   // of the example: PrimaryOnly or PrimarySecondary
 	Profile    string
 	Rate       int           // requests a second
 	Deadline   time.Duration // of each
@@ -196,7 +196,21 @@ func (l *Layout) AdminAddresses() []string {
 
 // The command lines of the programs, without the binary.
 
-// StoreArgs is the command line of the coordination store.
+// Ports hands out further ports of the cluster.
+func (l *Layout) Ports() *ports.Ports { return l.free }
+
+// ConsulDir is the directory of Consul's servers.
+func (l *Layout) ConsulDir() string { return filepath.Join(l.dir, "consul") }
+
+// coordination is how a program is told of the coordination store.
+func (l *Layout) coordination(cfg Settings) []string {
+	if len(cfg.Consul) > 0 {
+		return []string{"--store", "consul", "--consul-addresses", strings.Join(cfg.Consul, ",")}
+	}
+	return []string{"--store", "embedded", "--store-address", l.Store}
+}
+
+// StoreArgs is the command line of the embedded coordination store.
 func (l *Layout) StoreArgs() []string {
 	return []string{"store", "--listen", l.Store, "--data-dir", filepath.Join(l.dir, "store")}
 }
@@ -205,9 +219,9 @@ func (l *Layout) StoreArgs() []string {
 func (l *Layout) AllocatorArgs(a Allocator, cfg Settings) []string {
 	args := []string{
 		"allocator", "--cluster", Cluster, "--name", a.Name, "--listen", a.Listen, "--advertise", a.Relay, "--admin-listen", a.Admin,
-		"--store", cfg.Store, "--store-address", l.Store, "--state-dir", l.state(a.Name), "--profile", cfg.Profile,
-		"--load-deadline", loadDeadline.String(),
+		"--state-dir", l.state(a.Name), "--profile", cfg.Profile, "--load-deadline", loadDeadline.String(),
 	}
+	args = append(args, l.coordination(cfg)...)
 	if cfg.BreakLease {
 		args = append(args, "--unsafe-fence-wait", "1ns")
 	}
@@ -216,11 +230,11 @@ func (l *Layout) AllocatorArgs(a Allocator, cfg Settings) []string {
 
 // AgentArgs is the command line of an agent.
 func (l *Layout) AgentArgs(s Server, cfg Settings) []string {
-	return []string{
+	return append([]string{
 		"agent", "--cluster", Cluster, "--name", s.Node, "--listen", s.AgentListen, "--socket", "unix://" + s.Sock,
-		"--store", cfg.Store, "--store-address", l.Store, "--allocators", strings.Join(l.RelayAddresses(), ","),
-		"--region", s.Region, "--zone", s.Zone, "--host", s.Node, "--state-dir", l.state(s.Node), "--apps", App, "--profile", cfg.Profile,
-	}
+		"--allocators", strings.Join(l.RelayAddresses(), ","), "--region", s.Region, "--zone", s.Zone, "--host", s.Node,
+		"--state-dir", l.state(s.Node), "--apps", App, "--profile", cfg.Profile,
+	}, l.coordination(cfg)...)
 }
 
 // KVStoreArgs is the command line of the example's storage.

@@ -35,7 +35,11 @@ type Source struct {
 	Map    func() *shard.Map // nil: none yet
 	Load   func() Sample
 	Player Player
+	Links  []Link // to pages of others
 }
+
+// Link leads to another page.
+type Link struct{ Name, URL string }
 
 // Sample is what the load generator said last.
 type Sample struct {
@@ -93,7 +97,7 @@ func (c *collector) now(ctx context.Context) view {
 
 func (c *collector) refresh(ctx context.Context) {
 	statuses := c.statuses(ctx)
-	v := view{At: time.Now()}
+	v := view{At: time.Now(), Links: c.source.Links}
 	leader := slices.IndexFunc(statuses, func(s *pb.GetStatusResponse) bool { return s.GetLeading() })
 	if leader < 0 {
 		v.Trouble = "nobody leads at present"

@@ -16,6 +16,7 @@ import (
 type view struct {
 	At       time.Time
 	Trouble  string // why the leader could not be asked; what it is needed for is then as last known
+	Links    []Link
 	Health   []fact
 	Promises []fact
 	Regions  []region
