@@ -40,6 +40,8 @@ func (i *routerInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc 
 		if gaveUp := given.err.Load(); gaveUp != nil {
 			code := connect.CodeUnavailable
 			switch {
+			case errors.Is(gaveUp, ErrNoShard):
+				code = connect.CodeNotFound
 			case errors.Is(gaveUp, context.Canceled):
 				code = connect.CodeCanceled
 			case errors.Is(gaveUp, context.DeadlineExceeded):

@@ -51,6 +51,9 @@ func (c *routed) nextNearest(ctx context.Context) (Route, error) {
 		case <-ctx.Done():
 			timer.Stop()
 			return Route{}, c.giveUp(ctx, ctx.Err())
+		case <-c.absent(v):
+			timer.Stop()
+			return Route{}, c.giveUp(ctx, ErrNoShard)
 		case <-v.changed:
 		case <-timer.C:
 		}

@@ -44,6 +44,7 @@ type routed struct {
 	paid     bool          // the retry budget has granted the next attempt
 	starved  bool          // it had to wait for the retry budget
 	detoured bool          // the last attempt went where a refusal pointed, not where the map does
+	absence  *time.Timer   // runs while the map has no shard of the key's name
 	patience time.Duration // time for the next attempt: doubled after each that was too short, for servers that need longer
 }
 
@@ -54,8 +55,8 @@ func (r *Router) newRouted(ctx context.Context, key string, idempotent bool) *ro
 }
 
 // next returns where to send the next attempt: at once for the first, to the place that a refusal named, or where the map says after a
-// pause that any change for the shard cuts short. While the shard has no primary it waits for one. Its error is an *Error that says what
-// was tried.
+// pause that any change for the shard cuts short. While the shard has no primary it waits for one, and a moment for a shard that is not
+// there. Its error is an *Error that says what was tried.
 func (c *routed) next(ctx context.Context) (Route, error) {
 	route, err := c.choose(ctx)
 	c.paid = false
@@ -100,6 +101,8 @@ func (c *routed) choose(ctx context.Context) (Route, error) {
 		select {
 		case <-ctx.Done():
 			return Route{}, c.giveUp(ctx, ctx.Err())
+		case <-c.absent(v):
+			return Route{}, c.giveUp(ctx, ErrNoShard)
 		case <-v.changed:
 		case <-timer.C:
 			paused = false
@@ -195,13 +198,13 @@ func (c *routed) giveUp(ctx context.Context, cause error) *Error {
 			e.Err = fmt.Errorf("%w; last: %w", cause, trouble)
 		}
 	default:
-		at, ok := v.m.OfString(c.key)
-		if !ok {
-			e.Shard, e.Reason = c.key, "there is no shard of that name in map version "+v.m.Version.String()
-			break
+		if at, ok := v.m.OfString(c.key); ok {
+			e.Shard = string(v.m.ID(at))
+			e.Reason = "no server has the shard in map version " + v.m.Version.String()
 		}
-		e.Shard = string(v.m.ID(at))
-		e.Reason = "no server has the shard in map version " + v.m.Version.String()
+	}
+	if v.lacks(c.key) {
+		e.missing(v, c.key, cause)
 	}
 	if v, ok := ctx.Value(contextFinal).(*finalError); ok {
 		v.err.Store(e)
@@ -212,7 +215,8 @@ func (c *routed) giveUp(ctx context.Context, cause error) *Error {
 // Do calls fn with the route of a key until it succeeds, within ctx's deadline (DefaultDeadline if it has none): for protocols other than
 // HTTP. An error of fn that says `not executed` (see OutcomeOf), or that no connection could be made, is retried; one that says `unknown`,
 // or that a connection broke, only if ctx is marked by WithIdempotent or WithRequestID. Any other error is the application's and is
-// returned as it is. An *Error that Do gives up with says what was tried.
+// returned as it is. An *Error that Do gives up with says what was tried; its cause is ErrNoShard if a named key space has no shard of that
+// name, which is waited for a moment only.
 func (r *Router) Do(ctx context.Context, key string, fn func(ctx context.Context, route Route) error) error {
 	limited, cancel := limit(ctx)
 	defer cancel()
