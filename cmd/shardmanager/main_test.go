@@ -58,6 +58,7 @@ func TestRefusals(t *testing.T) {
 		{"app nonsense", exitUsage, []string{`shardmanager app: unknown command "nonsense"`}},
 		{"app get", exitUsage, []string{"expected NAME; usage: shardmanager app get NAME"}},
 		{"app get a b", exitUsage, []string{`unexpected argument "b"`}},
+		{"shards drop", exitUsage, []string{`shardmanager shards: unknown command "drop"`}},
 		{"map", exitUsage, []string{"expected APP"}},
 		{"moves abort kv", exitUsage, []string{"expected SHARD; usage: shardmanager moves abort APP SHARD"}},
 		{"moves skip kv 07 --step nonsense", exitUsage, []string{"--step: expected one of aborted, aborting, add", `not "nonsense"`}},

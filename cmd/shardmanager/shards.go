@@ -15,6 +15,8 @@ func shardsCommand() *cobra.Command {
 		Short: "Create and delete shards of an app with a named key space",
 		Long: "Create and delete shards of an app with a named key space, in which the application names its shards. Where shards are, `shardmanager map`\n" +
 			"tells.",
+		Args: cobra.ArbitraryArgs,
+		RunE: needsVerb,
 	}
 	c.AddCommand(shardsCreateCommand(), shardsDeleteCommand())
 	return c
