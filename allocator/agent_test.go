@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,13 +34,15 @@ type testAgent struct {
 
 	mu       sync.Mutex
 	held     map[string]*pb.HeldShard
+	told     map[string]int // commands, by shard
 	grants   int
 	attached string // address; empty: not attached
 	epoch    *pb.Epoch
 	heard    time.Time // when the leader last said something, or the agent began
 	ends     []error   // of streams
 	fenced   bool
-	silent   pb.CommandKind // a callback that never ends; 0: none
+	silent   pb.CommandKind // a callback that does not end; 0: none
+	late     []*pb.Command  // in that callback, or behind one for the same shard
 }
 
 // agent registers a server and lives until the test ends or kills it.
@@ -64,7 +67,7 @@ func (c *testCluster) agent(name, app string, incarnation shard.Incarnation, nod
 // registered makes a server's session and key, and nothing else.
 func (c *testCluster) registered(name, app string, incarnation shard.Incarnation) *testAgent {
 	c.Helper()
-	a := &testAgent{T: c.T, cluster: c, held: map[string]*pb.HeldShard{}, gone: make(chan struct{}), heard: time.Now()}
+	a := &testAgent{T: c.T, cluster: c, held: map[string]*pb.HeldShard{}, told: map[string]int{}, gone: make(chan struct{}), heard: time.Now()}
 	a.server = shard.Server{
 		ID: shard.MakeServerID(name, shard.App(app)), App: shard.App(app), Agent: name, Incarnation: incarnation,
 		Locality: shard.Locality{Region: "r1", Zone: name}, DataAddress: "127.0.0.1:1",
@@ -120,7 +123,8 @@ func (a *testAgent) run(ctx context.Context, addresses []string) {
 func (a *testAgent) hello() *pb.AttachRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	hello := &pb.Hello{Cluster: "c1", ProtocolVersion: 1, Server: wire.ServerToProto(a.server), HighestEpoch: a.epoch}
+	hello := &pb.Hello{Cluster: "c1", ProtocolVersion: 1, Server: wire.ServerToProto(a.server), HighestEpoch: a.epoch,
+		Capabilities: &pb.HostCapabilities{ChangeRole: true, Membership: true}}
 	for _, h := range a.held {
 		hello.Held = append(hello.Held, h)
 	}
@@ -187,6 +191,11 @@ func (a *testAgent) send(ctx context.Context, stream *connect.BidiStreamForClien
 		select {
 		case m = <-up:
 		case <-ticker.C:
+			for _, answer := range a.afterwards() {
+				if stream.Send(answer) != nil {
+					return
+				}
+			}
 			m = &pb.AttachRequest{Message: &pb.AttachRequest_Renew{Renew: &pb.Renew{Sequence: sequence, AskedNs: time.Now().UnixNano()}}}
 			sequence++
 		case <-ctx.Done():
@@ -211,13 +220,12 @@ func (a *testAgent) take(address string, m *pb.AttachResponse) *pb.AttachRequest
 			a.grants++
 		}
 	case *pb.AttachResponse_Command:
-		if m.Command.Id.Kind == a.silent {
+		a.told[m.Command.Id.Shard]++
+		if m.Command.Id.Kind == a.silent || slices.ContainsFunc(a.late, func(c *pb.Command) bool { return c.Id.Shard == m.Command.Id.Shard }) {
+			a.late = append(a.late, m.Command)
 			return nil
 		}
-		a.obey(m.Command)
-		return &pb.AttachRequest{Message: &pb.AttachRequest_Result{Result: &pb.Result{
-			Command: m.Command.Id, Status: pb.ResultStatus_RESULT_STATUS_DONE,
-		}}}
+		return a.obey(m.Command)
 	case *pb.AttachResponse_Probe:
 		found := pb.ProbeOutcome_PROBE_OUTCOME_SILENT
 		if _, lives := a.cluster.living.Load(m.Probe.Server); lives {
@@ -232,11 +240,30 @@ func (a *testAgent) take(address string, m *pb.AttachResponse) *pb.AttachRequest
 	return nil
 }
 
-func (a *testAgent) obey(c *pb.Command) {
+// afterwards does what a callback hung in, once it does so no more.
+func (a *testAgent) afterwards() (answers []*pb.AttachRequest) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.silent != 0 {
+		return nil
+	}
+	for _, c := range a.late {
+		if answer := a.obey(c); answer != nil {
+			answers = append(answers, answer)
+		}
+	}
+	a.late = nil
+	return answers
+}
+
+// obey does a command and returns the answer.
+func (a *testAgent) obey(c *pb.Command) *pb.AttachRequest {
 	h := &pb.HeldShard{Shard: c.Id.Shard, MaxTerm: c.Id.Term, MaxMove: c.Id.Move, Term: c.Id.Term, Activated: true}
 	switch c.Id.Kind {
 	case pb.CommandKind_COMMAND_KIND_ADD_SHARD:
-		h.Phase = pb.ShardPhase_SHARD_PHASE_PRIMARY
+		if h.Phase = pb.ShardPhase_SHARD_PHASE_PRIMARY; c.Role == pb.Role_ROLE_SECONDARY {
+			h.Phase = pb.ShardPhase_SHARD_PHASE_SECONDARY
+		}
 	case pb.CommandKind_COMMAND_KIND_PREPARE_ADD_SHARD:
 		h.Phase, h.Peer, h.Activated = pb.ShardPhase_SHARD_PHASE_PREPARED, c.Peer, false
 	case pb.CommandKind_COMMAND_KIND_PREPARE_DROP_SHARD:
@@ -244,11 +271,14 @@ func (a *testAgent) obey(c *pb.Command) {
 		h.Term = a.held[c.Id.Shard].GetTerm()
 	case pb.CommandKind_COMMAND_KIND_DROP_SHARD:
 		h.Phase, h.Term, h.Activated = pb.ShardPhase_SHARD_PHASE_NONE, 0, false
+	case pb.CommandKind_COMMAND_KIND_UPDATE_MEMBERSHIP:
+		h = a.held[c.Id.Shard]
 	default:
 		a.Errorf("agent %s: unexpected command %v", a.server.Agent, c)
-		return
+		return nil
 	}
 	a.held[c.Id.Shard] = h
+	return &pb.AttachRequest{Message: &pb.AttachRequest_Result{Result: &pb.Result{Command: c.Id, Status: pb.ResultStatus_RESULT_STATUS_DONE}}}
 }
 
 // serving lists the shards that it is primary of, with their terms.
@@ -262,6 +292,23 @@ func (a *testAgent) serving() map[string]uint64 {
 		}
 	}
 	return out
+}
+
+// commands counts what it was told to do with a shard.
+func (a *testAgent) commands(id string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.told[id]
+}
+
+// phase is how it holds a shard.
+func (a *testAgent) phase(id string) pb.ShardPhase {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if h := a.held[id]; h != nil {
+		return h.Phase
+	}
+	return pb.ShardPhase_SHARD_PHASE_NONE
 }
 
 func (a *testAgent) granted() int {

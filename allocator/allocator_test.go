@@ -198,7 +198,7 @@ func TestNewestStreamWins(t *testing.T) {
 	c.leader(n)
 	first := c.agent("x", "kv", 1, n)
 	eventually(t, "attached", func() bool { return first.granted() > 0 })
-	second := &testAgent{T: t, cluster: c, server: first.server, held: map[string]*pb.HeldShard{}, gone: make(chan struct{})}
+	second := &testAgent{T: t, cluster: c, server: first.server, held: map[string]*pb.HeldShard{}, told: map[string]int{}, gone: make(chan struct{})}
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
 	go func() {

@@ -84,6 +84,7 @@ func TestOperatorAbortsAMove(t *testing.T) {
 	if outcome, _ := answer["outcome"].(string); code != http.StatusOK || !strings.Contains(outcome, "y.kv is to stop") {
 		t.Errorf("abort: %d %v", code, answer)
 	}
+	y.hang(0)
 	eventually(t, "the move is aborted", func() bool {
 		moves, err := n.admin.ListMoves(t.Context(), new(pb.ListMovesRequest))
 		return err == nil && len(moves.Open) == 0 && moves.Finished[0].Step == pb.MoveStep_MOVE_STEP_ABORTED
