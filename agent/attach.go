@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"github.com/cenkalti/backoff/v4"
 
+	"github.com/shardmanager/shardmanager/agent/pacing"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -21,14 +21,11 @@ import (
 // Limits and times of attaching.
 const (
 	protocolVersion = 1
-	welcomeWait     = 3 * time.Second        // a leader reads the server's key before it welcomes
-	shortestPause   = 20 * time.Millisecond  // between two rounds over all allocators
-	longestPause    = 300 * time.Millisecond // likewise: a new leader is found soon
-	refusedPause    = 5 * time.Second        // after a refusal that only a person can lift
-	maxHops         = 3                      // hints followed in a row
-	maxOutgoing     = 4096                   // messages that wait to be sent; at one more the stream is given up and opened anew
-	maxProbes       = 32                     // probes at once, of all servers; a further one is not answered, which is no evidence (R15)
-	flushWait       = time.Second            // for what is still to be sent when a stream is closed in order
+	welcomeWait     = 3 * time.Second // a leader reads the server's key before it welcomes
+	maxHops         = 3               // hints followed in a row
+	maxOutgoing     = 4096            // messages that wait to be sent; at one more the stream is given up and opened anew
+	maxProbes       = 32              // probes at once, of all servers; a further one is not answered, which is no evidence (R15)
+	flushWait       = time.Second     // for what is still to be sent when a stream is closed in order
 )
 
 // attacher keeps one incarnation attached to whoever leads. The loop makes it, sends through it and ends it.
@@ -83,26 +80,20 @@ func (t *attacher) send(id roster.StreamID, message *pb.AttachRequest) {
 // end lets the attacher send what waits and then go; it never comes back.
 func (t *attacher) end() { close(t.finish) }
 
-// run finds the leader and stays with it, again and again.
+// run finds the leader and stays with it, again and again. During a pause that is long nobody is asked, which is no evidence of anything.
 func (t *attacher) run(ctx context.Context) {
-	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(shortestPause), backoff.WithMaxInterval(longestPause),
-		backoff.WithMaxElapsedTime(0))
+	pauses := pacing.New()
 	defer t.agent.contact.rests(t)
-	for turn := 0; ; turn++ {
+	for number := 0; ; number++ {
 		t.agent.contact.asks(t, t.agent.now())
 		election := t.agent.leaders.Election()
-		pause, welcomed := t.round(ctx, turn)
-		if welcomed { // it worked and broke: somebody may lead already
-			pauses.Reset()
-		}
-		if pause == refusedPause {
+		turn := t.round(ctx, number)
+		pause := pauses.After(turn)
+		if pause > 2*pacing.Longest {
 			t.agent.contact.rests(t)
 		}
-		if pause == 0 {
-			pause = pauses.NextBackOff()
-		}
 		var news <-chan struct{}
-		if pause != refusedPause {
+		if !turn.Stuck {
 			news = election.Outdated
 		}
 		select {
@@ -117,10 +108,11 @@ func (t *attacher) run(ctx context.Context) {
 }
 
 // round asks every candidate once, following hints, and stays with the first that welcomes until that ends.
-func (t *attacher) round(ctx context.Context, turn int) (pause time.Duration, welcomed bool) {
+func (t *attacher) round(ctx context.Context, number int) pacing.Turn {
 	tried := map[string]bool{}
-	queue := t.agent.leaders.Candidates(turn)
+	queue := t.agent.leaders.Candidates(number)
 	var failed error
+	var came pacing.Turn
 	for hops := 0; len(queue) > 0; {
 		address := queue[0]
 		queue = queue[1:]
@@ -128,15 +120,16 @@ func (t *attacher) round(ctx context.Context, turn int) (pause time.Duration, we
 			continue
 		}
 		tried[address] = true
-		ok, err := t.try(ctx, address)
-		if ok || ctx.Err() != nil || t.finishing() {
-			return shortestPause, true
+		lasted, err := t.try(ctx, address)
+		if lasted > 0 || ctx.Err() != nil || t.finishing() {
+			return pacing.Turn{Lasted: lasted, Refused: pacing.IsRefusal(err)}
 		}
 		t.agent.leaders.Forget(address)
 		if failed = err; errors.Is(err, errOver) {
 			t.cancel()
-			return refusedPause, false
+			return pacing.Turn{Stuck: true}
 		}
+		came.Refused = came.Refused || pacing.IsRefusal(err)
 		detail, typed := wire.DetailOf(err)
 		if !typed {
 			continue
@@ -149,15 +142,15 @@ func (t *attacher) round(ctx context.Context, turn int) (pause time.Duration, we
 			}
 		case pb.ErrorReason_ERROR_REASON_FENCED:
 			t.post(roster.Fenced{Incarnation: t.incarnation, Reason: detail.GetExpected()})
-			return refusedPause, false
+			return pacing.Turn{Stuck: true}
 		case pb.ErrorReason_ERROR_REASON_WRONG_CLUSTER, pb.ErrorReason_ERROR_REASON_WRONG_PROTOCOL,
 			pb.ErrorReason_ERROR_REASON_DUPLICATE_SERVER, pb.ErrorReason_ERROR_REASON_INVALID:
 			t.trouble(address, err)
-			return refusedPause, false
+			return pacing.Turn{Stuck: true}
 		}
 	}
 	t.trouble("any allocator", failed)
-	return 0, false
+	return came
 }
 
 func (t *attacher) finishing() bool {
@@ -175,23 +168,23 @@ func (t *attacher) trouble(where string, err error) {
 	t.agent.post(attachTrouble{app: t.app, where: where, err: err})
 }
 
-// try opens a stream at one allocator. It returns true once a stream that was welcomed has ended, and an error if none was.
-func (t *attacher) try(ctx context.Context, address string) (bool, error) {
+// try opens a stream at one allocator. It returns how long a stream lasted that was welcomed, and why it ended; 0 if none was.
+func (t *attacher) try(ctx context.Context, address string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	hello, err := t.hello(ctx)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	service, err := t.agent.leaders.Service(address)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	impatience := time.AfterFunc(welcomeWait, cancel)
 	defer impatience.Stop()
 	conn, err := service.Attach(ctx)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	// While a request's body is open, net/http does not look at its context: closing it makes a cancelled stream end.
 	stop := context.AfterFunc(ctx, func() { _ = conn.CloseRequest() })
@@ -201,24 +194,28 @@ func (t *attacher) try(ctx context.Context, address string) (bool, error) {
 		_ = conn.CloseResponse()
 	}()
 	if err := conn.Send(hello); err != nil && !errors.Is(err, io.EOF) {
-		return false, err
+		return 0, err
 	}
 	first, err := conn.Receive()
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if fenced := first.GetFenced(); fenced != nil {
 		t.post(roster.Fenced{Incarnation: shard.Incarnation(fenced.GetIncarnation()), Reason: fenced.GetReason()})
-		return true, nil
+		return pacing.Shortest, nil
 	}
 	welcome := first.GetWelcome()
 	if welcome == nil {
-		return false, fmt.Errorf("attach: %s: first message is no Welcome", address)
+		return 0, fmt.Errorf("attach: %s: first message is no Welcome", address)
 	}
 	impatience.Stop()
 	t.agent.leaders.Learn(address)
-	t.stay(ctx, cancel, conn, welcome)
-	return true, nil
+	began := time.Now()
+	err = t.stay(ctx, cancel, conn, welcome)
+	if pacing.IsRefusal(err) {
+		t.trouble(address, err)
+	}
+	return max(time.Since(began), 1), err
 }
 
 func (t *attacher) hello(ctx context.Context) (*pb.AttachRequest, error) {
@@ -251,8 +248,8 @@ var errOver = errors.New("attach: the incarnation is over")
 
 type attachConn = connect.BidiStreamForClientSimple[pb.AttachRequest, pb.AttachResponse]
 
-// stay carries a welcomed stream until it ends.
-func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *attachConn, welcome *pb.Welcome) {
+// stay carries a welcomed stream until it ends, and returns why it did.
+func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *attachConn, welcome *pb.Welcome) error {
 	s := &stream{id: roster.StreamID(t.agent.streams.Add(1)), out: make(chan *pb.AttachRequest, maxOutgoing), cancel: cancel}
 	t.mu.Lock()
 	t.current = s
@@ -266,13 +263,11 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 	var sender sync.WaitGroup
 	sender.Go(func() { t.pump(ctx, conn, s) })
 	sender.Go(func() { t.leaveOutranked(ctx, s, welcome.GetEpoch()) })
-	why := "closed by the leader"
+	var ended error
 	for {
 		message, err := conn.Receive()
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				why = err.Error()
-			}
+			ended = err
 			break
 		}
 		t.agent.contact.answered(epoch, t.agent.now())
@@ -280,15 +275,19 @@ func (t *attacher) stay(ctx context.Context, cancel context.CancelFunc, conn *at
 			break
 		}
 	}
-	if s.full.Load() {
-		why = fmt.Sprintf("%d messages waited to be sent", maxOutgoing)
-	}
-	if s.outranked.Load() {
+	why := "closed by the leader"
+	switch {
+	case s.outranked.Load():
 		why = "another allocator leads"
+	case s.full.Load():
+		why = fmt.Sprintf("%d messages waited to be sent", maxOutgoing)
+	case ended != nil && !errors.Is(ended, io.EOF):
+		why = ended.Error()
 	}
 	cancel()
 	sender.Wait()
 	t.post(roster.Detached{Stream: s.id, Why: why})
+	return ended
 }
 
 // leaveOutranked ends the stream once somebody else leads by the store's word.

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -133,6 +134,36 @@ func TestFileOfAnotherBoot(t *testing.T) {
 				t.Errorf("reported %v", m)
 			}
 		}
+	})
+}
+
+// TestARefusingLeader: one that welcomes a server and then does not take what it says is asked ever less often, and soon again once it works.
+func TestARefusingLeader(t *testing.T) {
+	t.Parallel()
+	store, l := memory(t), newLeader(t, 7)
+	l.set(func() { l.refuses = true })
+	cfg := config(t, l)
+	r := run(t, cfg, store)
+	app := application0(t, cfg.Socket)
+	app.registered(t)
+	eventually(t, "a lease", func() bool { return app.pull(t).GetRemainingNs() > 0 }) // through the store
+	const asked = 8
+	eventually(t, "attempts", func() bool {
+		app.pull(t)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.helloAt) >= asked
+	})
+	l.set(func() {
+		l.refuses = false
+		if first, last := l.helloAt[1].Sub(l.helloAt[0]), l.helloAt[asked-1].Sub(l.helloAt[asked-2]); last < 500*time.Millisecond {
+			t.Errorf("asked again after %v, and at last after %v", first, last)
+		}
+	})
+	eventually(t, "the word of a leader that works", func() bool {
+		app.pull(t)
+		status, err := r.Status(context.Background())
+		return err == nil && status.Servers[0].VouchedBy == roster.ByLeader && l.attachedNow() == 1
 	})
 }
 

@@ -26,6 +26,7 @@ type leader struct {
 	mu                 sync.Mutex
 	leads              bool
 	hint               string
+	refuses            bool // every message but hellos
 	epoch              uint64
 	interval, validity time.Duration // as welcomed
 	grant              time.Duration // of each renewal; 0: denied
@@ -34,6 +35,7 @@ type leader struct {
 	streams            map[*attached]struct{}
 	heard              []*pb.AttachRequest
 	hellos             []*pb.Hello
+	helloAt            []time.Time
 }
 
 type attached struct {
@@ -90,7 +92,7 @@ func (l *leader) Attach(_ context.Context, conn *connect.BidiStream[pb.AttachReq
 	}
 	s := &attached{hello: first.GetHello(), out: make(chan *pb.AttachResponse, 2000), reset: make(chan struct{})}
 	l.streams[s] = struct{}{}
-	l.hellos = append(l.hellos, s.hello)
+	l.hellos, l.helloAt = append(l.hellos, s.hello), append(l.helloAt, time.Now())
 	welcome := &pb.Welcome{Epoch: &pb.Epoch{Index: l.epoch}, IntervalMs: l.interval.Milliseconds(), ValidityMs: l.validity.Milliseconds()}
 	l.mu.Unlock()
 	defer l.set(func() { delete(l.streams, s) })
@@ -103,6 +105,10 @@ func (l *leader) Attach(_ context.Context, conn *connect.BidiStream[pb.AttachReq
 			request, err := conn.Receive()
 			if err != nil {
 				ended <- nil
+				return
+			}
+			if err := l.refusal(); err != nil {
+				ended <- err
 				return
 			}
 			l.hear(s, request)
@@ -123,6 +129,16 @@ func (l *leader) Attach(_ context.Context, conn *connect.BidiStream[pb.AttachReq
 			return err
 		}
 	}
+}
+
+// refusal is what it says to a message that it does not take.
+func (l *leader) refusal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.refuses {
+		return nil
+	}
+	return wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "renew", "something else", "")
 }
 
 func (l *leader) hear(s *attached, request *pb.AttachRequest) {
