@@ -223,6 +223,7 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 	out.Leading = view.Summary.Leading
 	out.Epoch = wire.EpochToProto(view.Summary.Epoch)
 	out.Unplaced = count(view.Summary.Unplaced)
+	out.Lacking = count(view.Summary.Lacking)
 	out.OpenMoves = count(view.Summary.OpenMoves)
 	out.Hold = view.Summary.Hold
 	out.LockAgeMs = view.Summary.LockAge.Milliseconds()

@@ -48,7 +48,7 @@ type planning struct {
 	failures int
 	notes    string // what the last plan said of regions without servers
 	capped   bool   // the last plan was cut by the caps on moves
-	missing  bool   // when it was asked for, a shard had fewer replicas than wanted
+	missing  int    // shards that had fewer replicas than wanted when it was asked for
 }
 
 func newApp(spec Spec) *app {

@@ -252,6 +252,7 @@ func (l *Ledger) Summary() report.Summary {
 	for _, a := range l.apps {
 		s.OpenMoves += a.moves
 		s.Unplaced += len(a.unplaced)
+		s.Lacking += a.plan.missing
 		for _, w := range a.work {
 			if !w.served {
 				s.Unplaced++

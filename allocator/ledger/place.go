@@ -68,12 +68,14 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 			Capacity: s.info.Capacity, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
 	}
 	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them
-	a.plan.missing = false
+	a.plan.missing = 0
 	for i := range in.Shards {
 		first := len(replicas)
 		in.Shards[i], replicas = l.planShard(a, shard.Index(i), places, replicas)
 		in.Shards[i].Replicas = replicas[first:len(replicas):len(replicas)]
-		a.plan.missing = a.plan.missing || len(in.Shards[i].Replicas) < in.Policy.Replicas && !in.Shards[i].Backoff
+		if len(in.Shards[i].Replicas) < in.Policy.Replicas && !in.Shards[i].Backoff {
+			a.plan.missing++
+		}
 	}
 	return in, targets
 }
@@ -207,7 +209,7 @@ func (l *Ledger) planReady(ev PlanReady) {
 	if postponed {
 		a.want(l.now, solveSoon)
 	}
-	if a.plan.missing {
+	if a.plan.missing > 0 {
 		a.want(l.now, solveMissing) // a server may be avoided no longer, or have room
 	}
 	if len(a.unplaced) > 0 {

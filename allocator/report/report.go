@@ -150,6 +150,7 @@ type Summary struct {
 	Epoch       shard.Epoch
 	Leading     bool // loaded, not stopping, and the lock was confirmed less than LV ago
 	Unplaced    int  // shards without a primary that lives and acknowledged
+	Lacking     int  // shards with fewer replicas than wanted, as of the last plans
 	OpenMoves   int
 	LockAge     time.Duration          // since the lock was last proven to be ours
 	Servers     int                    // that live, attached or not

@@ -172,6 +172,7 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 	if s.GetLeading() { // only the leader knows
 		row(w, "epoch", wire.EpochFromProto(s.GetEpoch()).String())
 		row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
+		row(w, "lacking replicas", shards(s.GetLacking()))
 		row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
 		row(w, "hold", firstOf(s.GetHold(), "none"))
 		row(w, "servers", fmt.Sprintf("%d, %d attached, %d suspected", s.GetServers(), s.GetAttached(), s.GetSuspected()))
