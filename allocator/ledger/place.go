@@ -190,15 +190,16 @@ func (l *Ledger) planReady(ev PlanReady) {
 		}
 	}
 	opened, postponed := 0, false
-	for _, m := range ev.Plan.Moves {
-		if int(m.Shard) >= len(a.rows) {
+	for rest := ev.Plan.Moves; len(rest) > 0; {
+		moves := together(rest)
+		rest = rest[len(moves):]
+		if at := moves[0].Shard; int(at) >= len(a.rows) {
 			continue
-		}
-		if _, pending := a.staged[m.Shard]; pending {
+		} else if _, pending := a.staged[at]; pending {
 			postponed = true // one change of a row at a time
 			continue
 		}
-		if l.propose(a, m, why[m]) {
+		if l.propose(a, moves, why) {
 			opened++
 		}
 	}
@@ -224,8 +225,19 @@ func (l *Ledger) shardID(a *app, at shard.Index) shard.ID {
 	return ""
 }
 
-// propose stages one proposal if it holds now.
-func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
+// together is the first move of a list, with those after it that are made with the same change: secondaries that a shard lacks.
+func together(list []placement.Move) []placement.Move {
+	n := 1
+	for first := list[0]; first.Kind == placement.Add && n < len(list) && list[n].Kind == placement.Add && list[n].Shard == first.Shard; {
+		n++
+	}
+	return list[:n]
+}
+
+// propose stages one proposal, or several that go together, if they hold now.
+func (l *Ledger) propose(a *app, moves []placement.Move, reasons map[placement.Move]string) bool {
+	m := moves[0]
+	why := reasons[m]
 	t := &task{l, a, m.Shard, &a.rows[m.Shard], a.work[m.Shard]}
 	if m.Kind != placement.Drop && l.keeper.Quarantined(a.spec.Name, m.Shard) != "" {
 		return false
@@ -238,8 +250,7 @@ func (l *Ledger) propose(a *app, m placement.Move, why string) bool {
 		to := t.target(m.To)
 		return to != nil && t.proposeMigrate(to, m, why)
 	case placement.Add:
-		to := t.target(m.To)
-		return to != nil && t.proposeJoin(to, Owner{}, m, why)
+		return t.proposeAdds(moves, reasons)
 	case placement.Drop:
 		return t.proposeDrop(m, why)
 	case placement.Promote:
@@ -282,7 +293,7 @@ func (t *task) proposeMigrate(to *life, m placement.Move, why string) bool {
 	if t.a.spec.Replication.Secondaries() {
 		for _, o := range t.row.owners() {
 			if o.Server == m.From && o.Incarnation != 0 {
-				return t.proposeJoin(to, o, m, why)
+				return t.proposeReplacement(to, o, m, why)
 			}
 		}
 		return false
@@ -313,25 +324,42 @@ func (t *task) underCaps(ends ...*life) bool {
 	return !full
 }
 
-// proposeJoin adds a secondary. One that is missing is as urgent as a primary that is: caps are for moves of what is there.
-func (t *task) proposeJoin(to *life, replaces Owner, m placement.Move, why string) bool {
+// mayJoin reports whether a secondary may be added now: there is somebody to follow, who does not change.
+func (t *task) mayJoin() bool {
 	spec := t.a.spec.Replication
-	switch {
-	case !spec.Secondaries() || t.row.Open != nil || slices.Contains(t.row.owners(), to.Owner):
-		return false
-	case spec.Primaries() && (!t.w.settled() || t.known(t.row.Primary).gone()):
-		return false
-	case replaces.Incarnation != 0 && !t.underCaps(t.known(replaces), to):
+	return spec.Secondaries() && t.row.Open == nil && (!spec.Primaries() || t.w.settled() && !t.known(t.row.Primary).gone())
+}
+
+// proposeAdds adds the secondaries that are missing, with one change, so that none waits for another. They are as urgent as a primary that is
+// missing: caps are for moves of what is there.
+func (t *task) proposeAdds(adds []placement.Move, why map[placement.Move]string) bool {
+	if !t.mayJoin() {
 		return false
 	}
 	e := t.edit()
-	if e.next.Term == 0 {
-		e.next.Term = t.nextTerm(0) // orders need one, also where nobody is primary
+	for _, m := range adds {
+		if to := t.target(m.To); to != nil {
+			e.join(to.Owner, Owner{}, why[m])
+		}
 	}
-	e.next.Secondaries = append(e.next.Secondaries, Secondary{Owner: to.Owner, State: Joining, Replaces: replaces,
-		Order: shard.Order{Term: e.next.Term, Move: e.next.Move}})
-	e.noted("secondary added", why, to.Owner, lazy)
-	t.settledWork(t.a, t.at).reason = m.Reason
+	return t.stageJoins(e, adds[0].Reason)
+}
+
+// proposeReplacement adds a secondary that takes the place of a replica once it is in sync.
+func (t *task) proposeReplacement(to *life, of Owner, m placement.Move, why string) bool {
+	if !t.mayJoin() || slices.Contains(t.row.owners(), to.Owner) || !t.underCaps(t.known(of), to) {
+		return false
+	}
+	e := t.edit()
+	e.join(to.Owner, of, why)
+	return t.stageJoins(e, m.Reason)
+}
+
+func (t *task) stageJoins(e *edit, reason placement.Reason) bool {
+	if len(e.why) == 0 {
+		return false
+	}
+	t.settledWork(t.a, t.at).reason = reason
 	return e.stage()
 }
 

@@ -21,9 +21,8 @@ func (r *Row) secondaryOf(o Owner) *Secondary {
 type edit struct {
 	t    *task
 	next Row
-	why  Decision
+	why  []Decision
 	h    hurried
-	some bool
 }
 
 func (t *task) edit() *edit {
@@ -33,12 +32,9 @@ func (t *task) edit() *edit {
 	return e
 }
 
-// noted keeps the first reason, and whether anything waits for the change.
+// noted keeps the reason of a change, and whether anything waits for it.
 func (e *edit) noted(what, why string, of Owner, h hurried) {
-	if !e.some {
-		e.why = Decision{What: what, Why: why, Server: of.Server, Incarnation: of.Incarnation}
-	}
-	e.some = true
+	e.why = append(e.why, Decision{What: what, Why: why, Server: of.Server, Incarnation: of.Incarnation})
 	if h == urgent {
 		e.h = urgent
 	}
@@ -74,12 +70,29 @@ func (e *edit) remove(o Owner, what, why string, h hurried) {
 	e.noted(what, why, o, h)
 }
 
+// join adds a newcomer, unless it has the shard already or is about to.
+func (e *edit) join(o, replaces Owner, why string) {
+	if slices.Contains(e.next.owners(), o) {
+		return
+	}
+	if e.next.Term == 0 {
+		e.next.Term = e.t.nextTerm(0) // orders need one, also where nobody is primary
+	}
+	e.next.Secondaries = append(e.next.Secondaries, Secondary{Owner: o, State: Joining, Replaces: replaces,
+		Order: shard.Order{Term: e.next.Term, Move: e.next.Move}})
+	e.noted("secondary added", why, o, lazy)
+}
+
 // stage stores what changed, if anything did.
 func (e *edit) stage() bool {
-	if !e.some {
+	if len(e.why) == 0 {
 		return false
 	}
-	e.t.stageSecondaries(e.next, e.h, e.why)
+	e.t.stageSecondaries(e.next, e.h, e.why[0])
+	for _, d := range e.why[1:] {
+		d.App, d.Shard, d.Order = e.t.a.spec.Name, e.t.a.id(e.t.at), shard.Order{Term: e.next.Term, Move: e.next.Move}
+		e.t.trace(d)
+	}
 	return true
 }
 
@@ -230,6 +243,10 @@ func (t *task) joining(e *edit, s *Secondary, f *life) {
 	}
 	if !t.a.spec.Replication.Primaries() {
 		t.inSync(e, s)
+		return
+	}
+	if slices.ContainsFunc(e.next.Secondaries, func(s Secondary) bool { return s.State == Syncing }) {
+		t.w.waits = "another newcomer, which is brought up to date first" // one that cannot be must not cost the others their place
 		return
 	}
 	e.set(s.Owner, Syncing, "secondary joined", "it holds the shard; the primary brings it up to date", urgent)

@@ -271,8 +271,16 @@ func replicas(in placement.Input) placement.Plan {
 		if s.Pinned || s.Backoff {
 			continue
 		}
-		if m, ok := nextMove(in, s); ok {
-			p.Moves = append(p.Moves, m)
+		for only := false; ; only = true { // all secondaries that are missing at once, and else one move a shard
+			m, ok := nextMove(in, s)
+			if !ok || only && m.Kind != placement.Add {
+				break
+			}
+			if p.Moves = append(p.Moves, m); m.Kind != placement.Add {
+				break
+			}
+			to := slices.IndexFunc(in.Servers, func(v placement.Server) bool { return v.ID == m.To })
+			s.Replicas = append(slices.Clone(s.Replicas), placement.Replica{On: to, To: -1, Role: shard.Secondary})
 		}
 	}
 	return p
