@@ -242,6 +242,20 @@ func TestARegionIsLost(t *testing.T) {
 	}
 }
 
+// An application hangs and its agent lives: others find that it answers nobody, its shards go elsewhere, and when it goes on it serves none of
+// them under its old terms. In the fast profile; how long it takes is for measurements.
+func TestAHungApplicationFailsOver(t *testing.T) {
+	t.Parallel()
+	o := play(t, "app-pause", dense, "--profile", "fast")
+	r := o.result
+	if r.FailoverMS == nil || *r.FailoverMS <= 0 || r.Trials != 1 || r.Moves == 0 {
+		t.Fatalf("nothing was measured: %s\n%s", r, o.progress)
+	}
+	if broken := o.broken("failover took "); len(broken) > 0 || r.OverlapMS != 0 || r.LostWrites != 0 {
+		t.Errorf("broken %q, result %s\n%s", broken, r, o.progress)
+	}
+}
+
 // Without the wait after a fence, a paused owner and its successor own shards at once: if the detector did not see that, it would see nothing.
 func TestABrokenLeaseIsDetected(t *testing.T) {
 	t.Parallel()

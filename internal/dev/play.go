@@ -23,6 +23,7 @@ var told = map[string]string{
 	"partial-partition":  "cut a server off from the leader",
 	"slow-callback":      "let a callback hang",
 	"leader-pause":       "stop the leader for 20 s",
+	"app-pause":          "stop an application under a living agent",
 	"region-loss":        "kill a region without the leader",
 	"region-loss-leader": "kill the leader's region",
 	"poison-shard":       "let a shard kill whoever loads it",

@@ -29,6 +29,8 @@ var (
 	hostLost = map[string]time.Duration{profileDefault: 9 * time.Second, profileFast: 5 * time.Second}
 	// A leader that is lost together with servers must have granted for the last time before anybody is fenced.
 	leaderAndHostLost = map[string]time.Duration{profileDefault: 21 * time.Second, profileFast: 11 * time.Second}
+	// An application that hangs is lost once its agent has said so and others have found it: an interval later, and up to one more.
+	appHung = map[string]time.Duration{profileDefault: 11 * time.Second, profileFast: 6 * time.Second}
 
 	appLost = map[string]time.Duration{profileDefault: time.Second, profileFast: time.Second}
 )
@@ -38,7 +40,8 @@ const (
 	crashTrials       = 20
 	demoTrials        = 3
 	hostCrashTrials   = 2
-	pauseTrials       = 2
+	pauseTrials       = 1
+	appPauseTrials    = 1
 	drainTrials       = 2
 	agentTrials       = 3 // of each kind of restart
 	regionTrials      = 1
@@ -69,7 +72,7 @@ func scenarios() []scenario {
 		{name: "rolling-restart", planned: true, second: 1, play: rollingRestart},
 		{name: "crash", failover: appLost, second: 3, play: crash(crashTrials)},
 		{name: "host-crash", failover: hostLost, second: 1, play: hostCrash},
-		{name: "pause", failover: hostLost, play: pause},
+		{name: "pause", failover: hostLost, play: pause(pauseTrials, "the agent and the application", wholeServer)},
 		{name: "agent-restart", planned: true, play: agentRestart},
 		{name: "allocator-loss", planned: true, play: allocatorLoss},
 		{name: "region-loss", failover: hostLost, second: 1, play: regionLoss(regionTrials, isNotLeader)},
@@ -80,6 +83,7 @@ func scenarios() []scenario {
 		{name: "poison-shard", planned: true, second: 1, play: poisonShard},
 		{name: "slow-callback", planned: true, play: slowCallback},
 		{name: "leader-pause", planned: true, play: leaderPause},
+		{name: "app-pause", failover: appHung, play: pause(appPauseTrials, "the application", onlyApplication)},
 	}
 }
 

@@ -235,39 +235,6 @@ func (s *stage) killBoth(ctx context.Context, v *server) error {
 	return errors.Join(v.agent.Ended(ctx, startPatience), v.app.Ended(ctx, startPatience))
 }
 
-// pause stops an agent and its application for longer than any lease, then lets them go on: they must notice that they are nobody.
-func pause(ctx context.Context, s *stage) error {
-	for range s.times(pauseTrials) {
-		v := s.fullest()
-		s.event("stop the agent and the application of %s (SIGSTOP) for %v", v.place.ID(), pauseLength)
-		process := s.process(v)
-		at, err := v.agent.Signal(syscall.SIGSTOP, false)
-		if err != nil {
-			return err
-		}
-		if _, err := v.app.Signal(syscall.SIGSTOP, false); err != nil {
-			return err
-		}
-		s.trials = append(s.trials, judge.Trial{Process: process, At: at})
-		if err := sleep(ctx, pauseLength); err != nil {
-			return err
-		}
-		s.event("let %s go on (SIGCONT)", v.place.Node)
-		_, appErr := v.app.Signal(syscall.SIGCONT, false)
-		_, agentErr := v.agent.Signal(syscall.SIGCONT, false)
-		if err := errors.Join(appErr, agentErr); err != nil {
-			return err
-		}
-		if err := s.taken(ctx, v); err != nil {
-			return err
-		}
-		if err := s.rest(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // agentRestart restarts agents while their applications serve on: in order, by RPC and by signal, and by kill -9 with a supervisor that
 // starts them again at once.
 func agentRestart(ctx context.Context, s *stage) error {
