@@ -51,7 +51,7 @@ func (l *Ledger) died(f *life) {
 	var taking, called, held []probation.Charge
 	for _, at := range shard.SortedKeys(f.refs) {
 		w, role := a.work[at], shard.Primary
-		if a.rows[at].secondaryOf(f.Owner) != nil {
+		if a.rows[at].SecondaryOf(f.Owner) != nil {
 			role = shard.Secondary
 		}
 		switch kind := w.calling(l.now, f); {
@@ -175,7 +175,7 @@ func (l *Ledger) thin(a *app) int {
 	want := a.spec.Policy().Replicas - 1
 	for i := range a.rows {
 		row := &a.rows[i]
-		if row.Primary.Incarnation == 0 || row.Deleting || len(row.Secondaries) >= want && row.synced() >= want {
+		if row.Primary.Incarnation == 0 || row.Deleting || len(row.Secondaries) >= want && row.Synced() >= want {
 			continue
 		}
 		at := shard.Index(i)
@@ -186,16 +186,6 @@ func (l *Ledger) thin(a *app) int {
 		}
 	}
 	return a.thin
-}
-
-// synced is how many secondaries are in sync.
-func (r *Row) synced() (n int) {
-	for i := range r.Secondaries {
-		if r.Secondaries[i].State == InSync {
-			n++
-		}
-	}
-	return n
 }
 
 // prepareRelease checks a wish to end a quarantine.

@@ -17,7 +17,7 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 	if w == nil {
 		w = &work{}
 	}
-	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: m.order(), From: m.From.Server, To: m.To.Server, Reason: m.Reason,
+	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: m.Order(), From: m.From.Server, To: m.To.Server, Reason: m.Reason,
 		Step: report.StepDone, Age: l.ageOf(w), Attempts: w.failures}
 	if m.Phase != Moved {
 		s.Step, s.Detail = report.StepAborted, w.lastAbort
@@ -163,7 +163,7 @@ func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (report.MoveStatus,
 	if m == nil {
 		return s, !w.served && row.Primary.Incarnation != 0
 	}
-	s.From, s.To, s.Order, s.Reason = m.From.Server, m.To.Server, m.order(), m.Reason
+	s.From, s.To, s.Order, s.Reason = m.From.Server, m.To.Server, m.Order(), m.Reason
 	l.addProgress(&s, m.To)
 	return s, true
 }

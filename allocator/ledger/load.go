@@ -57,7 +57,7 @@ func (l *Ledger) loadApp(state AppState) {
 	for i := range a.rows {
 		row, at := &a.rows[i], shard.Index(i)
 		row.PrimaryMove, row.MembersTold = 0, 0
-		for _, o := range row.owners() {
+		for _, o := range row.Owners() {
 			if f := l.life(a.spec.Name, o); f != nil {
 				f.refs[at] = struct{}{}
 			}

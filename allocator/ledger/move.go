@@ -21,8 +21,6 @@ func (t *task) open(from, to *life, reason placement.Reason, why string, stays b
 // avoid keeps the shard away for a while from a server that failed it, so that the next plan tries another.
 func (t *task) avoid(o Owner) { t.a.avoidServer(t.at, o.Server, t.now.Add(avoidFor)) }
 
-func (m *OpenMove) order() shard.Order { return shard.Order{Term: m.Term, Move: m.Move} }
-
 // opened is rows 2 to 4: load at the target, hand over at the source, then the point of no return. Forward needs the target prepared
 // and the source stopped or over; back is a durable decision (PROTOCOL R10).
 func (t *task) opened() {
@@ -38,7 +36,7 @@ func (t *task) opened() {
 	case w.prepared && from.gone():
 		t.takeOver("the target is prepared and the source is over: " + from.whyGone())
 	case !w.prepared:
-		c := t.command(to, callPrepareAdd, m.order())
+		c := t.command(to, callPrepareAdd, m.Order())
 		limit := t.s.LoadDeadline + answerSlack
 		if !to.attached() {
 			limit = t.s.StepDeadline
@@ -51,7 +49,7 @@ func (t *task) opened() {
 			t.abort("PrepareAddShard passed its deadline")
 		}
 	default:
-		c := t.command(from, callPrepareDrop, m.order())
+		c := t.command(from, callPrepareDrop, m.Order())
 		w.mayHand = w.mayHand || c.sent
 		if c.fails >= attemptsMost {
 			t.abort("PrepareDropShard failed: " + c.err)
@@ -121,7 +119,7 @@ func (t *task) aborting() {
 	stopped := w.stopped || to.gone()
 	if !stopped {
 		back := callStopTarget
-		if t.row.secondaryOf(m.To) != nil {
+		if t.row.SecondaryOf(m.To) != nil {
 			back = callStepBack // it stays what it was, with all that it has
 		}
 		c := t.command(to, back, shard.Order{Term: m.Term, Move: t.row.Move})
@@ -138,7 +136,7 @@ func (t *task) aborting() {
 	notBegun := (w.cancel == NotBegun || !w.mayHand) && !w.idle
 	begun := !notBegun && (w.cancel == Begun || w.handed || w.idle)
 	if !notBegun && !begun {
-		c := t.command(from, callCancel, m.order())
+		c := t.command(from, callCancel, m.Order())
 		begun = c.fails >= attemptsMost || t.after(c.since, t.s.StepDeadline+answerSlack)
 	}
 	switch {
@@ -185,7 +183,7 @@ func (t *task) moved() {
 	switch {
 	case w.dropped:
 		why := "the source dropped it"
-		if t.row.secondaryOf(m.From) != nil {
+		if t.row.SecondaryOf(m.From) != nil {
 			why = "the source is a secondary now"
 		}
 		t.closeMoved(why)
@@ -193,15 +191,15 @@ func (t *task) moved() {
 		t.closeMoved("the source is over")
 	case !t.after(w.linger, t.s.Linger):
 		w.waits = "the linger"
-	case t.row.secondaryOf(m.From) != nil && !m.Stays:
+	case t.row.SecondaryOf(m.From) != nil && !m.Stays:
 		t.closeMoved("the source leaves")
-	case t.row.secondaryOf(m.From) != nil:
-		c := t.command(from, callDemote, t.row.secondaryOf(m.From).Order)
+	case t.row.SecondaryOf(m.From) != nil:
+		c := t.command(from, callDemote, t.row.SecondaryOf(m.From).Order)
 		if from.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			t.fence(from, "it does not become a secondary of shard "+string(t.a.id(t.at)))
 		}
 	default:
-		c := t.command(from, callDropSource, m.order())
+		c := t.command(from, callDropSource, m.Order())
 		if from.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			w.addStray(from)
 			t.closeMoved("the source executes nothing more, but cannot drop it: " + c.err)
@@ -214,10 +212,10 @@ func (t *task) closeMoved(why string) {
 	m := *t.row.Open
 	next := *t.row
 	next.Open = nil
-	if next.secondaryOf(m.From) != nil && !(m.Stays && t.w.dropped) {
+	if next.SecondaryOf(m.From) != nil && !(m.Stays && t.w.dropped) {
 		next.Move++
 		next.Secondaries = slices.Clone(next.Secondaries)
-		if s := next.secondaryOf(m.From); m.Stays { // the step that tells it is skipped
+		if s := next.SecondaryOf(m.From); m.Stays { // the step that tells it is skipped
 			next.Open = &m
 			t.leftForwarding(&next)
 			next.Open = nil

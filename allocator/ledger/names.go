@@ -196,7 +196,7 @@ func (l *Ledger) namesStored(a *app, at shard.Index, old, row *Row) {
 func (t *task) deleting() {
 	o := shard.Order{Term: t.row.Term, Move: t.row.Move}
 	held := len(t.w.strays) > 0
-	for _, owner := range t.row.owners() {
+	for _, owner := range t.row.Owners() {
 		f := t.known(owner)
 		if f.gone() || t.w.acknowledgedBy(owner, o) {
 			continue

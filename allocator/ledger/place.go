@@ -127,7 +127,7 @@ func (l *Ledger) planSecondaries(row *Row, places map[*life]int, replicas []plac
 		return -1
 	}
 	replaces := func(s *Secondary) bool {
-		return s.Replaces.Incarnation != 0 && (s.Replaces == row.Primary || row.secondaryOf(s.Replaces) != nil)
+		return s.Replaces.Incarnation != 0 && (s.Replaces == row.Primary || row.SecondaryOf(s.Replaces) != nil)
 	}
 	at := make(map[Owner]int, len(row.Secondaries))
 	if len(replicas) > first {
@@ -291,7 +291,7 @@ func (t *task) proposeMigrate(to *life, m placement.Move, why string) bool {
 		return false
 	}
 	if t.a.spec.Replication.Secondaries() {
-		for _, o := range t.row.owners() {
+		for _, o := range t.row.Owners() {
 			if o.Server == m.From && o.Incarnation != 0 {
 				return t.proposeReplacement(to, o, m, why)
 			}
@@ -347,7 +347,7 @@ func (t *task) proposeAdds(adds []placement.Move, why map[placement.Move]string)
 
 // proposeReplacement adds a secondary that takes the place of a replica once it is in sync.
 func (t *task) proposeReplacement(to *life, of Owner, m placement.Move, why string) bool {
-	if !t.mayJoin() || slices.Contains(t.row.owners(), to.Owner) || !t.underCaps(t.known(of), to) {
+	if !t.mayJoin() || slices.Contains(t.row.Owners(), to.Owner) || !t.underCaps(t.known(of), to) {
 		return false
 	}
 	e := t.edit()

@@ -44,7 +44,7 @@ func (l *Ledger) holdsStray(a *app, at shard.Index, f *life) {
 // compare looks at one shard that a row names the incarnation for.
 func (l *Ledger) compare(a *app, at shard.Index, f *life, h shard.Held) {
 	row := &a.rows[at]
-	if s := row.secondaryOf(f.Owner); s != nil {
+	if s := row.SecondaryOf(f.Owner); s != nil {
 		l.compareSecondary(a, at, s, h)
 	}
 	if row.Primary != f.Owner {

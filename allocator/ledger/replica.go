@@ -7,16 +7,6 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// secondaryOf returns the secondary of an incarnation; nil: none. It must not be changed.
-func (r *Row) secondaryOf(o Owner) *Secondary {
-	for i := range r.Secondaries {
-		if r.Secondaries[i].Owner == o {
-			return &r.Secondaries[i]
-		}
-	}
-	return nil
-}
-
 // edit changes the secondaries of a row that is about to be staged, under its next move number.
 type edit struct {
 	t    *task
@@ -72,7 +62,7 @@ func (e *edit) remove(o Owner, what, why string, h hurried) {
 
 // join adds a newcomer, unless it has the shard already or is about to.
 func (e *edit) join(o, replaces Owner, why string) {
-	if slices.Contains(e.next.owners(), o) {
+	if slices.Contains(e.next.Owners(), o) {
 		return
 	}
 	if e.next.Term == 0 {
@@ -265,7 +255,7 @@ func (t *task) inSync(e *edit, s *Secondary) {
 		return // it hands over: switchOver
 	}
 	e.forgetReplaced(s.Owner)
-	if t.row.secondaryOf(s.Replaces) != nil {
+	if t.row.SecondaryOf(s.Replaces) != nil {
 		e.set(s.Replaces, Leaving, "secondary replaced", "by "+string(s.Owner.Server), lazy)
 	}
 }

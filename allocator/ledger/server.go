@@ -266,7 +266,7 @@ func (l *Ledger) keyIs(s *server, found bool, key Registration) {
 		return
 	}
 	s.key, s.create = &key, key.Create
-	f := l.life(key.Server.App, Owner{s.id, key.Server.Incarnation})
+	f := l.life(key.Server.App, Owner{Server: s.id, Incarnation: key.Server.Incarnation})
 	if !f.attached() {
 		l.describe(s, key.Server)
 	}

@@ -314,7 +314,7 @@ func (l *Ledger) usedTerm() shard.Term {
 func (t *task) closeMove(next *Row) {
 	if m := next.Open; m != nil {
 		for _, o := range []Owner{m.From, m.To} {
-			if f := t.known(o); !f.gone() && o != next.Primary && next.secondaryOf(o) == nil && !(o == m.To && t.w.stopped) {
+			if f := t.known(o); !f.gone() && o != next.Primary && next.SecondaryOf(o) == nil && !(o == m.To && t.w.stopped) {
 				t.w.addStray(f)
 			}
 		}
@@ -327,11 +327,11 @@ func (t *task) closeMove(next *Row) {
 // sync, and forwards to a target that is no primary any more. It gets a new order, to be told what it is.
 func (t *task) leftForwarding(next *Row) {
 	m := next.Open
-	if m == nil || m.Phase != Moved || next.secondaryOf(m.From) == nil || m.From == next.Primary {
+	if m == nil || m.Phase != Moved || next.SecondaryOf(m.From) == nil || m.From == next.Primary {
 		return
 	}
 	next.Secondaries = slices.Clone(next.Secondaries)
-	if s := next.secondaryOf(m.From); s.State == InSync {
+	if s := next.SecondaryOf(m.From); s.State == InSync {
 		s.Order = shard.Order{Term: next.Term, Move: next.Move}
 		t.w.astray = append(t.w.astray, acknowledgement{s.Owner, s.Order})
 	}
@@ -353,7 +353,7 @@ func (w *work) rowChanged(old, row *Row) {
 		if row.Deleting {
 			return false
 		}
-		s := row.secondaryOf(ack.by)
+		s := row.SecondaryOf(ack.by)
 		return s == nil || s.Order != ack.order
 	}
 	w.acks, w.lapsed = slices.DeleteFunc(w.acks, outdated), slices.DeleteFunc(w.lapsed, outdated)
@@ -375,7 +375,7 @@ func (t *task) dropStrays() {
 	if t.pending() || len(t.w.strays) == 0 {
 		return
 	}
-	named := t.row.owners()
+	named := t.row.Owners()
 	t.w.strays = slices.DeleteFunc(t.w.strays, func(f *life) bool { return f.over || slices.Contains(named, f.Owner) })
 	for _, f := range t.w.strays {
 		t.command(f, callStray, shard.Order{Term: t.row.Term, Move: t.row.Move})

@@ -80,7 +80,7 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 		// Answers to what the old row asked say nothing about the new one, but for those that a secondary's own order decides.
 		w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.purpose.ofSecondaries() })
 	}
-	for _, o := range row.owners() {
+	for _, o := range row.Owners() {
 		if f := l.known(o); f != nil {
 			f.refs[at] = struct{}{}
 		}
@@ -112,19 +112,6 @@ func (l *Ledger) countMove(a *app, m *OpenMove, by int) {
 			f.moves += by
 		}
 	}
-}
-
-// owners lists the incarnations that a row names.
-func (r *Row) owners() []Owner {
-	list := make([]Owner, 1, 3+len(r.Secondaries))
-	list[0] = r.Primary
-	if r.Open != nil {
-		list = append(list, r.Open.From, r.Open.To)
-	}
-	for i := range r.Secondaries {
-		list = append(list, r.Secondaries[i].Owner)
-	}
-	return list
 }
 
 // flush emits the next write if none is under way and it is time.
@@ -354,8 +341,8 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 		l.countMove(a, old.Open, -1)
 		l.moveClosed(a, at, old.Open)
 	}
-	named := row.owners()
-	for _, o := range old.owners() {
+	named := row.Owners()
+	for _, o := range old.Owners() {
 		if f := l.known(o); f != nil && !slices.Contains(named, o) {
 			delete(f.refs, at)
 		}
@@ -372,7 +359,7 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	if a.spec.Space.Named {
 		l.namesStored(a, at, &old, &row)
 	}
-	for _, o := range old.owners() {
+	for _, o := range old.Owners() {
 		if f := l.known(o); f != nil && f.over && len(f.refs) == 0 {
 			l.forget(f.server)
 		}

@@ -19,6 +19,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement", "pure core: solver"},
 	{"L1", "allocator/spec", "what an app wants"},
 	{"L1", "allocator/evidence", "pure core: what losses mean"},
+	{"L1", "allocator/row", "pure core: what is durable about one shard"},
 	{"L1", "allocator/maintenance", "pure core: approvals of planned events"},
 	{"L1", "allocator/probation", "pure core: servers that flap, shards that kill"},
 	{"L1", "allocator/timing", "how long the leader waits for what"},

@@ -60,11 +60,7 @@ type server struct {
 }
 
 func newCluster(cfg Config, dir string, fail func(error)) (*cluster, error) {
-	admin := 0 // of scenarios, several may be played at once: they must not race for one port
-	if cfg.Scenario == "" {
-		admin = layout.DefaultAdmin
-	}
-	places, err := layout.New(dir, admin)
+	places, err := layout.New(dir, cfg.Scenario == "")
 	if err != nil {
 		return nil, err
 	}

@@ -43,10 +43,7 @@ func (s *stage) paused(ctx context.Context, v *server, what string, of func(*ser
 		_, err := u.Signal(syscall.SIGCONT, false)
 		failed = errors.Join(failed, err)
 	}
-	if failed != nil {
-		return failed
-	}
-	if err := s.taken(ctx, v); err != nil {
+	if err := errors.Join(failed, s.taken(ctx, v)); err != nil {
 		return err
 	}
 	return s.rest(ctx)

@@ -86,11 +86,12 @@ var Regions = []string{"eu", "us", "ap"}
 // maxSocketPath is the longest path of a Unix socket on Linux.
 const maxSocketPath = 107
 
-// DefaultAdmin is the port of the default admin address of an allocator: with it, operators' verbs need no flag.
-const DefaultAdmin = 7440
+// defaultAdmin is the port of the default admin address of an allocator: with it, operators' verbs need no flag.
+const defaultAdmin = 7440
 
-// New makes the directories of a cluster and finds its ports. The first allocator serves operators at the port admin if that is free; 0: at any.
-func New(dir string, admin int) (*Layout, error) {
+// New makes the directories of a cluster and finds its ports. known: its first allocator serves operators at the default port, if that is free. Of
+// clusters that are not, there may be several at once: they do not race for it.
+func New(dir string, known bool) (*Layout, error) {
 	l := &Layout{dir: dir, sockets: filepath.Join(dir, "sockets")}
 	for _, sub := range []string{l.Logs(), l.Histories(), filepath.Join(dir, "store"), filepath.Join(dir, "state")} {
 		if err := os.MkdirAll(sub, 0o755); err != nil {
@@ -110,8 +111,8 @@ func New(dir string, admin int) (*Layout, error) {
 	l.Store, l.KVStore = port(0), port(0)
 	for i := range allocatorCount {
 		preferred := 0
-		if i == 0 {
-			preferred = admin
+		if i == 0 && known {
+			preferred = defaultAdmin
 		}
 		l.Allocators = append(l.Allocators, Allocator{
 			Name: fmt.Sprintf("allocator-%d", i+1), Region: Regions[i%len(Regions)], Listen: port(0), Relay: port(0), Admin: port(preferred),

@@ -9,7 +9,7 @@ import (
 func TestLongPathsGetShortSockets(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"d", strings.Repeat("d", 120)} {
-		l, err := New(filepath.Join(t.TempDir(), name), 0)
+		l, err := New(filepath.Join(t.TempDir(), name), false)
 		if err != nil {
 			t.Fatal(err)
 		}
