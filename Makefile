@@ -93,7 +93,7 @@ $(BIN)/consul: tools/consul/go.mod tools/consul/go.sum
 	go build -C tools/consul -v -o "$(CURDIR)/$@.new" github.com/hashicorp/consul 2>&1 | awk -v total="$$total" \
 	  '/^[^ :#]+$$/ { if (++done % 100 == 0) print "  " done " of at most " total " packages"; fflush(); next } { print }'
 	@mv $@.new $@
-	@$@ version | head -n 1
+	@$@ version | sed -n 1p
 
 .PHONY: clean
 clean: ## Remove what was built
