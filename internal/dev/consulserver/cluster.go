@@ -30,6 +30,8 @@ const (
 	askTimeout = 2 * time.Second
 	// maxServers is more than anybody needs on one machine.
 	maxServers = 7
+	// loopback is where servers listen.
+	loopback = "127.0.0.1"
 	// maxClientConns is more than a thousand agents need, which here all have one address.
 	maxClientConns = 4096
 )
@@ -43,6 +45,8 @@ type Config struct {
 	Ports   *ports.Ports
 	Starter *process.Starter
 	Died    func(u *process.Unit, err error) // called when a server ends although nobody ended it
+	// Advertise is the address that servers tell each other, where somebody forwards to what RPC says; empty: where they listen.
+	Advertise string
 	// Settings are laid over those of Consul's configuration, key by key at the top level.
 	Settings map[string]any
 }
@@ -51,9 +55,13 @@ type Config struct {
 type Server struct {
 	*process.Unit
 	HTTP string // host:port
-	rpc  string
+	RPC  string // host:port, where other servers talk to it
+	told string // the same, as they are told
 	serf string
 }
+
+// Told is where other servers believe that they talk to this one.
+func (s *Server) Told() string { return s.told }
 
 // Cluster is servers that belong together.
 type Cluster struct {
@@ -77,12 +85,16 @@ func New(cfg Config) (*Cluster, error) {
 			Name: name, Binary: cfg.Binary, Args: []string{"agent", "-config-file", filepath.Join(cfg.Dir, name+".json")},
 			Log: filepath.Join(logs, name+".log"), Starter: cfg.Starter, Died: cfg.Died,
 		}}
-		for _, address := range []*string{&s.HTTP, &s.rpc, &s.serf} {
+		for _, address := range []*string{&s.HTTP, &s.RPC, &s.serf} {
 			var err error
 			if *address, err = cfg.Ports.Take(0); err != nil {
 				return nil, fmt.Errorf("consul: %w", err)
 			}
 		}
+		if cfg.Advertise == "" {
+			cfg.Advertise = loopback
+		}
+		s.told, s.serf = net.JoinHostPort(cfg.Advertise, strconv.Itoa(portOf(s.RPC))), net.JoinHostPort(cfg.Advertise, strconv.Itoa(portOf(s.serf)))
 		c.Servers = append(c.Servers, s)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
@@ -110,9 +122,9 @@ func (c *Cluster) settings(cfg Config, s *Server) map[string]any {
 	}
 	settings := map[string]any{
 		"server": true, "node_name": s.Name, "data_dir": filepath.Join(cfg.Dir, s.Name), "bootstrap_expect": len(c.Servers),
-		"bind_addr": "127.0.0.1", "client_addr": "127.0.0.1", "retry_join": others, "retry_interval": "1s",
+		"bind_addr": loopback, "client_addr": loopback, "serf_lan": cfg.Advertise, "advertise_addr": cfg.Advertise, "retry_join": others, "retry_interval": "1s",
 		"ports": map[string]int{
-			"http": portOf(s.HTTP), "server": portOf(s.rpc), "serf_lan": portOf(s.serf), "serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
+			"http": portOf(s.HTTP), "server": portOf(s.RPC), "serf_lan": portOf(s.serf), "serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
 		},
 		"performance": map[string]any{"raft_multiplier": 1},
 		"autopilot":   map[string]any{"cleanup_dead_servers": false}, // a server that is killed comes back
@@ -220,7 +232,7 @@ func (c *Cluster) Leader(ctx context.Context) (*Server, error) {
 			continue
 		}
 		for _, s := range c.Servers {
-			if strings.TrimSpace(body) == strconv.Quote(s.rpc) && s.Running() {
+			if strings.TrimSpace(body) == strconv.Quote(s.told) && s.Running() {
 				return s, nil
 			}
 		}

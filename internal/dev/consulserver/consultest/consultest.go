@@ -58,11 +58,20 @@ func build(t testing.TB, root, bin string) {
 // Start runs servers until the test ends. settings are laid over Consul's configuration.
 func Start(t testing.TB, servers int, settings map[string]any) *consulserver.Cluster {
 	t.Helper()
+	cluster := place(t, consulserver.Config{Servers: servers, Settings: settings})
+	if err := cluster.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return cluster
+}
+
+// place makes a cluster that is stopped when the test ends.
+func place(t testing.TB, cfg consulserver.Config) *consulserver.Cluster {
+	t.Helper()
 	starter, free := process.NewStarter(), ports.New()
-	cluster, err := consulserver.New(consulserver.Config{
-		Binary: Binary(t), Dir: t.TempDir(), Servers: servers, Ports: free, Starter: starter, Settings: settings,
-		Died: func(_ *process.Unit, err error) { t.Error(err) },
-	})
+	cfg.Binary, cfg.Dir, cfg.Ports, cfg.Starter = Binary(t), t.TempDir(), free, starter
+	cfg.Died = func(_ *process.Unit, err error) { t.Error(err) }
+	cluster, err := consulserver.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +84,5 @@ func Start(t testing.TB, servers int, settings map[string]any) *consulserver.Clu
 			t.Error(err)
 		}
 	})
-	if err := cluster.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return cluster
 }
