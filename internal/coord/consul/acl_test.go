@@ -38,6 +38,7 @@ func tokenFor(t *testing.T, client *api.Client, name string) string {
 
 // The policies of deploy/consul are enough for allocators and agents, and for nothing else, where everything else is denied.
 func TestPoliciesAreEnoughAndNoMore(t *testing.T) {
+	t.Parallel()
 	cluster := consultest.Start(t, 1, map[string]any{"acl": map[string]any{
 		"enabled": true, "default_policy": "deny", "tokens": map[string]any{"initial_management": management},
 	}})

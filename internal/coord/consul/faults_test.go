@@ -49,6 +49,17 @@ func (c *counter) step(t *testing.T) bool {
 	return false
 }
 
+// countTo counts until a number is reached.
+func (c *counter) countTo(t *testing.T, n int) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for c.n < n {
+		if !c.step(t) && time.Now().After(deadline) {
+			t.Fatalf("counter at %d: not at %d within %s", c.n, n, patience)
+		}
+	}
+}
+
 // decide makes the lost transaction one that can commit no more, and learns whether it did.
 func (c *counter) decide(t *testing.T) {
 	t.Helper()
@@ -125,6 +136,7 @@ func follow(t *testing.T, store coord.Store, key string) (shows func(n int)) {
 
 // Whatever happens to a server, counting goes on, nothing that was acknowledged is lost, the watch follows, and a session and its lock outlast it.
 func TestServersFail(t *testing.T) {
+	t.Parallel()
 	leading := func(t *testing.T, c *consulserver.Cluster) *consulserver.Server {
 		t.Helper()
 		var leader *consulserver.Server
@@ -190,34 +202,32 @@ func TestServersFail(t *testing.T) {
 			}
 			c := &counter{store: store, key: "n"}
 			shows := follow(t, store, "n")
-			count := func(steps int) {
-				t.Helper()
-				for done := 0; done < steps; {
-					if c.step(t) {
-						done++
-					}
-				}
-			}
-			count(20)
+			c.countTo(t, c.n+20)
 			fault(t, func() {
 				began := time.Now()
-				count(1)
+				c.countTo(t, c.n+1)
 				t.Logf("the next write was acknowledged %v after the fault", time.Since(began).Round(time.Millisecond))
-				count(20)
+				c.countTo(t, c.n+20)
 				shows(c.n)
 			})
-			count(20)
+			c.countTo(t, c.n+20)
 			shows(c.n)
-			eventually(t, "the lock to be seen", func(ctx context.Context) bool {
-				_, err := store.Txn(ctx, []coord.Op{{Verb: coord.CheckSession, Key: "leader", Session: session}})
-				var conflict *coord.ConflictError
-				if errors.As(err, &conflict) {
-					t.Fatalf("the session did not outlast the fault: %v", err)
-				}
-				return err == nil
-			})
+			checkHeld(t, store, "leader", session)
 		})
 	}
+}
+
+// checkHeld fails unless a session still holds a key.
+func checkHeld(t *testing.T, store coord.Store, key string, session coord.SessionID) {
+	t.Helper()
+	eventually(t, "the lock to be seen", func(ctx context.Context) bool {
+		_, err := store.Txn(ctx, []coord.Op{{Verb: coord.CheckSession, Key: key, Session: session}})
+		var conflict *coord.ConflictError
+		if errors.As(err, &conflict) {
+			t.Fatalf("the session did not outlast the fault: %v", err)
+		}
+		return err == nil
+	})
 }
 
 func newSession(t *testing.T, store coord.Store) coord.SessionID {
@@ -231,6 +241,7 @@ func newSession(t *testing.T, store coord.Store) coord.SessionID {
 
 // A restored snapshot takes the data and its indexes back; a watch shows the old state, and what is written next.
 func TestIndexGoesBackwards(t *testing.T) {
+	t.Parallel()
 	cluster := consultest.Start(t, 1, nil)
 	store := part(t, dial(t, consul.Config{Addresses: cluster.Addresses()}))
 	c := &counter{store: store, key: "n"}
