@@ -3,11 +3,15 @@ package leaders
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
+
+// watchAgain is the pause before a watch is begun again that the store gave up, as it does while a token may not read.
+const watchAgain = 2 * time.Second
 
 // Election is what the store says of the leader.
 type Election struct {
@@ -22,23 +26,34 @@ func (e *Election) Outranks(epoch *pb.Epoch) bool {
 }
 
 // Discover follows the record of the leader in the store until ctx ends: agents hear of an election as soon as the store does, whatever became
-// of the leader before. trouble is told of a record that cannot be read.
+// of the leader before. trouble is told of a record that cannot be read, and of a store that gave the watch up, which is begun again.
 func (l *Leaders) Discover(ctx context.Context, store coord.Watcher, cluster string, trouble func(error)) {
 	key := "shardmanager/" + cluster + "/g/default/leader"
-	err := store.Watch(ctx, key, func(entries []coord.Entry) {
-		for _, e := range entries {
-			if e.Key != key || e.Session == "" {
-				continue
+	for ctx.Err() == nil {
+		err := store.Watch(ctx, key, func(entries []coord.Entry) {
+			for _, e := range entries {
+				if e.Key != key || e.Session == "" {
+					continue
+				}
+				record := new(pb.LeaderRecord)
+				if err := wire.Decode(e.Value, record); err != nil {
+					trouble(fmt.Errorf("key %s: %w", e.Key, err))
+					continue
+				}
+				l.Elect(record.GetAddress(), uint64(e.Modify))
 			}
-			record := new(pb.LeaderRecord)
-			if err := wire.Decode(e.Value, record); err != nil {
-				trouble(fmt.Errorf("key %s: %w", e.Key, err))
-				continue
-			}
-			l.Elect(record.GetAddress(), uint64(e.Modify))
+		})
+		if ctx.Err() != nil {
+			return
 		}
-	})
-	if err != nil && ctx.Err() == nil {
-		trouble(err)
+		if err != nil {
+			trouble(err)
+		}
+		timer := time.NewTimer(watchAgain)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
 	}
 }
