@@ -11,6 +11,11 @@ key_prefix "shardmanager/prod/servers/" {
   policy = "write"
 }
 
+# Who leads: agents follow the lock.
+key_prefix "shardmanager/prod/g/default/leader" {
+  policy = "list"
+}
+
 # The sessions that hold these keys.
 session "shardmanager-prod" {
   policy = "write"

@@ -97,7 +97,15 @@ func TestPoliciesAreEnoughAndNoMore(t *testing.T) {
 
 	_, err = agent.Txn(t.Context(), []coord.Op{{Verb: coord.Set, Key: leader}})
 	refused("an agent that writes what is the allocator's", err, "consul_token")
-	_, _, err = agent.Get(t.Context(), leader)
+	const sequence = "shardmanager/test/g/default/sequence"
+	_, err = allocator.Txn(t.Context(), []coord.Op{{Verb: coord.Set, Key: sequence}})
+	must("allocator: write what only allocators see", err)
+	entries, err = agent.List(t.Context(), leader)
+	must("agent: see who leads", err)
+	if len(entries) != 1 || entries[0].Session != lead {
+		t.Errorf("agent: see who leads: %+v", entries)
+	}
+	_, _, err = agent.Get(t.Context(), sequence)
 	refused("an agent that reads what is the allocator's", err, "consul_token")
 	_, err = agent.List(t.Context(), "shardmanager/")
 	refused("an agent that lists everything", err, "consul_token")
