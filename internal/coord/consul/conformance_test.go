@@ -23,8 +23,20 @@ const (
 	patience = time.Minute
 )
 
-func TestOneServerConforms(t *testing.T)   { conforms(t, 1) }
-func TestThreeServersConform(t *testing.T) { conforms(t, 3) }
+func TestOneServerConforms(t *testing.T) { conforms(t, 1) }
+
+func TestThreeServersConform(t *testing.T) {
+	takesLong(t)
+	conforms(t, 3)
+}
+
+// takesLong skips, in short runs, what runs the same code for minutes against three servers.
+func takesLong(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("three servers take minutes: run without -short")
+	}
+}
 
 // conforms runs the suite; the stores of its tests are parts of one Consul. Its tests run side by side, but for those that restart Consul.
 func conforms(t *testing.T, servers int) {

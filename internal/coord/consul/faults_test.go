@@ -136,6 +136,7 @@ func follow(t *testing.T, store coord.Store, key string) (shows func(n int)) {
 
 // Whatever happens to a server, counting goes on, nothing that was acknowledged is lost, the watch follows, and a session and its lock outlast it.
 func TestServersFail(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	leading := func(t *testing.T, c *consulserver.Cluster) *consulserver.Server {
 		t.Helper()

@@ -18,6 +18,7 @@ const askedOften = 3
 // A server that is cut off from the others still answers its clients. It may never answer from what it knew, nor take a write for done that is
 // not: with one more server to turn to, everything goes on; with that server alone, nothing is known until it has healed.
 func TestServerIsPartitioned(t *testing.T) {
+	takesLong(t)
 	t.Parallel()
 	cluster := consultest.StartParted(t, 3)
 	for name, leads := range map[string]bool{"the leader": true, "a follower": false} {
