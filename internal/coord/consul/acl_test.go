@@ -11,6 +11,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/dev/consulserver"
 	"github.com/shardmanager/shardmanager/internal/dev/consulserver/consultest"
 )
 
@@ -39,9 +40,17 @@ func tokenFor(t *testing.T, client *api.Client, name string) string {
 // The policies of deploy/consul are enough for allocators and agents, and for nothing else, where everything else is denied.
 func TestPoliciesAreEnoughAndNoMore(t *testing.T) {
 	t.Parallel()
-	cluster := consultest.Start(t, 1, map[string]any{"acl": map[string]any{
-		"enabled": true, "default_policy": "deny", "tokens": map[string]any{"initial_management": management},
-	}})
+	for name, list := range map[string]bool{"to read is to list": false, "to list takes a policy of its own": true} {
+		t.Run(name, func(t *testing.T) {
+			testPolicies(t, consultest.Start(t, 1, map[string]any{"acl": map[string]any{
+				"enabled": true, "default_policy": "deny", "enable_key_list_policy": list, "tokens": map[string]any{"initial_management": management},
+			}}))
+		})
+	}
+}
+
+func testPolicies(t *testing.T, cluster *consulserver.Cluster) {
+	t.Helper()
 	client, err := api.NewClient(&api.Config{Address: cluster.Addresses()[0], Token: management})
 	if err != nil {
 		t.Fatal(err)
