@@ -15,6 +15,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/load", "load vectors"},
 	{"L0", "internal/locality", "fault domains"},
 	{"L0", "internal/progress", "how far state has come"},
+	{"L0", "internal/latency", "round trips between regions"},
 	{"L1", "allocator/placement/field", "where servers stand"},
 	{"L1", "allocator/placement", "pure core: solver"},
 	{"L1", "allocator/spec", "what an app wants"},
