@@ -18,6 +18,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/internal/clock"
@@ -62,6 +63,7 @@ type Allocator struct {
 	maps     *maps
 	attach   *api.Attach
 	events   *events.Log
+	regions  *regions.Keeper
 	standby  *unseat.Standby
 	life     uint64 // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
@@ -95,7 +97,8 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 		a.dial = transport.Dial
 	}
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted}))
-	a.attach = api.NewAttach(a)
+	a.regions = regions.NewKeeper(a.clock)
+	a.attach = api.NewAttach(a, a.regions)
 	a.life = 1 + rand.Uint64N(math.MaxUint64)
 	a.standby = unseat.New(cfg.Unseat(), unseat.Deps{
 		Name: cfg.Name, Keys: a.keys, Store: a.store, Log: a.log, Clock: a.clock, Dial: a.dial, Random: unseat.Random,
@@ -126,7 +129,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.events), a.maps.hub))
+	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.events, a.regions), a.maps.hub))
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })

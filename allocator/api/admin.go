@@ -26,6 +26,7 @@ type Admin struct {
 	node   Node
 	maps   Maps
 	events *events.Log
+	places Places
 
 	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
 	watchers   chan struct{} // capacity maxWatchers
@@ -34,8 +35,8 @@ type Admin struct {
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
 // NewAdmin makes the service of an allocator; the log is what it writes while it leads.
-func NewAdmin(node Node, maps Maps, log *events.Log) *Admin {
-	return &Admin{node: node, maps: maps, events: log, explaining: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers)}
+func NewAdmin(node Node, maps Maps, log *events.Log, places Places) *Admin {
+	return &Admin{node: node, maps: maps, events: log, places: places, explaining: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers)}
 }
 
 // ask hands a wish to the leader's ledger.

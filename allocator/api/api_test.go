@@ -19,7 +19,9 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
@@ -110,16 +112,17 @@ type server struct {
 	node     *testNode
 	events   *events.Log
 	attach   *api.Attach
+	places   *regions.Keeper
 	endpoint transport.Endpoint
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{T: t, events: events.NewLog(), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
-	s.attach = api.NewAttach(s.node)
+	s := &server{T: t, events: events.NewLog(), places: regions.NewKeeper(clock.Now), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
+	s.attach = api.NewAttach(s.node, s.places)
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.events)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.events, s.places)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,8 @@ const helloTimeout = 10 * time.Second
 
 // Attach serves AllocatorService. It is also the way back: Send carries the ledger's messages to the streams.
 type Attach struct {
-	node Node
+	node   Node
+	places Places
 
 	last    atomic.Uint64 // id of the newest stream
 	mu      sync.Mutex
@@ -37,7 +38,9 @@ type Attach struct {
 var _ shardmanagerv1connect.AllocatorServiceHandler = (*Attach)(nil)
 
 // NewAttach makes the service of an allocator.
-func NewAttach(node Node) *Attach { return &Attach{node: node, streams: map[ledger.StreamID]*outbox{}} }
+func NewAttach(node Node, places Places) *Attach {
+	return &Attach{node: node, places: places, streams: map[ledger.StreamID]*outbox{}}
+}
 
 // Send queues messages for their streams and never waits; a stream that is gone swallows its own.
 func (a *Attach) Send(messages []ledger.Message) {
@@ -77,7 +80,7 @@ func (a *Attach) Attach(ctx context.Context, stream *connect.BidiStream[pb.Attac
 	}
 	out := a.open(id)
 	defer a.close(id)
-	s := &agentStream{id: id, leader: leader, out: out, conn: stream, node: a.node}
+	s := &agentStream{id: id, leader: leader, out: out, conn: stream, node: a.node, locate: a.locator(event.Server)}
 	return s.serve(ctx, cancel, event, received)
 }
 
@@ -177,6 +180,7 @@ type agentStream struct {
 	node   Node
 	out    *outbox
 	conn   *connect.BidiStream[pb.AttachRequest, pb.AttachResponse]
+	locate func(*pb.AttachRequest)
 }
 
 // serve runs the stream to its end. The ledger hears of that end exactly once, after everything else of the stream.
@@ -212,6 +216,7 @@ func (s *agentStream) carryUp(ctx context.Context, received <-chan incoming) err
 			if err != nil {
 				return invalid(err)
 			}
+			s.locate(in.message)
 			if event == nil {
 				continue // a message of a newer protocol, which says nothing to us
 			}

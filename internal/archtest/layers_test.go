@@ -49,6 +49,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/appspec", "app specs to and from proto"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
 	{"L2", "allocator/events", "what the leader decided and saw"},
+	{"L2", "allocator/regions", "where agents are, and how far regions are apart"},
 	{"L2", "allocator/api", "Connect handlers"},
 	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},
 	{"L2", "agent/api", "Connect handlers"},

@@ -3988,6 +3988,158 @@ func (x *SkipStepResponse) GetOutcome() string {
 	return ""
 }
 
+type ListRegionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegionsRequest) Reset() {
+	*x = ListRegionsRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegionsRequest) ProtoMessage() {}
+
+func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
+func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+}
+
+type ListRegionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name; the name of servers whose region is unknown is empty.
+	Regions []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	// By both names; pairs of which nothing is known are left out.
+	Latencies     []*RegionLatency `protobuf:"bytes,2,rep,name=latencies,proto3" json:"latencies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegionsResponse) Reset() {
+	*x = ListRegionsResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegionsResponse) ProtoMessage() {}
+
+func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
+func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ListRegionsResponse) GetRegions() []*Region {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+func (x *ListRegionsResponse) GetLatencies() []*RegionLatency {
+	if x != nil {
+		return x.Latencies
+	}
+	return nil
+}
+
+type Region struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Servers of all apps.
+	Servers uint32 `protobuf:"varint,2,opt,name=servers,proto3" json:"servers,omitempty"`
+	// Agents that reported where they are lately, surely or not.
+	LocatedAgents uint32 `protobuf:"varint,3,opt,name=located_agents,json=locatedAgents,proto3" json:"located_agents,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Region) Reset() {
+	*x = Region{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Region) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Region) ProtoMessage() {}
+
+func (x *Region) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Region.ProtoReflect.Descriptor instead.
+func (*Region) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Region) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Region) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *Region) GetLocatedAgents() uint32 {
+	if x != nil {
+		return x.LocatedAgents
+	}
+	return 0
+}
+
 var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
@@ -4240,7 +4392,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x05force\x18\x05 \x01(\bR\x05force\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\",\n" +
 	"\x10SkipStepResponse\x12\x18\n" +
-	"\aoutcome\x18\x01 \x01(\tR\aoutcome*\x8b\x01\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\"\x14\n" +
+	"\x12ListRegionsRequest\"\x86\x01\n" +
+	"\x13ListRegionsResponse\x121\n" +
+	"\aregions\x18\x01 \x03(\v2\x17.shardmanager.v1.RegionR\aregions\x12<\n" +
+	"\tlatencies\x18\x02 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\tlatencies\"]\n" +
+	"\x06Region\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aservers\x18\x02 \x01(\rR\aservers\x12%\n" +
+	"\x0elocated_agents\x18\x03 \x01(\rR\rlocatedAgents*\x8b\x01\n" +
 	"\vReplication\x12\x1b\n" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
@@ -4303,7 +4463,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x11MOVE_KIND_MIGRATE\x10\x02\x12\x11\n" +
 	"\rMOVE_KIND_ADD\x10\x03\x12\x12\n" +
 	"\x0eMOVE_KIND_DROP\x10\x04\x12\x15\n" +
-	"\x11MOVE_KIND_PROMOTE\x10\x052\xa9\r\n" +
+	"\x11MOVE_KIND_PROMOTE\x10\x052\x83\x0e\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -4323,7 +4483,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\aExplain\x12\x1f.shardmanager.v1.ExplainRequest\x1a .shardmanager.v1.ExplainResponse\x12Z\n" +
 	"\vWatchEvents\x12#.shardmanager.v1.WatchEventsRequest\x1a$.shardmanager.v1.WatchEventsResponse0\x01\x12R\n" +
 	"\tAbortMove\x12!.shardmanager.v1.AbortMoveRequest\x1a\".shardmanager.v1.AbortMoveResponse\x12O\n" +
-	"\bSkipStep\x12 .shardmanager.v1.SkipStepRequest\x1a!.shardmanager.v1.SkipStepResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\bSkipStep\x12 .shardmanager.v1.SkipStepRequest\x1a!.shardmanager.v1.SkipStepResponse\x12X\n" +
+	"\vListRegions\x12#.shardmanager.v1.ListRegionsRequest\x1a$.shardmanager.v1.ListRegionsResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -4338,7 +4499,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
@@ -4400,22 +4561,26 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*AbortMoveResponse)(nil),               // 57: shardmanager.v1.AbortMoveResponse
 	(*SkipStepRequest)(nil),                 // 58: shardmanager.v1.SkipStepRequest
 	(*SkipStepResponse)(nil),                // 59: shardmanager.v1.SkipStepResponse
-	nil,                                     // 60: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 61: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 62: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 63: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 64: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 65: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 66: shardmanager.v1.Epoch
-	(Role)(0),                               // 67: shardmanager.v1.Role
+	(*ListRegionsRequest)(nil),              // 60: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 61: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 62: shardmanager.v1.Region
+	nil,                                     // 63: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 64: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 65: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 66: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 67: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 68: shardmanager.v1.Server
+	(*Epoch)(nil),                           // 69: shardmanager.v1.Epoch
+	(Role)(0),                               // 70: shardmanager.v1.Role
+	(*RegionLatency)(nil),                   // 71: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	63, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	66, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
 	9,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	60, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	61, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	62, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	63, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	64, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	65, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
 	8,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	8,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
@@ -4423,16 +4588,16 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	8,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	8,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	8,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	64, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	67, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
 	28, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	65, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	68, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
 	31, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
 	31, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
 	36, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	66, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	69, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
 	50, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
 	28, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
 	31, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
@@ -4442,15 +4607,15 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	46, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
 	47, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
 	45, // 31: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	67, // 32: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	70, // 32: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
 	5,  // 33: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
 	3,  // 34: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
 	7,  // 35: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	67, // 36: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	70, // 36: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
 	50, // 37: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
 	51, // 38: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
 	50, // 39: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	66, // 40: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	69, // 40: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
 	50, // 41: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
 	52, // 42: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
 	53, // 43: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
@@ -4458,49 +4623,53 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	55, // 45: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
 	2,  // 46: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
 	4,  // 47: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	10, // 48: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	12, // 49: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	14, // 50: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	16, // 51: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	18, // 52: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	20, // 53: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	22, // 54: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	24, // 55: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	26, // 56: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	29, // 57: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	32, // 58: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	34, // 59: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	37, // 60: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	39, // 61: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	41, // 62: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	43, // 63: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	48, // 64: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	56, // 65: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	58, // 66: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	11, // 67: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	13, // 68: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	15, // 69: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	17, // 70: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	19, // 71: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	21, // 72: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	23, // 73: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	25, // 74: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	27, // 75: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	30, // 76: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	33, // 77: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	35, // 78: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	38, // 79: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	40, // 80: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	42, // 81: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	44, // 82: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	49, // 83: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	57, // 84: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	59, // 85: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	67, // [67:86] is the sub-list for method output_type
-	48, // [48:67] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	62, // 48: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	71, // 49: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	10, // 50: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	12, // 51: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	14, // 52: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	16, // 53: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	18, // 54: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	20, // 55: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	22, // 56: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	24, // 57: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	26, // 58: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	29, // 59: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	32, // 60: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	34, // 61: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	37, // 62: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	39, // 63: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	41, // 64: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	43, // 65: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	48, // 66: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	56, // 67: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	58, // 68: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	60, // 69: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	11, // 70: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	13, // 71: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	15, // 72: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	17, // 73: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	19, // 74: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	21, // 75: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	23, // 76: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	25, // 77: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	27, // 78: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	30, // 79: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	33, // 80: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	35, // 81: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	38, // 82: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	40, // 83: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	42, // 84: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	44, // 85: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	49, // 86: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	57, // 87: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	59, // 88: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	61, // 89: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	70, // [70:90] is the sub-list for method output_type
+	50, // [50:70] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -4522,7 +4691,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   55,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -658,8 +658,10 @@ type Renew struct {
 	// For how long the application has not pulled its lease, in nanoseconds. An agent speaks for an application that serves: one that has not
 	// pulled for 1.5 intervals may hang, and is then judged like a silent host.
 	ApplicationSilentNs int64 `protobuf:"varint,41,opt,name=application_silent_ns,json=applicationSilentNs,proto3" json:"application_silent_ns,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Where the agent is in the space of round trips; unset: unknown, or said a moment ago.
+	Coordinate    *NetworkCoordinate `protobuf:"bytes,60,opt,name=coordinate,proto3" json:"coordinate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Renew) Reset() {
@@ -725,6 +727,13 @@ func (x *Renew) GetApplicationSilentNs() int64 {
 		return x.ApplicationSilentNs
 	}
 	return 0
+}
+
+func (x *Renew) GetCoordinate() *NetworkCoordinate {
+	if x != nil {
+		return x.Coordinate
+	}
+	return nil
 }
 
 // ShardLoad is the measured load of one shard.
@@ -1639,13 +1648,16 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\rhighest_epoch\x18\x05 \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12#\n" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12E\n" +
-	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xe5\x01\n" +
+	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xa9\x02\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x19\n" +
 	"\basked_ns\x18\x02 \x01(\x03R\aaskedNs\x120\n" +
 	"\x05loads\x18\x03 \x03(\v2\x1a.shardmanager.v1.ShardLoadR\x05loads\x12?\n" +
 	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\x122\n" +
-	"\x15application_silent_ns\x18) \x01(\x03R\x13applicationSilentNs\"\x94\x01\n" +
+	"\x15application_silent_ns\x18) \x01(\x03R\x13applicationSilentNs\x12B\n" +
+	"\n" +
+	"coordinate\x18< \x01(\v2\".shardmanager.v1.NetworkCoordinateR\n" +
+	"coordinate\"\x94\x01\n" +
 	"\tShardLoad\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x128\n" +
 	"\x04load\x18\x02 \x03(\v2$.shardmanager.v1.ShardLoad.LoadEntryR\x04load\x1a7\n" +
@@ -1749,36 +1761,37 @@ func file_shardmanager_v1_allocator_proto_rawDescGZIP() []byte {
 var file_shardmanager_v1_allocator_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_shardmanager_v1_allocator_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_shardmanager_v1_allocator_proto_goTypes = []any{
-	(ResultStatus)(0),        // 0: shardmanager.v1.ResultStatus
-	(CommandKind)(0),         // 1: shardmanager.v1.CommandKind
-	(ProbeOutcome)(0),        // 2: shardmanager.v1.ProbeOutcome
-	(*AttachRequest)(nil),    // 3: shardmanager.v1.AttachRequest
-	(*AttachResponse)(nil),   // 4: shardmanager.v1.AttachResponse
-	(*Hello)(nil),            // 5: shardmanager.v1.Hello
-	(*Renew)(nil),            // 6: shardmanager.v1.Renew
-	(*ShardLoad)(nil),        // 7: shardmanager.v1.ShardLoad
-	(*Result)(nil),           // 8: shardmanager.v1.Result
-	(*Welcome)(nil),          // 9: shardmanager.v1.Welcome
-	(*Grant)(nil),            // 10: shardmanager.v1.Grant
-	(*CommandId)(nil),        // 11: shardmanager.v1.CommandId
-	(*Command)(nil),          // 12: shardmanager.v1.Command
-	(*Probe)(nil),            // 13: shardmanager.v1.Probe
-	(*ProbeAnswer)(nil),      // 14: shardmanager.v1.ProbeAnswer
-	(*DrainRequested)(nil),   // 15: shardmanager.v1.DrainRequested
-	(*DrainProgress)(nil),    // 16: shardmanager.v1.DrainProgress
-	(*RestRequested)(nil),    // 17: shardmanager.v1.RestRequested
-	(*RestGranted)(nil),      // 18: shardmanager.v1.RestGranted
-	(*Ended)(nil),            // 19: shardmanager.v1.Ended
-	(*Fenced)(nil),           // 20: shardmanager.v1.Fenced
-	nil,                      // 21: shardmanager.v1.ShardLoad.LoadEntry
-	(*Server)(nil),           // 22: shardmanager.v1.Server
-	(*HeldShard)(nil),        // 23: shardmanager.v1.HeldShard
-	(*Epoch)(nil),            // 24: shardmanager.v1.Epoch
-	(*HostCapabilities)(nil), // 25: shardmanager.v1.HostCapabilities
-	(*TransferProgress)(nil), // 26: shardmanager.v1.TransferProgress
-	(*Peer)(nil),             // 27: shardmanager.v1.Peer
-	(Role)(0),                // 28: shardmanager.v1.Role
-	(*Member)(nil),           // 29: shardmanager.v1.Member
+	(ResultStatus)(0),         // 0: shardmanager.v1.ResultStatus
+	(CommandKind)(0),          // 1: shardmanager.v1.CommandKind
+	(ProbeOutcome)(0),         // 2: shardmanager.v1.ProbeOutcome
+	(*AttachRequest)(nil),     // 3: shardmanager.v1.AttachRequest
+	(*AttachResponse)(nil),    // 4: shardmanager.v1.AttachResponse
+	(*Hello)(nil),             // 5: shardmanager.v1.Hello
+	(*Renew)(nil),             // 6: shardmanager.v1.Renew
+	(*ShardLoad)(nil),         // 7: shardmanager.v1.ShardLoad
+	(*Result)(nil),            // 8: shardmanager.v1.Result
+	(*Welcome)(nil),           // 9: shardmanager.v1.Welcome
+	(*Grant)(nil),             // 10: shardmanager.v1.Grant
+	(*CommandId)(nil),         // 11: shardmanager.v1.CommandId
+	(*Command)(nil),           // 12: shardmanager.v1.Command
+	(*Probe)(nil),             // 13: shardmanager.v1.Probe
+	(*ProbeAnswer)(nil),       // 14: shardmanager.v1.ProbeAnswer
+	(*DrainRequested)(nil),    // 15: shardmanager.v1.DrainRequested
+	(*DrainProgress)(nil),     // 16: shardmanager.v1.DrainProgress
+	(*RestRequested)(nil),     // 17: shardmanager.v1.RestRequested
+	(*RestGranted)(nil),       // 18: shardmanager.v1.RestGranted
+	(*Ended)(nil),             // 19: shardmanager.v1.Ended
+	(*Fenced)(nil),            // 20: shardmanager.v1.Fenced
+	nil,                       // 21: shardmanager.v1.ShardLoad.LoadEntry
+	(*Server)(nil),            // 22: shardmanager.v1.Server
+	(*HeldShard)(nil),         // 23: shardmanager.v1.HeldShard
+	(*Epoch)(nil),             // 24: shardmanager.v1.Epoch
+	(*HostCapabilities)(nil),  // 25: shardmanager.v1.HostCapabilities
+	(*TransferProgress)(nil),  // 26: shardmanager.v1.TransferProgress
+	(*NetworkCoordinate)(nil), // 27: shardmanager.v1.NetworkCoordinate
+	(*Peer)(nil),              // 28: shardmanager.v1.Peer
+	(Role)(0),                 // 29: shardmanager.v1.Role
+	(*Member)(nil),            // 30: shardmanager.v1.Member
 }
 var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	5,  // 0: shardmanager.v1.AttachRequest.hello:type_name -> shardmanager.v1.Hello
@@ -1801,25 +1814,26 @@ var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	25, // 17: shardmanager.v1.Hello.capabilities:type_name -> shardmanager.v1.HostCapabilities
 	7,  // 18: shardmanager.v1.Renew.loads:type_name -> shardmanager.v1.ShardLoad
 	26, // 19: shardmanager.v1.Renew.transfers:type_name -> shardmanager.v1.TransferProgress
-	21, // 20: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
-	11, // 21: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
-	0,  // 22: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
-	24, // 23: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
-	24, // 24: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
-	1,  // 25: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
-	11, // 26: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
-	27, // 27: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
-	28, // 28: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
-	29, // 29: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
-	2,  // 30: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
-	2,  // 31: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
-	3,  // 32: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
-	4,  // 33: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
-	33, // [33:34] is the sub-list for method output_type
-	32, // [32:33] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	27, // 20: shardmanager.v1.Renew.coordinate:type_name -> shardmanager.v1.NetworkCoordinate
+	21, // 21: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
+	11, // 22: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
+	0,  // 23: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
+	24, // 24: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
+	24, // 25: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 26: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
+	11, // 27: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
+	28, // 28: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
+	29, // 29: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
+	30, // 30: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
+	2,  // 31: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
+	2,  // 32: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
+	3,  // 33: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
+	4,  // 34: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
+	34, // [34:35] is the sub-list for method output_type
+	33, // [33:34] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_allocator_proto_init() }

@@ -91,6 +91,7 @@ type WatchResponse struct {
 	//	*WatchResponse_Snapshot
 	//	*WatchResponse_Delta
 	//	*WatchResponse_KeepAlive
+	//	*WatchResponse_Latencies
 	Message       isWatchResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -160,6 +161,15 @@ func (x *WatchResponse) GetKeepAlive() *KeepAlive {
 	return nil
 }
 
+func (x *WatchResponse) GetLatencies() *RegionLatencies {
+	if x != nil {
+		if x, ok := x.Message.(*WatchResponse_Latencies); ok {
+			return x.Latencies
+		}
+	}
+	return nil
+}
+
 type isWatchResponse_Message interface {
 	isWatchResponse_Message()
 }
@@ -176,11 +186,63 @@ type WatchResponse_KeepAlive struct {
 	KeepAlive *KeepAlive `protobuf:"bytes,3,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
 }
 
+type WatchResponse_Latencies struct {
+	Latencies *RegionLatencies `protobuf:"bytes,60,opt,name=latencies,proto3,oneof"`
+}
+
 func (*WatchResponse_Snapshot) isWatchResponse_Message() {}
 
 func (*WatchResponse_Delta) isWatchResponse_Message() {}
 
 func (*WatchResponse_KeepAlive) isWatchResponse_Message() {}
+
+func (*WatchResponse_Latencies) isWatchResponse_Message() {}
+
+// RegionLatencies is how far regions are from each other, whole. It is sent after the map, and again when it changed noticeably; the
+// newest one counts.
+type RegionLatencies struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pairs         []*RegionLatency       `protobuf:"bytes,1,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegionLatencies) Reset() {
+	*x = RegionLatencies{}
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionLatencies) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionLatencies) ProtoMessage() {}
+
+func (x *RegionLatencies) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionLatencies.ProtoReflect.Descriptor instead.
+func (*RegionLatencies) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RegionLatencies) GetPairs() []*RegionLatency {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
 
 // KeepAlive is sent every second while there is nothing else to say.
 type KeepAlive struct {
@@ -193,7 +255,7 @@ type KeepAlive struct {
 
 func (x *KeepAlive) Reset() {
 	*x = KeepAlive{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -205,7 +267,7 @@ func (x *KeepAlive) String() string {
 func (*KeepAlive) ProtoMessage() {}
 
 func (x *KeepAlive) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -218,7 +280,7 @@ func (x *KeepAlive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
 func (*KeepAlive) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *KeepAlive) GetVersion() *MapVersion {
@@ -237,7 +299,7 @@ type GetShardMapRequest struct {
 
 func (x *GetShardMapRequest) Reset() {
 	*x = GetShardMapRequest{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +311,7 @@ func (x *GetShardMapRequest) String() string {
 func (*GetShardMapRequest) ProtoMessage() {}
 
 func (x *GetShardMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +324,7 @@ func (x *GetShardMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardMapRequest.ProtoReflect.Descriptor instead.
 func (*GetShardMapRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetShardMapRequest) GetApp() string {
@@ -281,7 +343,7 @@ type GetShardMapResponse struct {
 
 func (x *GetShardMapResponse) Reset() {
 	*x = GetShardMapResponse{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +355,7 @@ func (x *GetShardMapResponse) String() string {
 func (*GetShardMapResponse) ProtoMessage() {}
 
 func (x *GetShardMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +368,7 @@ func (x *GetShardMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetShardMapResponse.ProtoReflect.Descriptor instead.
 func (*GetShardMapResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetShardMapResponse) GetSnapshot() *ShardMapSnapshot {
@@ -336,7 +398,7 @@ type ShardMapSnapshot struct {
 
 func (x *ShardMapSnapshot) Reset() {
 	*x = ShardMapSnapshot{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -348,7 +410,7 @@ func (x *ShardMapSnapshot) String() string {
 func (*ShardMapSnapshot) ProtoMessage() {}
 
 func (x *ShardMapSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -361,7 +423,7 @@ func (x *ShardMapSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMapSnapshot.ProtoReflect.Descriptor instead.
 func (*ShardMapSnapshot) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ShardMapSnapshot) GetApp() string {
@@ -424,7 +486,7 @@ type SecondaryColumn struct {
 
 func (x *SecondaryColumn) Reset() {
 	*x = SecondaryColumn{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +498,7 @@ func (x *SecondaryColumn) String() string {
 func (*SecondaryColumn) ProtoMessage() {}
 
 func (x *SecondaryColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +511,7 @@ func (x *SecondaryColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecondaryColumn.ProtoReflect.Descriptor instead.
 func (*SecondaryColumn) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SecondaryColumn) GetServers() []uint32 {
@@ -479,7 +541,7 @@ type ShardMapDelta struct {
 
 func (x *ShardMapDelta) Reset() {
 	*x = ShardMapDelta{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +553,7 @@ func (x *ShardMapDelta) String() string {
 func (*ShardMapDelta) ProtoMessage() {}
 
 func (x *ShardMapDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +566,7 @@ func (x *ShardMapDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMapDelta.ProtoReflect.Descriptor instead.
 func (*ShardMapDelta) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ShardMapDelta) GetApp() string {
@@ -568,7 +630,7 @@ type NamedShard struct {
 
 func (x *NamedShard) Reset() {
 	*x = NamedShard{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +642,7 @@ func (x *NamedShard) String() string {
 func (*NamedShard) ProtoMessage() {}
 
 func (x *NamedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +655,7 @@ func (x *NamedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedShard.ProtoReflect.Descriptor instead.
 func (*NamedShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NamedShard) GetIndex() uint32 {
@@ -626,7 +688,7 @@ type ShardMapEntry struct {
 
 func (x *ShardMapEntry) Reset() {
 	*x = ShardMapEntry{}
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +700,7 @@ func (x *ShardMapEntry) String() string {
 func (*ShardMapEntry) ProtoMessage() {}
 
 func (x *ShardMapEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +713,7 @@ func (x *ShardMapEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMapEntry.ProtoReflect.Descriptor instead.
 func (*ShardMapEntry) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ShardMapEntry) GetIndex() uint32 {
@@ -690,13 +752,16 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\fWatchRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x123\n" +
 	"\x06resume\x18\x02 \x01(\v2\x1b.shardmanager.v1.MapVersionR\x06resume\x12\x18\n" +
-	"\acluster\x18\x03 \x01(\tR\acluster\"\xd0\x01\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\"\x92\x02\n" +
 	"\rWatchResponse\x12?\n" +
 	"\bsnapshot\x18\x01 \x01(\v2!.shardmanager.v1.ShardMapSnapshotH\x00R\bsnapshot\x126\n" +
 	"\x05delta\x18\x02 \x01(\v2\x1e.shardmanager.v1.ShardMapDeltaH\x00R\x05delta\x12;\n" +
 	"\n" +
-	"keep_alive\x18\x03 \x01(\v2\x1a.shardmanager.v1.KeepAliveH\x00R\tkeepAliveB\t\n" +
-	"\amessage\"B\n" +
+	"keep_alive\x18\x03 \x01(\v2\x1a.shardmanager.v1.KeepAliveH\x00R\tkeepAlive\x12@\n" +
+	"\tlatencies\x18< \x01(\v2 .shardmanager.v1.RegionLatenciesH\x00R\tlatenciesB\t\n" +
+	"\amessage\"G\n" +
+	"\x0fRegionLatencies\x124\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\x05pairs\"B\n" +
 	"\tKeepAlive\x125\n" +
 	"\aversion\x18\x01 \x01(\v2\x1b.shardmanager.v1.MapVersionR\aversion\"&\n" +
 	"\x12GetShardMapRequest\x12\x10\n" +
@@ -746,47 +811,51 @@ func file_shardmanager_v1_shardmap_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_shardmap_proto_rawDescData
 }
 
-var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*WatchRequest)(nil),        // 0: shardmanager.v1.WatchRequest
 	(*WatchResponse)(nil),       // 1: shardmanager.v1.WatchResponse
-	(*KeepAlive)(nil),           // 2: shardmanager.v1.KeepAlive
-	(*GetShardMapRequest)(nil),  // 3: shardmanager.v1.GetShardMapRequest
-	(*GetShardMapResponse)(nil), // 4: shardmanager.v1.GetShardMapResponse
-	(*ShardMapSnapshot)(nil),    // 5: shardmanager.v1.ShardMapSnapshot
-	(*SecondaryColumn)(nil),     // 6: shardmanager.v1.SecondaryColumn
-	(*ShardMapDelta)(nil),       // 7: shardmanager.v1.ShardMapDelta
-	(*NamedShard)(nil),          // 8: shardmanager.v1.NamedShard
-	(*ShardMapEntry)(nil),       // 9: shardmanager.v1.ShardMapEntry
-	(*MapVersion)(nil),          // 10: shardmanager.v1.MapVersion
-	(*KeySpace)(nil),            // 11: shardmanager.v1.KeySpace
-	(*Server)(nil),              // 12: shardmanager.v1.Server
+	(*RegionLatencies)(nil),     // 2: shardmanager.v1.RegionLatencies
+	(*KeepAlive)(nil),           // 3: shardmanager.v1.KeepAlive
+	(*GetShardMapRequest)(nil),  // 4: shardmanager.v1.GetShardMapRequest
+	(*GetShardMapResponse)(nil), // 5: shardmanager.v1.GetShardMapResponse
+	(*ShardMapSnapshot)(nil),    // 6: shardmanager.v1.ShardMapSnapshot
+	(*SecondaryColumn)(nil),     // 7: shardmanager.v1.SecondaryColumn
+	(*ShardMapDelta)(nil),       // 8: shardmanager.v1.ShardMapDelta
+	(*NamedShard)(nil),          // 9: shardmanager.v1.NamedShard
+	(*ShardMapEntry)(nil),       // 10: shardmanager.v1.ShardMapEntry
+	(*MapVersion)(nil),          // 11: shardmanager.v1.MapVersion
+	(*RegionLatency)(nil),       // 12: shardmanager.v1.RegionLatency
+	(*KeySpace)(nil),            // 13: shardmanager.v1.KeySpace
+	(*Server)(nil),              // 14: shardmanager.v1.Server
 }
 var file_shardmanager_v1_shardmap_proto_depIdxs = []int32{
-	10, // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
-	5,  // 1: shardmanager.v1.WatchResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	7,  // 2: shardmanager.v1.WatchResponse.delta:type_name -> shardmanager.v1.ShardMapDelta
-	2,  // 3: shardmanager.v1.WatchResponse.keep_alive:type_name -> shardmanager.v1.KeepAlive
-	10, // 4: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
-	5,  // 5: shardmanager.v1.GetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	10, // 6: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
-	11, // 7: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
-	12, // 8: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
-	6,  // 9: shardmanager.v1.ShardMapSnapshot.secondaries:type_name -> shardmanager.v1.SecondaryColumn
-	10, // 10: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
-	10, // 11: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
-	12, // 12: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
-	9,  // 13: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
-	8,  // 14: shardmanager.v1.ShardMapDelta.names:type_name -> shardmanager.v1.NamedShard
-	0,  // 15: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
-	3,  // 16: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
-	1,  // 17: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
-	4,  // 18: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
+	6,  // 1: shardmanager.v1.WatchResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	8,  // 2: shardmanager.v1.WatchResponse.delta:type_name -> shardmanager.v1.ShardMapDelta
+	3,  // 3: shardmanager.v1.WatchResponse.keep_alive:type_name -> shardmanager.v1.KeepAlive
+	2,  // 4: shardmanager.v1.WatchResponse.latencies:type_name -> shardmanager.v1.RegionLatencies
+	12, // 5: shardmanager.v1.RegionLatencies.pairs:type_name -> shardmanager.v1.RegionLatency
+	11, // 6: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
+	6,  // 7: shardmanager.v1.GetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	11, // 8: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
+	13, // 9: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
+	14, // 10: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
+	7,  // 11: shardmanager.v1.ShardMapSnapshot.secondaries:type_name -> shardmanager.v1.SecondaryColumn
+	11, // 12: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
+	11, // 13: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
+	14, // 14: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
+	10, // 15: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
+	9,  // 16: shardmanager.v1.ShardMapDelta.names:type_name -> shardmanager.v1.NamedShard
+	0,  // 17: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
+	4,  // 18: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
+	1,  // 19: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
+	5,  // 20: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_shardmap_proto_init() }
@@ -799,6 +868,7 @@ func file_shardmanager_v1_shardmap_proto_init() {
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Delta)(nil),
 		(*WatchResponse_KeepAlive)(nil),
+		(*WatchResponse_Latencies)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -806,7 +876,7 @@ func file_shardmanager_v1_shardmap_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_shardmap_proto_rawDesc), len(file_shardmanager_v1_shardmap_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1240,6 +1240,60 @@ func (x *RouterCache) GetSnapshot() []byte {
 	return nil
 }
 
+// GossipPeers is a member's file of whom it gossiped with, so that it finds them again after a restart.
+type GossipPeers struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// host:port of each.
+	Addresses     []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GossipPeers) Reset() {
+	*x = GossipPeers{}
+	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GossipPeers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GossipPeers) ProtoMessage() {}
+
+func (x *GossipPeers) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GossipPeers.ProtoReflect.Descriptor instead.
+func (*GossipPeers) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GossipPeers) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *GossipPeers) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 type ApprovalRecord_Covered struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
@@ -1251,7 +1305,7 @@ type ApprovalRecord_Covered struct {
 
 func (x *ApprovalRecord_Covered) Reset() {
 	*x = ApprovalRecord_Covered{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1317,7 @@ func (x *ApprovalRecord_Covered) String() string {
 func (*ApprovalRecord_Covered) ProtoMessage() {}
 
 func (x *ApprovalRecord_Covered) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1449,10 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\vRouterCache\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1a\n" +
-	"\bsnapshot\x18\x03 \x01(\fR\bsnapshotBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\bsnapshot\x18\x03 \x01(\fR\bsnapshot\"E\n" +
+	"\vGossipPeers\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddressesBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_state_proto_rawDescOnce sync.Once
@@ -1409,7 +1466,7 @@ func file_shardmanager_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_state_proto_rawDescData
 }
 
-var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_shardmanager_v1_state_proto_goTypes = []any{
 	(*LeaderRecord)(nil),           // 0: shardmanager.v1.LeaderRecord
 	(*SequenceRecord)(nil),         // 1: shardmanager.v1.SequenceRecord
@@ -1427,21 +1484,22 @@ var file_shardmanager_v1_state_proto_goTypes = []any{
 	(*AgentState)(nil),             // 13: shardmanager.v1.AgentState
 	(*AllocatorState)(nil),         // 14: shardmanager.v1.AllocatorState
 	(*RouterCache)(nil),            // 15: shardmanager.v1.RouterCache
-	(*ApprovalRecord_Covered)(nil), // 16: shardmanager.v1.ApprovalRecord.Covered
-	(*Epoch)(nil),                  // 17: shardmanager.v1.Epoch
-	(*Server)(nil),                 // 18: shardmanager.v1.Server
-	(*AppSpec)(nil),                // 19: shardmanager.v1.AppSpec
-	(MoveReason)(0),                // 20: shardmanager.v1.MoveReason
+	(*GossipPeers)(nil),            // 16: shardmanager.v1.GossipPeers
+	(*ApprovalRecord_Covered)(nil), // 17: shardmanager.v1.ApprovalRecord.Covered
+	(*Epoch)(nil),                  // 18: shardmanager.v1.Epoch
+	(*Server)(nil),                 // 19: shardmanager.v1.Server
+	(*AppSpec)(nil),                // 20: shardmanager.v1.AppSpec
+	(MoveReason)(0),                // 21: shardmanager.v1.MoveReason
 }
 var file_shardmanager_v1_state_proto_depIdxs = []int32{
-	17, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	18, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
-	19, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
+	18, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	19, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
+	20, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
 	5,  // 3: shardmanager.v1.AssignmentChunk.servers:type_name -> shardmanager.v1.ChunkServer
 	6,  // 4: shardmanager.v1.AssignmentChunk.open:type_name -> shardmanager.v1.ChunkMove
-	20, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
-	17, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	16, // 7: shardmanager.v1.ApprovalRecord.covers:type_name -> shardmanager.v1.ApprovalRecord.Covered
+	21, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
+	18, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	17, // 7: shardmanager.v1.ApprovalRecord.covers:type_name -> shardmanager.v1.ApprovalRecord.Covered
 	8,  // [8:8] is the sub-list for method output_type
 	8,  // [8:8] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
@@ -1462,7 +1520,7 @@ func file_shardmanager_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_state_proto_rawDesc), len(file_shardmanager_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1093,6 +1093,169 @@ func (x *TransferProgress) GetTotalBytes() int64 {
 	return 0
 }
 
+// NetworkCoordinate is a place in the space of round trips (Vivaldi): the distance of two places estimates the round trip between their hosts.
+type NetworkCoordinate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Euclidean part, a number for each dimension.
+	VectorNs []int64 `protobuf:"zigzag64,1,rep,packed,name=vector_ns,json=vectorNs,proto3" json:"vector_ns,omitempty"`
+	// Part of every round trip; not negative.
+	HeightNs int64 `protobuf:"varint,2,opt,name=height_ns,json=heightNs,proto3" json:"height_ns,omitempty"`
+	// What estimates from here were off by lately.
+	AdjustmentNs int64 `protobuf:"zigzag64,3,opt,name=adjustment_ns,json=adjustmentNs,proto3" json:"adjustment_ns,omitempty"`
+	// How far its owner trusts it: relative error of estimates, per mille.
+	ErrorPermille uint32 `protobuf:"varint,4,opt,name=error_permille,json=errorPermille,proto3" json:"error_permille,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkCoordinate) Reset() {
+	*x = NetworkCoordinate{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkCoordinate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkCoordinate) ProtoMessage() {}
+
+func (x *NetworkCoordinate) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkCoordinate.ProtoReflect.Descriptor instead.
+func (*NetworkCoordinate) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NetworkCoordinate) GetVectorNs() []int64 {
+	if x != nil {
+		return x.VectorNs
+	}
+	return nil
+}
+
+func (x *NetworkCoordinate) GetHeightNs() int64 {
+	if x != nil {
+		return x.HeightNs
+	}
+	return 0
+}
+
+func (x *NetworkCoordinate) GetAdjustmentNs() int64 {
+	if x != nil {
+		return x.AdjustmentNs
+	}
+	return 0
+}
+
+func (x *NetworkCoordinate) GetErrorPermille() uint32 {
+	if x != nil {
+		return x.ErrorPermille
+	}
+	return 0
+}
+
+// RegionLatency is what is known of the round trips between two regions, the same in both directions.
+type RegionLatency struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The two regions, in the order of their names; the same: inside the region.
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Median over pairs of agents.
+	MedianNs int64 `protobuf:"varint,3,opt,name=median_ns,json=medianNs,proto3" json:"median_ns,omitempty"`
+	// Relative error as the agents judge it, per mille.
+	ErrorPermille uint32 `protobuf:"varint,4,opt,name=error_permille,json=errorPermille,proto3" json:"error_permille,omitempty"`
+	// Age of the older coordinate of a pair, the median again, when the estimate was made.
+	AgeMs int64 `protobuf:"varint,5,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	// Pairs of agents.
+	Pairs         uint32 `protobuf:"varint,6,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegionLatency) Reset() {
+	*x = RegionLatency{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionLatency) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionLatency) ProtoMessage() {}
+
+func (x *RegionLatency) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionLatency.ProtoReflect.Descriptor instead.
+func (*RegionLatency) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RegionLatency) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RegionLatency) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RegionLatency) GetMedianNs() int64 {
+	if x != nil {
+		return x.MedianNs
+	}
+	return 0
+}
+
+func (x *RegionLatency) GetErrorPermille() uint32 {
+	if x != nil {
+		return x.ErrorPermille
+	}
+	return 0
+}
+
+func (x *RegionLatency) GetAgeMs() int64 {
+	if x != nil {
+		return x.AgeMs
+	}
+	return 0
+}
+
+func (x *RegionLatency) GetPairs() uint32 {
+	if x != nil {
+		return x.Pairs
+	}
+	return 0
+}
+
 // ErrorDetail accompanies typed refusals.
 type ErrorDetail struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1109,7 +1272,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_shardmanager_v1_types_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1284,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_types_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_types_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1297,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ErrorDetail) GetReason() ErrorReason {
@@ -1240,7 +1403,19 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x04move\x18\x03 \x01(\x04R\x04move\x12%\n" +
 	"\x0ereceived_bytes\x18\x04 \x01(\x03R\rreceivedBytes\x12\x1f\n" +
 	"\vtotal_bytes\x18\x05 \x01(\x03R\n" +
-	"totalBytes\"\x8d\x01\n" +
+	"totalBytes\"\x99\x01\n" +
+	"\x11NetworkCoordinate\x12\x1b\n" +
+	"\tvector_ns\x18\x01 \x03(\x12R\bvectorNs\x12\x1b\n" +
+	"\theight_ns\x18\x02 \x01(\x03R\bheightNs\x12#\n" +
+	"\radjustment_ns\x18\x03 \x01(\x12R\fadjustmentNs\x12%\n" +
+	"\x0eerror_permille\x18\x04 \x01(\rR\rerrorPermille\"\xa4\x01\n" +
+	"\rRegionLatency\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1b\n" +
+	"\tmedian_ns\x18\x03 \x01(\x03R\bmedianNs\x12%\n" +
+	"\x0eerror_permille\x18\x04 \x01(\rR\rerrorPermille\x12\x15\n" +
+	"\x06age_ms\x18\x05 \x01(\x03R\x05ageMs\x12\x14\n" +
+	"\x05pairs\x18\x06 \x01(\rR\x05pairs\"\x8d\x01\n" +
 	"\vErrorDetail\x124\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1c.shardmanager.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1a\n" +
@@ -1288,34 +1463,36 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_shardmanager_v1_types_proto_goTypes = []any{
-	(Role)(0),                // 0: shardmanager.v1.Role
-	(ShardPhase)(0),          // 1: shardmanager.v1.ShardPhase
-	(ErrorReason)(0),         // 2: shardmanager.v1.ErrorReason
-	(*Epoch)(nil),            // 3: shardmanager.v1.Epoch
-	(*MapVersion)(nil),       // 4: shardmanager.v1.MapVersion
-	(*Locality)(nil),         // 5: shardmanager.v1.Locality
-	(*KeySpace)(nil),         // 6: shardmanager.v1.KeySpace
-	(*NamedKeySpace)(nil),    // 7: shardmanager.v1.NamedKeySpace
-	(*HashKeySpace)(nil),     // 8: shardmanager.v1.HashKeySpace
-	(*Server)(nil),           // 9: shardmanager.v1.Server
-	(*HostCapabilities)(nil), // 10: shardmanager.v1.HostCapabilities
-	(*Peer)(nil),             // 11: shardmanager.v1.Peer
-	(*Member)(nil),           // 12: shardmanager.v1.Member
-	(*HeldShard)(nil),        // 13: shardmanager.v1.HeldShard
-	(*TransferProgress)(nil), // 14: shardmanager.v1.TransferProgress
-	(*ErrorDetail)(nil),      // 15: shardmanager.v1.ErrorDetail
-	nil,                      // 16: shardmanager.v1.Server.CapacityEntry
-	nil,                      // 17: shardmanager.v1.Server.LabelsEntry
+	(Role)(0),                 // 0: shardmanager.v1.Role
+	(ShardPhase)(0),           // 1: shardmanager.v1.ShardPhase
+	(ErrorReason)(0),          // 2: shardmanager.v1.ErrorReason
+	(*Epoch)(nil),             // 3: shardmanager.v1.Epoch
+	(*MapVersion)(nil),        // 4: shardmanager.v1.MapVersion
+	(*Locality)(nil),          // 5: shardmanager.v1.Locality
+	(*KeySpace)(nil),          // 6: shardmanager.v1.KeySpace
+	(*NamedKeySpace)(nil),     // 7: shardmanager.v1.NamedKeySpace
+	(*HashKeySpace)(nil),      // 8: shardmanager.v1.HashKeySpace
+	(*Server)(nil),            // 9: shardmanager.v1.Server
+	(*HostCapabilities)(nil),  // 10: shardmanager.v1.HostCapabilities
+	(*Peer)(nil),              // 11: shardmanager.v1.Peer
+	(*Member)(nil),            // 12: shardmanager.v1.Member
+	(*HeldShard)(nil),         // 13: shardmanager.v1.HeldShard
+	(*TransferProgress)(nil),  // 14: shardmanager.v1.TransferProgress
+	(*NetworkCoordinate)(nil), // 15: shardmanager.v1.NetworkCoordinate
+	(*RegionLatency)(nil),     // 16: shardmanager.v1.RegionLatency
+	(*ErrorDetail)(nil),       // 17: shardmanager.v1.ErrorDetail
+	nil,                       // 18: shardmanager.v1.Server.CapacityEntry
+	nil,                       // 19: shardmanager.v1.Server.LabelsEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
 	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
 	8,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
 	7,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
 	5,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	16, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	17, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	18, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	19, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
 	11, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
 	1,  // 7: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
 	11, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
@@ -1342,7 +1519,7 @@ func file_shardmanager_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -80,6 +80,9 @@ const (
 	AdminServiceAbortMoveProcedure = "/shardmanager.v1.AdminService/AbortMove"
 	// AdminServiceSkipStepProcedure is the fully-qualified name of the AdminService's SkipStep RPC.
 	AdminServiceSkipStepProcedure = "/shardmanager.v1.AdminService/SkipStep"
+	// AdminServiceListRegionsProcedure is the fully-qualified name of the AdminService's ListRegions
+	// RPC.
+	AdminServiceListRegionsProcedure = "/shardmanager.v1.AdminService/ListRegions"
 )
 
 // AdminServiceClient is a client for the shardmanager.v1.AdminService service.
@@ -120,6 +123,8 @@ type AdminServiceClient interface {
 	AbortMove(context.Context, *v1.AbortMoveRequest) (*v1.AbortMoveResponse, error)
 	// SkipStep ends a step that is stuck, where that is safe; answered once the decision is durable.
 	SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error)
+	// ListRegions lists the regions that there are servers in, and how far they are from each other as agents measure it by gossip.
+	ListRegions(context.Context, *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the shardmanager.v1.AdminService service. By
@@ -247,6 +252,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("SkipStep")),
 			connect.WithClientOptions(opts...),
 		),
+		listRegions: connect.NewClient[v1.ListRegionsRequest, v1.ListRegionsResponse](
+			httpClient,
+			baseURL+AdminServiceListRegionsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListRegions")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -271,6 +282,7 @@ type adminServiceClient struct {
 	watchEvents       *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
 	abortMove         *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
 	skipStep          *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
+	listRegions       *connect.Client[v1.ListRegionsRequest, v1.ListRegionsResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -440,6 +452,15 @@ func (c *adminServiceClient) SkipStep(ctx context.Context, req *v1.SkipStepReque
 	return nil, err
 }
 
+// ListRegions calls shardmanager.v1.AdminService.ListRegions.
+func (c *adminServiceClient) ListRegions(ctx context.Context, req *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error) {
+	response, err := c.listRegions.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the shardmanager.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreateApp adds an app; its shards are placed as soon as servers are there.
@@ -478,6 +499,8 @@ type AdminServiceHandler interface {
 	AbortMove(context.Context, *v1.AbortMoveRequest) (*v1.AbortMoveResponse, error)
 	// SkipStep ends a step that is stuck, where that is safe; answered once the decision is durable.
 	SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error)
+	// ListRegions lists the regions that there are servers in, and how far they are from each other as agents measure it by gossip.
+	ListRegions(context.Context, *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -601,6 +624,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("SkipStep")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListRegionsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListRegionsProcedure,
+		svc.ListRegions,
+		connect.WithSchema(adminServiceMethods.ByName("ListRegions")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreateAppProcedure:
@@ -641,6 +670,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceAbortMoveHandler.ServeHTTP(w, r)
 		case AdminServiceSkipStepProcedure:
 			adminServiceSkipStepHandler.ServeHTTP(w, r)
+		case AdminServiceListRegionsProcedure:
+			adminServiceListRegionsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -724,4 +755,8 @@ func (UnimplementedAdminServiceHandler) AbortMove(context.Context, *v1.AbortMove
 
 func (UnimplementedAdminServiceHandler) SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.SkipStep is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListRegions(context.Context, *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListRegions is not implemented"))
 }
