@@ -44,6 +44,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "internal/coord/consul", "Consul"},
 	{"L2", "internal/mapfeed", "shard maps served and followed"},
 	{"L2", "internal/nearest", "which replica a read goes to"},
+	{"L2", "internal/gossip", "membership and coordinates"},
 	{"L2", "internal/operator", "calls of AdminService, as operators make them"},
 	{"L2", "internal/config", "flags, environment, YAML"},
 	{"L2", "allocator/appspec", "app specs to and from proto"},
