@@ -67,7 +67,7 @@ func NewRouter(app string, opts ...RouterOption) (*Router, error) {
 		return nil, fmt.Errorf("router: %w", err)
 	}
 	r.view.Store(&mapView{m: start, changed: make(chan struct{})})
-	follow := mapfeed.FollowerConfig{App: shard.App(app), Cluster: cfg.cluster, Start: start}
+	follow := mapfeed.FollowerConfig{App: shard.App(app), Cluster: cfg.cluster, Start: start, Latencies: r.chooser.SetLatencies}
 	if cfg.agent != "" {
 		follow.Addresses, follow.Preferred = []string{cfg.agent}, 1
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // WithNearestRead lets the requests made with the context be answered by any replica: they must only read, and live with an answer that
-// is behind (see StalenessOf). The Router sends each to the nearest replica by WithLocality, in turn among equals, the primary counting
-// as one; a replica that failed lately is passed over while there is another, and one that refuses, breaks or does not answer in time
+// is behind (see StalenessOf). The Router sends each to the nearest replica by WithLocality and the latency between regions, in turn among
+// equals, the primary counting as one; a replica that failed lately is passed over while there is another, and one that refuses, breaks or does not answer in time
 // is followed by the next.
 func WithNearestRead(ctx context.Context) context.Context {
 	return context.WithValue(ctx, contextNearest, true)

@@ -55,7 +55,7 @@ func WithCacheDir(dir string) RouterOption {
 }
 
 // WithLocality says where this process runs, in the words of the servers' own region and zone, so that WithNearestRead finds the nearest
-// replica. By default every replica is equally near.
+// replica: in the zone, in the region, or in the region that is nearest as the agents measure it. By default every replica is equally near.
 func WithLocality(region, zone string) RouterOption {
 	return routerOption(func(c *routerConfig) { c.region, c.zone = region, zone })
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -38,6 +39,8 @@ type FollowerConfig struct {
 	Preferred int
 	// Start is a map that is known already, from the disk or from an earlier follower; nil: none.
 	Start *shard.Map
+	// Latencies is told how far regions are from each other, by whichever hub is followed; nil: nobody is.
+	Latencies func(latency.Matrix)
 
 	Silence time.Duration
 	Return  time.Duration
@@ -229,6 +232,11 @@ func (f *Follower) take(response *pb.WatchResponse) error {
 		return f.takeSnapshot(m.Snapshot)
 	case *pb.WatchResponse_Delta:
 		return f.takeDelta(m.Delta)
+	case *pb.WatchResponse_Latencies:
+		if f.cfg.Latencies != nil {
+			f.cfg.Latencies(wire.LatenciesFromProto(m.Latencies.GetPairs()))
+		}
+		return nil
 	case *pb.WatchResponse_KeepAlive, nil: // nil: a message of a newer protocol, which says nothing to us
 		return nil
 	default:

@@ -33,10 +33,11 @@ type HubConfig struct {
 type Hub struct {
 	cfg HubConfig
 
-	mu       sync.Mutex
-	feeds    map[shard.App]*feed
-	arrived  chan struct{} // closed when an app gets its first map
-	watchers int
+	mu        sync.Mutex
+	feeds     map[shard.App]*feed
+	arrived   chan struct{} // closed when an app gets its first map
+	watchers  int
+	latencies latencies
 }
 
 // NewHub returns an empty hub.
@@ -44,7 +45,7 @@ func NewHub(cfg HubConfig) *Hub {
 	if cfg.Watchers == 0 {
 		cfg.Watchers = MaxWatchers
 	}
-	return &Hub{cfg: cfg, feeds: map[shard.App]*feed{}, arrived: make(chan struct{})}
+	return &Hub{cfg: cfg, feeds: map[shard.App]*feed{}, arrived: make(chan struct{}), latencies: latencies{changed: make(chan struct{})}}
 }
 
 // Set makes m its app's map; watchers get the whole of it. It reports false, and changes nothing, if the map here is as new or newer.

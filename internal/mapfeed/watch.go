@@ -16,8 +16,8 @@ import (
 
 var _ shardmanagerv1connect.ShardMapServiceHandler = (*Hub)(nil)
 
-// Watch implements ShardMapServiceHandler: a whole map or the changes since the version that the caller has, then every change, and a
-// keep-alive whenever a second passed without one.
+// Watch implements ShardMapServiceHandler: a whole map or the changes since the version that the caller has, then every change, how far
+// regions are from each other as often as that changes, and a keep-alive whenever a second passed without any of them.
 func (h *Hub) Watch(ctx context.Context, req *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
 	if err := h.admit(req.GetCluster()); err != nil {
 		return err
@@ -99,6 +99,7 @@ type watcher struct {
 	stream *connect.ServerStream[pb.WatchResponse]
 	plain  bool          // send messages as they are, not as encoded once
 	at     shard.Version // what the caller has
+	told   uint64        // number of the latencies that it has; 0: none
 }
 
 func (w *watcher) run(ctx context.Context, app string) error {
@@ -118,10 +119,18 @@ func (w *watcher) run(ctx context.Context, app string) error {
 			silence.Reset(KeepAliveInterval)
 			continue // look again: more may have happened while those were sent
 		}
+		latencies := w.hub.newestLatencies()
+		if told, err := w.tell(latencies); err != nil {
+			return err
+		} else if told {
+			silence.Reset(KeepAliveInterval)
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-now.changed:
+		case <-latencies.changed:
 		case <-silence.C:
 			alive := &pb.KeepAlive{Version: wire.VersionToProto(w.at)}
 			if err := w.stream.Send(&pb.WatchResponse{Message: &pb.WatchResponse_KeepAlive{KeepAlive: alive}}); err != nil {
@@ -163,11 +172,7 @@ func (w *watcher) send(m *message) error {
 	if m == nil {
 		return nil // removed meanwhile: the next look finds it
 	}
-	response := m.packed
-	if w.plain {
-		response = m.plain
-	}
-	if err := w.stream.Send(response()); err != nil {
+	if err := w.stream.Send(w.encoding(m)); err != nil {
 		return err
 	}
 	w.at = m.version

@@ -1,5 +1,5 @@
-// Package nearest chooses which replica of a shard a read goes to: the nearest by locality, in turn among equals, and one that failed
-// lately only if there is no other.
+// Package nearest chooses which replica of a shard a read goes to: the nearest by locality and, among other regions, by measured latency; in
+// turn among equals, and one that failed lately only if there is no other.
 //
 // It keeps no map and no clock, and sends nothing: the Router asks it before an attempt, and tells it what came of it. Failures are
 // remembered for PassOver, at most maxFailures of them; beyond that, new ones are not noted, which costs an attempt and nothing else.
@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -25,7 +26,8 @@ const AnyShard = ^shard.Index(0)
 
 // Chooser chooses for one reader. It is safe for concurrent use.
 type Chooser struct {
-	own    shard.Locality // only region and zone count; empty: every replica is equally near
+	own    shard.Locality                 // only region and zone count; empty: every replica is equally near
+	ranks  atomic.Pointer[map[string]int] // of other regions, by latency; nil: nothing was measured
 	turn   atomic.Uint64
 	failed atomic.Int64 // remembered failures, so that reads take no lock while there are none
 
@@ -43,15 +45,25 @@ func NewChooser(region, zone string) *Chooser {
 	return &Chooser{own: shard.Locality{Region: region, Zone: zone}, failures: map[failure]time.Time{}}
 }
 
+// SetLatencies says how far regions are from each other, from now on.
+func (c *Chooser) SetLatencies(m latency.Matrix) {
+	ranks := m.Ranks(c.own.Region)
+	c.ranks.Store(&ranks)
+}
+
 // Choose finds the replica of a shard to ask next: one whose address is not among those tried. Nil: there is none.
 func (c *Chooser) Choose(now time.Time, m *shard.Map, i shard.Index, tried []string) *shard.Server {
+	var ranks map[string]int
+	if measured := c.ranks.Load(); measured != nil {
+		ranks = *measured
+	}
 	best, equals := worst+1, uint64(0)
 	for k := -1; ; k++ {
 		s, more := replica(m, i, k)
 		if !more {
 			break
 		}
-		switch rank := c.rank(now, s, i, tried); {
+		switch rank := c.rank(now, ranks, s, i, tried); {
 		case rank < best:
 			best, equals = rank, 1
 		case rank == best:
@@ -67,7 +79,7 @@ func (c *Chooser) Choose(now time.Time, m *shard.Map, i shard.Index, tried []str
 		if !more {
 			return nil // a failure was noted or forgotten between the two looks
 		}
-		if c.rank(now, s, i, tried) != best {
+		if c.rank(now, ranks, s, i, tried) != best {
 			continue
 		}
 		if nth == 0 {
@@ -91,21 +103,24 @@ func replica(m *shard.Map, i shard.Index, k int) (*shard.Server, bool) {
 const (
 	sameZone = iota
 	sameRegion
-	elsewhere
-	failedLately // added to the others
-	worst        = failedLately + elsewhere
+	elsewhere    // plus the region's rank by latency
+	unmeasured   = elsewhere + latency.MaxRegions
+	failedLately = unmeasured + 1 // added to the others
+	worst        = failedLately + unmeasured
 )
 
-func (c *Chooser) rank(now time.Time, s *shard.Server, i shard.Index, tried []string) int {
+func (c *Chooser) rank(now time.Time, ranks map[string]int, s *shard.Server, i shard.Index, tried []string) int {
 	if s == nil || s.DataAddress == "" || slices.Contains(tried, s.DataAddress) {
 		return worst + 1
 	}
-	rank := elsewhere
+	rank := unmeasured
 	if c.own.Region == s.Locality.Region {
 		rank = sameRegion
 		if c.own.Zone == s.Locality.Zone {
 			rank = sameZone
 		}
+	} else if nth, ok := ranks[s.Locality.Region]; ok {
+		rank = elsewhere + nth
 	}
 	if c.failed.Load() > 0 && c.failedLately(now, s.DataAddress, i) {
 		rank += failedLately

@@ -2,10 +2,12 @@ package nearest
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -128,5 +130,41 @@ func TestChooseDoesNotAllocate(t *testing.T) {
 	m, c, now := places(t, "us/1", "eu/1", "eu/2"), NewChooser("eu", "1"), time.Now()
 	if n := testing.AllocsPerRun(1000, func() { c.Choose(now, m, 0, nil) }); n != 0 {
 		t.Errorf("%.1f allocations, want none", n)
+	}
+}
+
+// Among other regions the measured latency decides; those that are alike take turns, and the unmeasured come last.
+func TestNearestRegion(t *testing.T) {
+	m := places(t, "us/1", "ap/1", "sa/1", "af/1", "eu/2")
+	pair := func(a, b string, ms int) latency.Pair {
+		return latency.Pair{From: a, To: b, Estimate: latency.Estimate{Median: time.Duration(ms) * time.Millisecond}}
+	}
+	c := NewChooser("eu", "1")
+	now := time.Now()
+	if got := chosen(c, now, m, 60, "s4:1"); len(got) != 4 {
+		t.Errorf("nothing was measured, and the choice is %v", got)
+	}
+	c.SetLatencies(latency.Of([]latency.Pair{pair("eu", "us", 90), pair("ap", "eu", 200), pair("eu", "sa", 195), pair("us", "sa", 1), pair("eu", "eu", 500)}))
+	for _, step := range []struct {
+		tried []string
+		want  map[string]int
+	}{
+		{nil, map[string]int{"s4:1": 60}},
+		{[]string{"s4:1"}, map[string]int{"s0:1": 60}},
+		{[]string{"s4:1", "s0:1"}, map[string]int{"s1:1": 30, "s2:1": 30}},
+		{[]string{"s4:1", "s0:1", "s1:1", "s2:1"}, map[string]int{"s3:1": 60}},
+	} {
+		if got := chosen(c, now, m, 60, step.tried...); !maps.Equal(got, step.want) {
+			t.Errorf("tried %v: %v, want %v", step.tried, got, step.want)
+		}
+	}
+	c.Failed(now, "s4:1", 0)
+	c.Failed(now, "s0:1", AnyShard)
+	if got := chosen(c, now, m, 60, "s1:1", "s2:1"); !maps.Equal(got, map[string]int{"s3:1": 60}) {
+		t.Errorf("the far one that is well comes before the near ones that failed: %v", got)
+	}
+	c.SetLatencies(latency.Of([]latency.Pair{pair("eu", "us", 90), pair("af", "eu", 20)}))
+	if got := chosen(c, now, m, 60, "s4:1"); !maps.Equal(got, map[string]int{"s3:1": 60}) {
+		t.Errorf("a newer matrix: %v", got)
 	}
 }
