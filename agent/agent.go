@@ -32,6 +32,7 @@ type Deps struct {
 	Now     func() shard.Instant                             // nil: the host's clocks
 	Dial    func(address string) (transport.Endpoint, error) // of allocators; nil: transport.Dial
 	Listen  func(address string) (net.Listener, error)       // nil: transport.Listen
+	Gossip  Gossip                                           // nil: takes no part
 }
 
 // Agent is one agent. Make it with New; Run it once.
@@ -44,6 +45,7 @@ type Agent struct {
 	listen    func(string) (net.Listener, error)
 	leaders   *leaders.Leaders
 	contact   *contact
+	gossip    Gossip
 	advertise string
 
 	dir      *stateDir
@@ -71,7 +73,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 		return nil, errors.New("agent: no store")
 	}
 	a := &Agent{
-		cfg: cfg, store: deps.Store, log: deps.Log, version: deps.Version, now: deps.Now, listen: deps.Listen,
+		cfg: cfg, store: deps.Store, log: deps.Log, version: deps.Version, now: deps.Now, listen: deps.Listen, gossip: deps.Gossip,
 		mailbox: make(chan mail, maxMailbox), loopDone: make(chan struct{}), probes: make(chan struct{}, maxProbes),
 		restart: make(chan struct{}, 1), hurry: make(chan struct{}),
 	}

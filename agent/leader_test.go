@@ -36,6 +36,8 @@ type leader struct {
 	heard              []*pb.AttachRequest
 	hellos             []*pb.Hello
 	helloAt            []time.Time
+	xs                 []int64 // first part of each coordinate heard
+	without            int     // renewals after the first of those that had none
 }
 
 type attached struct {
@@ -147,6 +149,11 @@ func (l *leader) hear(s *attached, request *pb.AttachRequest) {
 	switch m := request.GetMessage().(type) {
 	case *pb.AttachRequest_Renew:
 		s.out <- &pb.AttachResponse{Message: &pb.AttachResponse_Grant{Grant: &pb.Grant{Sequence: m.Renew.GetSequence(), RemainingNs: int64(l.grant)}}}
+		if c := m.Renew.GetCoordinate(); c != nil {
+			l.xs = append(l.xs, c.GetVectorNs()[0])
+		} else if len(l.xs) > 0 {
+			l.without++
+		}
 		if len(m.Renew.GetLoads()) == 0 {
 			return
 		}

@@ -52,6 +52,7 @@ type server struct {
 	calls     map[roster.CallID]context.CancelFunc
 	feeds     map[*feed]struct{}
 	trouble   throttle // of attaching
+	said      said
 }
 
 // feed is one watcher of hints.
@@ -154,7 +155,7 @@ func (l *loop) perform(s *server) {
 	}
 	for _, m := range l.out.Messages {
 		if s.attacher != nil {
-			s.attacher.send(m.Stream, messageToProto(m.Body))
+			s.attacher.send(m.Stream, l.located(s, m.Stream, messageToProto(m.Body)))
 		}
 	}
 	for _, a := range l.out.Attach {
@@ -273,6 +274,7 @@ func (l *loop) serverOf(name shard.App) (*server, error) {
 	}
 	a.work.Go(func() { s.registrar.run(a.ctx) })
 	l.servers[name] = s
+	l.tellServed()
 	a.maps.follow(name)
 	return s, nil
 }

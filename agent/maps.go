@@ -106,7 +106,7 @@ func (m *maps) run(ctx context.Context, app shard.App) {
 		if len(from) == 0 {
 			return
 		}
-		follower, err := mapfeed.NewFollower(mapfeed.FollowerConfig{App: app, Cluster: m.agent.cfg.Cluster, Addresses: from, Start: first}, deliver, trouble)
+		follower, err := mapfeed.NewFollower(mapfeed.FollowerConfig{App: app, Cluster: m.agent.cfg.Cluster, Addresses: from, Start: first, Latencies: m.hub.SetLatencies}, deliver, trouble)
 		if err != nil {
 			m.note(app, err)
 			return

@@ -133,6 +133,9 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })
+	group.Go(func() error {
+		return a.regions.Run(groupCtx, func() bool { return a.leading.Load() != nil }, a.maps.hub.SetLatencies)
+	})
 
 	a.log.Info().Str("listen", a.address).Str("admin", a.adminAddress).Str("cluster", a.cfg.Cluster).Msg("allocator serves")
 	campaign, give := context.WithCancel(ctx)

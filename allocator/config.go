@@ -28,6 +28,8 @@ type Config struct {
 	Cluster string `yaml:"cluster"`
 	Name    string `yaml:"name"` // of this allocator, unique in the cluster
 	Group   string `yaml:"group"`
+	Region  string `yaml:"region"` // where it runs, for the members of gossip
+	Zone    string `yaml:"zone"`
 	// Listen is for agents and routers, AdminListen for operators: host:port or unix:///path.
 	Listen      string `yaml:"listen"`
 	AdminListen string `yaml:"admin_listen"`

@@ -132,7 +132,7 @@ func listApps(ctx context.Context, client shardmanagerv1connect.AdminServiceClie
 func (a *Allocator) followApp(ctx context.Context, leader *pb.LeaderRecord, app shard.App) error {
 	start, _ := a.maps.hub.Map(app)
 	f, err := mapfeed.NewFollower(mapfeed.FollowerConfig{
-		App: app, Cluster: a.cfg.Cluster, Addresses: []string{leader.Address}, Start: start,
+		App: app, Cluster: a.cfg.Cluster, Addresses: []string{leader.Address}, Start: start, Latencies: a.maps.hub.SetLatencies,
 		Dial: func(address string) (transport.Endpoint, error) { return a.dial(address) },
 	}, func(u mapfeed.Update) {
 		if err := a.maps.follow(u); err != nil {

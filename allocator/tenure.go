@@ -152,6 +152,7 @@ func (t *tenure) runWriter(work context.Context, w *writer) error {
 func (t *tenure) runSolver(work context.Context) error {
 	for {
 		for _, input := range t.solves.take(work) {
+			input.Apart = t.a.regions.Matrix()
 			if err := t.box.Post(work, ledger.PlanReady{Plan: placement.Solve(input)}); err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@
 package placement
 
 import (
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -21,6 +22,7 @@ type Input struct {
 	Servers []Server // in the order of ids
 	Shards  []Shard  // in the order of indexes
 	Policy  Policy
+	Apart   latency.Matrix // measured between regions, if at all; no goal weighs it yet
 }
 
 // Server is a place. Only a server with Accepts is a target.

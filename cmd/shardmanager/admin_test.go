@@ -93,6 +93,16 @@ func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListSe
 	}}}, nil
 }
 
+func (p *plane) ListRegions(context.Context, *pb.ListRegionsRequest) (*pb.ListRegionsResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	return &pb.ListRegionsResponse{
+		Regions:   []*pb.Region{{Servers: 1}, {Name: "eu", Servers: 3, LocatedAgents: 2}},
+		Latencies: []*pb.RegionLatency{{From: "eu", To: "us", MedianNs: 91_234_567, ErrorPermille: 45, AgeMs: 3200, Pairs: 6}},
+	}, nil
+}
+
 func (p *plane) GetShardMap(context.Context, *pb.AdminServiceGetShardMapRequest) (*pb.AdminServiceGetShardMapResponse, error) {
 	return &pb.AdminServiceGetShardMapResponse{Snapshot: &pb.ShardMapSnapshot{
 		App: "kv", Version: &pb.MapVersion{Epoch: &pb.Epoch{Index: 3}, Counter: 2},
@@ -208,6 +218,14 @@ func TestTables(t *testing.T) {
 	_, out, _ = shell(t, "servers", "--admin", admin)
 	if !strings.Contains(out, "node-1.kv  attached, draining  0          0            0") || !strings.Contains(out, "40ms ago") {
 		t.Errorf("servers: got %q", out)
+	}
+	_, out, _ = shell(t, "regions", "--admin", admin)
+	want := "REGION  SERVERS  LOCATED AGENTS\n-       1        0\neu      3        2\n\nFROM  TO  MEDIAN  ERROR  AGE   PAIRS\neu    us  91.2ms  5 %    3.2s  6\n"
+	if out != want {
+		t.Errorf("regions: got %q, want %q", out, want)
+	}
+	if _, out, _ = shell(t, "regions", "--admin", admin, "-o", "json"); !strings.Contains(strings.ReplaceAll(out, " ", ""), `"medianNs":"91234567"`) {
+		t.Errorf("regions as JSON: got %q", out)
 	}
 	code, _, errs := shell(t, "moves", "--admin", admin)
 	if code != exitFailure || !strings.Contains(errs, "unimplemented") && !strings.Contains(errs, "not implemented") {

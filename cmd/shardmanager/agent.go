@@ -14,6 +14,7 @@ import (
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/gossip"
 )
 
 func agentCommand() *cobra.Command {
@@ -22,6 +23,7 @@ func agentCommand() *cobra.Command {
 		Store: embeddedStore, StoreAddress: defaultStoreAddress, Profile: "default",
 	}
 	var consulCfg consul.Config
+	var member gossip.Config
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Run an agent beside applications, or talk to the one of this host",
@@ -46,11 +48,11 @@ func agentCommand() *cobra.Command {
 		"apps":          {Text: "apps that may register, separated by commas (default any)"},
 		"capacity":      {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
 		"drain_timeout": {Text: "how long a drain on SIGTERM may take"},
-	}, &cfg, &consulCfg)
+	}, &cfg, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []validator {
 			cfg = cfg.WithDefaults()
-			return append(consulSettings(cfg.Store, consulCfg), cfg)
+			return append(consulSettings(cfg.Store, consulCfg), cfg, member)
 		}
 		if err := d.load(environ(), validate); err != nil {
 			return err
@@ -61,17 +63,28 @@ func agentCommand() *cobra.Command {
 			return err
 		}
 		defer client.Close()
-		a, err := agent.New(cfg, agent.Deps{Store: client, Log: log, Version: softwareVersion()})
-		if err != nil {
-			return err
+		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone}
+		err = takingPart(member, identity, cfg.StateDir, log, func(node *gossip.Node) error {
+			deps := agent.Deps{Store: client, Log: log, Version: softwareVersion()}
+			if node != nil {
+				deps.Gossip = node
+			}
+			a, err := agent.New(cfg, deps)
+			if err != nil {
+				return err
+			}
+			return runAgent(c.Context(), a, log)
+		})
+		if errors.Is(err, agent.ErrRestart) {
+			return nil // whoever supervises it starts it again
 		}
-		return runAgent(c.Context(), a, log)
+		return err
 	}
 	c.AddCommand(agentDrainCommand(), agentRestartCommand(), agentStatusCommand())
 	return c
 }
 
-// runAgent runs an agent under its signals. A planned restart is no failure.
+// runAgent runs an agent under its signals.
 func runAgent(parent context.Context, a *agent.Agent, log zerolog.Logger) error {
 	ctx, stop := untilSignal(parent, log, a.Hurry)
 	defer stop()
@@ -94,8 +107,5 @@ func runAgent(parent context.Context, a *agent.Agent, log zerolog.Logger) error 
 			}
 		}
 	}()
-	if err := a.Run(ctx); !errors.Is(err, agent.ErrRestart) {
-		return err
-	}
-	return nil
+	return a.Run(ctx)
 }

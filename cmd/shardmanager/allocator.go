@@ -6,12 +6,14 @@ import (
 	"github.com/shardmanager/shardmanager/allocator"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/gossip"
 )
 
 func allocatorCommand() *cobra.Command {
 	cfg := allocator.DefaultConfig()
 	store := storeSettings{Store: embeddedStore, Address: defaultStoreAddress}
 	var consulCfg consul.Config
+	var member gossip.Config
 	c := &cobra.Command{
 		Use:   "allocator",
 		Short: "Run an allocator: one of several leads, the others serve shard maps and stand by",
@@ -22,6 +24,8 @@ func allocatorCommand() *cobra.Command {
 	d := newDaemon(c, map[string]config.Help{
 		"name":              {Text: "name of this allocator, unique in the cluster (required)"},
 		"group":             {Text: "group of apps", Hidden: true},
+		"region":            {Text: "region this host is in, for the members of gossip"},
+		"zone":              {Text: "zone this host is in"},
 		"listen":            {Text: "host:port or unix:///path for agents and routers"},
 		"admin_listen":      {Text: "host:port or unix:///path for operators"},
 		"admin_advertise":   {Text: "host:port where operators reach it (default where it listens)"},
@@ -41,9 +45,9 @@ func allocatorCommand() *cobra.Command {
 		"unseat_after":      {Text: "how long a leader must have answered nobody before a standby ends its session (default 2s)"},
 		"unseat_delay":      {Text: "longest random delay before a standby does so (default half of lease-interval)"},
 		"unsafe_fence_wait": {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
-	}, &cfg, &store, &consulCfg)
+	}, &cfg, &store, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := d.load(environ(), func() []validator { return append(consulSettings(store.Store, consulCfg), store, cfg) }); err != nil {
+		if err := d.load(environ(), func() []validator { return append(consulSettings(store.Store, consulCfg), store, cfg, member) }); err != nil {
 			return err
 		}
 		log := d.logger(c.ErrOrStderr())
@@ -58,7 +62,8 @@ func allocatorCommand() *cobra.Command {
 		}
 		ctx, stop := untilSignal(c.Context(), log)
 		defer stop()
-		return a.Run(ctx)
+		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone}
+		return takingPart(member, identity, cfg.StateDir, log, func(*gossip.Node) error { return a.Run(ctx) })
 	}
 	return c
 }

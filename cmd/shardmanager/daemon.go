@@ -67,6 +67,7 @@ func commonHelp(own map[string]config.Help) map[string]config.Help {
 			Text: "how long a lease lasts; the same for allocators and agents (default the profile's: 6s, fast 2.5s)"},
 	}
 	maps.Copy(help, consulHelp())
+	maps.Copy(help, gossipHelp())
 	maps.Copy(help, own)
 	return help
 }

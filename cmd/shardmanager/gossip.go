@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/rs/zerolog"
+
+	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/gossip"
+)
+
+// gossipHelp is the help of the settings of gossip, the same for all daemons.
+func gossipHelp() map[string]config.Help {
+	return map[string]config.Help{
+		"gossip_listen":    {Text: "host:port for gossip between agents and allocators, TCP and UDP, such as 10.0.0.1:7430 (default none: no gossip)"},
+		"gossip_advertise": {Text: "host:port where other members reach it (default where it listens)"},
+		"gossip_join":      {Text: "host:port of a few members to begin with, separated by commas"},
+		"gossip_key_file":  {Text: "keyring: keys in base64, a line each, the one to encrypt with first (default none: neither encrypted nor authenticated)"},
+		"gossip_profile":   {Text: "times: lan, or wan for members more than 300 ms apart (default lan)"},
+	}
+}
+
+// takingPart runs a daemon as a member of gossip, if that is configured: node is nil if not. A member that ends for a planned restart says
+// nothing, others leave.
+func takingPart(cfg gossip.Config, identity gossip.Identity, stateDir string, log zerolog.Logger, run func(node *gossip.Node) error) error {
+	if !cfg.On() {
+		return run(nil)
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	identity.Version = softwareVersion()
+	node, err := gossip.Open(cfg, identity, gossip.Deps{
+		Log: log, Peers: filepath.Join(stateDir, "gossip.peers"), Deliver: func(e gossip.Event) { tellMember(log, e) },
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	joined := make(chan error, 1)
+	go func() { joined <- node.Run(ctx) }()
+	err = run(node)
+	stop()
+	<-joined
+	if errors.Is(err, agent.ErrRestart) {
+		return errors.Join(err, node.Shutdown())
+	}
+	return errors.Join(err, node.Leave())
+}
+
+func tellMember(log zerolog.Logger, e gossip.Event) {
+	m := e.Member
+	log.Info().Stringer("what", e.Kind).Str("role", string(m.Role)).Str("member", m.Name).Str("life", m.Life).Str("region", m.Region).
+		Str("address", m.Address).Msg("gossip member")
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func regionsCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:   "regions",
+		Short: "Show the regions, their servers, and how far they are from each other",
+		Long: "Show the regions, their servers, and how long a round trip between two of them takes: the median over pairs of agents, its error as the\n" +
+			"agents judge it, and how old the coordinates are. Agents measure it by gossip (gossip_listen): good to some 15 % after a minute, and 10 %\n" +
+			"after four. Inside a region it says no more than near: its floor is some milliseconds.",
+		Example: "  shardmanager regions\n  shardmanager regions -o json",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListRegions, &pb.ListRegionsRequest{})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { regionsTable(w, answer) })
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func regionsTable(w io.Writer, answer *pb.ListRegionsResponse) {
+	row(w, "REGION", "SERVERS", "LOCATED AGENTS")
+	for _, r := range answer.GetRegions() {
+		row(w, dash(r.GetName()), fmt.Sprint(r.GetServers()), fmt.Sprint(r.GetLocatedAgents()))
+	}
+	if len(answer.GetLatencies()) == 0 {
+		return
+	}
+	row(w)
+	row(w, "FROM", "TO", "MEDIAN", "ERROR", "AGE", "PAIRS")
+	for _, l := range answer.GetLatencies() {
+		median := time.Duration(l.GetMedianNs())
+		row(w, l.GetFrom(), l.GetTo(), median.Round(100*time.Microsecond).String(), fmt.Sprintf("%d %%", (l.GetErrorPermille()+5)/10), milliseconds(l.GetAgeMs()), fmt.Sprint(l.GetPairs()))
+	}
+}
