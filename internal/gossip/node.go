@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -22,6 +23,10 @@ import (
 const (
 	// forgetAfter is how long those that failed or left are remembered. Lives have names of their own: nobody comes back under an old one.
 	forgetAfter = time.Hour
+	// farewell is how long others may take to hear of something, such as that this member leaves; the last two to leave wait for it in vain.
+	farewell = 2 * time.Second
+	// settleProbes is how many probes a coordinate needs: among regions 90 to 200 ms apart, estimates are off by 14 % after as many.
+	settleProbes = 15
 	// queueDepth is how many broadcasts may wait; serf drops the oldest beyond it.
 	queueDepth = 4096
 )
@@ -52,6 +57,8 @@ type Node struct {
 	feed     *feed
 	peers    *peers
 	changed  chan struct{} // capacity 1: the membership did
+	probes   time.Duration // between two of them
+	settled  atomic.Bool   // the coordinate is worth telling
 
 	dials  context.Context // until Run ends
 	hangUp context.CancelFunc
@@ -96,6 +103,7 @@ func Open(cfg Config, identity Identity, deps Deps) (*Node, error) {
 	n.work.Go(func() { n.feed.run(n.ctx.Done()) })
 	n.work.Go(n.keepPeers)
 	n.work.Go(n.keepTags)
+	n.work.Go(n.settle)
 	n.log.Info().Str("address", n.own).Str("life", local.Life).Bool("encrypted", n.serf.EncryptionEnabled()).Msg("gossip listens")
 	return n, nil
 }
@@ -121,7 +129,7 @@ func (n *Node) create() (<-chan serf.Event, error) {
 	conf.NodeName, conf.Tags, conf.EventCh = n.identity.name(), tags, events
 	conf.Logger, conf.Merge = logger, sameCluster(n.identity.Cluster)
 	conf.ReconnectTimeout, conf.TombstoneTimeout = forgetAfter, forgetAfter
-	conf.MinQueueDepth = queueDepth
+	conf.MinQueueDepth, conf.BroadcastTimeout = queueDepth, farewell
 	conf.EnableNameConflictResolution = false // no two lives have one name
 	conf.KeyringFile = n.cfg.KeyFile
 	conf.MemberlistConfig = n.cfg.times()
@@ -140,6 +148,7 @@ func (n *Node) create() (<-chan serf.Event, error) {
 	if n.deps.tune != nil {
 		n.deps.tune(conf)
 	}
+	n.probes = conf.MemberlistConfig.ProbeInterval
 	transport, err := open(n.dials, n.cfg, logger)
 	if err != nil {
 		return nil, err
@@ -197,18 +206,40 @@ func (n *Node) Members() []Member {
 	return members
 }
 
-// Coordinate is where this host is; false: nothing was measured yet.
+// Coordinate is where this host is; false: too little was measured yet.
 func (n *Node) Coordinate() (latency.Coordinate, bool) {
 	c, err := n.serf.GetCoordinate()
 	if err != nil {
 		return latency.Coordinate{}, false
 	}
-	return coordinateOf(c)
+	out, ok := coordinateOf(c)
+	return out, ok && n.settled.Load()
 }
 
-// coordinateOf makes whole nanoseconds of seconds; false for what is no number, or was never moved by a measurement.
+// settle notes when enough was measured: settleProbes after the first that moved the coordinate.
+func (n *Node) settle() {
+	ticker := time.NewTicker(n.probes)
+	defer ticker.Stop()
+	for made := 0; made <= settleProbes; {
+		select {
+		case <-ticker.C:
+		case <-n.ctx.Done():
+			return
+		}
+		c, err := n.serf.GetCoordinate()
+		if err != nil {
+			continue
+		}
+		if _, ok := coordinateOf(c); ok {
+			made++
+		}
+	}
+	n.settled.Store(true)
+}
+
+// coordinateOf makes whole nanoseconds of seconds; false for what is no number, or is where no measurement has been.
 func coordinateOf(c *coordinate.Coordinate) (latency.Coordinate, bool) {
-	if !c.IsValid() || c.Error >= coordinate.DefaultConfig().VivaldiErrorMax {
+	if !c.IsValid() || !slices.ContainsFunc(c.Vec, func(part float64) bool { return part != 0 }) {
 		return latency.Coordinate{}, false
 	}
 	nanoseconds := func(seconds float64) time.Duration {

@@ -63,22 +63,22 @@ func TestFold(t *testing.T) {
 	sample := func(agent, region string, x time.Duration, age time.Duration) Sample {
 		return Sample{Agent: agent, Region: region, At: at(x, 0), Age: age}
 	}
-	unsure := sample("e4", "eu", 900*ms, 0)
-	unsure.At.Error = MaxError + 1
+	impossible := sample("e4", "eu", 900*ms, 0)
+	impossible.At.Error = Unknown + 1
 	broken := sample("e5", "eu", 900*ms, 0)
 	broken.At.Height = -1
 	other := Sample{Agent: "e6", Region: "eu", At: Coordinate{Vector: []time.Duration{0}, Error: 0}}
 	got := Fold([]Sample{
 		sample("u1", "us", 100*ms, time.Second), sample("u2", "us", 102*ms, 2*time.Second),
 		sample("e1", "eu", 0, 3*time.Second), sample("e2", "eu", 2*ms, 0), sample("e3", "eu", 500*ms, MaxAge+1),
-		unsure, broken, other, sample("x1", "", 0, 0), sample("a1", "ap", 0, 0),
+		impossible, broken, other, sample("x1", "", 0, 0), sample("a1", "ap", 0, 0),
 	})
 	// eu–us: 101, 103, 99 and 101 ms, of which the older coordinates are 3, 3, 1 and 2 s old.
 	want := []Pair{
-		{"ap", "eu", Estimate{Median: 2 * ms, Error: 100, Age: 1500 * ms, Pairs: 2}},
-		{"ap", "us", Estimate{Median: 102 * ms, Error: 100, Age: 1500 * ms, Pairs: 2}},
+		{"ap", "eu", Estimate{Median: 2 * ms, Error: 500, Age: 1500 * ms, Pairs: 2}},
+		{"ap", "us", Estimate{Median: 102 * ms, Error: 10, Age: 1500 * ms, Pairs: 2}},
 		{"eu", "eu", Estimate{Median: 3 * ms, Error: 100, Age: 3 * time.Second, Pairs: 1}},
-		{"eu", "us", Estimate{Median: 101 * ms, Error: 100, Age: 2500 * ms, Pairs: 4}},
+		{"eu", "us", Estimate{Median: 101 * ms, Error: 20, Age: 2500 * ms, Pairs: 4}},
 		{"us", "us", Estimate{Median: 3 * ms, Error: 100, Age: 2 * time.Second, Pairs: 1}},
 	}
 	if diff := cmp.Diff(want, got.Pairs()); diff != "" {
@@ -136,7 +136,7 @@ func TestFoldProperties(t *testing.T) {
 		for _, p := range m.Pairs() {
 			forth, ok := m.Between(p.From, p.To)
 			back, _ := m.Between(p.To, p.From)
-			if !ok || forth != back || forth != p.Estimate || p.Median <= 0 || p.Pairs == 0 || p.Age > MaxAge || p.Error > MaxError || p.From == "" {
+			if !ok || forth != back || forth != p.Estimate || p.Median <= 0 || p.Pairs == 0 || p.Age > MaxAge || p.Error > Unknown || p.From == "" {
 				t.Fatalf("%+v: forth %+v, back %+v", p, forth, back)
 			}
 		}

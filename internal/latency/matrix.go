@@ -12,7 +12,7 @@ const MaxRegions = 64
 // Estimate is what is known of the round trips between two regions.
 type Estimate struct {
 	Median time.Duration // over pairs of agents
-	Error  int           // relative, per mille: the median of what the agents say of themselves
+	Error  int           // half the span of the pairs over the median, per mille; of a single pair what its agents say of themselves
 	Age    time.Duration // of the older coordinate of a pair, the median again, when the matrix was made
 	Pairs  int           // how many there were
 }

@@ -1174,7 +1174,7 @@ type RegionLatency struct {
 	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Median over pairs of agents.
 	MedianNs int64 `protobuf:"varint,3,opt,name=median_ns,json=medianNs,proto3" json:"median_ns,omitempty"`
-	// Relative error as the agents judge it, per mille.
+	// How far the pairs disagree: half their span over the median, per mille; of a single pair what its agents judge.
 	ErrorPermille uint32 `protobuf:"varint,4,opt,name=error_permille,json=errorPermille,proto3" json:"error_permille,omitempty"`
 	// Age of the older coordinate of a pair, the median again, when the estimate was made.
 	AgeMs int64 `protobuf:"varint,5,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
