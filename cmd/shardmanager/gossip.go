@@ -42,8 +42,11 @@ func takingPart(cfg gossip.Config, identity gossip.Identity, stateDir string, lo
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	joined := make(chan error, 1)
-	go func() { joined <- node.Run(ctx) }()
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		_ = node.Run(ctx) // the end of ctx
+	}()
 	err = run(node)
 	stop()
 	<-joined
