@@ -205,6 +205,43 @@ func TestStreamDeadline(t *testing.T) {
 	source.waitCalls(t, "EndState 07@1", 1)
 }
 
+// A source that only ever says that it waits is no stall: the deadline of the step ends it, and the next attempt succeeds.
+func TestSourceWaitsForEver(t *testing.T) {
+	ctx := testContext(t)
+	a, b, _, target := streamPair(t, ctx, 3, sdk.WithStateLimits(2*time.Second, 64<<10))
+	given := make(chan error, 1)
+	source := serveSource(t, &fakeSource{stream: func(ctx context.Context, _ *pb.StreamStateRequest, send func(*pb.StreamStateResponse) error) error {
+		pace := time.NewTicker(10 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			if err := send(&pb.StreamStateResponse{Frame: &pb.StreamStateResponse_Wait{Wait: &pb.StateWait{}}}); err != nil {
+				given <- err
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				given <- ctx.Err()
+				return ctx.Err()
+			case <-pace.C:
+			}
+		}
+	}})
+	short, cancel := context.WithTimeout(ctx, 3*time.Second) // beyond the limit for stalls
+	defer cancel()
+	if err := prepareFrom(short, b, source); err == nil || strings.Contains(err.Error(), "stalled") {
+		t.Errorf("%v, want the deadline", err)
+	}
+	select {
+	case <-given:
+	case <-ctx.Done():
+		t.Fatal("the source is asked for ever")
+	}
+	if kept := target.kept(); kept != nil {
+		t.Errorf("the target keeps %v", kept)
+	}
+	must(t, prepareFrom(ctx, b, peerOf(a)))
+}
+
 // cutProxy passes connections on to address and cuts the first one after so many bytes of answer.
 func cutProxy(t *testing.T, address string, after int64) string {
 	t.Helper()
