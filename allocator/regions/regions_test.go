@@ -3,6 +3,9 @@ package regions
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,12 +77,23 @@ func TestPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		k := NewKeeper(virtual)
-		leads := false
-		var told []latency.Matrix
-		go k.Run(ctx, func() bool { return leads }, func(m latency.Matrix) { told = append(told, m) })
+		var leads atomic.Bool
+		var mu sync.Mutex
+		var all []latency.Matrix
+		go k.Run(ctx, leads.Load, func(m latency.Matrix) {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, m)
+		})
+		heard := func() []latency.Matrix {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(all)
+		}
 		expect := func(what string, n int, median time.Duration) {
 			t.Helper()
 			synctest.Wait()
+			told := heard()
 			if len(told) != n {
 				t.Fatalf("%s: told %d times, want %d", what, len(told), n)
 			}
@@ -96,7 +110,7 @@ func TestPublish(t *testing.T) {
 		}
 		report(80 * ms)
 		expect("not leading", 0, 0)
-		leads = true
+		leads.Store(true)
 		report(80 * ms)
 		expect("leading", 1, 80*ms)
 		report(84 * ms)
@@ -109,11 +123,11 @@ func TestPublish(t *testing.T) {
 		expect("after a minute", 3, 121*ms)
 		time.Sleep(latency.MaxAge + repeatEvery)
 		expect("silence", 9, 121*ms)
-		if e, _ := told[8].Between("eu", "us"); e.Age < latency.MaxAge {
+		if e, _ := heard()[8].Between("eu", "us"); e.Age < latency.MaxAge {
 			t.Errorf("old news of %s pass for %s old", latency.MaxAge, e.Age)
 		}
 		time.Sleep(keepFor)
-		n := len(told)
+		n := len(heard())
 		time.Sleep(2 * repeatEvery)
 		expect("an hour later", n, 121*ms)
 		cancel()
