@@ -54,6 +54,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/api", "Connect handlers"},
 	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},
 	{"L2", "agent/host/cgroup", "what limits a process"},
+	{"L2", "agent/host", "what the host and the processes use"},
 	{"L2", "agent/api", "Connect handlers"},
 	{"L2", "agent/app", "calls to the local application"},
 	{"L2", "agent/leaders", "which allocator leads"},

@@ -175,7 +175,7 @@ func TestReadBroken(t *testing.T) {
 		cpu    string // part of the error; empty: none
 		memory string
 	}{
-		"no such process":     {v2.with(tree{"proc/7/cgroup": ""}), "proc/7/cgroup", "proc/7/cgroup"},
+		"no such process":     {v2.with(tree{"proc/7/cgroup": ""}), cgroup.ErrNoProcess.Error(), cgroup.ErrNoProcess.Error()},
 		"nothing of groups":   {v2.with(tree{"proc/7/cgroup": "\n"}), "/proc/7/cgroup: line", "/proc/7/cgroup: line"},
 		"no mounts":           {v2.with(tree{"proc/self/mountinfo": ""}), "mountinfo", "mountinfo"},
 		"a limit":             {v2.with(tree{"sys/fs/cgroup/app.slice/memory.max": "lots\n"}), "", `/sys/fs/cgroup/app.slice/memory.max: "lots": expected a number`},

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/load"
@@ -38,6 +39,9 @@ func NewReader(fsys fs.FS) *Reader { return &Reader{fsys: fsys} }
 // Self is the pid of whoever reads.
 const Self = 0
 
+// ErrNoProcess says that there is no process with the pid any more.
+var ErrNoProcess = errors.New("no such process")
+
 // Read reads the groups of a process.
 func (r *Reader) Read(pid int64) Reading {
 	memberships, err := r.memberships(pid)
@@ -63,7 +67,10 @@ func (r *Reader) memberships(pid int64) ([]membership, error) {
 	}
 	file := "proc/" + name + "/cgroup"
 	text, err := fs.ReadFile(r.fsys, file)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH):
+		return nil, fmt.Errorf("%w: %w", ErrNoProcess, err)
+	case err != nil:
 		return nil, err
 	}
 	list, err := parseMemberships(string(text))
