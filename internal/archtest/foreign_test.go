@@ -31,7 +31,6 @@ var foreign = []struct {
 	{"github.com/spf13/pflag", []string{"internal/config"}, "flags over environment over file"},
 	{"github.com/spf13/cobra", []string{"cmd/shardmanager", "examples/kv/kvcmd"}, "command lines"},
 	{"github.com/rs/zerolog", []string{"internal/gossip", "allocator", "agent", "cmd/shardmanager"}, "the daemons' log; the SDK takes *slog.Logger"},
-	{"github.com/rs/zerolog", []string{"allocator", "agent", "cmd/shardmanager"}, "the daemons' log; the SDK takes *slog.Logger"},
 	{"github.com/shirou/gopsutil/v3", []string{"agent/host"}, "what the host has and uses"},
 	{"golang.org/x/sync", []string{"allocator", "agent"}, "errgroup: the shells' goroutines"},
 	{"golang.org/x/sys", []string{"internal/clock", "allocator", "agent", "sdk"}, "clocks, pidfds, file locks"},

@@ -1546,8 +1546,12 @@ type ServerStatus struct {
 	ProbationMs int64 `protobuf:"varint,40,opt,name=probation_ms,json=probationMs,proto3" json:"probation_ms,omitempty"`
 	// Why it is on probation; for people.
 	ProbationReason string `protobuf:"bytes,41,opt,name=probation_reason,json=probationReason,proto3" json:"probation_reason,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What its agent measured last; none: nothing came on its present stream.
+	Usage *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Age of the usage, in milliseconds.
+	UsageAgeMs    int64 `protobuf:"varint,81,opt,name=usage_age_ms,json=usageAgeMs,proto3" json:"usage_age_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerStatus) Reset() {
@@ -1648,6 +1652,20 @@ func (x *ServerStatus) GetProbationReason() string {
 		return x.ProbationReason
 	}
 	return ""
+}
+
+func (x *ServerStatus) GetUsage() *HostUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *ServerStatus) GetUsageAgeMs() int64 {
+	if x != nil {
+		return x.UsageAgeMs
+	}
+	return 0
 }
 
 type ListMovesRequest struct {
@@ -4204,7 +4222,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ListServersRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"N\n" +
 	"\x13ListServersResponse\x127\n" +
-	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xed\x02\n" +
+	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xc1\x03\n" +
 	"\fServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardmanager.v1.ServerStateR\x05state\x12\x16\n" +
@@ -4215,7 +4233,10 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x0flast_renewal_ms\x18\a \x01(\x03R\rlastRenewalMs\x12 \n" +
 	"\vsecondaries\x18\b \x01(\rR\vsecondaries\x12!\n" +
 	"\fprobation_ms\x18( \x01(\x03R\vprobationMs\x12)\n" +
-	"\x10probation_reason\x18) \x01(\tR\x0fprobationReason\"$\n" +
+	"\x10probation_reason\x18) \x01(\tR\x0fprobationReason\x120\n" +
+	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\x12 \n" +
+	"\fusage_age_ms\x18Q \x01(\x03R\n" +
+	"usageAgeMs\"$\n" +
 	"\x10ListMovesRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"\xa4\x01\n" +
 	"\x11ListMovesResponse\x12/\n" +
@@ -4570,9 +4591,10 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*KeySpace)(nil),                        // 66: shardmanager.v1.KeySpace
 	(*ShardMapSnapshot)(nil),                // 67: shardmanager.v1.ShardMapSnapshot
 	(*Server)(nil),                          // 68: shardmanager.v1.Server
-	(*Epoch)(nil),                           // 69: shardmanager.v1.Epoch
-	(Role)(0),                               // 70: shardmanager.v1.Role
-	(*RegionLatency)(nil),                   // 71: shardmanager.v1.RegionLatency
+	(*HostUsage)(nil),                       // 69: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 70: shardmanager.v1.Epoch
+	(Role)(0),                               // 71: shardmanager.v1.Role
+	(*RegionLatency)(nil),                   // 72: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	66, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
@@ -4592,84 +4614,85 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	28, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
 	68, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	31, // 17: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	31, // 18: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	3,  // 19: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	4,  // 20: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	36, // 21: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	69, // 22: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	50, // 23: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	28, // 24: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	31, // 25: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	6,  // 26: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	51, // 27: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	31, // 28: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	46, // 29: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	47, // 30: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	45, // 31: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	70, // 32: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	5,  // 33: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	3,  // 34: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	7,  // 35: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	70, // 36: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	50, // 37: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	51, // 38: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	50, // 39: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	69, // 40: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	50, // 41: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	52, // 42: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	53, // 43: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	54, // 44: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	55, // 45: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,  // 46: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,  // 47: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	62, // 48: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	71, // 49: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	10, // 50: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	12, // 51: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	14, // 52: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	16, // 53: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	18, // 54: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	20, // 55: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	22, // 56: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	24, // 57: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	26, // 58: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	29, // 59: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	32, // 60: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	34, // 61: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	37, // 62: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	39, // 63: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	41, // 64: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	43, // 65: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	48, // 66: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	56, // 67: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	58, // 68: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	60, // 69: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	11, // 70: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	13, // 71: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	15, // 72: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	17, // 73: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	19, // 74: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	21, // 75: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	23, // 76: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	25, // 77: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	27, // 78: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	30, // 79: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	33, // 80: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	35, // 81: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	38, // 82: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	40, // 83: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	42, // 84: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	44, // 85: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	49, // 86: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	57, // 87: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	59, // 88: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	61, // 89: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	70, // [70:90] is the sub-list for method output_type
-	50, // [50:70] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	69, // 17: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	31, // 18: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	31, // 19: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	3,  // 20: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	4,  // 21: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	36, // 22: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	70, // 23: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	50, // 24: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	28, // 25: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	31, // 26: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	6,  // 27: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	51, // 28: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	31, // 29: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	46, // 30: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	47, // 31: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	45, // 32: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	71, // 33: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,  // 34: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,  // 35: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,  // 36: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	71, // 37: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	50, // 38: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	51, // 39: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	50, // 40: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	70, // 41: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	50, // 42: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	52, // 43: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	53, // 44: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	54, // 45: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	55, // 46: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,  // 47: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,  // 48: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	62, // 49: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	72, // 50: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	10, // 51: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	12, // 52: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	14, // 53: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	16, // 54: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	18, // 55: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	20, // 56: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	22, // 57: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	24, // 58: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	26, // 59: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	29, // 60: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	32, // 61: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	34, // 62: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	37, // 63: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	39, // 64: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	41, // 65: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	43, // 66: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	48, // 67: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	56, // 68: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	58, // 69: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	60, // 70: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	11, // 71: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	13, // 72: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	15, // 73: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	17, // 74: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	19, // 75: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	21, // 76: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	23, // 77: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	25, // 78: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	27, // 79: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	30, // 80: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	33, // 81: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	35, // 82: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	38, // 83: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	40, // 84: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	42, // 85: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	44, // 86: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	49, // 87: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	57, // 88: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	59, // 89: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	61, // 90: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	71, // [71:91] is the sub-list for method output_type
+	51, // [51:71] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }

@@ -556,11 +556,13 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 }
 
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Locality      *Locality              `protobuf:"bytes,3,opt,name=locality,proto3" json:"locality,omitempty"`
-	Servers       []*AgentServerStatus   `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Agent    string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	Version  string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Locality *Locality              `protobuf:"bytes,3,opt,name=locality,proto3" json:"locality,omitempty"`
+	Servers  []*AgentServerStatus   `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
+	// What the agent measures of its host and of its own control group.
+	Usage         *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +625,13 @@ func (x *StatusResponse) GetServers() []*AgentServerStatus {
 	return nil
 }
 
+func (x *StatusResponse) GetUsage() *HostUsage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // AgentServerStatus is one server of the agent.
 type AgentServerStatus struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -641,7 +650,9 @@ type AgentServerStatus struct {
 	// What keeps it from serving, for people; empty: nothing.
 	Problem string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
 	// State that was being received when the application last pulled its lease.
-	Transfers     []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	Transfers []*TransferProgress `protobuf:"bytes,40,rep,name=transfers,proto3" json:"transfers,omitempty"`
+	// What the agent measures of its host and of the application's control group.
+	Usage         *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -742,6 +753,13 @@ func (x *AgentServerStatus) GetProblem() string {
 func (x *AgentServerStatus) GetTransfers() []*TransferProgress {
 	if x != nil {
 		return x.Transfers
+	}
+	return nil
+}
+
+func (x *AgentServerStatus) GetUsage() *HostUsage {
+	if x != nil {
+		return x.Usage
 	}
 	return nil
 }
@@ -1168,12 +1186,13 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"K\n" +
 	"\x19AgentServiceWatchResponse\x12.\n" +
 	"\x04hint\x18\x01 \x01(\x0e2\x1a.shardmanager.v1.AgentHintR\x04hint\"\x0f\n" +
-	"\rStatusRequest\"\xb5\x01\n" +
+	"\rStatusRequest\"\xe7\x01\n" +
 	"\x0eStatusResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x125\n" +
 	"\blocality\x18\x03 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\x12<\n" +
-	"\aservers\x18\x04 \x03(\v2\".shardmanager.v1.AgentServerStatusR\aservers\"\x94\x03\n" +
+	"\aservers\x18\x04 \x03(\v2\".shardmanager.v1.AgentServerStatusR\aservers\x120\n" +
+	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\"\xc6\x03\n" +
 	"\x11AgentServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12,\n" +
 	"\x12lease_remaining_ms\x18\x02 \x01(\x03R\x10leaseRemainingMs\x12\x1d\n" +
@@ -1185,7 +1204,8 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\bdraining\x18\a \x01(\bR\bdraining\x12\x10\n" +
 	"\x03pid\x18\b \x01(\x03R\x03pid\x12\x18\n" +
 	"\aproblem\x18\t \x01(\tR\aproblem\x12?\n" +
-	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\"4\n" +
+	"\ttransfers\x18( \x03(\v2!.shardmanager.v1.TransferProgressR\ttransfers\x120\n" +
+	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\"4\n" +
 	"\fDrainRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"-\n" +
@@ -1260,7 +1280,8 @@ var file_shardmanager_v1_agent_proto_goTypes = []any{
 	(*Epoch)(nil),                     // 22: shardmanager.v1.Epoch
 	(*Locality)(nil),                  // 23: shardmanager.v1.Locality
 	(*TransferProgress)(nil),          // 24: shardmanager.v1.TransferProgress
-	(*Server)(nil),                    // 25: shardmanager.v1.Server
+	(*HostUsage)(nil),                 // 25: shardmanager.v1.HostUsage
+	(*Server)(nil),                    // 26: shardmanager.v1.Server
 }
 var file_shardmanager_v1_agent_proto_depIdxs = []int32{
 	18, // 0: shardmanager.v1.RegisterRequest.capacity:type_name -> shardmanager.v1.RegisterRequest.CapacityEntry
@@ -1274,32 +1295,34 @@ var file_shardmanager_v1_agent_proto_depIdxs = []int32{
 	0,  // 8: shardmanager.v1.AgentServiceWatchResponse.hint:type_name -> shardmanager.v1.AgentHint
 	23, // 9: shardmanager.v1.StatusResponse.locality:type_name -> shardmanager.v1.Locality
 	9,  // 10: shardmanager.v1.StatusResponse.servers:type_name -> shardmanager.v1.AgentServerStatus
-	25, // 11: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
-	22, // 12: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
-	20, // 13: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
-	24, // 14: shardmanager.v1.AgentServerStatus.transfers:type_name -> shardmanager.v1.TransferProgress
-	22, // 15: shardmanager.v1.LeaderSeenResponse.epoch:type_name -> shardmanager.v1.Epoch
-	1,  // 16: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
-	3,  // 17: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
-	5,  // 18: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
-	7,  // 19: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
-	10, // 20: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
-	12, // 21: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
-	14, // 22: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
-	16, // 23: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
-	2,  // 24: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
-	4,  // 25: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
-	6,  // 26: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
-	8,  // 27: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
-	11, // 28: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
-	13, // 29: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
-	15, // 30: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
-	17, // 31: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	25, // 11: shardmanager.v1.StatusResponse.usage:type_name -> shardmanager.v1.HostUsage
+	26, // 12: shardmanager.v1.AgentServerStatus.server:type_name -> shardmanager.v1.Server
+	22, // 13: shardmanager.v1.AgentServerStatus.epoch:type_name -> shardmanager.v1.Epoch
+	20, // 14: shardmanager.v1.AgentServerStatus.held:type_name -> shardmanager.v1.HeldShard
+	24, // 15: shardmanager.v1.AgentServerStatus.transfers:type_name -> shardmanager.v1.TransferProgress
+	25, // 16: shardmanager.v1.AgentServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	22, // 17: shardmanager.v1.LeaderSeenResponse.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 18: shardmanager.v1.AgentService.Register:input_type -> shardmanager.v1.RegisterRequest
+	3,  // 19: shardmanager.v1.AgentService.PullLease:input_type -> shardmanager.v1.PullLeaseRequest
+	5,  // 20: shardmanager.v1.AgentService.Watch:input_type -> shardmanager.v1.AgentServiceWatchRequest
+	7,  // 21: shardmanager.v1.AgentService.Status:input_type -> shardmanager.v1.StatusRequest
+	10, // 22: shardmanager.v1.AgentService.Drain:input_type -> shardmanager.v1.DrainRequest
+	12, // 23: shardmanager.v1.AgentService.Restart:input_type -> shardmanager.v1.RestartRequest
+	14, // 24: shardmanager.v1.AgentService.Ping:input_type -> shardmanager.v1.AgentServicePingRequest
+	16, // 25: shardmanager.v1.AgentService.LeaderSeen:input_type -> shardmanager.v1.LeaderSeenRequest
+	2,  // 26: shardmanager.v1.AgentService.Register:output_type -> shardmanager.v1.RegisterResponse
+	4,  // 27: shardmanager.v1.AgentService.PullLease:output_type -> shardmanager.v1.PullLeaseResponse
+	6,  // 28: shardmanager.v1.AgentService.Watch:output_type -> shardmanager.v1.AgentServiceWatchResponse
+	8,  // 29: shardmanager.v1.AgentService.Status:output_type -> shardmanager.v1.StatusResponse
+	11, // 30: shardmanager.v1.AgentService.Drain:output_type -> shardmanager.v1.DrainResponse
+	13, // 31: shardmanager.v1.AgentService.Restart:output_type -> shardmanager.v1.RestartResponse
+	15, // 32: shardmanager.v1.AgentService.Ping:output_type -> shardmanager.v1.AgentServicePingResponse
+	17, // 33: shardmanager.v1.AgentService.LeaderSeen:output_type -> shardmanager.v1.LeaderSeenResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_agent_proto_init() }

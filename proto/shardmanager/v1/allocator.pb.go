@@ -659,7 +659,9 @@ type Renew struct {
 	// pulled for 1.5 intervals may hang, and is then judged like a silent host.
 	ApplicationSilentNs int64 `protobuf:"varint,41,opt,name=application_silent_ns,json=applicationSilentNs,proto3" json:"application_silent_ns,omitempty"`
 	// Where the agent is in the space of round trips; unset: unknown, or said a moment ago.
-	Coordinate    *NetworkCoordinate `protobuf:"bytes,60,opt,name=coordinate,proto3" json:"coordinate,omitempty"`
+	Coordinate *NetworkCoordinate `protobuf:"bytes,60,opt,name=coordinate,proto3" json:"coordinate,omitempty"`
+	// What the agent measured, if that is new since the last renewal of the stream.
+	Usage         *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -732,6 +734,13 @@ func (x *Renew) GetApplicationSilentNs() int64 {
 func (x *Renew) GetCoordinate() *NetworkCoordinate {
 	if x != nil {
 		return x.Coordinate
+	}
+	return nil
+}
+
+func (x *Renew) GetUsage() *HostUsage {
+	if x != nil {
+		return x.Usage
 	}
 	return nil
 }
@@ -1648,7 +1657,7 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\rhighest_epoch\x18\x05 \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12#\n" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12E\n" +
-	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xa9\x02\n" +
+	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xdb\x02\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x19\n" +
 	"\basked_ns\x18\x02 \x01(\x03R\aaskedNs\x120\n" +
@@ -1657,7 +1666,8 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\x15application_silent_ns\x18) \x01(\x03R\x13applicationSilentNs\x12B\n" +
 	"\n" +
 	"coordinate\x18< \x01(\v2\".shardmanager.v1.NetworkCoordinateR\n" +
-	"coordinate\"\x94\x01\n" +
+	"coordinate\x120\n" +
+	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\"\x94\x01\n" +
 	"\tShardLoad\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x128\n" +
 	"\x04load\x18\x02 \x03(\v2$.shardmanager.v1.ShardLoad.LoadEntryR\x04load\x1a7\n" +
@@ -1789,9 +1799,10 @@ var file_shardmanager_v1_allocator_proto_goTypes = []any{
 	(*HostCapabilities)(nil),  // 25: shardmanager.v1.HostCapabilities
 	(*TransferProgress)(nil),  // 26: shardmanager.v1.TransferProgress
 	(*NetworkCoordinate)(nil), // 27: shardmanager.v1.NetworkCoordinate
-	(*Peer)(nil),              // 28: shardmanager.v1.Peer
-	(Role)(0),                 // 29: shardmanager.v1.Role
-	(*Member)(nil),            // 30: shardmanager.v1.Member
+	(*HostUsage)(nil),         // 28: shardmanager.v1.HostUsage
+	(*Peer)(nil),              // 29: shardmanager.v1.Peer
+	(Role)(0),                 // 30: shardmanager.v1.Role
+	(*Member)(nil),            // 31: shardmanager.v1.Member
 }
 var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	5,  // 0: shardmanager.v1.AttachRequest.hello:type_name -> shardmanager.v1.Hello
@@ -1815,25 +1826,26 @@ var file_shardmanager_v1_allocator_proto_depIdxs = []int32{
 	7,  // 18: shardmanager.v1.Renew.loads:type_name -> shardmanager.v1.ShardLoad
 	26, // 19: shardmanager.v1.Renew.transfers:type_name -> shardmanager.v1.TransferProgress
 	27, // 20: shardmanager.v1.Renew.coordinate:type_name -> shardmanager.v1.NetworkCoordinate
-	21, // 21: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
-	11, // 22: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
-	0,  // 23: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
-	24, // 24: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
-	24, // 25: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
-	1,  // 26: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
-	11, // 27: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
-	28, // 28: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
-	29, // 29: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
-	30, // 30: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
-	2,  // 31: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
-	2,  // 32: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
-	3,  // 33: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
-	4,  // 34: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
-	34, // [34:35] is the sub-list for method output_type
-	33, // [33:34] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	28, // 21: shardmanager.v1.Renew.usage:type_name -> shardmanager.v1.HostUsage
+	21, // 22: shardmanager.v1.ShardLoad.load:type_name -> shardmanager.v1.ShardLoad.LoadEntry
+	11, // 23: shardmanager.v1.Result.command:type_name -> shardmanager.v1.CommandId
+	0,  // 24: shardmanager.v1.Result.status:type_name -> shardmanager.v1.ResultStatus
+	24, // 25: shardmanager.v1.Welcome.epoch:type_name -> shardmanager.v1.Epoch
+	24, // 26: shardmanager.v1.CommandId.epoch:type_name -> shardmanager.v1.Epoch
+	1,  // 27: shardmanager.v1.CommandId.kind:type_name -> shardmanager.v1.CommandKind
+	11, // 28: shardmanager.v1.Command.id:type_name -> shardmanager.v1.CommandId
+	29, // 29: shardmanager.v1.Command.peer:type_name -> shardmanager.v1.Peer
+	30, // 30: shardmanager.v1.Command.role:type_name -> shardmanager.v1.Role
+	31, // 31: shardmanager.v1.Command.members:type_name -> shardmanager.v1.Member
+	2,  // 32: shardmanager.v1.ProbeAnswer.agent:type_name -> shardmanager.v1.ProbeOutcome
+	2,  // 33: shardmanager.v1.ProbeAnswer.application:type_name -> shardmanager.v1.ProbeOutcome
+	3,  // 34: shardmanager.v1.AllocatorService.Attach:input_type -> shardmanager.v1.AttachRequest
+	4,  // 35: shardmanager.v1.AllocatorService.Attach:output_type -> shardmanager.v1.AttachResponse
+	35, // [35:36] is the sub-list for method output_type
+	34, // [34:35] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_allocator_proto_init() }

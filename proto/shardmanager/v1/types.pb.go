@@ -1328,6 +1328,116 @@ func (x *ErrorDetail) GetHint() string {
 	return ""
 }
 
+// Resources is what was measured, per metric, as integers whose unit is in the metric's name: cpu_milli (thousandths of a core), memory_bytes,
+// disk_bytes, network_receive_bytes_per_second, network_transmit_bytes_per_second. A metric that is missing is not known.
+type Resources struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Used now, as an exponential average with a half-life of 5 s.
+	Used map[string]int64 `protobuf:"bytes,1,rep,name=used,proto3" json:"used,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// How much there is.
+	Limit         map[string]int64 `protobuf:"bytes,2,rep,name=limit,proto3" json:"limit,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resources) Reset() {
+	*x = Resources{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resources) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resources) ProtoMessage() {}
+
+func (x *Resources) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resources.ProtoReflect.Descriptor instead.
+func (*Resources) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Resources) GetUsed() map[string]int64 {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+func (x *Resources) GetLimit() map[string]int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+// HostUsage is what an agent measured.
+type HostUsage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  *Resources             `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// CPU and memory of the control group that limits the application's process most tightly; without limits: of its own group, if it has one.
+	Cgroup        *Resources `protobuf:"bytes,2,opt,name=cgroup,proto3" json:"cgroup,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostUsage) Reset() {
+	*x = HostUsage{}
+	mi := &file_shardmanager_v1_types_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostUsage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostUsage) ProtoMessage() {}
+
+func (x *HostUsage) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_types_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostUsage.ProtoReflect.Descriptor instead.
+func (*HostUsage) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *HostUsage) GetHost() *Resources {
+	if x != nil {
+		return x.Host
+	}
+	return nil
+}
+
+func (x *HostUsage) GetCgroup() *Resources {
+	if x != nil {
+		return x.Cgroup
+	}
+	return nil
+}
+
 var File_shardmanager_v1_types_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_types_proto_rawDesc = "" +
@@ -1420,7 +1530,20 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1c.shardmanager.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1a\n" +
 	"\bexpected\x18\x03 \x01(\tR\bexpected\x12\x12\n" +
-	"\x04hint\x18\x04 \x01(\tR\x04hint*B\n" +
+	"\x04hint\x18\x04 \x01(\tR\x04hint\"\xf5\x01\n" +
+	"\tResources\x128\n" +
+	"\x04used\x18\x01 \x03(\v2$.shardmanager.v1.Resources.UsedEntryR\x04used\x12;\n" +
+	"\x05limit\x18\x02 \x03(\v2%.shardmanager.v1.Resources.LimitEntryR\x05limit\x1a7\n" +
+	"\tUsedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"LimitEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"o\n" +
+	"\tHostUsage\x12.\n" +
+	"\x04host\x18\x01 \x01(\v2\x1a.shardmanager.v1.ResourcesR\x04host\x122\n" +
+	"\x06cgroup\x18\x02 \x01(\v2\x1a.shardmanager.v1.ResourcesR\x06cgroup*B\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fROLE_PRIMARY\x10\x01\x12\x12\n" +
@@ -1463,7 +1586,7 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_shardmanager_v1_types_proto_goTypes = []any{
 	(Role)(0),                 // 0: shardmanager.v1.Role
 	(ShardPhase)(0),           // 1: shardmanager.v1.ShardPhase
@@ -1483,25 +1606,33 @@ var file_shardmanager_v1_types_proto_goTypes = []any{
 	(*NetworkCoordinate)(nil), // 15: shardmanager.v1.NetworkCoordinate
 	(*RegionLatency)(nil),     // 16: shardmanager.v1.RegionLatency
 	(*ErrorDetail)(nil),       // 17: shardmanager.v1.ErrorDetail
-	nil,                       // 18: shardmanager.v1.Server.CapacityEntry
-	nil,                       // 19: shardmanager.v1.Server.LabelsEntry
+	(*Resources)(nil),         // 18: shardmanager.v1.Resources
+	(*HostUsage)(nil),         // 19: shardmanager.v1.HostUsage
+	nil,                       // 20: shardmanager.v1.Server.CapacityEntry
+	nil,                       // 21: shardmanager.v1.Server.LabelsEntry
+	nil,                       // 22: shardmanager.v1.Resources.UsedEntry
+	nil,                       // 23: shardmanager.v1.Resources.LimitEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
 	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
 	8,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
 	7,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
 	5,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	18, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	19, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	20, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	21, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
 	11, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
 	1,  // 7: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
 	11, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
 	2,  // 9: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	22, // 10: shardmanager.v1.Resources.used:type_name -> shardmanager.v1.Resources.UsedEntry
+	23, // 11: shardmanager.v1.Resources.limit:type_name -> shardmanager.v1.Resources.LimitEntry
+	18, // 12: shardmanager.v1.HostUsage.host:type_name -> shardmanager.v1.Resources
+	18, // 13: shardmanager.v1.HostUsage.cgroup:type_name -> shardmanager.v1.Resources
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_types_proto_init() }
@@ -1519,7 +1650,7 @@ func file_shardmanager_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
