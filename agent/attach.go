@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/agent/pacing"
+	"github.com/shardmanager/shardmanager/agent/probe"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -373,7 +374,7 @@ func (t *attacher) probe(ctx context.Context, s *stream, p *pb.Probe) {
 		return
 	}
 	t.agent.work.Go(func() {
-		answer := runProbe(ctx, p)
+		answer := probe.Run(ctx, p)
 		<-t.agent.probes
 		t.send(s.id, &pb.AttachRequest{Message: &pb.AttachRequest_ProbeAnswer{ProbeAnswer: answer}})
 	})

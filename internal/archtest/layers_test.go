@@ -53,6 +53,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/regions", "where agents are, and how far regions are apart"},
 	{"L2", "allocator/api", "Connect handlers"},
 	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},
+	{"L2", "agent/probe", "trying another server for the leader"},
 	{"L2", "agent/host/cgroup", "what limits a process"},
 	{"L2", "agent/host", "what the host and the processes use"},
 	{"L2", "agent/api", "Connect handlers"},

@@ -1,4 +1,6 @@
-package agent
+// Package probe tries another server for the leader, which suspects it (PROTOCOL R15): one RPC at its agent, one at its application. It judges
+// nothing: what was found is the answer. Called by package agent.
+package probe
 
 import (
 	"context"
@@ -15,15 +17,15 @@ import (
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
-// defaultProbeTimeout is for probes that state none.
-const defaultProbeTimeout = 500 * time.Millisecond
+// defaultTimeout is for probes that state none.
+const defaultTimeout = 500 * time.Millisecond
 
-// runProbe tries another server's agent and application, each with one RPC on a fresh connection: a stopped process still accepts TCP, and
+// Run tries another server's agent and application, each with one RPC on a fresh connection: a stopped process still accepts TCP, and
 // an old connection may have died without a word (R15).
-func runProbe(ctx context.Context, p *pb.Probe) *pb.ProbeAnswer {
+func Run(ctx context.Context, p *pb.Probe) *pb.ProbeAnswer {
 	timeout := time.Duration(p.GetTimeoutMs()) * time.Millisecond
 	if timeout <= 0 || timeout > 5*time.Second {
-		timeout = defaultProbeTimeout
+		timeout = defaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
