@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/shardmanager/shardmanager/agent/host"
 	"github.com/shardmanager/shardmanager/agent/leaders"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/clock"
@@ -49,6 +50,7 @@ type Agent struct {
 	advertise string
 
 	dir      *stateDir
+	host     *host.Sampler
 	maps     *maps
 	mailbox  chan mail
 	loopDone chan struct{}
@@ -116,6 +118,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
+	if err := a.openHost(); err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	a.ctx = inner
@@ -125,6 +130,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.maps.serve()
 	a.work.Go(func() { a.newLoop().run(inner) })
+	a.work.Go(func() { a.host.Run(inner) })
 	a.work.Go(func() {
 		a.leaders.Discover(inner, a.store, a.cfg.Cluster, func(err error) { a.post(noteMail{what: "record of the leader in the store", err: err}) })
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/api"
+	"github.com/shardmanager/shardmanager/agent/host"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -31,8 +32,12 @@ type Config struct {
 	StateDir     string   `yaml:"state_dir"`
 	Apps         []string `yaml:"apps"` // allowed ones; empty: any
 	// Capacity of servers whose application states none, per metric.
-	Capacity     map[string]int64 `yaml:"capacity"`
-	DrainTimeout time.Duration    `yaml:"drain_timeout"`
+	Capacity map[string]int64 `yaml:"capacity"`
+	// CapacityMeasured are metrics whose capacity is measured where nothing is stated, or all.
+	CapacityMeasured []string `yaml:"capacity_measured"`
+	// Disk is a directory on the file system that counts as the disk; default: StateDir.
+	Disk         string        `yaml:"disk"`
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
 	// Profile sets the times that are 0: `default` or `fast`.
 	Profile       string        `yaml:"profile"`
 	LeaseInterval time.Duration `yaml:"lease_interval"`
@@ -73,6 +78,7 @@ func (c Config) WithDefaults() Config {
 	set(&c.Listen, DefaultListen)
 	set(&c.Socket, DefaultSocket)
 	set(&c.StateDir, DefaultStateDir)
+	set(&c.Disk, c.StateDir)
 	set(&c.Store, "embedded")
 	set(&c.Profile, "default")
 	times := profiles()[c.Profile]
@@ -119,6 +125,10 @@ func (c Config) Validate() error {
 	}
 	for _, metric := range shard.SortedKeys(c.Capacity) {
 		expect(c.Capacity[metric] >= 0, "capacity."+metric, c.Capacity[metric], "0 or more")
+	}
+	for i, metric := range c.CapacityMeasured {
+		expected, ok := host.Measurable(metric)
+		expect(ok, fmt.Sprintf("capacity_measured[%d]", i), metric, expected+"; state other metrics by capacity")
 	}
 	expect(c.DrainTimeout > 0, "drain_timeout", c.DrainTimeout, "more than 0")
 	expect(c.LeaseInterval >= 50*time.Millisecond, "lease_interval", c.LeaseInterval, "50ms or more")

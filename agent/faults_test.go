@@ -258,19 +258,20 @@ func TestForeignAndUnallowed(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	for field, change := range map[string]func(*agent.Config){
-		"cluster":        func(c *agent.Config) { c.Cluster = "A_b" },
-		"name":           func(c *agent.Config) { c.Name = "a.b" },
-		"listen":         func(c *agent.Config) { c.Listen = "7420" },
-		"advertise":      func(c *agent.Config) { c.Listen = ":7420" },
-		"socket":         func(c *agent.Config) { c.Socket = "/run/agent.sock" },
-		"store":          func(c *agent.Config) { c.Store = "etcd" },
-		"allocators[0]":  func(c *agent.Config) { c.Allocators = []string{"x"} },
-		"apps[1]":        func(c *agent.Config) { c.Apps = []string{"kv", "k v"} },
-		"capacity.keys":  func(c *agent.Config) { c.Capacity = map[string]int64{"keys": -1} },
-		"profile":        func(c *agent.Config) { c.Profile = "slow" },
-		"lease_interval": func(c *agent.Config) { c.LeaseInterval = time.Millisecond },
-		"lease_validity": func(c *agent.Config) { c.LeaseValidity = time.Second },
-		"drain_timeout":  func(c *agent.Config) { c.DrainTimeout = -1 },
+		"cluster":              func(c *agent.Config) { c.Cluster = "A_b" },
+		"name":                 func(c *agent.Config) { c.Name = "a.b" },
+		"listen":               func(c *agent.Config) { c.Listen = "7420" },
+		"advertise":            func(c *agent.Config) { c.Listen = ":7420" },
+		"socket":               func(c *agent.Config) { c.Socket = "/run/agent.sock" },
+		"store":                func(c *agent.Config) { c.Store = "etcd" },
+		"allocators[0]":        func(c *agent.Config) { c.Allocators = []string{"x"} },
+		"apps[1]":              func(c *agent.Config) { c.Apps = []string{"kv", "k v"} },
+		"capacity.keys":        func(c *agent.Config) { c.Capacity = map[string]int64{"keys": -1} },
+		"capacity_measured[1]": func(c *agent.Config) { c.CapacityMeasured = []string{"all", "cpu"} },
+		"profile":              func(c *agent.Config) { c.Profile = "slow" },
+		"lease_interval":       func(c *agent.Config) { c.LeaseInterval = time.Millisecond },
+		"lease_validity":       func(c *agent.Config) { c.LeaseValidity = time.Second },
+		"drain_timeout":        func(c *agent.Config) { c.DrainTimeout = -1 },
 	} {
 		cfg := agent.Config{Cluster: "c", Allocators: []string{"h:7410"}}
 		cfg = cfg.WithDefaults()

@@ -32,6 +32,7 @@ type leader struct {
 	grant              time.Duration // of each renewal; 0: denied
 	rest               time.Duration // of each rest lease
 	left               int           // drain progress
+	renewals           int           // heard; only those with news are kept
 	streams            map[*attached]struct{}
 	heard              []*pb.AttachRequest
 	hellos             []*pb.Hello
@@ -154,7 +155,7 @@ func (l *leader) hear(s *attached, request *pb.AttachRequest) {
 		} else if len(l.xs) > 0 {
 			l.without++
 		}
-		if len(m.Renew.GetLoads()) == 0 {
+		if l.renewals++; len(m.Renew.GetLoads()) == 0 && m.Renew.GetUsage() == nil {
 			return
 		}
 	case *pb.AttachRequest_Rest:

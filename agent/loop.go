@@ -53,6 +53,7 @@ type server struct {
 	feeds     map[*feed]struct{}
 	trouble   throttle // of attaching
 	said      said
+	told      told
 }
 
 // feed is one watcher of hints.
@@ -155,7 +156,7 @@ func (l *loop) perform(s *server) {
 	}
 	for _, m := range l.out.Messages {
 		if s.attacher != nil {
-			s.attacher.send(m.Stream, l.located(s, m.Stream, messageToProto(m.Body)))
+			s.attacher.send(m.Stream, l.measured(s, m.Stream, l.located(s, m.Stream, messageToProto(m.Body))))
 		}
 	}
 	for _, a := range l.out.Attach {
@@ -315,6 +316,7 @@ func (l *loop) watch(s *server, p *process) {
 		s.process.close()
 	}
 	s.process = p
+	l.agent.host.Watch(string(s.app), p.id.PID)
 	l.agent.work.Go(func() {
 		if p.wait() {
 			l.agent.post(goneMail{app: s.app, process: p})
@@ -326,6 +328,7 @@ func (l *loop) watch(s *server, p *process) {
 func (l *loop) gone(s *server, p *process) {
 	if s.process == p {
 		s.process = nil
+		l.agent.host.Forget(string(s.app))
 		p.close()
 		l.step(s, roster.AppGone{Process: p.id})
 	}
@@ -340,9 +343,11 @@ func (l *loop) ask(s *server, answer chan<- roster.Reply, event func(roster.Requ
 
 func (l *loop) status() api.Status {
 	status := api.Status{Agent: l.agent.cfg.Name, Version: l.agent.version, Locality: l.agent.cfg.Locality()}
+	status.Usage, _ = l.agent.host.Usage("")
 	now := l.agent.now()
 	for _, name := range shard.SortedKeys(l.servers) {
-		status.Servers = append(status.Servers, l.servers[name].roster.View(now))
+		usage, _ := l.agent.host.Usage(string(name))
+		status.Servers, status.Usages = append(status.Servers, l.servers[name].roster.View(now)), append(status.Usages, usage)
 	}
 	return status
 }

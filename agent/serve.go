@@ -148,6 +148,7 @@ func (a *Agent) Register(ctx context.Context, r api.Registration) (api.Registere
 	if err != nil {
 		return api.Registered{}, connect.NewError(connect.CodeFailedPrecondition, err)
 	}
+	r.Application.Capacity = a.capacityOf(ctx, string(r.App), r.Application.Capacity, p.id.PID)
 	reply, err := query(ctx, a, func(answer chan<- roster.Reply) mail {
 		return registerMail{registration: r, process: p, answer: answer}
 	})

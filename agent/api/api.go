@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -93,6 +94,8 @@ type Status struct {
 	Version  string
 	Locality shard.Locality
 	Servers  []roster.View
+	Usages   []load.Usage // of the servers
+	Usage    load.Usage   // of the agent
 }
 
 type service struct {
@@ -170,8 +173,12 @@ func (s *service) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusRe
 		return nil, err
 	}
 	response := &pb.StatusResponse{Agent: status.Agent, Version: status.Version, Locality: wire.LocalityToProto(status.Locality)}
-	for _, v := range status.Servers {
+	response.Usage = wire.UsageToProto(status.Usage)
+	for i, v := range status.Servers {
 		response.Servers = append(response.Servers, serverStatus(v))
+		if i < len(status.Usages) {
+			response.Servers[i].Usage = wire.UsageToProto(status.Usages[i])
+		}
 	}
 	return response, nil
 }

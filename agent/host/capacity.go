@@ -24,9 +24,9 @@ func Measurable(metric string) (expected string, ok bool) {
 	return strings.Join(measurable(), ", ") + " or " + All, metric == All || slices.Contains(measurable(), metric)
 }
 
-// Capacity is what a server has of each metric: as stated, and as measured where nothing is stated and the metric is wanted. Missing are wanted
+// complete is what a server has of each metric: as stated, and as measured where nothing is stated and the metric is wanted. Missing are wanted
 // ones that are neither.
-func Capacity(stated map[string]int64, wanted []string, limits map[string]int64) (capacity map[string]int64, missing []string) {
+func complete(stated map[string]int64, wanted []string, limits map[string]int64) (capacity map[string]int64, missing []string) {
 	if slices.Contains(wanted, All) {
 		wanted = measurable()
 	}
@@ -67,4 +67,21 @@ func (s *Sampler) Limits(ctx context.Context, pid int64) (map[string]int64, erro
 		failed = append(failed, fmt.Errorf("cgroup of process %d: %s: %w", pid, metric, g.failed[metric]))
 	}
 	return limits, errors.Join(failed...)
+}
+
+// Capacity is what a process has of each metric: as stated, and of the wanted ones that are not, as measured. A metric that cannot be measured
+// is left out, and the error says why and what to do.
+func (s *Sampler) Capacity(ctx context.Context, stated map[string]int64, wanted []string, pid int64) (map[string]int64, error) {
+	if len(wanted) == 0 {
+		return stated, nil
+	}
+	limits, failed := s.Limits(ctx, pid)
+	capacity, missing := complete(stated, wanted, limits)
+	if len(missing) == 0 {
+		return capacity, nil
+	}
+	if failed == nil {
+		failed = errors.New("not measured")
+	}
+	return capacity, fmt.Errorf("%s: no limit, because they cannot be measured: %w: state them by capacity", strings.Join(missing, ", "), failed)
 }

@@ -98,7 +98,7 @@ func TestInterfaces(t *testing.T) {
 	}
 }
 
-func TestCapacity(t *testing.T) {
+func TestComplete(t *testing.T) {
 	t.Parallel()
 	limits := values{load.CPUMilli: 2000, load.MemoryBytes: 1 << 30}
 	for name, c := range map[string]struct {
@@ -115,7 +115,7 @@ func TestCapacity(t *testing.T) {
 		"even a 0":                  {values{load.DiskBytes: 0}, []string{load.DiskBytes}, values{load.DiskBytes: 0}, nil},
 		"all, of which one is lost": {nil, []string{All}, limits, []string{load.DiskBytes}},
 	} {
-		got, missing := Capacity(c.stated, c.wanted, limits)
+		got, missing := complete(c.stated, c.wanted, limits)
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}

@@ -290,6 +290,13 @@ func TestLimits(t *testing.T) {
 	if limits, err := s.Limits(t.Context(), 9); err == nil || limits[load.DiskBytes] <= 0 || len(limits) != 1 {
 		t.Errorf("limits of no process: %v, %v", limits, err)
 	}
+	stated := values{load.MemoryBytes: 5}
+	if c, err := s.Capacity(t.Context(), stated, []string{All}, 8); err != nil || c[load.MemoryBytes] != 5 || c[load.CPUMilli] != 2000 || len(stated) != 1 {
+		t.Errorf("capacity where the broken metric is stated: %v, %v", c, err)
+	}
+	if c, err := s.Capacity(t.Context(), nil, []string{All}, 8); err == nil || len(c) != 2 || !strings.Contains(err.Error(), "memory.max") || !strings.Contains(err.Error(), "state them by capacity") {
+		t.Errorf("capacity with a broken group: %v, %v", c, err)
+	}
 }
 
 // What is watched has its group's usage; nobody's is that of the agent's group. A process that is gone is no trouble.

@@ -36,18 +36,20 @@ func agentCommand() *cobra.Command {
 		Args: exactly(),
 	}
 	d := newDaemon(c, map[string]config.Help{
-		"name":          {Text: "name of this agent, unique in the cluster (default the host's name)"},
-		"listen":        {Text: "host:port for other agents and routers"},
-		"socket":        {Text: "unix:///path for the applications and operators of this host"},
-		"allocators":    {Text: "host:port of each allocator, separated by commas (none: whoever leads, as the store says)"},
-		"region":        {Text: "region this host is in"},
-		"zone":          {Text: "zone this host is in"},
-		"rack":          {Text: "rack this host is in"},
-		"host":          {Text: "name of this host as a fault domain (default its name)"},
-		"state_dir":     {Text: "directory of this agent's own state"},
-		"apps":          {Text: "apps that may register, separated by commas (default any)"},
-		"capacity":      {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
-		"drain_timeout": {Text: "how long a drain on SIGTERM may take"},
+		"name":              {Text: "name of this agent, unique in the cluster (default the host's name)"},
+		"listen":            {Text: "host:port for other agents and routers"},
+		"socket":            {Text: "unix:///path for the applications and operators of this host"},
+		"allocators":        {Text: "host:port of each allocator, separated by commas (none: whoever leads, as the store says)"},
+		"region":            {Text: "region this host is in"},
+		"zone":              {Text: "zone this host is in"},
+		"rack":              {Text: "rack this host is in"},
+		"host":              {Text: "name of this host as a fault domain (default its name)"},
+		"state_dir":         {Text: "directory of this agent's own state"},
+		"apps":              {Text: "apps that may register, separated by commas (default any)"},
+		"capacity":          {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
+		"capacity_measured": {Text: "metrics whose capacity is measured where none is stated: cpu_milli, memory_bytes, disk_bytes, or all"},
+		"disk":              {Text: "directory on the file system that counts as the disk (default the state directory)"},
+		"drain_timeout":     {Text: "how long a drain on SIGTERM may take"},
 	}, &cfg, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []validator {
