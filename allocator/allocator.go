@@ -129,7 +129,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.events, a.regions), a.maps.hub))
+	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions), a.maps.hub))
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })

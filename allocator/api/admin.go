@@ -25,6 +25,7 @@ type Maps interface {
 type Admin struct {
 	node   Node
 	maps   Maps
+	usages Usages
 	events *events.Log
 	places Places
 
@@ -35,8 +36,8 @@ type Admin struct {
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
 // NewAdmin makes the service of an allocator; the log is what it writes while it leads.
-func NewAdmin(node Node, maps Maps, log *events.Log, places Places) *Admin {
-	return &Admin{node: node, maps: maps, events: log, places: places, explaining: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers)}
+func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places) *Admin {
+	return &Admin{node: node, maps: maps, usages: usages, events: log, places: places, explaining: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers)}
 }
 
 // ask hands a wish to the leader's ledger.
@@ -151,7 +152,11 @@ func (a *Admin) ListServers(ctx context.Context, req *pb.ListServersRequest) (*p
 	out := new(pb.ListServersResponse)
 	for _, s := range view.Servers {
 		if req.GetApp() == "" || string(s.Server.App) == req.GetApp() {
-			out.Servers = append(out.Servers, serverToProto(s))
+			status := serverToProto(s)
+			if usage, age, ok := a.usages.Usage(s.Server.ID, s.Server.Incarnation); ok {
+				status.Usage, status.UsageAgeMs = wire.UsageToProto(usage), age.Milliseconds()
+			}
+			out.Servers = append(out.Servers, status)
 		}
 	}
 	return out, nil

@@ -122,7 +122,7 @@ func newServer(t *testing.T) *server {
 	s.attach = api.NewAttach(s.node, s.places)
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.events, s.places)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.events, s.places)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

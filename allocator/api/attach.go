@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -33,13 +34,22 @@ type Attach struct {
 	last    atomic.Uint64 // id of the newest stream
 	mu      sync.Mutex
 	streams map[ledger.StreamID]*outbox
+	usages  *usages
 }
 
-var _ shardmanagerv1connect.AllocatorServiceHandler = (*Attach)(nil)
+var (
+	_ shardmanagerv1connect.AllocatorServiceHandler = (*Attach)(nil)
+	_ Usages                                        = (*Attach)(nil)
+)
 
 // NewAttach makes the service of an allocator.
 func NewAttach(node Node, places Places) *Attach {
-	return &Attach{node: node, places: places, streams: map[ledger.StreamID]*outbox{}}
+	return &Attach{node: node, places: places, streams: map[ledger.StreamID]*outbox{}, usages: newUsages()}
+}
+
+// Usage implements Usages.
+func (a *Attach) Usage(server shard.ServerID, incarnation shard.Incarnation) (load.Usage, time.Duration, bool) {
+	return a.usages.of(life{server: server, incarnation: incarnation})
 }
 
 // Send queues messages for their streams and never waits; a stream that is gone swallows its own.
@@ -80,7 +90,9 @@ func (a *Attach) Attach(ctx context.Context, stream *connect.BidiStream[pb.Attac
 	}
 	out := a.open(id)
 	defer a.close(id)
-	s := &agentStream{id: id, leader: leader, out: out, conn: stream, node: a.node, locate: a.locator(event.Server)}
+	l := life{event.Server.ID, event.Server.Incarnation}
+	defer a.usages.forget(l, id)
+	s := &agentStream{id: id, life: l, leader: leader, out: out, conn: stream, node: a.node, locate: a.locator(event.Server), usages: a.usages}
 	return s.serve(ctx, cancel, event, received)
 }
 
@@ -176,8 +188,10 @@ func helloEvent(id ledger.StreamID, hello *pb.Hello) (ledger.Hello, error) {
 // agentStream is one stream of one server, from its hello on.
 type agentStream struct {
 	id     ledger.StreamID
+	life   life
 	leader Leader
 	node   Node
+	usages *usages
 	out    *outbox
 	conn   *connect.BidiStream[pb.AttachRequest, pb.AttachResponse]
 	locate func(*pb.AttachRequest)
@@ -217,6 +231,9 @@ func (s *agentStream) carryUp(ctx context.Context, received <-chan incoming) err
 				return invalid(err)
 			}
 			s.locate(in.message)
+			if usage := in.message.GetRenew().GetUsage(); usage != nil {
+				s.usages.note(s.life, s.id, wire.UsageFromProto(usage))
+			}
 			if event == nil {
 				continue // a message of a newer protocol, which says nothing to us
 			}
