@@ -20,10 +20,10 @@ type adminClient struct {
 	output
 }
 
-func (a *adminClient) flags(c *cobra.Command) {
+func (a *adminClient) flags(c *cobra.Command, formats ...string) {
 	c.Flags().StringVar(&a.addresses, "admin", "",
 		"host:port of an allocator's admin listener, or several separated by commas (SHARDMANAGER_ADMIN, default "+defaultAdmin+")")
-	a.output.flag(c)
+	a.output.flag(c, formats...)
 }
 
 const adminRemedy = "start one with `shardmanager allocator`, or name another by --admin or SHARDMANAGER_ADMIN"

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -89,7 +90,8 @@ func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListSe
 	}
 	left := max(p.left.Add(-1), 0)
 	return &pb.ListServersResponse{Servers: []*pb.ServerStatus{{
-		Server: &pb.Server{Id: "node-1.kv"}, State: pb.ServerState_SERVER_STATE_ATTACHED, Shards: uint32(left), LastRenewalMs: 40, Draining: true,
+		Server: &pb.Server{Id: "node-1.kv", Capacity: map[string]int64{"shards": 9}}, State: pb.ServerState_SERVER_STATE_ATTACHED, Shards: uint32(left), LastRenewalMs: 40, Draining: true,
+		Usage: &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
 	}}}, nil
 }
 
@@ -226,6 +228,18 @@ func TestTables(t *testing.T) {
 	}
 	if _, out, _ = shell(t, "regions", "--admin", admin, "-o", "json"); !strings.Contains(strings.ReplaceAll(out, " ", ""), `"medianNs":"91234567"`) {
 		t.Errorf("regions as JSON: got %q", out)
+	}
+	if strings.Contains(out, "CPU") {
+		t.Errorf("servers shows usage unasked: %q", out)
+	}
+	if _, out, _ = shell(t, "servers", "-o", "wide", "--admin", admin); !strings.Contains(out, "CAPACITY\n") || !strings.Contains(out, "0.25 of 4  -       -     -") || !strings.Contains(out, "shards=9\n") {
+		t.Errorf("servers -o wide: got %q", out)
+	}
+	if _, out, _ = shell(t, "servers", "-o", "json", "--admin", admin); !strings.Contains(out, `"cpu_milli":`) {
+		t.Errorf("servers -o json: got %q", out)
+	}
+	if code, _, errs := shell(t, "moves", "-o", "wide", "--admin", admin); code != exitUsage || !strings.Contains(errs, "expected table or json") {
+		t.Errorf("moves -o wide: exit %d, stderr %q", code, errs)
 	}
 	code, _, errs := shell(t, "moves", "--admin", admin)
 	if code != exitFailure || !strings.Contains(errs, "unimplemented") && !strings.Contains(errs, "not implemented") {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/internal/figures"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -65,7 +66,7 @@ func agentStatusCommand() *cobra.Command {
 }
 
 func agentTable(w io.Writer, status *pb.StatusResponse) {
-	row(w, "SERVER", "INCARNATION", "LEASE", "BY", "ATTACHED", "SHARDS", "PID", "PROBLEM")
+	row(w, append([]string{"SERVER", "INCARNATION", "LEASE", "BY", "ATTACHED", "SHARDS", "PID", "PROBLEM"}, figures.UsageHeader()...)...)
 	for _, s := range status.GetServers() {
 		held := 0
 		for _, replica := range s.GetHeld() {
@@ -77,8 +78,8 @@ func agentTable(w io.Writer, status *pb.StatusResponse) {
 		if s.GetDraining() {
 			attached += ", draining"
 		}
-		row(w, s.GetServer().GetId(), shard.Incarnation(s.GetServer().GetIncarnation()).String(), milliseconds(s.GetLeaseRemainingMs()),
-			dash(s.GetVouchedBy()), attached, fmt.Sprint(held), fmt.Sprint(s.GetPid()), dash(s.GetProblem()))
+		row(w, append([]string{s.GetServer().GetId(), shard.Incarnation(s.GetServer().GetIncarnation()).String(), milliseconds(s.GetLeaseRemainingMs()),
+			dash(s.GetVouchedBy()), attached, fmt.Sprint(held), fmt.Sprint(s.GetPid()), dash(s.GetProblem())}, figures.Usage(s.GetUsage())...)...)
 	}
 }
 

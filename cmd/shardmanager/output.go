@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -29,12 +30,17 @@ func brief(ctx context.Context) (context.Context, context.CancelFunc) {
 // output prints answers: tables for people, JSON for programs.
 type output struct{ format string }
 
-func (o *output) flag(c *cobra.Command) {
-	c.Flags().StringVarP(&o.format, "output", "o", "table", "table or json")
+// wide is a table with all that is known, where a command has one.
+const wide = "wide"
+
+func (o *output) flag(c *cobra.Command, more ...string) {
+	formats := append([]string{"table", "json"}, more...)
+	expected := strings.Join(formats, " or ")
+	c.Flags().StringVarP(&o.format, "output", "o", "table", expected)
 	before := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {
-		if o.format != "table" && o.format != "json" {
-			return &usageError{fmt.Errorf("--output: expected table or json, not %q", o.format)}
+		if !slices.Contains(formats, o.format) {
+			return &usageError{fmt.Errorf("--output: expected %s, not %q", expected, o.format)}
 		}
 		if before != nil {
 			return before(c, args)

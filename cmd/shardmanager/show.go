@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardmanager/shardmanager/internal/figures"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -67,23 +68,27 @@ func serversCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "servers",
 		Short:   "List servers, where they are and how they stand",
-		Example: "  shardmanager servers\n  shardmanager servers --app kv",
+		Example: "  shardmanager servers\n  shardmanager servers --app kv -o wide",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{App: app})
 			if err != nil {
 				return err
 			}
-			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { serversTable(w, answer.GetServers()) })
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { serversTable(w, answer.GetServers(), a.format == wide) })
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
-	a.flags(c)
+	a.flags(c, wide)
 	return c
 }
 
-func serversTable(w io.Writer, servers []*pb.ServerStatus) {
-	row(w, "SERVER", "STATE", "PRIMARIES", "SECONDARIES", "MOVES", "REGION", "ZONE", "ADDRESS", "VERSION", "RENEWED", "REASON")
+func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
+	header := []string{"SERVER", "STATE", "PRIMARIES", "SECONDARIES", "MOVES", "REGION", "ZONE", "ADDRESS", "VERSION", "RENEWED", "REASON"}
+	if measured {
+		header = append(header, append(figures.UsageHeader(), "CAPACITY")...)
+	}
+	row(w, header...)
 	for _, s := range servers {
 		state := enumName(s.GetState().String(), "SERVER_STATE_")
 		if s.GetDraining() {
@@ -99,8 +104,12 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus) {
 			renewed += " ago"
 		}
 		server := s.GetServer()
-		row(w, server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
-			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(reason))
+		cells := []string{server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
+			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(reason)}
+		if measured {
+			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()))...)
+		}
+		row(w, cells...)
 	}
 }
 
@@ -136,7 +145,7 @@ func movesTable(w io.Writer, moves []*pb.MoveStatus) {
 			inStep, deadline = "-", "-"
 		}
 		row(w, m.GetApp(), m.GetShard(), fmt.Sprint(m.GetMove()), dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
-			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), inStep, deadline, fmt.Sprint(m.GetAttempts()), dash(withProgress(m)))
+			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetAgeMs()), inStep, deadline, fmt.Sprint(m.GetAttempts()), dash(figures.Progress(m)))
 	}
 }
 
@@ -181,16 +190,4 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 		row(w, "quarantine", shards(s.GetQuarantined()))
 	}
 	row(w, "version", s.GetVersion())
-}
-
-// withProgress is a move's detail, after how much of the state has come.
-func withProgress(m *pb.MoveStatus) string {
-	if m.GetProgressBytes() == 0 {
-		return m.GetDetail()
-	}
-	text := fmt.Sprintf("%d bytes", m.GetProgressBytes())
-	if total := m.GetTotalBytes(); total > 0 {
-		text += fmt.Sprintf(" of %d", total)
-	}
-	return text + " received; " + m.GetDetail()
 }

@@ -29,6 +29,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "agent/roster", "pure core: what a server holds"},
 	{"wire", "proto/...", "generated: below it nobody knows the wire"},
 	{"L2", "internal/wire", "proto to vocabulary"},
+	{"L2", "internal/figures", "what was measured, for people"},
 	{"L2", "internal/clock", "the two clocks"},
 	{"L2", "internal/transport", "HTTP"},
 	{"L2", "internal/hop", "requests passed on"},
