@@ -14,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
@@ -114,7 +115,7 @@ func (a *testAgent) run(ctx context.Context, addresses []string) {
 		a.fenced = a.fenced || (typed && detail.Reason == pb.ErrorReason_ERROR_REASON_FENCED)
 		over := a.fenced
 		a.mu.Unlock()
-		if over || !pause(ctx, 20*time.Millisecond) {
+		if over || !clock.Pause(ctx, 20*time.Millisecond) {
 			return
 		}
 	}

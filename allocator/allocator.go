@@ -214,7 +214,7 @@ func (a *Allocator) campaign(ctx context.Context) {
 			a.log.Info().Msg("stepped down in order")
 		}
 		if err != nil {
-			pause(ctx, delay.NextBackOff())
+			clock.Pause(ctx, delay.NextBackOff())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -95,7 +96,7 @@ func (a *Allocator) closeSession(id coord.SessionID) {
 
 // renew keeps the session until it is gone or over. Renewing proves nothing; it only keeps the store from ending the session.
 func (a *Allocator) renew(s *session) {
-	for wait := renewEvery; pause(s.alive, wait); {
+	for wait := renewEvery; clock.Pause(s.alive, wait); {
 		call, cancel := context.WithTimeout(s.alive, callTimeout)
 		found, err := a.store.RenewSession(call, s.id)
 		cancel()
@@ -225,7 +226,7 @@ func (a *Allocator) confirm(ctx context.Context, g *grip, proven func(asked shar
 				return err
 			}
 		}
-		if !pause(ctx, wait) {
+		if !clock.Pause(ctx, wait) {
 			return ctx.Err()
 		}
 	}

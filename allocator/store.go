@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 )
 
@@ -89,7 +90,7 @@ func (s *observedStore) watch(ctx context.Context, prefix string, fn func([]coor
 			return ctx.Err()
 		}
 		s.note(&s.reads, ctx, err)
-		if !pause(ctx, watchRetry) {
+		if !clock.Pause(ctx, watchRetry) {
 			return ctx.Err()
 		}
 	}

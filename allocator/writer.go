@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/storage"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -57,7 +58,7 @@ func (w *writer) write(ctx context.Context, ops []ledger.WriteOp) fate {
 	}
 	for i, batch := range batches {
 		f := w.commit(ctx, batch)
-		for i > 0 && f.outcome == ledger.NotCommitted && pause(ctx, retryPause) {
+		for i > 0 && f.outcome == ledger.NotCommitted && clock.Pause(ctx, retryPause) {
 			f = w.commit(ctx, batch)
 		}
 		if f.outcome != ledger.Committed {
@@ -126,7 +127,7 @@ func (w *writer) resolve(ctx context.Context, began shard.Instant, number uint64
 		if began.PermissionAge(w.clock()) >= w.limit {
 			return fate{ledger.Superseded, fmt.Errorf("undecided for %s whether a transaction was committed: %w", w.limit, cause)}
 		}
-		if !pause(ctx, retryPause) {
+		if !clock.Pause(ctx, retryPause) {
 			return fate{ledger.Superseded, fmt.Errorf("given up: %w", cause)}
 		}
 	}
@@ -161,16 +162,4 @@ func (w *writer) decide(ctx context.Context, number uint64, ops []coord.Op, caus
 		return w.refused(err, nil), true
 	}
 	return fate{}, false // changed meanwhile, or unanswered again: read again
-}
-
-// pause waits; it reports false when ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -6,7 +6,6 @@ package maintenance
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,13 +34,11 @@ type Approval struct {
 // LongestApproval is the most that an approval may last.
 const LongestApproval = 7 * 24 * time.Hour
 
-var approvalID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
-
 // Check says which field of a new approval is wrong, and what was expected; empty: none.
 func (a Approval) Check() (field, expected string) {
 	switch {
-	case !approvalID.MatchString(a.ID):
-		return "id", fmt.Sprintf("1 to 128 of A-Z, a-z, 0-9, . _ : and -, starting with a letter or digit, not %q", a.ID)
+	case !shard.ValidName(a.ID):
+		return "id", fmt.Sprintf("%s, not %q", shard.NameRule, a.ID)
 	case a.Left <= 0 || a.Left > LongestApproval:
 		return "for", fmt.Sprintf("above 0 and at most %s, not %s", LongestApproval, a.Left)
 	case len(a.Covers) == 0:

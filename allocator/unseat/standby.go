@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/shardmanager/shardmanager/allocator/storage"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
@@ -136,7 +137,7 @@ func (s *Standby) judge(ctx context.Context, h Holder) string {
 	if !s.memory.may(s.deps.Clock(), s.s.LeaderValidity) {
 		return "this allocator unseated a leader not long ago, or one that lived: the store ends the session by itself"
 	}
-	if !pause(ctx, s.deps.Random(s.s.Delay)) {
+	if !clock.Pause(ctx, s.deps.Random(s.s.Delay)) {
 		return ""
 	}
 	// Meanwhile another standby may have done it, or the leader may have come back.
@@ -188,16 +189,4 @@ func Random(below time.Duration) time.Duration {
 		return 0
 	}
 	return rand.N(below)
-}
-
-// pause reports false if ctx ended meanwhile.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,4 +1,4 @@
-// Package clock reads the two clocks of a shard.Instant. Only shells call it; the cores take instants as arguments.
+// Package clock reads the two clocks of a shard.Instant, and waits. Only shells call it; the cores take instants as arguments.
 package clock
 
 import (

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 )
 
@@ -38,7 +39,7 @@ func (s *Store) Txn(ctx context.Context, ops []coord.Op) (coord.Index, error) {
 			return 0, fmt.Errorf("transaction: %w", err)
 		case conflict == nil:
 			return index, nil
-		case try == lockDelayTries || !strings.Contains(conflict.Reason, saysLockDelay) || !pause(ctx, lockDelayPause):
+		case try == lockDelayTries || !strings.Contains(conflict.Reason, saysLockDelay) || !clock.Pause(ctx, lockDelayPause):
 			return 0, conflict
 		}
 	}
@@ -139,16 +140,4 @@ func indexOf(ops []coord.Op, results api.TxnResults) (coord.Index, error) {
 		return 0, errors.New("committed, but the answer lacks the index: the token must be able to read what it writes")
 	}
 	return coord.Index(index), nil
-}
-
-// pause waits, and reports whether the context goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/hashicorp/consul/api"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 )
 
@@ -39,12 +40,12 @@ func (s *Store) Watch(ctx context.Context, prefix string, fn func([]coord.Entry)
 			return fmt.Errorf("watch %s: %w", prefix, err)
 		case err != nil:
 			f.index = 0 // whatever is read next is compared with what was delivered
-			pause(ctx, pauses.NextBackOff())
+			clock.Pause(ctx, pauses.NextBackOff())
 		case f.take(entries, index):
 			pauses.Reset()
 			fn(entries)
 		case time.Since(asked) < maxWait/2: // answered for nothing, as Consul does when keys beside an empty prefix change
-			pause(ctx, firstPause)
+			clock.Pause(ctx, firstPause)
 		}
 	}
 	return ctx.Err()
