@@ -112,6 +112,28 @@ func TestNoAnswerIsNoAbsence(t *testing.T) {
 	}
 }
 
+// That Consul's leader does not know a session is no proof that it is gone.
+func TestLostSessionsAreMadeSureOf(t *testing.T) {
+	known := ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Consul-Index", "7")
+		if strings.HasPrefix(r.URL.Path, "/v1/session/renew/") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_, _ = w.Write([]byte("[" + known + "]"))
+	}))
+	t.Cleanup(server.Close)
+	store := dial(t, consul.Config{Addresses: []string{server.URL}})
+	if found, err := store.RenewSession(t.Context(), "s"); found || err != nil {
+		t.Errorf("a session that is gone: %t, %v", found, err)
+	}
+	known = `{"ID": "s"}`
+	if _, err := store.RenewSession(t.Context(), "s"); !errors.Is(err, coord.ErrUnavailable) {
+		t.Errorf("a session that is there: %v, expected %v", err, coord.ErrUnavailable)
+	}
+}
+
 // A watch that may not read ends; one that meets a passing failure goes on.
 func TestWatchEndsOnlyForGood(t *testing.T) {
 	var answers atomic500

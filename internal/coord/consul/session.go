@@ -74,13 +74,20 @@ func (s *Store) registerNode(ctx context.Context) error {
 	return nil
 }
 
-// RenewSession reports false if there is no such session.
+// RenewSession reports false if there is no such session. That Consul's leader does not know it is no proof, because a new leader may not have come to it
+// yet: a consistent read makes sure. A session that is there after all was not renewed.
 func (s *Store) RenewSession(ctx context.Context, id coord.SessionID) (found bool, err error) {
 	err = call(ctx, changes, func(ctx context.Context) error {
 		entry, _, err := s.api.Session().Renew(string(id), (&api.WriteOptions{}).WithContext(ctx))
 		found = entry != nil
 		return err
 	})
+	if err == nil && !found {
+		var there bool
+		if there, err = s.sessionThere(ctx, id); there {
+			err = fmt.Errorf("%w: Consul's new leader does not know it yet", coord.ErrUnavailable)
+		}
+	}
 	if err != nil {
 		return false, fmt.Errorf("renew session %s: %w", id, err)
 	}
