@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -78,7 +79,7 @@ func (t *task) membersRefused(to *life, c *call) {
 	for _, s := range t.row.Secondaries {
 		if s.State == Syncing {
 			t.avoid(s.Owner)
-			e.set(s.Owner, Leaving, "secondary given up", "the primary does not bring it up to date: "+joined(c.err, "no answer within the deadline"), urgent)
+			e.set(s.Owner, Leaving, "secondary given up", "the primary does not bring it up to date: "+cmp.Or(c.err, "no answer within the deadline"), urgent)
 		}
 	}
 	if e.stage() || t.row.Open != nil {
@@ -87,7 +88,7 @@ func (t *task) membersRefused(to *life, c *call) {
 	if !t.w.takeAway {
 		t.w.takeAway = true
 		t.trace(Decision{What: "primary stuck", App: t.a.spec.Name, Shard: t.a.id(t.at), Server: to.Server, Incarnation: to.Incarnation,
-			Order: c.order, Why: "it does not take its membership: " + c.err})
+			Order: c.order, Why: "it does not take its membership: " + cmp.Or(c.err, "no answer within the deadline")})
 	}
 }
 

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"regexp"
 
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -13,8 +12,6 @@ import (
 
 // namesMost is the most shards that one wish may create or delete: a chunk's worth, so that a wish is a few writes at most.
 const namesMost = ChunkShards
-
-var shardName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
 // batch is a wish that is done once all its rows are durable.
 type batch struct {
@@ -65,7 +62,11 @@ func (l *Ledger) changeShards(r Request) bool {
 		l.reply(r.ID, noApp(name))
 		return true
 	}
-	if bad := a.checkNames(ids, check); bad != nil {
+	bad := a.checkNames(ids, check)
+	if _, more := r.Wish.(CreateShards); more && bad == nil && len(a.rows)-len(a.free)+len(ids) > shard.MaxShards {
+		bad = &RequestError{Invalid, "shards", fmt.Sprintf("at most %d shards in an app, which has %d", shard.MaxShards, len(a.rows)-len(a.free))}
+	}
+	if bad != nil {
 		l.reply(r.ID, bad)
 		return true
 	}
@@ -111,14 +112,12 @@ func (a *app) checkNames(ids []shard.ID, check func(*app, shard.ID) *RequestErro
 func (a *app) mayCreate(id shard.ID) *RequestError {
 	at, there := a.named[id]
 	switch {
-	case !shardName.MatchString(string(id)):
-		return &RequestError{Invalid, "shards", fmt.Sprintf("1 to 128 of A-Z, a-z, 0-9, . _ : and -, starting with a letter or digit, not %q", id)}
+	case !shard.ValidName(string(id)):
+		return &RequestError{Invalid, "shards", fmt.Sprintf("%s, not %q", shard.NameRule, id)}
 	case there && a.rows[at].Deleting:
 		return &RequestError{NotNow, "shards", fmt.Sprintf("an id that is free: %q is being deleted, and somebody may hold it still; ask again", id)}
 	case there:
 		return &RequestError{AlreadyExists, "shards", fmt.Sprintf("a new id: app %q has a shard %q", a.spec.Name, id)}
-	case len(a.rows)-len(a.free) >= shard.MaxShards:
-		return &RequestError{Invalid, "shards", fmt.Sprintf("at most %d shards in an app", shard.MaxShards)}
 	}
 	return nil
 }

@@ -120,3 +120,21 @@ func (w *world) mustHoldNothingElse(t interface{ Fatalf(string, ...any) }) {
 		}
 	}
 }
+
+// An app is never given more shards than a map can hold, by however many at once.
+func TestNamesAreBounded(t *testing.T) {
+	rows := make([]ledger.Row, shard.MaxShards-1)
+	for i := range rows {
+		rows[i] = ledger.Row{ID: shard.ID(fmt.Sprint("s", i)), Term: 1, Move: 1}
+	}
+	app := ledger.AppState{Spec: ledger.Spec{Name: theApp, Space: shard.KeySpace{Named: true}, ResourceVersion: 1}, Rows: rows}
+	b := newBare(t, quick(), ledger.Loaded{Apps: []ledger.AppState{app}})
+	b.step(ledger.Request{ID: 1, Wish: ledger.CreateShards{App: theApp, IDs: []shard.ID{"a", "b"}}})
+	if len(b.out.Replies) != 1 || b.out.Replies[0].Err == nil || b.out.Replies[0].Err.Subject != "shards" || len(b.out.Writes) != 0 {
+		t.Errorf("two more: %v", b.out.Replies)
+	}
+	b.step(ledger.Request{ID: 2, Wish: ledger.CreateShards{App: theApp, IDs: []shard.ID{"a"}}})
+	if len(b.out.Replies) != 0 || len(b.out.Writes) != 1 {
+		t.Errorf("one more: %v, %d writes", b.out.Replies, len(b.out.Writes))
+	}
+}
