@@ -19,7 +19,12 @@ import (
 // binary is the program under test, built once for all tests.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) != "" {
+		burn()
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "shardmanager-e2e-")
