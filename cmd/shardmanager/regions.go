@@ -17,8 +17,8 @@ func regionsCommand() *cobra.Command {
 		Use:   "regions",
 		Short: "Show the regions, their servers, and how far they are from each other",
 		Long: "Show the regions, their servers, and how long a round trip between two of them takes: the median over pairs of agents, how far\n" +
-			"these disagree (half their span), and how old the coordinates are. Agents measure it by gossip (gossip_listen): good to some 15 % after a minute, and 10 %\n" +
-			"after four. Inside a region it says no more than near: its floor is some milliseconds.",
+			"these disagree (half their span), and how old the coordinates are. Agents measure it by gossip (gossip_listen): good to some 15 % after a minute and 10 %\n" +
+			"after four where regions are few; many of them, as on a globe, fit worse. Inside a region it says no more than near: its floor is some milliseconds.",
 		Example: "  shardmanager regions\n  shardmanager regions -o json",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
