@@ -60,5 +60,5 @@ type answered struct {
 	err error
 }
 
-func (a *answered) Error() string { return explain(a.err, a.who, adminRemedy).Error() }
+func (a *answered) Error() string { return operator.Explain(a.err, a.who, adminRemedy).Error() }
 func (a *answered) Unwrap() error { return a.err }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/figures"
+	"github.com/shardmanager/shardmanager/internal/operator"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -36,7 +37,7 @@ func (a *agentClient) dial() (shardmanagerv1connect.AgentServiceClient, func(), 
 }
 
 func (a *agentClient) explain(err error) error {
-	return explain(err, "the agent at "+a.socket, "start it with `shardmanager agent`, or name its socket by --socket or SHARDMANAGER_SOCKET")
+	return operator.Explain(err, "the agent at "+a.socket, "start it with `shardmanager agent`, or name its socket by --socket or SHARDMANAGER_SOCKET")
 }
 
 func agentStatusCommand() *cobra.Command {

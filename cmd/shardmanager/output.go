@@ -2,22 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/shardmanager/shardmanager/internal/wire"
 )
 
 // callTime bounds a call that answers at once.
@@ -130,29 +125,3 @@ func firstOf(values ...string) string {
 }
 
 func variable(name string) string { return os.Getenv(name) }
-
-// explain makes one clear line of a failed call: who did not answer and what to do, or what the other side said.
-func explain(err error, who, remedy string) error {
-	var dial *net.OpError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &dial) && dial.Op == "dial":
-		return fmt.Errorf("cannot reach %s: %w: %s", who, dial.Err, remedy)
-	case errors.Is(err, context.DeadlineExceeded), connect.CodeOf(err) == connect.CodeDeadlineExceeded:
-		return fmt.Errorf("%s did not answer in time: look at its log", who)
-	}
-	if detail, ok := wire.DetailOf(err); ok && detail.GetExpected() != "" {
-		return fmt.Errorf("%s refused: %w", who, errors.New(messageOf(err)))
-	}
-	return fmt.Errorf("%s: %s", who, messageOf(err))
-}
-
-// messageOf is what the other side said, without the code that programs go by.
-func messageOf(err error) string {
-	var answer *connect.Error
-	if errors.As(err, &answer) && answer.Message() != "" {
-		return answer.Message()
-	}
-	return err.Error()
-}
