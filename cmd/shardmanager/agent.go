@@ -14,13 +14,14 @@ import (
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/gossip"
 )
 
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{
 		Listen: agent.DefaultListen, Socket: agent.DefaultSocket, StateDir: agent.DefaultStateDir, DrainTimeout: agent.DefaultDrainTimeout,
-		Store: embeddedStore, StoreAddress: defaultStoreAddress, Profile: "default",
+		Store: daemon.EmbeddedStore, StoreAddress: daemon.DefaultStoreAddress, Profile: "default",
 	}
 	var consulCfg consul.Config
 	var member gossip.Config
@@ -35,7 +36,7 @@ func agentCommand() *cobra.Command {
 			"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock",
 		Args: exactly(),
 	}
-	d := newDaemon(c, map[string]config.Help{
+	d := daemon.New(c, map[string]config.Help{
 		"name":              {Text: "name of this agent, unique in the cluster (default the host's name)"},
 		"listen":            {Text: "host:port for other agents and routers"},
 		"socket":            {Text: "unix:///path for the applications and operators of this host"},
@@ -52,21 +53,21 @@ func agentCommand() *cobra.Command {
 		"drain_timeout":     {Text: "how long a drain on SIGTERM may take"},
 	}, &cfg, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		validate := func() []validator {
+		validate := func() []daemon.Validator {
 			cfg = cfg.WithDefaults()
-			return append(consulSettings(cfg.Store, consulCfg), cfg, member)
+			return append(daemon.ConsulSettings(cfg.Store, consulCfg), cfg, member)
 		}
-		if err := d.load(environ(), validate); err != nil {
-			return err
+		if err := d.Load(validate); err != nil {
+			return &usageError{err}
 		}
-		log := d.logger(c.ErrOrStderr())
-		client, err := d.dialStore(storeSettings{Store: cfg.Store, Address: cfg.StoreAddress}, consulCfg, cfg.Cluster)
+		log := d.Logger(c.ErrOrStderr())
+		client, err := d.DialStore(daemon.StoreSettings{Store: cfg.Store, Address: cfg.StoreAddress}, consulCfg, cfg.Cluster)
 		if err != nil {
-			return err
+			return &usageError{err}
 		}
 		defer client.Close()
-		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone}
-		err = takingPart(member, identity, cfg.StateDir, log, func(node *gossip.Node) error {
+		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
+		err = daemon.TakingPart(member, identity, cfg.StateDir, log, func(node *gossip.Node) error {
 			deps := agent.Deps{Store: client, Log: log, Version: softwareVersion()}
 			if node != nil {
 				deps.Gossip = node
@@ -88,7 +89,7 @@ func agentCommand() *cobra.Command {
 
 // runAgent runs an agent under its signals.
 func runAgent(parent context.Context, a *agent.Agent, log zerolog.Logger) error {
-	ctx, stop := untilSignal(parent, log, a.Hurry)
+	ctx, stop := daemon.UntilSignal(parent, log, a.Hurry)
 	defer stop()
 	restarts := make(chan os.Signal, 1)
 	signal.Notify(restarts, syscall.SIGUSR2)

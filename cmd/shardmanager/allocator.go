@@ -6,12 +6,13 @@ import (
 	"github.com/shardmanager/shardmanager/allocator"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/gossip"
 )
 
 func allocatorCommand() *cobra.Command {
 	cfg := allocator.DefaultConfig()
-	store := storeSettings{Store: embeddedStore, Address: defaultStoreAddress}
+	store := daemon.StoreSettings{Store: daemon.EmbeddedStore, Address: daemon.DefaultStoreAddress}
 	var consulCfg consul.Config
 	var member gossip.Config
 	c := &cobra.Command{
@@ -21,7 +22,7 @@ func allocatorCommand() *cobra.Command {
 			"  shardmanager allocator --config /etc/shardmanager/allocator.yaml --log-level debug",
 		Args: exactly(),
 	}
-	d := newDaemon(c, map[string]config.Help{
+	d := daemon.New(c, map[string]config.Help{
 		"name":              {Text: "name of this allocator, unique in the cluster (required)"},
 		"group":             {Text: "group of apps", Hidden: true},
 		"region":            {Text: "region this host is in, for the members of gossip"},
@@ -47,23 +48,25 @@ func allocatorCommand() *cobra.Command {
 		"unsafe_fence_wait": {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
 	}, &cfg, &store, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := d.load(environ(), func() []validator { return append(consulSettings(store.Store, consulCfg), store, cfg, member) }); err != nil {
-			return err
+		if err := d.Load(func() []daemon.Validator {
+			return append(daemon.ConsulSettings(store.Store, consulCfg), store, cfg, member)
+		}); err != nil {
+			return &usageError{err}
 		}
-		log := d.logger(c.ErrOrStderr())
-		client, err := d.dialStore(store, consulCfg, cfg.Cluster)
+		log := d.Logger(c.ErrOrStderr())
+		client, err := d.DialStore(store, consulCfg, cfg.Cluster)
 		if err != nil {
-			return err
+			return &usageError{err}
 		}
 		defer client.Close()
 		a, err := allocator.New(cfg, allocator.Deps{Store: client, Log: log, Version: softwareVersion()})
 		if err != nil {
 			return err
 		}
-		ctx, stop := untilSignal(c.Context(), log)
+		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
-		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone}
-		return takingPart(member, identity, cfg.StateDir, log, func(*gossip.Node) error { return a.Run(ctx) })
+		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
+		return daemon.TakingPart(member, identity, cfg.StateDir, log, func(*gossip.Node) error { return a.Run(ctx) })
 	}
 	return c
 }

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/dev"
 	"github.com/shardmanager/shardmanager/internal/dev/consulserver"
 )
@@ -48,7 +48,7 @@ func devCommand() *cobra.Command {
 			if cfg.Scenario != "" {
 				progress = os.Stderr
 			}
-			cfg.Binary, cfg.Results, cfg.Progress, cfg.Colour = binary, os.Stdout, progress, colourful(progress)
+			cfg.Binary, cfg.Results, cfg.Progress, cfg.Colour = binary, os.Stdout, progress, daemon.Colourful(progress)
 			if cfg.Store == dev.Consul {
 				if cfg.Consul, err = consulserver.Find(os.Getenv, filepath.Dir(binary), ".bin"); err != nil {
 					return fmt.Errorf("dev: store consul: %w", err)
@@ -57,7 +57,7 @@ func devCommand() *cobra.Command {
 			if cfg.Scenario == "" {
 				own.Page = dev.DefaultPage
 			}
-			if err := settings.Load(file, environ()); err != nil {
+			if err := settings.Load(file, os.Environ()); err != nil {
 				return &usageError{err}
 			}
 			cfg.Page = own.Page
@@ -91,9 +91,4 @@ func devCommand() *cobra.Command {
 		}
 	}
 	return cmd
-}
-
-// colourful reports whether a file is a terminal that wants colours (no-color.org).
-func colourful(f *os.File) bool {
-	return term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -2,30 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"testing"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 )
-
-// hangEnv makes the test's own binary a daemon that does not stop, for the test of signals.
-const hangEnv = "TEST_DAEMON_THAT_HANGS"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(hangEnv) != "" {
-		ctx, _ := untilSignal(context.Background(), zerolog.Nop())
-		_, _ = os.Stdout.WriteString("ready\n")
-		<-ctx.Done()
-		_, _ = os.Stdout.WriteString("stopping\n")
-		select {}
-	}
-	os.Exit(m.Run())
-}
 
 // shell runs one command line in this process.
 func shell(t *testing.T, args ...string) (code int, stdout, stderr string) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
+	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -51,7 +52,7 @@ func (c storeConfig) Validate() error {
 }
 
 func storeCommand() *cobra.Command {
-	cfg := storeConfig{Listen: defaultStoreAddress}
+	cfg := storeConfig{Listen: daemon.DefaultStoreAddress}
 	c := &cobra.Command{
 		Use:   "store",
 		Short: "Run the embedded coordination store",
@@ -61,17 +62,17 @@ func storeCommand() *cobra.Command {
 			"  shardmanager store --listen unix:///run/shardmanager/store.sock     # in memory",
 		Args: exactly(),
 	}
-	d := newDaemon(c, map[string]config.Help{
+	d := daemon.New(c, map[string]config.Help{
 		"listen":    {Text: "host:port or unix:///path to listen at"},
 		"data_dir":  {Text: "directory of the file (default none: everything is in memory and ends with the process)"},
 		"max_bytes": {Text: "most bytes the file may have; a write beyond is refused as full (default no limit)"},
 	}, &cfg)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := d.load(environ(), func() []validator { return []validator{cfg} }); err != nil {
-			return err
+		if err := d.Load(func() []daemon.Validator { return []daemon.Validator{cfg} }); err != nil {
+			return &usageError{err}
 		}
-		log := d.logger(c.ErrOrStderr())
-		ctx, stop := untilSignal(c.Context(), log)
+		log := d.Logger(c.ErrOrStderr())
+		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
 		return runStore(ctx, cfg, log)
 	}

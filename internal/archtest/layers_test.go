@@ -69,6 +69,7 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "internal/overlap/...", "detector"},
 	{"–", "examples/...", "applications"},
 	{"–", "internal/dev/...", "the demo"},
+	{"–", "internal/daemon", "what the daemons of the binary share"},
 	{"–", "cmd/shardmanager", "the binary"},
 	{"–", "e2e", "tests over processes"},
 	{"–", "bench/...", "tools that make the figures of docs/benchmarks.md"},

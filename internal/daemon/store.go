@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"fmt"
@@ -12,9 +12,25 @@ import (
 
 // Coordination stores, as settings name them.
 const (
-	embeddedStore = "embedded"
-	consulStore   = "consul"
+	EmbeddedStore = "embedded"
+	ConsulStore   = "consul"
 )
+
+// DefaultStoreAddress is where `shardmanager store` listens.
+const DefaultStoreAddress = "127.0.0.1:7450"
+
+// StoreSettings say which store an allocator uses. (An agent has the same keys in its own configuration.)
+type StoreSettings struct {
+	Store   string `yaml:"store"`
+	Address string `yaml:"store_address"`
+}
+
+func (s StoreSettings) Validate() error {
+	if s.Store != EmbeddedStore && s.Store != ConsulStore {
+		return fmt.Errorf("store: expected %s or %s, not %q", EmbeddedStore, ConsulStore, s.Store)
+	}
+	return nil
+}
 
 // consulHelp is the help of the settings of Consul, which every daemon with a store has.
 func consulHelp() map[string]config.Help {
@@ -33,32 +49,32 @@ func consulHelp() map[string]config.Help {
 	}
 }
 
-// consulSettings are those of Consul; they count only if it is the store.
-func consulSettings(store string, cfg consul.Config) []validator {
-	if store != consulStore {
+// ConsulSettings are those of Consul; they count only if it is the store.
+func ConsulSettings(store string, cfg consul.Config) []Validator {
+	if store != ConsulStore {
 		return nil
 	}
-	return []validator{cfg.WithEnvironment(os.Getenv)}
+	return []Validator{cfg.WithEnvironment(os.Getenv)}
 }
 
-// storeClient is a store that can be let go of.
-type storeClient interface {
+// Store is a store that can be let go of.
+type Store interface {
 	coord.Store
 	Close()
 }
 
-// dialStore makes the client of the store that the settings name.
-func (d *daemon) dialStore(store storeSettings, cfg consul.Config, cluster string) (storeClient, error) {
-	if store.Store == consulStore {
+// DialStore makes the client of the store that the settings name.
+func (d *Daemon) DialStore(store StoreSettings, cfg consul.Config, cluster string) (Store, error) {
+	if store.Store == ConsulStore {
 		client, err := consul.New(cfg.WithEnvironment(os.Getenv), cluster)
 		if err != nil {
-			return nil, &usageError{d.settings.Explain(err)}
+			return nil, d.settings.Explain(err)
 		}
 		return client, nil
 	}
 	client, err := embedded.NewClient(store.Address)
 	if err != nil {
-		return nil, &usageError{d.settings.Explain(fmt.Errorf("store_address: %w", err))}
+		return nil, d.settings.Explain(fmt.Errorf("store_address: %w", err))
 	}
 	return client, nil
 }

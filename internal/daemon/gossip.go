@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -25,16 +25,15 @@ func gossipHelp() map[string]config.Help {
 	}
 }
 
-// takingPart runs a daemon as a member of gossip, if that is configured: node is nil if not. A member that ends for a planned restart says
+// TakingPart runs a daemon as a member of gossip, if that is configured: node is nil if not. A member that ends for a planned restart says
 // nothing, others leave.
-func takingPart(cfg gossip.Config, identity gossip.Identity, stateDir string, log zerolog.Logger, run func(node *gossip.Node) error) error {
+func TakingPart(cfg gossip.Config, identity gossip.Identity, stateDir string, log zerolog.Logger, run func(node *gossip.Node) error) error {
 	if !cfg.On() {
 		return run(nil)
 	}
 	if err := os.MkdirAll(stateDir, 0o700); err != nil {
 		return fmt.Errorf("state_dir: %w", err)
 	}
-	identity.Version = softwareVersion()
 	node, err := gossip.Open(cfg, identity, gossip.Deps{
 		Log: log, Peers: filepath.Join(stateDir, "gossip.peers"), Deliver: func(e gossip.Event) { tellMember(log, e) },
 	})
