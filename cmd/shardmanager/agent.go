@@ -23,7 +23,7 @@ func agentCommand() *cobra.Command {
 		Listen: agent.DefaultListen, Socket: agent.DefaultSocket, StateDir: agent.DefaultStateDir, DrainTimeout: agent.DefaultDrainTimeout,
 		Store: daemon.EmbeddedStore, StoreAddress: daemon.DefaultStoreAddress, Profile: "default",
 	}
-	var consulCfg consul.Config
+	consulCfg := consul.Config{Register: true}
 	var member gossip.Config
 	c := &cobra.Command{
 		Use:   "agent",
@@ -67,7 +67,7 @@ func agentCommand() *cobra.Command {
 		}
 		defer client.Close()
 		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
-		err = daemon.TakingPart(member, identity, cfg.StateDir, log, func(node *gossip.Node) error {
+		err = daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
 			deps := agent.Deps{Store: client, Log: log, Version: softwareVersion()}
 			if node != nil {
 				deps.Gossip = node
@@ -76,7 +76,8 @@ func agentCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runAgent(c.Context(), a, log)
+			look := daemon.AgentPresence(a, cfg, node, softwareVersion())
+			return daemon.Registered(client, consulCfg, look, log, func() error { return runAgent(c.Context(), a, log) })
 		})
 		if errors.Is(err, agent.ErrRestart) {
 			return nil // whoever supervises it starts it again

@@ -13,7 +13,7 @@ import (
 func allocatorCommand() *cobra.Command {
 	cfg := allocator.DefaultConfig()
 	store := daemon.StoreSettings{Store: daemon.EmbeddedStore, Address: daemon.DefaultStoreAddress}
-	var consulCfg consul.Config
+	consulCfg := consul.Config{Register: true}
 	var member gossip.Config
 	c := &cobra.Command{
 		Use:   "allocator",
@@ -66,7 +66,10 @@ func allocatorCommand() *cobra.Command {
 		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
 		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
-		return daemon.TakingPart(member, identity, cfg.StateDir, log, func(*gossip.Node) error { return a.Run(ctx) })
+		return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
+			look := daemon.AllocatorPresence(a, cfg, node, softwareVersion())
+			return daemon.Registered(client, consulCfg, look, log, func() error { return a.Run(ctx) })
+		})
 	}
 	return c
 }

@@ -20,3 +20,16 @@ key_prefix "shardmanager/prod/g/default/leader" {
 session "shardmanager-prod" {
   policy = "write"
 }
+
+# Its place in the catalog, which people, DNS and Consul's UI see. Without it everything works (consul_register = false).
+service "shardmanager-agent" {
+  policy = "write"
+}
+
+# With gossip: the others in the catalog, to find members to begin with (gossip_join does without).
+service "shardmanager-allocator" {
+  policy = "read"
+}
+node_prefix "" {
+  policy = "read"
+}

@@ -17,3 +17,16 @@ node "shardmanager-prod" {
 session "shardmanager-prod" {
   policy = "write"
 }
+
+# Its place in the catalog, which people, DNS and Consul's UI see. Without it everything works (consul_register = false).
+service "shardmanager-allocator" {
+  policy = "write"
+}
+
+# With gossip: the others in the catalog, to find members to begin with (gossip_join does without).
+service "shardmanager-agent" {
+  policy = "read"
+}
+node_prefix "" {
+  policy = "read"
+}

@@ -43,6 +43,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "internal/coord/coordtest", "conformance suite"},
 	{"L2", "internal/coord/embedded", "bbolt"},
 	{"L2", "internal/coord/consul", "Consul"},
+	{"L2", "internal/registration", "processes in Consul's catalog"},
 	{"L2", "internal/mapfeed", "shard maps served and followed"},
 	{"L2", "internal/nearest", "which replica a read goes to"},
 	{"L2", "internal/gossip", "membership and coordinates"},

@@ -19,15 +19,17 @@ func gossipHelp() map[string]config.Help {
 	return map[string]config.Help{
 		"gossip_listen":    {Text: "host:port for gossip between agents and allocators, TCP and UDP, such as 10.0.0.1:7430 (default none: no gossip)"},
 		"gossip_advertise": {Text: "host:port where other members reach it (default where it listens)"},
-		"gossip_join":      {Text: "host:port of a few members to begin with, separated by commas"},
+		"gossip_join":      {Text: "host:port of a few members to begin with, separated by commas (with store consul, those in its catalog too)"},
 		"gossip_key_file":  {Text: "keyring: keys in base64, a line each, the one to encrypt with first (default none: neither encrypted nor authenticated)"},
 		"gossip_profile":   {Text: "times: lan, or wan for members more than 300 ms apart (default lan)"},
 	}
 }
 
 // TakingPart runs a daemon as a member of gossip, if that is configured: node is nil if not. A member that ends for a planned restart says
-// nothing, others leave.
-func TakingPart(cfg gossip.Config, identity gossip.Identity, stateDir string, log zerolog.Logger, run func(node *gossip.Node) error) error {
+// nothing, others leave. Members to begin with are those of gossip_join, and those that the catalog of the store names.
+func TakingPart(
+	cfg gossip.Config, identity gossip.Identity, stateDir string, seeds func(context.Context) ([]string, error), log zerolog.Logger, run func(node *gossip.Node) error,
+) error {
 	if !cfg.On() {
 		return run(nil)
 	}
@@ -35,7 +37,7 @@ func TakingPart(cfg gossip.Config, identity gossip.Identity, stateDir string, lo
 		return fmt.Errorf("state_dir: %w", err)
 	}
 	node, err := gossip.Open(cfg, identity, gossip.Deps{
-		Log: log, Peers: filepath.Join(stateDir, "gossip.peers"), Deliver: func(e gossip.Event) { tellMember(log, e) },
+		Log: log, Seeds: seeds, Peers: filepath.Join(stateDir, "gossip.peers"), Deliver: func(e gossip.Event) { tellMember(log, e) },
 	})
 	if err != nil {
 		return err

@@ -46,6 +46,8 @@ func consulHelp() map[string]config.Help {
 		"consul_datacenter":  {Text: "datacenter whose Consul keeps the state (default that of the Consul agent)"},
 		"consul_namespace":   {Text: "namespace, in Consul Enterprise (default CONSUL_NAMESPACE)"},
 		"consul_partition":   {Text: "admin partition, in Consul Enterprise (default CONSUL_PARTITION)"},
+		"consul_register":    {Text: "appear as a service in Consul's catalog, and find members of gossip there"},
+		"consul_check_ttl":   {Text: "how long a process may be silent before its check in Consul turns critical (default 1m)"},
 	}
 }
 

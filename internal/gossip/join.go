@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -19,6 +20,8 @@ const (
 	// again is how often seeds that were joined are looked at: those that are no members any more are joined again, so that parts of a
 	// cluster that lost each other find together.
 	again = 30 * time.Second
+	// askAgain is how often somebody is asked for seeds by a member that is not alone, more or less: a thousand members ask at once.
+	askAgain = 5 * time.Minute
 	// repeatAfter is how often the same trouble is told.
 	repeatAfter = time.Minute
 )
@@ -36,6 +39,9 @@ func (n *Node) Run(ctx context.Context) error {
 		err := n.round(ctx)
 		wait := again
 		if err != nil {
+			n.askDue = time.Time{} // a seed that was not joined is tried again
+		}
+		if err != nil || (n.deps.Seeds != nil && len(n.alive()) <= 1) { // others may be about to be named
 			wait = delay.NextBackOff()
 		} else {
 			delay.Reset()
@@ -92,16 +98,19 @@ func (n *Node) seeds(ctx context.Context) ([]seed, error) {
 		list = append(list, seed{address, "gossip_join"})
 	}
 	var failed error
-	if n.deps.Seeds != nil {
+	alone := len(n.alive()) <= 1
+	if n.deps.Seeds != nil && (alone || !time.Now().Before(n.askDue)) {
 		named, err := n.deps.Seeds(ctx)
 		if err != nil {
 			failed = fmt.Errorf("gossip seeds: %w", err)
+		} else {
+			n.askDue = time.Now().Add(askAgain - askAgain/5 + rand.N(askAgain*2/5))
 		}
 		for _, address := range spread(named, maxSeeds) {
 			list = append(list, seed{address, "gossip seeds"})
 		}
 	}
-	if known := n.alive(); len(known) <= 1 {
+	if alone {
 		for _, address := range spread(n.peers.list(), maxSeeds) {
 			list = append(list, seed{address, "gossip peers"})
 		}

@@ -34,7 +34,8 @@ const (
 // Deps is what a node needs from its surroundings.
 type Deps struct {
 	Log zerolog.Logger
-	// Seeds names members to join besides those of the configuration, asked anew in each round; nil: none.
+	// Seeds names members to join besides those of the configuration, asked anew in each round while this member is alone, and every few
+	// minutes after that; nil: none.
 	Seeds func(context.Context) ([]string, error)
 	// Peers is the file of whom this member gossiped with, for a start without seeds; empty: none.
 	Peers string
@@ -58,6 +59,7 @@ type Node struct {
 	peers    *peers
 	changed  chan struct{} // capacity 1: the membership did
 	probes   time.Duration // between two of them
+	askDue   time.Time     // Seeds, by a member that is not alone; for Run alone
 	settled  atomic.Bool   // the coordinate is worth telling
 
 	dials  context.Context // until Run ends

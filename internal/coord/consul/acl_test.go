@@ -59,7 +59,8 @@ func testPolicies(t *testing.T, cluster *consulserver.Cluster) {
 	with := func(token string) *consul.Store {
 		return dial(t, consul.Config{Addresses: cluster.Addresses(), Token: token})
 	}
-	allocator, agent := with(tokenFor(t, client, "allocator")), with(tokenFor(t, client, "agent"))
+	tokens := map[string]string{"allocator": tokenFor(t, client, "allocator"), "agent": tokenFor(t, client, "agent")}
+	allocator, agent := with(tokens["allocator"]), with(tokens["agent"])
 	spec := coord.SessionSpec{Name: "test", TTL: testTTL, Behavior: coord.DeleteKeys}
 	must := func(what string, err error) {
 		t.Helper()
@@ -139,4 +140,5 @@ func testPolicies(t *testing.T, cluster *consulserver.Cluster) {
 	if entry, found, err := allocator.Get(t.Context(), leader); err != nil || !found || entry.Session != lead {
 		t.Errorf("the lock afterwards: %+v, %t, %v", entry, found, err)
 	}
+	testCatalogPolicies(t, cluster, tokens, with)
 }

@@ -6,10 +6,17 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // DefaultAddress is where the Consul agent of a host listens.
 const DefaultAddress = "127.0.0.1:8500"
+
+// DefaultCheckTTL makes a thousand agents cost their Consul servers no more than 40 requests a second, if they are Consul's agents too.
+const DefaultCheckTTL = time.Minute
+
+// minCheckTTL leaves room for a late refresh.
+const minCheckTTL = time.Second
 
 // Config says how to reach Consul. Whatever is empty, WithEnvironment takes from the variables that Consul's own tools read.
 type Config struct {
@@ -23,6 +30,9 @@ type Config struct {
 	Datacenter string   `yaml:"consul_datacenter"`  // default: that of the Consul agent
 	Namespace  string   `yaml:"consul_namespace"`   // Consul Enterprise
 	Partition  string   `yaml:"consul_partition"`   // Consul Enterprise
+	// Register puts the process into the catalog, with a check that turns critical if it says nothing for CheckTTL; 0: DefaultCheckTTL.
+	Register bool          `yaml:"consul_register"`
+	CheckTTL time.Duration `yaml:"consul_check_ttl"`
 }
 
 // WithEnvironment fills what is empty from Consul's own variables, and addresses with the agent of the host.
@@ -79,6 +89,7 @@ func (c Config) Validate() error {
 	} {
 		expect(value == "" || c.secure(), "%s: expected consul_addresses to begin with https://", key)
 	}
+	expect(c.CheckTTL == 0 || c.CheckTTL >= minCheckTTL, "consul_check_ttl: expected %s or more, not %s", minCheckTTL, c.CheckTTL)
 	return errors.Join(wrong...)
 }
 

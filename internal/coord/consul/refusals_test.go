@@ -232,6 +232,7 @@ func TestConfigIsValidated(t *testing.T) {
 		"path":                 {func(c *consul.Config) { c.Addresses[0] = "http://consul:8500/ui" }, "consul_addresses[0]"},
 		"two tokens":           {func(c *consul.Config) { c.Token, c.TokenFile = "a", "b" }, "consul_token"},
 		"half a certificate":   {func(c *consul.Config) { c.Addresses[0], c.CertFile = "https://c:8501", "a" }, "consul_key_file"},
+		"hasty check":          {func(c *consul.Config) { c.CheckTTL = time.Millisecond }, "consul_check_ttl: expected 1s or more"},
 		"authority without it": {func(c *consul.Config) { c.CAFile = "ca.pem" }, "https://"},
 	} {
 		cfg := good

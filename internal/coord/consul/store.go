@@ -1,9 +1,11 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -12,8 +14,11 @@ import (
 
 // Store is a client of Consul. A call ends with its context; the caller sets the time.
 type Store struct {
-	api       *api.Client
-	transport *http.Transport
+	api       *api.Client // of all addresses
+	local     *api.Client // of the first
+	trips     []*roundTripper
+	token     *tokenSource
+	checkTTL  time.Duration
 	anonymous bool   // it has no token
 	node      string // that sessions are attached to
 	dc        string
@@ -26,25 +31,42 @@ func New(cfg Config, cluster string) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	trip, err := newRoundTripper(cfg)
+	all, trip, err := newClient(cfg)
 	if err != nil {
 		return nil, err
+	}
+	cfg.Addresses = cfg.Addresses[:1]
+	local, localTrip, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		api: all, local: local, trips: []*roundTripper{trip, localTrip}, token: trip.token, checkTTL: cmp.Or(cfg.CheckTTL, DefaultCheckTTL),
+		anonymous: cfg.Token == "" && cfg.TokenFile == "", node: Node(cluster), dc: cfg.Datacenter,
+	}, nil
+}
+
+func newClient(cfg Config) (*api.Client, *roundTripper, error) {
+	trip, err := newRoundTripper(cfg)
+	if err != nil {
+		return nil, nil, err
 	}
 	client, err := api.NewClient(&api.Config{
 		Address: trip.addresses[0].host, Scheme: trip.addresses[0].scheme, HttpClient: &http.Client{Transport: trip},
 		Token: cfg.Token, Datacenter: cfg.Datacenter, Namespace: cfg.Namespace, Partition: cfg.Partition,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("consul: %w", err)
+		return nil, nil, fmt.Errorf("consul: %w", err)
 	}
-	transport, _ := trip.next.(*http.Transport)
-	return &Store{
-		api: client, transport: transport, anonymous: cfg.Token == "" && cfg.TokenFile == "", node: Node(cluster), dc: cfg.Datacenter,
-	}, nil
+	return client, trip, nil
 }
 
 // Close lets go of idle connections.
-func (s *Store) Close() { s.transport.CloseIdleConnections() }
+func (s *Store) Close() {
+	for _, trip := range s.trips {
+		trip.next.CloseIdleConnections()
+	}
+}
 
 // consistent makes the options of a read that asks a quorum.
 func consistent(ctx context.Context) *api.QueryOptions {

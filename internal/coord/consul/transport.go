@@ -31,7 +31,7 @@ const (
 // consul/api does not take for data becomes an *answer, because consul/api drops the status of some.
 type roundTripper struct {
 	addresses []address
-	next      http.RoundTripper
+	next      *http.Transport
 	token     *tokenSource
 	at        atomic.Uint32 // of addresses
 }
