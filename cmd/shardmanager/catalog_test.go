@@ -84,9 +84,15 @@ func (f *fleet) start(kind, name string, args ...string) *child {
 		"--consul-check-ttl", "3s", "--gossip-listen", "127.0.0.1:0", "--region", "eu", "--zone", "eu-1",
 	}, args...)
 	if kind == "agent" {
-		args = append(args, "--socket", "unix://"+state+".sock", "--rack", "r1")
+		args = append(args, "--socket", "unix://"+state+".sock", "--rack", "r1", "--drain-timeout", "1s")
 	}
-	d := &child{Cmd: exec.Command(os.Args[0], args...), name: name, log: state + ".log", done: make(chan error, 1)}
+	return f.run(name, args...)
+}
+
+// run starts the command with arguments as they are.
+func (f *fleet) run(name string, args ...string) *child {
+	f.t.Helper()
+	d := &child{Cmd: exec.Command(os.Args[0], args...), name: name, log: filepath.Join(f.dir, name+".log"), done: make(chan error, 1)}
 	log, err := os.OpenFile(d.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		f.t.Fatal(err)
@@ -112,6 +118,22 @@ func (f *fleet) end(d *child, s syscall.Signal) {
 	case <-time.After(30 * time.Second):
 		f.t.Fatalf("%s does not end", d.name)
 	}
+}
+
+// serveKV runs the example beside an agent, with 8 shards, and waits until it has them all.
+func (f *fleet) serveKV(admin, agent string) {
+	f.t.Helper()
+	spec := write(f.t, "app.yaml", "name: kv\nkey_space: {hash: {shards: 8}}\nreplication: primary-only\n")
+	if code, _, errs := shell(f.t, "app", "create", "-f", spec, "--admin", admin); code != exitOK {
+		f.t.Fatalf("app create: %s", errs)
+	}
+	store := f.port()
+	f.run("kv-store", "example-kv", "store", "--listen", store)
+	f.run("kv", "example-kv", "serve", "--listen", f.port(), "--store", store, "--agent", "unix://"+filepath.Join(f.dir, agent)+".sock")
+	f.until("kv has its shards", func() bool {
+		_, out, _ := shell(f.t, "map", "kv", "--admin", admin)
+		return strings.Count(out, agent+".kv") == 8
+	})
 }
 
 // until waits for a condition, and shows the daemons' logs if it never holds.
@@ -157,7 +179,8 @@ func TestDaemonsInTheCatalog(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	const agents, allocators = consul.AgentService, consul.AllocatorService
-	al := f.start("allocator", "al-1", "--listen", f.port(), "--admin-listen", f.port())
+	admin := f.port()
+	al := f.start("allocator", "al-1", "--listen", f.port(), "--admin-listen", admin)
 	data := f.port()
 	a, b := f.start("agent", "a", "--listen", data), f.start("agent", "b", "--listen", f.port())
 
@@ -181,16 +204,18 @@ func TestDaemonsInTheCatalog(t *testing.T) {
 		f.until(d.name+" finds the others", func() bool { return strings.Count(read(t, d.log), `"what":"joined"`) >= 3 }) // itself, too
 	}
 
+	f.serveKV(admin, "a")
+	f.until("a serves kv", func() bool { return slices.Contains(f.shows(agents, "a").Service.Tags, "app-kv") })
 	created := f.shows(agents, "a").Service.CreateIndex
 	f.end(a, syscall.SIGUSR2)
-	if got := f.status(agents, "a"); got != api.HealthPassing {
-		t.Errorf("a, which restarts, is %s", got)
-	}
 	a = f.start("agent", "a", "--listen", data)
-	f.until("a is back", func() bool { return strings.Count(read(t, a.log), "registered in Consul") == 2 })
-	if e := f.shows(agents, "a"); e == nil || e.Service.CreateIndex != created || e.Checks.AggregatedStatus() != api.HealthPassing {
-		t.Errorf("after its restart a is %+v, created at %d before", e, created)
-	}
+	f.until("a is back", func() bool {
+		e := f.shows(agents, "a")
+		if e == nil || e.Service.CreateIndex != created || e.Checks.AggregatedStatus() != api.HealthPassing || !slices.Contains(e.Service.Tags, "app-kv") {
+			t.Fatalf("while it restarts a is %+v", e)
+		}
+		return e.Service.Meta["shards"] == "8" && e.Service.Meta["apps"] == "kv"
+	})
 
 	f.end(b, syscall.SIGKILL)
 	f.until("b is critical", func() bool { return f.status(agents, "b") == api.HealthCritical })

@@ -18,7 +18,7 @@ session "shardmanager-prod" {
   policy = "write"
 }
 
-# Its place in the catalog, which people, DNS and Consul's UI see. Without it everything works (consul_register = false).
+# Its place in the catalog, which people, DNS and Consul's UI see. Without it everything works (consul_register: false).
 service "shardmanager-allocator" {
   policy = "write"
 }

@@ -100,7 +100,9 @@ func agentPresence(base consul.Service, status api.Status) registration.Presence
 		case (v.Life == roster.Waiting || v.Life == roster.Registering) && v.Problem != "":
 			wrong = append(wrong, app+": not registered")
 		}
-		apps = append(apps, app)
+		if v.Life != roster.Waiting { // its application is not here
+			apps = append(apps, app)
+		}
 	}
 	slices.Sort(apps)
 	slices.Sort(wrong)
@@ -168,6 +170,6 @@ func shortened(names []string) string {
 		return text
 	}
 	const more = ",…"
-	cut := text[:maxMeta-len(more)+1]
-	return cut[:strings.LastIndexByte(cut, ',')] + more
+	cut := text[:maxMeta-len(more)+1] // a comma may be its last
+	return cut[:max(strings.LastIndexByte(cut, ','), 0)] + more
 }

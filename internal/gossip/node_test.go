@@ -98,6 +98,35 @@ func TestSeedsThatComeLate(t *testing.T) {
 	c.logs("cannot join", `gossip seeds: \"nonsense\": expected host:port`)
 }
 
+// Who is alone asks for seeds again soon, until somebody is named; who is not asks every few minutes, or when a seed could not be joined.
+func TestSeedsAreAskedFor(t *testing.T) {
+	a := start(t, "a", nil)
+	asked := 0
+	seeds := func(context.Context) ([]string, error) {
+		if asked++; asked < 3 {
+			return nil, nil
+		}
+		return []string{a.Address()}, nil
+	}
+	start(t, "b", func(_ *Config, _ *Identity, d *Deps) { d.Seeds = seeds }).sees(a, Alive)
+
+	c, err := Open(Config{Listen: "127.0.0.1:0"}, a.identity, Deps{Log: zerolog.Nop(), Seeds: seeds, tune: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	}()
+	asked = 0
+	for round, want := range []int{1, 2, 3, 3, 3} {
+		if err := c.round(t.Context()); err != nil || asked != want {
+			t.Errorf("round %d: asked %d times, %v, want %d", round, asked, err, want)
+		}
+	}
+}
+
 func TestOtherClusters(t *testing.T) {
 	a := start(t, "a", nil)
 	b := start(t, "b", func(c *Config, i *Identity, d *Deps) { joining(a)(c, i, d); i.Cluster = "other" })
