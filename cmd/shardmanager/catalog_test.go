@@ -81,7 +81,7 @@ func (f *fleet) start(kind, name string, args ...string) *child {
 	state := filepath.Join(f.dir, name)
 	args = append([]string{
 		kind, "--cluster", "test", "--name", name, "--state-dir", state, "--store", "consul", "--consul-addresses", f.consul,
-		"--consul-check-ttl", "3s", "--gossip-listen", "127.0.0.1:0", "--region", "eu", "--zone", "eu-1",
+		"--consul-check-ttl", "20s", "--gossip-listen", "127.0.0.1:0", "--region", "eu", "--zone", "eu-1",
 	}, args...)
 	if kind == "agent" {
 		args = append(args, "--socket", "unix://"+state+".sock", "--rack", "r1", "--drain-timeout", "1s")
@@ -182,7 +182,7 @@ func TestDaemonsInTheCatalog(t *testing.T) {
 	admin := f.port()
 	al := f.start("allocator", "al-1", "--listen", f.port(), "--admin-listen", admin)
 	data := f.port()
-	a, b := f.start("agent", "a", "--listen", data), f.start("agent", "b", "--listen", f.port())
+	a, b := f.start("agent", "a", "--listen", data), f.start("agent", "b", "--listen", f.port(), "--consul-check-ttl", "3s")
 
 	f.until("all pass", func() bool {
 		return f.status(allocators, "al-1") == api.HealthPassing && f.status(agents, "a") == api.HealthPassing && f.status(agents, "b") == api.HealthPassing
