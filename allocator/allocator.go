@@ -44,6 +44,8 @@ type Deps struct {
 	Clock func() shard.Instant
 	// Listener and AdminListener replace those that Config names; the allocator closes them.
 	Listener, AdminListener net.Listener
+	// Listen opens those that are not given; nil: transport.Listen.
+	Listen func(address string) (net.Listener, error)
 	// Dial reaches other allocators; nil: transport.Dial.
 	Dial func(address string) (transport.Endpoint, error)
 	// Version of the software, for status.
@@ -95,6 +97,9 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	}
 	if a.dial == nil {
 		a.dial = transport.Dial
+	}
+	if a.deps.Listen == nil {
+		a.deps.Listen = transport.Listen
 	}
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted}))
 	a.regions = regions.NewKeeper(a.clock)
@@ -156,7 +161,7 @@ func (a *Allocator) listen() (data, admin net.Listener, err error) {
 		if given != nil {
 			return given, nil
 		}
-		l, err := transport.Listen(address)
+		l, err := a.deps.Listen(address)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}

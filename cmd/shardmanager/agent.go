@@ -68,7 +68,7 @@ func agentCommand() *cobra.Command {
 		defer client.Close()
 		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
 		err = daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
-			deps := agent.Deps{Store: client, Log: log, Version: softwareVersion()}
+			deps := agent.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen}
 			if node != nil {
 				deps.Gossip = node
 			}

@@ -59,7 +59,7 @@ func allocatorCommand() *cobra.Command {
 			return &usageError{err}
 		}
 		defer client.Close()
-		a, err := allocator.New(cfg, allocator.Deps{Store: client, Log: log, Version: softwareVersion()})
+		a, err := allocator.New(cfg, allocator.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen})
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,7 @@ func runStore(ctx context.Context, cfg storeConfig, log zerolog.Logger) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	listener, err := transport.Listen(cfg.Listen)
+	listener, err := daemon.NewReadiness(1, log).Listen(cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("store: %w: choose another address by --listen", err)
 	}

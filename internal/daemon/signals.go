@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
 )
 
@@ -27,6 +28,7 @@ func UntilSignal(parent context.Context, log zerolog.Logger, hurry ...func()) (c
 					os.Exit(1)
 				}
 				log.Info().Str("signal", s.String()).Msg("stops; again to hurry")
+				tell(systemd.SdNotifyStopping, log)
 				steps[0]()
 				steps = steps[1:]
 			case <-done:
