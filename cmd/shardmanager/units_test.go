@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	units         = "../../deploy/systemd"
+	installedPath = "/usr/local/bin/shardmanager"
+)
+
+// unitFiles is the text of each unit, by name.
+func unitFiles(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(units, "*.service"))
+	if err != nil || len(paths) < 4 {
+		t.Fatalf("units %v, %v", paths, err)
+	}
+	files := map[string]string{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[filepath.Base(path)] = string(text)
+	}
+	return files
+}
+
+// What the units start exists, with the flags that they give it.
+func TestUnitsStartWhatThereIs(t *testing.T) {
+	for name, text := range unitFiles(t) {
+		_, command, found := strings.Cut(text, "\nExecStart="+installedPath+" ")
+		command, _, _ = strings.Cut(command, "\n")
+		if !found {
+			t.Errorf("%s starts something else", name)
+			continue
+		}
+		if code, _, errs := shell(t, append(strings.Fields(command), "--help")...); code != exitOK {
+			t.Errorf("%s: %s: exit %d, %s", name, command, code, errs)
+		}
+	}
+}
+
+// systemd takes the units without a word: its verdict on unknown keys is only a warning.
+func TestUnitsVerify(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not there: the units are not verified")
+	}
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	verify := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, installedPath, program)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), analyze, "verify", path)
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Run(); err != nil {
+			said.WriteString(err.Error())
+		}
+		return said.String()
+	}
+	files := unitFiles(t)
+	for name, text := range files {
+		if said := verify(name, text); said != "" {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+	if said := verify("kv.service", strings.Replace(files["kv.service"], "Restart=", "Restrat=", 1)); !strings.Contains(said, "Restrat") {
+		t.Errorf("an unknown key passes: %q", said)
+	}
+}
+
+// The settings beside the units are right: each daemon finds nothing wrong but what is made wrong here.
+func TestUnitsSettings(t *testing.T) {
+	for daemon, wrong := range map[string]string{"store": "max_bytes", "allocator": "store", "agent": "store"} {
+		value := map[string]string{"max_bytes": "1", "store": "nonsense"}[wrong]
+		flag := "--" + strings.ReplaceAll(wrong, "_", "-")
+		code, _, errs := shell(t, daemon, "--config", filepath.Join(units, daemon+".yaml"), flag, value)
+		if code != exitUsage || !strings.Contains(errs, flag) || strings.Count(errs, "expected") != 1 {
+			t.Errorf("%s: exit %d, %s; expected it to complain of %s only", daemon, code, errs, wrong)
+		}
+	}
+}
