@@ -81,16 +81,20 @@ $(BIN)/buf: tools/buf/go.mod tools/buf/go.sum
 $(BIN)/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	go build -modfile tools/lint/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
-# Consul, to run the real thing in tests and in `shardmanager dev --store consul`. Minutes the first time, seconds from Go's cache. It comes
-# into being whole: whoever finds it may run it.
+# Consul, to run the real thing in tests and in `shardmanager dev --store consul`. It comes into being whole: whoever finds it may run it.
 .PHONY: consul
 consul: $(BIN)/consul ## Build Consul into .bin/, for tests and the demo; CONSUL_BIN names another one
 
-$(BIN)/consul: tools/consul/go.mod tools/consul/go.sum
+# Nomad, to try the jobs in deploy/nomad. Nothing builds it by the way: without it, or NOMAD_BIN, their test is skipped.
+.PHONY: nomad
+nomad: $(BIN)/nomad ## Build Nomad into .bin/, for the test of deploy/nomad; NOMAD_BIN names another one
+
+# Minutes the first time, seconds from Go's cache.
+$(BIN)/consul $(BIN)/nomad: $(BIN)/%: tools/%/go.mod tools/%/go.sum
 	@mkdir -p $(BIN)
-	@total=$$(go list -C tools/consul -deps github.com/hashicorp/consul | wc -l); \
-	echo "building Consul: up to $$total packages, 6 minutes on 2 cores the first time"; \
-	go build -C tools/consul -v -o "$(CURDIR)/$@.new" github.com/hashicorp/consul 2>&1 | awk -v total="$$total" \
+	@total=$$(go list -C tools/$* -deps github.com/hashicorp/$* | wc -l); \
+	echo "building $*: up to $$total packages, 6 minutes on 2 cores the first time"; \
+	go build -C tools/$* -v -o "$(CURDIR)/$@.new" github.com/hashicorp/$* 2>&1 | awk -v total="$$total" \
 	  '/^[^ :#]+$$/ { if (++done % 100 == 0) print "  " done " of at most " total " packages"; fflush(); next } { print }'
 	@mv $@.new $@
 	@$@ version | sed -n 1p
