@@ -17,8 +17,11 @@ const (
 	maxKeyringBytes = 64 << 10
 )
 
-// keyHelp says how a key is made.
-const keyHelp = "expected keys of 16, 24 or 32 bytes in base64, such as `openssl rand -base64 32` prints, the one to encrypt with first: a line each, or a JSON list"
+// KeyHelp says how a key is made.
+const KeyHelp = "16, 24 or 32 bytes in base64, such as `openssl rand -base64 32` prints"
+
+// keyHelp says how a keyring is made.
+const keyHelp = "expected keys of " + KeyHelp + ", the one to encrypt with first: a line each, or a JSON list"
 
 // readKeys reads a keyring: as people write it, a key a line, or as it is written back after a rotation, a JSON list. The first key encrypts.
 func readKeys(path string) ([][]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,23 +53,30 @@ func TestRotation(t *testing.T) {
 			return err == nil && cmp.Equal(Keys{Keys: want, Members: 3, Answered: 3}, got)
 		})
 	}
-	list(Key{Text: key(1), Members: 3, Primary: 3})
-	if _, err := a.UseKey(key(2)); err == nil || !strings.Contains(err.Error(), "gossip: use key: ") {
-		t.Errorf("a key that is not installed was used: %v", err)
+	first, second := KeyName(key(1)), KeyName(key(2))
+	list(Key{Name: first, Members: 3, Primary: 3})
+	refuses := func(what, want string, step func() (Keys, error)) {
+		t.Helper()
+		if answer, err := step(); !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), want) || answer.Members != 0 {
+			t.Errorf("%s: %+v, %v", what, answer, err)
+		}
 	}
+	refuses("a key that nobody has", "gossip: use key: not ready for this step: "+second+": no member has such a key", func() (Keys, error) { return a.UseKey(key(2)) })
 	steps := []func() (Keys, error){
-		func() (Keys, error) { return a.InstallKey(key(2)) }, func() (Keys, error) { return b.UseKey(key(2)) }, func() (Keys, error) { return c.RemoveKey(key(1)) },
+		func() (Keys, error) { return a.InstallKey(key(2)) }, func() (Keys, error) { return b.UseKey(key(2)) }, func() (Keys, error) { return c.RemoveKey(first) },
 	}
 	after := [][]Key{
-		{{Text: key(1), Members: 3, Primary: 3}, {Text: key(2), Members: 3}}, {{Text: key(1), Members: 3}, {Text: key(2), Members: 3, Primary: 3}}, {{Text: key(2), Members: 3, Primary: 3}},
+		{{Name: first, Members: 3, Primary: 3}, {Name: second, Members: 3}}, {{Name: first, Members: 3}, {Name: second, Members: 3, Primary: 3}}, {{Name: second, Members: 3, Primary: 3}},
 	}
 	for i, step := range steps {
 		a.await(fmt.Sprintf("step %d, answered by all", i), func() bool {
 			answer, err := step()
-			return err == nil && answer.Answered == 3
+			return (err == nil && answer.Answered == 3) || (i == 2 && err != nil && strings.Contains(err.Error(), "no member has such a key"))
 		})
+		slices.SortFunc(after[i], func(x, y Key) int { return strings.Compare(x.Name, y.Name) })
 		list(after[i]...)
 	}
+	refuses("a key that is gone", "no member has such a key", func() (Keys, error) { return a.RemoveKey(first) })
 	for _, file := range files {
 		ring, err := readKeys(file)
 		if err != nil || len(ring) != 1 || ring[0][0] != 2 {
@@ -81,14 +89,35 @@ func TestRotation(t *testing.T) {
 	again := start(t, "again", keyed(files[1], a)) // the file that was written back is good for a start
 	again.sees(a, Alive)
 
-	if _, err := a.InstallKey("c2hvcnQ="); err == nil {
-		t.Error("a short key was installed")
+	if _, err := a.InstallKey("c2hvcnQ="); !errors.Is(err, ErrBadKey) {
+		t.Errorf("a short key: %v", err)
 	}
-	if _, err := a.RemoveKey(key(2)); err == nil {
-		t.Error("the key in use was removed")
-	}
+	refuses("the key in use", "members encrypt with it: use another first", func() (Keys, error) { return a.RemoveKey(second) })
 	plain := start(t, "plain", nil)
-	if _, err := plain.ListKeys(); !errors.Is(err, errPlain) {
-		t.Errorf("without a keyring: %v", err)
+	for _, ask := range []func() (Keys, error){plain.ListKeys, func() (Keys, error) { return plain.InstallKey(key(1)) }, func() (Keys, error) { return plain.UseKey(first) }} {
+		if _, err := ask(); !errors.Is(err, ErrNoKeyring) || !strings.Contains(err.Error(), "gossip_key_file: ") {
+			t.Errorf("without a keyring: %v", err)
+		}
 	}
+}
+
+// A key that some members have not got is not used: whoever does not know it would be cut off.
+func TestKeyThatNotAllHave(t *testing.T) {
+	a := start(t, "a", keyed(keyFile(t, key(1), key(2))))
+	b := start(t, "b", keyed(keyFile(t, key(1)), a))
+	a.sees(b, Alive)
+	b.sees(a, Alive)
+	a.await("a refusal", func() bool {
+		_, err := a.UseKey(key(2))
+		return errors.Is(err, ErrNotReady) && strings.Contains(err.Error(), "only 1 of 2 members have it: install it again")
+	})
+	if err := b.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	// Gone without a word, it does not answer until the others notice.
+	if keys, err := a.ListKeys(); keys.Members == 2 && (err == nil || keys.Answered != 1 || !strings.Contains(err.Error(), "1 of 2 members did not answer")) {
+		t.Errorf("%+v, %v", keys, err)
+	}
+	a.sees(b, Failed)
+	a.await("the key in use", func() bool { keys, err := a.UseKey(KeyName(key(2))); return err == nil && cmp.Equal(Keys{Members: 1, Answered: 1}, keys) })
 }
