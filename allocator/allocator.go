@@ -23,6 +23,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
@@ -87,6 +88,10 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	if deps.Store == nil {
 		return nil, errors.New("allocator: no store")
 	}
+	configured, err := latency.Configured(cfg.RegionLatency)
+	if err != nil {
+		return nil, fmt.Errorf("allocator: region_latency: %w", err)
+	}
 	a := &Allocator{
 		cfg: cfg, settings: cfg.Settings(), deps: deps, log: deps.Log, clock: deps.Clock, dial: deps.Dial,
 		store: &observedStore{Store: deps.Store}, keys: storage.NewKeys(cfg.Cluster, cfg.Group),
@@ -102,7 +107,7 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 		a.deps.Listen = transport.Listen
 	}
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted}))
-	a.regions = regions.NewKeeper(a.clock)
+	a.regions = regions.NewKeeper(a.clock, configured)
 	a.attach = api.NewAttach(a, a.regions)
 	a.life = 1 + rand.Uint64N(math.MaxUint64)
 	a.standby = unseat.New(cfg.Unseat(), unseat.Deps{

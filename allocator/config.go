@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
+	"github.com/shardmanager/shardmanager/internal/latency"
 )
 
 // Profiles of settings (DESIGN §5).
@@ -30,6 +32,8 @@ type Config struct {
 	Group   string `yaml:"group"`
 	Region  string `yaml:"region"` // where it runs, for the members of gossip
 	Zone    string `yaml:"zone"`
+	// RegionLatency is round trips between regions, such as eu:us=80ms, for where nothing good enough is measured; the same for all allocators.
+	RegionLatency []string `yaml:"region_latency"`
 	// Listen is for agents and routers, AdminListen for operators: host:port or unix:///path.
 	Listen      string `yaml:"listen"`
 	AdminListen string `yaml:"admin_listen"`
@@ -143,6 +147,11 @@ func (c Config) Validate() error {
 			complain(a.key, "host:port or unix:///path")
 		} else if host, _, err := net.SplitHostPort(a.listen); err == nil && a.advertise == "" && unspecified(host) {
 			complain(a.key, "an address that others can dial, not %q: set %s too", a.listen, map[string]string{"listen": "advertise", "admin_listen": "admin_advertise"}[a.key])
+		}
+	}
+	if _, err := latency.Configured(c.RegionLatency); err != nil {
+		for line := range strings.Lines(err.Error()) {
+			wrong = append(wrong, fmt.Errorf("allocator: region_latency: %s", strings.TrimSpace(line)))
 		}
 	}
 	wrong = append(wrong, c.validateTimes()...)

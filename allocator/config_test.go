@@ -39,6 +39,7 @@ func TestConfig(t *testing.T) {
 		"no window":         {func(c *Config) { c.QuarantineWindow = -1 }, "quarantine_window: expected"},
 		"shrinks":           {func(c *Config) { c.ProbationFirst, c.ProbationMost = time.Hour, time.Minute }, "probation_most: expected"},
 		"holds too much":    {func(c *Config) { c.HoldFraction = 1.5 }, "hold_fraction: expected"},
+		"no latency":        {func(c *Config) { c.RegionLatency = []string{"eu:us=80ms", "eu-us=80ms"} }, `region_latency: expected two regions and the round trip between them, such as eu:us=80ms, not "eu-us=80ms"`},
 		"holds less":        {func(c *Config) { c.HoldFraction = -0.1 }, "hold_fraction: expected"},
 		"never holds":       {func(c *Config) { c.HoldFraction = 1 }, ""},
 		"grace outlasts it": {func(c *Config) { c.AgentGrace = time.Hour }, "partition_grace"},

@@ -22,6 +22,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
@@ -118,7 +119,7 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{T: t, events: events.NewLog(), places: regions.NewKeeper(clock.Now), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
+	s := &server{T: t, events: events.NewLog(), places: regions.NewKeeper(clock.Now, latency.Matrix{}), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
 	s.attach = api.NewAttach(s.node, s.places)
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	mux := api.DataMux(s.node, s.attach, hub)

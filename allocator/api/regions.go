@@ -40,10 +40,14 @@ func (a *Admin) ListRegions(ctx context.Context, _ *pb.ListRegionsRequest) (*pb.
 	for _, s := range view.Servers {
 		servers[s.Server.Locality.Region]++
 	}
+	matrix := a.places.Matrix()
 	for region := range located {
 		servers[region] += 0
 	}
-	out := &pb.ListRegionsResponse{Latencies: wire.LatenciesToProto(a.places.Matrix())}
+	for _, region := range matrix.Regions() { // one that is only configured, by a wrong name perhaps, is seen to have nobody
+		servers[region] += 0
+	}
+	out := &pb.ListRegionsResponse{Latencies: wire.LatenciesToProto(matrix)}
 	for _, name := range shard.SortedKeys(servers) {
 		out.Regions = append(out.Regions, &pb.Region{Name: name, Servers: count(servers[name]), LocatedAgents: count(located[name])})
 	}

@@ -24,18 +24,22 @@ const (
 	repeatEvery  = time.Minute
 	// keepFor is how long those who route are told of regions from which nobody reports any more.
 	keepFor = time.Hour
+	// reportWithin is how long a new leader waits for the first report before it tells of what is configured alone: an earlier leader told
+	// what was measured.
+	reportWithin = 15 * time.Second
 )
 
 // Keeper is safe for concurrent use.
 type Keeper struct {
-	clock func() shard.Instant
+	clock      func() shard.Instant
+	configured latency.Matrix // for what is not measured well
 
 	mu     sync.Mutex
 	agents map[string]place
 	swept  shard.Instant
 	made   shard.Instant
-	matrix latency.Matrix
-	fresh  bool // made and matrix count
+	matrix latency.Matrix // as measured
+	fresh  bool           // made and matrix count
 }
 
 type place struct {
@@ -44,9 +48,9 @@ type place struct {
 	when   shard.Instant
 }
 
-// NewKeeper makes an empty keeper.
-func NewKeeper(clock func() shard.Instant) *Keeper {
-	return &Keeper{clock: clock, agents: map[string]place{}, swept: clock()}
+// NewKeeper makes a keeper that knows what is configured.
+func NewKeeper(clock func() shard.Instant, configured latency.Matrix) *Keeper {
+	return &Keeper{clock: clock, configured: configured, agents: map[string]place{}, swept: clock()}
 }
 
 // Report notes where an agent is, instead of what it said before.
@@ -72,8 +76,10 @@ func (k *Keeper) sweep(now shard.Instant) {
 	}
 }
 
-// Matrix is how far the regions are from each other, at most foldEvery old.
-func (k *Keeper) Matrix() latency.Matrix {
+// Matrix is how far the regions are from each other, at most foldEvery old: as measured, else as configured.
+func (k *Keeper) Matrix() latency.Matrix { return k.measured().Else(k.configured) }
+
+func (k *Keeper) measured() latency.Matrix {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.clock()
@@ -107,7 +113,7 @@ func (k *Keeper) Run(ctx context.Context, leads func() bool, publish func(latenc
 	ticker := time.NewTicker(publishEvery)
 	defer ticker.Stop()
 	var kept, told latency.Matrix
-	var when, looked shard.Instant
+	var when, looked, begun shard.Instant
 	for {
 		select {
 		case <-ctx.Done():
@@ -119,14 +125,20 @@ func (k *Keeper) Run(ctx context.Context, leads func() bool, publish func(latenc
 			looked = now
 		}
 		// What is missing is kept: a region that was cut off comes back where it was.
-		kept = k.Matrix().Or(kept, looked.PermissionAge(now), keepFor)
+		kept = k.measured().Or(kept, looked.PermissionAge(now), keepFor)
 		looked = now
-		switch {
-		case !leads():
-			when = shard.Instant{}
-		case len(kept.Pairs()) > 0 && (when.IsZero() || when.PermissionAge(now) >= repeatEvery || !kept.Alike(told)):
-			publish(kept)
-			told, when = kept, now
+		if !leads() {
+			when, begun = shard.Instant{}, shard.Instant{}
+			continue
+		}
+		if begun.IsZero() {
+			begun = now
+		}
+		matrix := kept.Else(k.configured)
+		known := len(kept.Pairs()) > 0 || (len(matrix.Pairs()) > 0 && begun.PermissionAge(now) >= reportWithin)
+		if known && (when.IsZero() || when.PermissionAge(now) >= repeatEvery || !matrix.Alike(told)) {
+			publish(matrix)
+			told, when = matrix, now
 		}
 	}
 }

@@ -29,7 +29,7 @@ func virtual() shard.Instant {
 
 func TestAges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := NewKeeper(virtual)
+		k := NewKeeper(virtual, latency.Matrix{})
 		k.Report("e1", "eu", at(0))
 		k.Report("u1", "us", at(90*ms))
 		time.Sleep(10 * time.Second)
@@ -57,7 +57,7 @@ func TestAges(t *testing.T) {
 
 func TestAgentsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := NewKeeper(virtual)
+		k := NewKeeper(virtual, latency.Matrix{})
 		for i := range MaxAgents + 1 {
 			k.Report(fmt.Sprint(i), "eu", at(0))
 		}
@@ -76,7 +76,7 @@ func TestAgentsAreBounded(t *testing.T) {
 func TestPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		k := NewKeeper(virtual)
+		k := NewKeeper(virtual, latency.Matrix{})
 		var leads atomic.Bool
 		var mu sync.Mutex
 		var all []latency.Matrix
@@ -131,5 +131,57 @@ func TestPublish(t *testing.T) {
 		time.Sleep(2 * repeatEvery)
 		expect("an hour later", n, 121*ms)
 		cancel()
+	})
+}
+
+// Where nothing good enough is measured, the solver, operators and routers get what is configured, a new leader's routers not before agents
+// could have reported.
+func TestConfigured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		configured, err := latency.Configured([]string{"us:eu=70ms", "eu:ap=200ms"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := NewKeeper(virtual, configured)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var leads atomic.Bool
+		var told atomic.Pointer[latency.Matrix]
+		go k.Run(ctx, leads.Load, func(m latency.Matrix) { told.Store(&m) })
+		expect := func(what string, m latency.Matrix, from, to string, want latency.Estimate) {
+			t.Helper()
+			e, _ := m.Between(from, to)
+			if e.Age = 0; e != want {
+				t.Errorf("%s: %+v, want %+v", what, e, want)
+			}
+		}
+		expect("to operators", k.Matrix(), "eu", "us", latency.Estimate{Median: 70 * ms, Configured: true})
+		time.Sleep(time.Minute)
+		leads.Store(true)
+		time.Sleep(reportWithin - 1)
+		if m := told.Load(); m != nil {
+			t.Errorf("told before agents could have reported: %+v", m.Pairs())
+		}
+		time.Sleep(2 * publishEvery)
+		synctest.Wait()
+		expect("to routers", *told.Load(), "eu", "us", latency.Estimate{Median: 70 * ms, Configured: true})
+		k.Report("e1", "eu", at(0))
+		k.Report("u1", "us", at(90*ms))
+		time.Sleep(2 * publishEvery)
+		synctest.Wait()
+		expect("measured", *told.Load(), "eu", "us", latency.Estimate{Median: 90 * ms, Error: 50, Pairs: 1})
+		expect("another pair", *told.Load(), "eu", "ap", latency.Estimate{Median: 200 * ms, Configured: true})
+		k.Report("u2", "us", at(300*ms)) // they disagree too much to be good for anything
+		time.Sleep(2 * publishEvery)
+		synctest.Wait()
+		expect("uncertain", *told.Load(), "eu", "us", latency.Estimate{Median: 70 * ms, Configured: true})
+		for agent, x := range map[string]time.Duration{"e1": 0, "u1": 90 * ms, "u2": 90 * ms} {
+			k.Report(agent, map[byte]string{'e': "eu", 'u': "us"}[agent[0]], at(x))
+		}
+		time.Sleep(latency.MaxAge - time.Second)
+		expect("still young enough", *told.Load(), "eu", "us", latency.Estimate{Median: 90 * ms, Error: 0, Pairs: 2})
+		time.Sleep(time.Second + 2*publishEvery)
+		synctest.Wait()
+		expect("too old", *told.Load(), "eu", "us", latency.Estimate{Median: 70 * ms, Configured: true})
 	})
 }

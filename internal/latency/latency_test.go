@@ -3,6 +3,7 @@ package latency
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,6 +193,73 @@ func TestOr(t *testing.T) {
 	m := Of([]Pair{pair("eu", "us", 95*ms)}).Or(old, time.Second, time.Minute)
 	want := []Pair{aged(pair("ap", "us", 150*ms), 2*time.Second), pair("eu", "us", 95*ms)}
 	if diff := cmp.Diff(want, m.Pairs()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfigured(t *testing.T) {
+	m, err := Configured([]string{"us:eu=80ms", " eu-west-1 : ap = 1.5s ", "a:b=10s"})
+	want := []Pair{
+		{"a", "b", Estimate{Median: 10 * time.Second, Configured: true}}, {"ap", "eu-west-1", Estimate{Median: 1500 * ms, Configured: true}},
+		{"eu", "us", Estimate{Median: 80 * ms, Configured: true}},
+	}
+	if diff := cmp.Diff(want, m.Pairs()); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+	if m, err := Configured(nil); len(m.Pairs()) != 0 || err != nil {
+		t.Errorf("nothing: %+v, %v", m, err)
+	}
+	var many []string
+	for i := range MaxRegions {
+		many = append(many, fmt.Sprintf("eu:r%d=1ms", i))
+	}
+	if _, err := Configured(many[1:]); err != nil {
+		t.Errorf("%d regions: %v", MaxRegions, err)
+	}
+	for name, c := range map[string]struct {
+		texts []string
+		want  string
+	}{
+		"no time":           {[]string{"eu:us"}, `such as eu:us=80ms, not "eu:us"`},
+		"no unit":           {[]string{"eu:us=80"}, "such as eu:us=80ms"},
+		"one region":        {[]string{"eu=80ms"}, "such as eu:us=80ms"},
+		"three regions":     {[]string{"eu:us:ap=80ms"}, "such as eu:us=80ms"},
+		"no name":           {[]string{":us=80ms"}, "such as eu:us=80ms"},
+		"empty":             {[]string{""}, "such as eu:us=80ms"},
+		"the same region":   {[]string{"eu:eu=1ms"}, "two different regions"},
+		"nothing":           {[]string{"eu:us=0s"}, "above 0"},
+		"negative":          {[]string{"eu:us=-80ms"}, "above 0"},
+		"absurd":            {[]string{"eu:us=10.001s"}, "at most 10s"},
+		"twice":             {[]string{"eu:us=80ms", "us:eu=80ms"}, `once, not "eu:us" again`},
+		"too many":          {many, "at most 64 regions, not 65"},
+		"the second of two": {[]string{"eu:us=80ms", "eu:ap=x"}, `not "eu:ap=x"`},
+	} {
+		if _, err := Configured(c.texts); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	if _, err := Configured([]string{"eu", "us"}); err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("two wrong ones: %v", err)
+	}
+}
+
+func TestElse(t *testing.T) {
+	configured, err := Configured([]string{"a:b=1s", "a:c=2s", "a:d=3s", "c:d=4s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, atLimit := Estimate{Median: ms, Error: 10, Age: time.Second, Pairs: 4}, Estimate{Median: 2 * ms, Error: MaxError, Age: MaxAge, Pairs: 4}
+	old, uncertain := good, good
+	old.Age, uncertain.Error = MaxAge+1, MaxError+1
+	got := Of([]Pair{{"a", "b", good}, {"a", "c", old}, {"a", "d", uncertain}, {"b", "c", old}, {"b", "d", uncertain}, {"c", "d", atLimit}}).Else(configured)
+	want := []Pair{ // what nobody configured is better old and uncertain than not at all
+		{"a", "b", good}, {"a", "c", Estimate{Median: 2 * time.Second, Configured: true}}, {"a", "d", Estimate{Median: 3 * time.Second, Configured: true}},
+		{"b", "c", old}, {"b", "d", uncertain}, {"c", "d", atLimit},
+	}
+	if diff := cmp.Diff(want, got.Pairs()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(configured.Pairs(), Matrix{}.Else(configured).Pairs()); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -15,6 +15,8 @@ type Estimate struct {
 	Error  int           // half the span of the pairs over the median, per mille; of a single pair what its agents say of themselves
 	Age    time.Duration // of the older coordinate of a pair, the median again, when the matrix was made
 	Pairs  int           // how many there were
+	// Configured says that somebody wrote the median down: no error, no age and no pairs.
+	Configured bool
 }
 
 // Pair is one estimate and its two regions, which may be the same.

@@ -43,6 +43,7 @@ func LatenciesToProto(m latency.Matrix) []*pb.RegionLatency {
 	for _, p := range m.Pairs() {
 		out = append(out, &pb.RegionLatency{
 			From: p.From, To: p.To, MedianNs: int64(p.Median), ErrorPermille: uint32(max(p.Error, 0)), AgeMs: p.Age.Milliseconds(), Pairs: uint32(max(p.Pairs, 0)),
+			Configured: p.Configured,
 		})
 	}
 	return out
@@ -54,6 +55,7 @@ func LatenciesFromProto(list []*pb.RegionLatency) latency.Matrix {
 	for _, p := range list {
 		pairs = append(pairs, latency.Pair{From: p.GetFrom(), To: p.GetTo(), Estimate: latency.Estimate{
 			Median: time.Duration(p.GetMedianNs()), Error: int(p.GetErrorPermille()), Age: time.Duration(max(p.GetAgeMs(), 0)) * time.Millisecond, Pairs: int(p.GetPairs()),
+			Configured: p.GetConfigured(),
 		}})
 	}
 	return latency.Of(pairs)

@@ -40,6 +40,7 @@ func TestLatenciesRoundTrip(t *testing.T) {
 	pairs := []latency.Pair{
 		{From: "ap", To: "eu", Estimate: latency.Estimate{Median: 200 * time.Millisecond, Error: 30, Age: 2 * time.Second, Pairs: 9}},
 		{From: "eu", To: "eu", Estimate: latency.Estimate{Median: 1, Pairs: 3}},
+		{From: "eu", To: "us", Estimate: latency.Estimate{Median: 80 * time.Millisecond, Configured: true}},
 	}
 	p := LatenciesToProto(latency.Of(pairs))
 	p = append(p, &pb.RegionLatency{From: "eu", To: "us", MedianNs: -5}, &pb.RegionLatency{To: "us", MedianNs: 5}, nil)

@@ -174,6 +174,8 @@ const (
 	ErrorReason_ERROR_REASON_UNSUPPORTED ErrorReason = 12
 	// A stream of state stalled, broke, was too large, or was not what it said; everything received was discarded.
 	ErrorReason_ERROR_REASON_STATE_STREAM ErrorReason = 40
+	// Gossip cannot do it now: the leader takes no part, or the step before it is not done at all members. Nothing was changed.
+	ErrorReason_ERROR_REASON_GOSSIP ErrorReason = 90
 )
 
 // Enum value maps for ErrorReason.
@@ -193,6 +195,7 @@ var (
 		11: "ERROR_REASON_UNKNOWN_OUTCOME",
 		12: "ERROR_REASON_UNSUPPORTED",
 		40: "ERROR_REASON_STATE_STREAM",
+		90: "ERROR_REASON_GOSSIP",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":      0,
@@ -209,6 +212,7 @@ var (
 		"ERROR_REASON_UNKNOWN_OUTCOME":  11,
 		"ERROR_REASON_UNSUPPORTED":      12,
 		"ERROR_REASON_STATE_STREAM":     40,
+		"ERROR_REASON_GOSSIP":           90,
 	}
 )
 
@@ -1179,7 +1183,9 @@ type RegionLatency struct {
 	// Age of the older coordinate of a pair, the median again, when the estimate was made.
 	AgeMs int64 `protobuf:"varint,5,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	// Pairs of agents.
-	Pairs         uint32 `protobuf:"varint,6,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	Pairs uint32 `protobuf:"varint,6,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	// Somebody configured it (region_latency): nothing good enough is measured. The error, the age and the pairs are 0 then.
+	Configured    bool `protobuf:"varint,90,opt,name=configured,proto3" json:"configured,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1254,6 +1260,13 @@ func (x *RegionLatency) GetPairs() uint32 {
 		return x.Pairs
 	}
 	return 0
+}
+
+func (x *RegionLatency) GetConfigured() bool {
+	if x != nil {
+		return x.Configured
+	}
+	return false
 }
 
 // ErrorDetail accompanies typed refusals.
@@ -1518,14 +1531,17 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\tvector_ns\x18\x01 \x03(\x12R\bvectorNs\x12\x1b\n" +
 	"\theight_ns\x18\x02 \x01(\x03R\bheightNs\x12#\n" +
 	"\radjustment_ns\x18\x03 \x01(\x12R\fadjustmentNs\x12%\n" +
-	"\x0eerror_permille\x18\x04 \x01(\rR\rerrorPermille\"\xa4\x01\n" +
+	"\x0eerror_permille\x18\x04 \x01(\rR\rerrorPermille\"\xc4\x01\n" +
 	"\rRegionLatency\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1b\n" +
 	"\tmedian_ns\x18\x03 \x01(\x03R\bmedianNs\x12%\n" +
 	"\x0eerror_permille\x18\x04 \x01(\rR\rerrorPermille\x12\x15\n" +
 	"\x06age_ms\x18\x05 \x01(\x03R\x05ageMs\x12\x14\n" +
-	"\x05pairs\x18\x06 \x01(\rR\x05pairs\"\x8d\x01\n" +
+	"\x05pairs\x18\x06 \x01(\rR\x05pairs\x12\x1e\n" +
+	"\n" +
+	"configured\x18Z \x01(\bR\n" +
+	"configured\"\x8d\x01\n" +
 	"\vErrorDetail\x124\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1c.shardmanager.v1.ErrorReasonR\x06reason\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x1a\n" +
@@ -1555,7 +1571,7 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x14SHARD_PHASE_PREPARED\x10\x02\x12\x17\n" +
 	"\x13SHARD_PHASE_PRIMARY\x10\x03\x12\x1a\n" +
 	"\x16SHARD_PHASE_FORWARDING\x10\x04\x12\x19\n" +
-	"\x15SHARD_PHASE_SECONDARY\x10\x05*\xa8\x03\n" +
+	"\x15SHARD_PHASE_SECONDARY\x10\x05*\xc1\x03\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17ERROR_REASON_NOT_LEADER\x10\x01\x12\x17\n" +
@@ -1571,7 +1587,8 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x12 \n" +
 	"\x1cERROR_REASON_UNKNOWN_OUTCOME\x10\v\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSUPPORTED\x10\f\x12\x1d\n" +
-	"\x19ERROR_REASON_STATE_STREAM\x10(BKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x19ERROR_REASON_STATE_STREAM\x10(\x12\x17\n" +
+	"\x13ERROR_REASON_GOSSIP\x10ZBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_types_proto_rawDescOnce sync.Once
