@@ -51,6 +51,8 @@ type Deps struct {
 	Dial func(address string) (transport.Endpoint, error)
 	// Version of the software, for status.
 	Version string
+	// Gossip that this process takes part in; nil: none.
+	Gossip api.Gossip
 }
 
 // Allocator is one of a cluster's allocators.
@@ -139,7 +141,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions), a.maps.hub))
+	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip), a.maps.hub))
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })

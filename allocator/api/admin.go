@@ -28,16 +28,21 @@ type Admin struct {
 	usages Usages
 	events *events.Log
 	places Places
+	gossip Gossip // nil: takes no part
 
 	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
+	rotating   chan struct{} // capacity 1: two rotations at once would undo each other
 	watchers   chan struct{} // capacity maxWatchers
 }
 
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
-// NewAdmin makes the service of an allocator; the log is what it writes while it leads.
-func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places) *Admin {
-	return &Admin{node: node, maps: maps, usages: usages, events: log, places: places, explaining: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers)}
+// NewAdmin makes the service of an allocator; the log is what it writes while it leads. Without gossip it takes no part in it.
+func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places, gossip Gossip) *Admin {
+	return &Admin{
+		node: node, maps: maps, usages: usages, events: log, places: places, gossip: gossip,
+		explaining: make(chan struct{}, 1), rotating: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers),
+	}
 }
 
 // ask hands a wish to the leader's ledger.
@@ -149,10 +154,11 @@ func (a *Admin) ListServers(ctx context.Context, req *pb.ListServersRequest) (*p
 	if err != nil {
 		return nil, err
 	}
-	out := new(pb.ListServersResponse)
+	out, standing := new(pb.ListServersResponse), a.standing()
 	for _, s := range view.Servers {
 		if req.GetApp() == "" || string(s.Server.App) == req.GetApp() {
 			status := serverToProto(s)
+			status.Gossip = standing[s.Server.Agent]
 			if usage, age, ok := a.usages.Usage(s.Server.ID, s.Server.Incarnation); ok {
 				status.Usage, status.UsageAgeMs = wire.UsageToProto(usage), age.Milliseconds()
 			}

@@ -119,11 +119,17 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
+	return newServerIn(t, nil)
+}
+
+// newServerIn is a leader that takes part in gossip.
+func newServerIn(t *testing.T, gossip api.Gossip) *server {
+	t.Helper()
 	s := &server{T: t, events: events.NewLog(), places: regions.NewKeeper(clock.Now, latency.Matrix{}), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
 	s.attach = api.NewAttach(s.node, s.places)
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.events, s.places)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.events, s.places, gossip)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

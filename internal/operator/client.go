@@ -6,6 +6,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -31,7 +32,8 @@ const (
 
 // Client reaches allocators.
 type Client struct {
-	Addresses []string // host:port of admin listeners
+	Addresses []string      // host:port of admin listeners
+	Within    time.Duration // bounds a call; 0: CallTime
 	// Failure words a failed call of one allocator, or an *AddressError; nil: as it is.
 	Failure func(address string, err error) error
 }
@@ -126,7 +128,7 @@ func ask[Q, A any](ctx context.Context, c *Client, address string, call Method[Q
 		return nil, c.failure(address, &AddressError{err})
 	}
 	defer endpoint.Close()
-	ctx, cancel := context.WithTimeout(ctx, CallTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Within, CallTime))
 	defer cancel()
 	answer, err := call(shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL), ctx, request)
 	if err != nil {

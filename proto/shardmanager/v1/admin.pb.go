@@ -540,6 +540,121 @@ func (MoveKind) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
+// GossipStatus is how a member of gossip stands.
+type GossipStatus int32
+
+const (
+	GossipStatus_GOSSIP_STATUS_UNSPECIFIED GossipStatus = 0
+	GossipStatus_GOSSIP_STATUS_ALIVE       GossipStatus = 1
+	// It says that it goes.
+	GossipStatus_GOSSIP_STATUS_LEAVING GossipStatus = 2
+	// It went in order.
+	GossipStatus_GOSSIP_STATUS_LEFT GossipStatus = 3
+	// It answers nobody.
+	GossipStatus_GOSSIP_STATUS_FAILED GossipStatus = 4
+)
+
+// Enum value maps for GossipStatus.
+var (
+	GossipStatus_name = map[int32]string{
+		0: "GOSSIP_STATUS_UNSPECIFIED",
+		1: "GOSSIP_STATUS_ALIVE",
+		2: "GOSSIP_STATUS_LEAVING",
+		3: "GOSSIP_STATUS_LEFT",
+		4: "GOSSIP_STATUS_FAILED",
+	}
+	GossipStatus_value = map[string]int32{
+		"GOSSIP_STATUS_UNSPECIFIED": 0,
+		"GOSSIP_STATUS_ALIVE":       1,
+		"GOSSIP_STATUS_LEAVING":     2,
+		"GOSSIP_STATUS_LEFT":        3,
+		"GOSSIP_STATUS_FAILED":      4,
+	}
+)
+
+func (x GossipStatus) Enum() *GossipStatus {
+	p := new(GossipStatus)
+	*p = x
+	return p
+}
+
+func (x GossipStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GossipStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[8].Descriptor()
+}
+
+func (GossipStatus) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[8]
+}
+
+func (x GossipStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GossipStatus.Descriptor instead.
+func (GossipStatus) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+// GossipKeyStep is a step of a rotation.
+type GossipKeyStep int32
+
+const (
+	GossipKeyStep_GOSSIP_KEY_STEP_UNSPECIFIED GossipKeyStep = 0
+	// All members understand the key; nobody encrypts with it yet.
+	GossipKeyStep_GOSSIP_KEY_STEP_INSTALL GossipKeyStep = 1
+	// All members encrypt with it. Refused unless all have it.
+	GossipKeyStep_GOSSIP_KEY_STEP_USE GossipKeyStep = 2
+	// No member understands it any more. Refused while any encrypts with it.
+	GossipKeyStep_GOSSIP_KEY_STEP_REMOVE GossipKeyStep = 3
+)
+
+// Enum value maps for GossipKeyStep.
+var (
+	GossipKeyStep_name = map[int32]string{
+		0: "GOSSIP_KEY_STEP_UNSPECIFIED",
+		1: "GOSSIP_KEY_STEP_INSTALL",
+		2: "GOSSIP_KEY_STEP_USE",
+		3: "GOSSIP_KEY_STEP_REMOVE",
+	}
+	GossipKeyStep_value = map[string]int32{
+		"GOSSIP_KEY_STEP_UNSPECIFIED": 0,
+		"GOSSIP_KEY_STEP_INSTALL":     1,
+		"GOSSIP_KEY_STEP_USE":         2,
+		"GOSSIP_KEY_STEP_REMOVE":      3,
+	}
+)
+
+func (x GossipKeyStep) Enum() *GossipKeyStep {
+	p := new(GossipKeyStep)
+	*p = x
+	return p
+}
+
+func (x GossipKeyStep) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GossipKeyStep) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[9].Descriptor()
+}
+
+func (GossipKeyStep) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[9]
+}
+
+func (x GossipKeyStep) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GossipKeyStep.Descriptor instead.
+func (GossipKeyStep) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
 // AppSpec is what an app wants.
 type AppSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1549,7 +1664,9 @@ type ServerStatus struct {
 	// What its agent measured last; none: nothing came on its present stream.
 	Usage *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
 	// Age of the usage, in milliseconds.
-	UsageAgeMs    int64 `protobuf:"varint,81,opt,name=usage_age_ms,json=usageAgeMs,proto3" json:"usage_age_ms,omitempty"`
+	UsageAgeMs int64 `protobuf:"varint,81,opt,name=usage_age_ms,json=usageAgeMs,proto3" json:"usage_age_ms,omitempty"`
+	// How its agent stands by the leader's gossip: a hint, and never evidence; unspecified: the leader takes no part, or does not know the agent.
+	Gossip        GossipStatus `protobuf:"varint,90,opt,name=gossip,proto3,enum=shardmanager.v1.GossipStatus" json:"gossip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1666,6 +1783,13 @@ func (x *ServerStatus) GetUsageAgeMs() int64 {
 		return x.UsageAgeMs
 	}
 	return 0
+}
+
+func (x *ServerStatus) GetGossip() GossipStatus {
+	if x != nil {
+		return x.Gossip
+	}
+	return GossipStatus_GOSSIP_STATUS_UNSPECIFIED
 }
 
 type ListMovesRequest struct {
@@ -4044,7 +4168,7 @@ func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
 
 type ListRegionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By name; the name of servers whose region is unknown is empty.
+	// By name, those of the configured latencies included; the name of servers whose region is unknown is empty.
 	Regions []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
 	// By both names; pairs of which nothing is known are left out.
 	Latencies     []*RegionLatency `protobuf:"bytes,2,rep,name=latencies,proto3" json:"latencies,omitempty"`
@@ -4158,6 +4282,497 @@ func (x *Region) GetLocatedAgents() uint32 {
 	return 0
 }
 
+type ListGossipMembersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGossipMembersRequest) Reset() {
+	*x = ListGossipMembersRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGossipMembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGossipMembersRequest) ProtoMessage() {}
+
+func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGossipMembersRequest.ProtoReflect.Descriptor instead.
+func (*ListGossipMembersRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
+}
+
+type ListGossipMembersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By life. Those that left or failed are remembered for an hour.
+	Members       []*GossipMember `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGossipMembersResponse) Reset() {
+	*x = ListGossipMembersResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGossipMembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGossipMembersResponse) ProtoMessage() {}
+
+func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGossipMembersResponse.ProtoReflect.Descriptor instead.
+func (*ListGossipMembersResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ListGossipMembersResponse) GetMembers() []*GossipMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// GossipMember is one life of an agent or allocator.
+type GossipMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the life, which no other has.
+	Life string `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	// "agent" or "allocator".
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// Of the agent or allocator.
+	Name   string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	Zone   string `protobuf:"bytes,5,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Software version.
+	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
+	// host:port of its gossip.
+	Address string       `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`
+	Status  GossipStatus `protobuf:"varint,8,opt,name=status,proto3,enum=shardmanager.v1.GossipStatus" json:"status,omitempty"`
+	// Apps that an agent serves, as far as gossip had room.
+	Apps          []string `protobuf:"bytes,9,rep,name=apps,proto3" json:"apps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GossipMember) Reset() {
+	*x = GossipMember{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GossipMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GossipMember) ProtoMessage() {}
+
+func (x *GossipMember) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GossipMember.ProtoReflect.Descriptor instead.
+func (*GossipMember) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *GossipMember) GetLife() string {
+	if x != nil {
+		return x.Life
+	}
+	return ""
+}
+
+func (x *GossipMember) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *GossipMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GossipMember) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *GossipMember) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *GossipMember) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GossipMember) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GossipMember) GetStatus() GossipStatus {
+	if x != nil {
+		return x.Status
+	}
+	return GossipStatus_GOSSIP_STATUS_UNSPECIFIED
+}
+
+func (x *GossipMember) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+// GossipKey is an encryption key that some member has. The key itself is never told.
+type GossipKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Short name: the first 12 hexadecimal digits of the key's SHA-256.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Members that have it on their keyring.
+	Members uint32 `protobuf:"varint,2,opt,name=members,proto3" json:"members,omitempty"`
+	// Of them, those that encrypt with it.
+	Primary       uint32 `protobuf:"varint,3,opt,name=primary,proto3" json:"primary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GossipKey) Reset() {
+	*x = GossipKey{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GossipKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GossipKey) ProtoMessage() {}
+
+func (x *GossipKey) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
+func (*GossipKey) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *GossipKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GossipKey) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *GossipKey) GetPrimary() uint32 {
+	if x != nil {
+		return x.Primary
+	}
+	return 0
+}
+
+type ListGossipKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGossipKeysRequest) Reset() {
+	*x = ListGossipKeysRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGossipKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGossipKeysRequest) ProtoMessage() {}
+
+func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGossipKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListGossipKeysRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
+}
+
+type ListGossipKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By name.
+	Keys []*GossipKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Members that were asked, and that answered.
+	Members  uint32 `protobuf:"varint,2,opt,name=members,proto3" json:"members,omitempty"`
+	Answered uint32 `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Which members refused or did not answer, for people; empty: all did what they were asked.
+	Trouble       string `protobuf:"bytes,4,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGossipKeysResponse) Reset() {
+	*x = ListGossipKeysResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGossipKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGossipKeysResponse) ProtoMessage() {}
+
+func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGossipKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListGossipKeysResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ListGossipKeysResponse) GetKeys() []*GossipKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListGossipKeysResponse) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *ListGossipKeysResponse) GetAnswered() uint32 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+func (x *ListGossipKeysResponse) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
+type RotateGossipKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  GossipKeyStep          `protobuf:"varint,1,opt,name=step,proto3,enum=shardmanager.v1.GossipKeyStep" json:"step,omitempty"`
+	// Key in base64; to use or remove one, its short name will do.
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyRequest) Reset() {
+	*x = RotateGossipKeyRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyRequest) ProtoMessage() {}
+
+func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *RotateGossipKeyRequest) GetStep() GossipKeyStep {
+	if x != nil {
+		return x.Step
+	}
+	return GossipKeyStep_GOSSIP_KEY_STEP_UNSPECIFIED
+}
+
+func (x *RotateGossipKeyRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type RotateGossipKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Short name of the key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Members that were asked, and that answered.
+	Members  uint32 `protobuf:"varint,2,opt,name=members,proto3" json:"members,omitempty"`
+	Answered uint32 `protobuf:"varint,3,opt,name=answered,proto3" json:"answered,omitempty"`
+	// Which members refused or did not answer, for people; empty: all did it.
+	Trouble       string `protobuf:"bytes,4,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGossipKeyResponse) Reset() {
+	*x = RotateGossipKeyResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGossipKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGossipKeyResponse) ProtoMessage() {}
+
+func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *RotateGossipKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RotateGossipKeyResponse) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *RotateGossipKeyResponse) GetAnswered() uint32 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+func (x *RotateGossipKeyResponse) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
@@ -4222,7 +4837,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ListServersRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"N\n" +
 	"\x13ListServersResponse\x127\n" +
-	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xc1\x03\n" +
+	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xf8\x03\n" +
 	"\fServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardmanager.v1.ServerStateR\x05state\x12\x16\n" +
@@ -4236,7 +4851,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x10probation_reason\x18) \x01(\tR\x0fprobationReason\x120\n" +
 	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\x12 \n" +
 	"\fusage_age_ms\x18Q \x01(\x03R\n" +
-	"usageAgeMs\"$\n" +
+	"usageAgeMs\x125\n" +
+	"\x06gossip\x18Z \x01(\x0e2\x1d.shardmanager.v1.GossipStatusR\x06gossip\"$\n" +
 	"\x10ListMovesRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"\xa4\x01\n" +
 	"\x11ListMovesResponse\x12/\n" +
@@ -4421,7 +5037,38 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06Region\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aservers\x18\x02 \x01(\rR\aservers\x12%\n" +
-	"\x0elocated_agents\x18\x03 \x01(\rR\rlocatedAgents*\x8b\x01\n" +
+	"\x0elocated_agents\x18\x03 \x01(\rR\rlocatedAgents\"\x1a\n" +
+	"\x18ListGossipMembersRequest\"T\n" +
+	"\x19ListGossipMembersResponse\x127\n" +
+	"\amembers\x18\x01 \x03(\v2\x1d.shardmanager.v1.GossipMemberR\amembers\"\xf5\x01\n" +
+	"\fGossipMember\x12\x12\n" +
+	"\x04life\x18\x01 \x01(\tR\x04life\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06region\x18\x04 \x01(\tR\x06region\x12\x12\n" +
+	"\x04zone\x18\x05 \x01(\tR\x04zone\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x18\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x125\n" +
+	"\x06status\x18\b \x01(\x0e2\x1d.shardmanager.v1.GossipStatusR\x06status\x12\x12\n" +
+	"\x04apps\x18\t \x03(\tR\x04apps\"S\n" +
+	"\tGossipKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\amembers\x18\x02 \x01(\rR\amembers\x12\x18\n" +
+	"\aprimary\x18\x03 \x01(\rR\aprimary\"\x17\n" +
+	"\x15ListGossipKeysRequest\"\x98\x01\n" +
+	"\x16ListGossipKeysResponse\x12.\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1a.shardmanager.v1.GossipKeyR\x04keys\x12\x18\n" +
+	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1a\n" +
+	"\banswered\x18\x03 \x01(\rR\banswered\x12\x18\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble\"^\n" +
+	"\x16RotateGossipKeyRequest\x122\n" +
+	"\x04step\x18\x01 \x01(\x0e2\x1e.shardmanager.v1.GossipKeyStepR\x04step\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"{\n" +
+	"\x17RotateGossipKeyResponse\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
+	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1a\n" +
+	"\banswered\x18\x03 \x01(\rR\banswered\x12\x18\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble*\x8b\x01\n" +
 	"\vReplication\x12\x1b\n" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
@@ -4484,7 +5131,18 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x11MOVE_KIND_MIGRATE\x10\x02\x12\x11\n" +
 	"\rMOVE_KIND_ADD\x10\x03\x12\x12\n" +
 	"\x0eMOVE_KIND_DROP\x10\x04\x12\x15\n" +
-	"\x11MOVE_KIND_PROMOTE\x10\x052\x83\x0e\n" +
+	"\x11MOVE_KIND_PROMOTE\x10\x05*\x93\x01\n" +
+	"\fGossipStatus\x12\x1d\n" +
+	"\x19GOSSIP_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13GOSSIP_STATUS_ALIVE\x10\x01\x12\x19\n" +
+	"\x15GOSSIP_STATUS_LEAVING\x10\x02\x12\x16\n" +
+	"\x12GOSSIP_STATUS_LEFT\x10\x03\x12\x18\n" +
+	"\x14GOSSIP_STATUS_FAILED\x10\x04*\x82\x01\n" +
+	"\rGossipKeyStep\x12\x1f\n" +
+	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
+	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xb8\x10\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -4505,7 +5163,10 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\vWatchEvents\x12#.shardmanager.v1.WatchEventsRequest\x1a$.shardmanager.v1.WatchEventsResponse0\x01\x12R\n" +
 	"\tAbortMove\x12!.shardmanager.v1.AbortMoveRequest\x1a\".shardmanager.v1.AbortMoveResponse\x12O\n" +
 	"\bSkipStep\x12 .shardmanager.v1.SkipStepRequest\x1a!.shardmanager.v1.SkipStepResponse\x12X\n" +
-	"\vListRegions\x12#.shardmanager.v1.ListRegionsRequest\x1a$.shardmanager.v1.ListRegionsResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\vListRegions\x12#.shardmanager.v1.ListRegionsRequest\x1a$.shardmanager.v1.ListRegionsResponse\x12j\n" +
+	"\x11ListGossipMembers\x12).shardmanager.v1.ListGossipMembersRequest\x1a*.shardmanager.v1.ListGossipMembersResponse\x12a\n" +
+	"\x0eListGossipKeys\x12&.shardmanager.v1.ListGossipKeysRequest\x1a'.shardmanager.v1.ListGossipKeysResponse\x12d\n" +
+	"\x0fRotateGossipKey\x12'.shardmanager.v1.RotateGossipKeyRequest\x1a(.shardmanager.v1.RotateGossipKeyResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -4519,8 +5180,8 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Replication)(0),                        // 0: shardmanager.v1.Replication
 	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
@@ -4530,169 +5191,190 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(SecondaryProgress)(0),                  // 5: shardmanager.v1.SecondaryProgress
 	(MovePhase)(0),                          // 6: shardmanager.v1.MovePhase
 	(MoveKind)(0),                           // 7: shardmanager.v1.MoveKind
-	(*AppSpec)(nil),                         // 8: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 9: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 10: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 11: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 12: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 13: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 14: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 15: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 16: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 17: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 18: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 19: shardmanager.v1.DeleteAppResponse
-	(*CreateShardsRequest)(nil),             // 20: shardmanager.v1.CreateShardsRequest
-	(*CreateShardsResponse)(nil),            // 21: shardmanager.v1.CreateShardsResponse
-	(*DeleteShardsRequest)(nil),             // 22: shardmanager.v1.DeleteShardsRequest
-	(*DeleteShardsResponse)(nil),            // 23: shardmanager.v1.DeleteShardsResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 24: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 25: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 26: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 27: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 28: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 29: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 30: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 31: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 32: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 33: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 34: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 35: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 36: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 37: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 38: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 39: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 40: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 41: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 42: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 43: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 44: shardmanager.v1.ExplainResponse
-	(*ReplicaStatus)(nil),                   // 45: shardmanager.v1.ReplicaStatus
-	(*Proposal)(nil),                        // 46: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 47: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 48: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 49: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 50: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 51: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 52: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 53: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 54: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 55: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 56: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 57: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 58: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 59: shardmanager.v1.SkipStepResponse
-	(*ListRegionsRequest)(nil),              // 60: shardmanager.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),             // 61: shardmanager.v1.ListRegionsResponse
-	(*Region)(nil),                          // 62: shardmanager.v1.Region
-	nil,                                     // 63: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 64: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 65: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 66: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 67: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 68: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 69: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 70: shardmanager.v1.Epoch
-	(Role)(0),                               // 71: shardmanager.v1.Role
-	(*RegionLatency)(nil),                   // 72: shardmanager.v1.RegionLatency
+	(GossipStatus)(0),                       // 8: shardmanager.v1.GossipStatus
+	(GossipKeyStep)(0),                      // 9: shardmanager.v1.GossipKeyStep
+	(*AppSpec)(nil),                         // 10: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 11: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 12: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 13: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 14: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 15: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 16: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 17: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 18: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 19: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 20: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 21: shardmanager.v1.DeleteAppResponse
+	(*CreateShardsRequest)(nil),             // 22: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 23: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 24: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 25: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 26: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 27: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 28: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 29: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 30: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 31: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 32: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 33: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 34: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 35: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 36: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 37: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 38: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 39: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 40: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 41: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 42: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 43: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 44: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 45: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 46: shardmanager.v1.ExplainResponse
+	(*ReplicaStatus)(nil),                   // 47: shardmanager.v1.ReplicaStatus
+	(*Proposal)(nil),                        // 48: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 49: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 50: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 51: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 52: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 53: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 54: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 55: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 56: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 57: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 58: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 59: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 60: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 61: shardmanager.v1.SkipStepResponse
+	(*ListRegionsRequest)(nil),              // 62: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 63: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 64: shardmanager.v1.Region
+	(*ListGossipMembersRequest)(nil),        // 65: shardmanager.v1.ListGossipMembersRequest
+	(*ListGossipMembersResponse)(nil),       // 66: shardmanager.v1.ListGossipMembersResponse
+	(*GossipMember)(nil),                    // 67: shardmanager.v1.GossipMember
+	(*GossipKey)(nil),                       // 68: shardmanager.v1.GossipKey
+	(*ListGossipKeysRequest)(nil),           // 69: shardmanager.v1.ListGossipKeysRequest
+	(*ListGossipKeysResponse)(nil),          // 70: shardmanager.v1.ListGossipKeysResponse
+	(*RotateGossipKeyRequest)(nil),          // 71: shardmanager.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),         // 72: shardmanager.v1.RotateGossipKeyResponse
+	nil,                                     // 73: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 74: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 75: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 76: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 77: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 78: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 79: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 80: shardmanager.v1.Epoch
+	(Role)(0),                               // 81: shardmanager.v1.Role
+	(*RegionLatency)(nil),                   // 82: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	66, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	76, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	9,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	63, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	64, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	65, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	11, // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	73, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	74, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	75, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
 	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	8,  // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	8,  // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	8,  // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	8,  // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	8,  // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	8,  // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	67, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	28, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	68, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	10, // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10, // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10, // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10, // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10, // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10, // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	77, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	30, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	78, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	69, // 17: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
-	31, // 18: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	31, // 19: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	3,  // 20: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	4,  // 21: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	36, // 22: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	70, // 23: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	50, // 24: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	28, // 25: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	31, // 26: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	6,  // 27: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	51, // 28: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	31, // 29: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	46, // 30: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	47, // 31: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	45, // 32: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	71, // 33: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	5,  // 34: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	3,  // 35: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	7,  // 36: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	71, // 37: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	50, // 38: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	51, // 39: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	50, // 40: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	70, // 41: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	50, // 42: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	52, // 43: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	53, // 44: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	54, // 45: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	55, // 46: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,  // 47: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,  // 48: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	62, // 49: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	72, // 50: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	10, // 51: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	12, // 52: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	14, // 53: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	16, // 54: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	18, // 55: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	20, // 56: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	22, // 57: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	24, // 58: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	26, // 59: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	29, // 60: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	32, // 61: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	34, // 62: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	37, // 63: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	39, // 64: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	41, // 65: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	43, // 66: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	48, // 67: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	56, // 68: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	58, // 69: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	60, // 70: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	11, // 71: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	13, // 72: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	15, // 73: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	17, // 74: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	19, // 75: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	21, // 76: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	23, // 77: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	25, // 78: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	27, // 79: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	30, // 80: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	33, // 81: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	35, // 82: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	38, // 83: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	40, // 84: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	42, // 85: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	44, // 86: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	49, // 87: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	57, // 88: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	59, // 89: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	61, // 90: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	71, // [71:91] is the sub-list for method output_type
-	51, // [51:71] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	79, // 17: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	8,  // 18: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
+	33, // 19: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	33, // 20: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	3,  // 21: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	4,  // 22: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	38, // 23: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	80, // 24: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	52, // 25: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	30, // 26: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	33, // 27: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	6,  // 28: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	53, // 29: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	33, // 30: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	48, // 31: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	49, // 32: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	47, // 33: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	81, // 34: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,  // 35: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,  // 36: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,  // 37: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	81, // 38: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	52, // 39: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	53, // 40: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	52, // 41: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	80, // 42: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	52, // 43: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	54, // 44: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	55, // 45: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	56, // 46: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	57, // 47: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,  // 48: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,  // 49: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	64, // 50: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	82, // 51: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	67, // 52: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	8,  // 53: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	68, // 54: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	9,  // 55: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	12, // 56: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	14, // 57: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	16, // 58: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	18, // 59: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	20, // 60: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	22, // 61: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	24, // 62: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	26, // 63: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	28, // 64: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	31, // 65: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	34, // 66: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	36, // 67: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	39, // 68: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	41, // 69: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	43, // 70: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	45, // 71: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	50, // 72: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	58, // 73: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	60, // 74: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	62, // 75: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	65, // 76: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	69, // 77: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	71, // 78: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	13, // 79: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	15, // 80: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	17, // 81: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	19, // 82: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	21, // 83: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	23, // 84: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	25, // 85: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	27, // 86: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	29, // 87: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	32, // 88: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	35, // 89: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	37, // 90: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	40, // 91: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	42, // 92: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	44, // 93: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	46, // 94: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	51, // 95: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	59, // 96: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	61, // 97: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	63, // 98: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	66, // 99: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	70, // 100: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	72, // 101: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	79, // [79:102] is the sub-list for method output_type
+	56, // [56:79] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -4713,8 +5395,8 @@ func file_shardmanager_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   58,
+			NumEnums:      10,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

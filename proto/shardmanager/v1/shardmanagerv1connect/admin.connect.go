@@ -83,6 +83,15 @@ const (
 	// AdminServiceListRegionsProcedure is the fully-qualified name of the AdminService's ListRegions
 	// RPC.
 	AdminServiceListRegionsProcedure = "/shardmanager.v1.AdminService/ListRegions"
+	// AdminServiceListGossipMembersProcedure is the fully-qualified name of the AdminService's
+	// ListGossipMembers RPC.
+	AdminServiceListGossipMembersProcedure = "/shardmanager.v1.AdminService/ListGossipMembers"
+	// AdminServiceListGossipKeysProcedure is the fully-qualified name of the AdminService's
+	// ListGossipKeys RPC.
+	AdminServiceListGossipKeysProcedure = "/shardmanager.v1.AdminService/ListGossipKeys"
+	// AdminServiceRotateGossipKeyProcedure is the fully-qualified name of the AdminService's
+	// RotateGossipKey RPC.
+	AdminServiceRotateGossipKeyProcedure = "/shardmanager.v1.AdminService/RotateGossipKey"
 )
 
 // AdminServiceClient is a client for the shardmanager.v1.AdminService service.
@@ -125,6 +134,12 @@ type AdminServiceClient interface {
 	SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error)
 	// ListRegions lists the regions that there are servers in, and how far they are from each other as agents measure it by gossip.
 	ListRegions(context.Context, *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error)
+	// ListGossipMembers lists whom the leader knows by gossip, itself included: a hint, and never evidence.
+	ListGossipMembers(context.Context, *v1.ListGossipMembersRequest) (*v1.ListGossipMembersResponse, error)
+	// ListGossipKeys asks all members of gossip which encryption keys they have. It may take as long as their answers do, some ten seconds.
+	ListGossipKeys(context.Context, *v1.ListGossipKeysRequest) (*v1.ListGossipKeysResponse, error)
+	// RotateGossipKey takes one of the three steps of a rotation, at all members. Every step may be repeated.
+	RotateGossipKey(context.Context, *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the shardmanager.v1.AdminService service. By
@@ -258,6 +273,24 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListRegions")),
 			connect.WithClientOptions(opts...),
 		),
+		listGossipMembers: connect.NewClient[v1.ListGossipMembersRequest, v1.ListGossipMembersResponse](
+			httpClient,
+			baseURL+AdminServiceListGossipMembersProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListGossipMembers")),
+			connect.WithClientOptions(opts...),
+		),
+		listGossipKeys: connect.NewClient[v1.ListGossipKeysRequest, v1.ListGossipKeysResponse](
+			httpClient,
+			baseURL+AdminServiceListGossipKeysProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListGossipKeys")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateGossipKey: connect.NewClient[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse](
+			httpClient,
+			baseURL+AdminServiceRotateGossipKeyProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RotateGossipKey")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -283,6 +316,9 @@ type adminServiceClient struct {
 	abortMove         *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
 	skipStep          *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
 	listRegions       *connect.Client[v1.ListRegionsRequest, v1.ListRegionsResponse]
+	listGossipMembers *connect.Client[v1.ListGossipMembersRequest, v1.ListGossipMembersResponse]
+	listGossipKeys    *connect.Client[v1.ListGossipKeysRequest, v1.ListGossipKeysResponse]
+	rotateGossipKey   *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -461,6 +497,33 @@ func (c *adminServiceClient) ListRegions(ctx context.Context, req *v1.ListRegion
 	return nil, err
 }
 
+// ListGossipMembers calls shardmanager.v1.AdminService.ListGossipMembers.
+func (c *adminServiceClient) ListGossipMembers(ctx context.Context, req *v1.ListGossipMembersRequest) (*v1.ListGossipMembersResponse, error) {
+	response, err := c.listGossipMembers.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListGossipKeys calls shardmanager.v1.AdminService.ListGossipKeys.
+func (c *adminServiceClient) ListGossipKeys(ctx context.Context, req *v1.ListGossipKeysRequest) (*v1.ListGossipKeysResponse, error) {
+	response, err := c.listGossipKeys.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RotateGossipKey calls shardmanager.v1.AdminService.RotateGossipKey.
+func (c *adminServiceClient) RotateGossipKey(ctx context.Context, req *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error) {
+	response, err := c.rotateGossipKey.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the shardmanager.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreateApp adds an app; its shards are placed as soon as servers are there.
@@ -501,6 +564,12 @@ type AdminServiceHandler interface {
 	SkipStep(context.Context, *v1.SkipStepRequest) (*v1.SkipStepResponse, error)
 	// ListRegions lists the regions that there are servers in, and how far they are from each other as agents measure it by gossip.
 	ListRegions(context.Context, *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error)
+	// ListGossipMembers lists whom the leader knows by gossip, itself included: a hint, and never evidence.
+	ListGossipMembers(context.Context, *v1.ListGossipMembersRequest) (*v1.ListGossipMembersResponse, error)
+	// ListGossipKeys asks all members of gossip which encryption keys they have. It may take as long as their answers do, some ten seconds.
+	ListGossipKeys(context.Context, *v1.ListGossipKeysRequest) (*v1.ListGossipKeysResponse, error)
+	// RotateGossipKey takes one of the three steps of a rotation, at all members. Every step may be repeated.
+	RotateGossipKey(context.Context, *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -630,6 +699,24 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListRegions")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListGossipMembersHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListGossipMembersProcedure,
+		svc.ListGossipMembers,
+		connect.WithSchema(adminServiceMethods.ByName("ListGossipMembers")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListGossipKeysHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListGossipKeysProcedure,
+		svc.ListGossipKeys,
+		connect.WithSchema(adminServiceMethods.ByName("ListGossipKeys")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRotateGossipKeyHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRotateGossipKeyProcedure,
+		svc.RotateGossipKey,
+		connect.WithSchema(adminServiceMethods.ByName("RotateGossipKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreateAppProcedure:
@@ -672,6 +759,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceSkipStepHandler.ServeHTTP(w, r)
 		case AdminServiceListRegionsProcedure:
 			adminServiceListRegionsHandler.ServeHTTP(w, r)
+		case AdminServiceListGossipMembersProcedure:
+			adminServiceListGossipMembersHandler.ServeHTTP(w, r)
+		case AdminServiceListGossipKeysProcedure:
+			adminServiceListGossipKeysHandler.ServeHTTP(w, r)
+		case AdminServiceRotateGossipKeyProcedure:
+			adminServiceRotateGossipKeyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -759,4 +852,16 @@ func (UnimplementedAdminServiceHandler) SkipStep(context.Context, *v1.SkipStepRe
 
 func (UnimplementedAdminServiceHandler) ListRegions(context.Context, *v1.ListRegionsRequest) (*v1.ListRegionsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListRegions is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListGossipMembers(context.Context, *v1.ListGossipMembersRequest) (*v1.ListGossipMembersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListGossipMembers is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListGossipKeys(context.Context, *v1.ListGossipKeysRequest) (*v1.ListGossipKeysResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListGossipKeys is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RotateGossipKey(context.Context, *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.RotateGossipKey is not implemented"))
 }
