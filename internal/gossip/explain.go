@@ -14,6 +14,9 @@ const (
 	otherCluster = "gossip of cluster" // ours, through memberlist
 )
 
+// stillSaying begins what serf and memberlist say when they waited long enough for others to hear of something, and go on saying it.
+const stillSaying = "timeout waiting for"
+
 // ErrKey says that a member encrypts with another key, or not at all.
 var ErrKey = errors.New("another encryption key")
 

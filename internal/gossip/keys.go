@@ -105,7 +105,9 @@ func (n *Node) RemoveKey(key string) (Keys, error) {
 
 // ready finds a key on the members' keyrings, all of which must answer, and has it checked: an objection ends the step before it began.
 func (n *Node) ready(op, key string, object func(k Key, all int) string) (text string, err error) {
-	fail := func(why string) (string, error) { return "", fmt.Errorf("gossip: %s key: %w: %s", op, ErrNotReady, why) }
+	fail := func(why string) (string, error) {
+		return "", fmt.Errorf("gossip: %s key: %w: %s", op, ErrNotReady, why)
+	}
 	response, err := n.ask("list", (*serf.KeyManager).ListKeys)
 	switch {
 	case response == nil:

@@ -119,5 +119,8 @@ func TestKeyThatNotAllHave(t *testing.T) {
 		t.Errorf("%+v, %v", keys, err)
 	}
 	a.sees(b, Failed)
-	a.await("the key in use", func() bool { keys, err := a.UseKey(KeyName(key(2))); return err == nil && cmp.Equal(Keys{Members: 1, Answered: 1}, keys) })
+	a.await("the key in use", func() bool {
+		keys, err := a.UseKey(KeyName(key(2)))
+		return err == nil && cmp.Equal(Keys{Members: 1, Answered: 1}, keys)
+	})
 }

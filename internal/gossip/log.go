@@ -35,6 +35,9 @@ func (w logWriter) Write(p []byte) (int, error) {
 		case "DEBUG", "TRACE", "INFO":
 			level = zerolog.DebugLevel
 		}
+		if strings.Contains(strings.Replace(text, " while", "", 1), stillSaying) {
+			level = zerolog.DebugLevel
+		}
 	}
 	event := w.log.WithLevel(level).Str("part", part).Str("text", text)
 	if setting := suspectOf(text); setting != "" {

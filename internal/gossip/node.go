@@ -23,8 +23,10 @@ import (
 const (
 	// forgetAfter is how long those that failed or left are remembered. Lives have names of their own: nobody comes back under an old one.
 	forgetAfter = time.Hour
-	// farewell is how long others may take to hear of something, such as that this member leaves; the last two to leave wait for it in vain.
-	farewell = 2 * time.Second
+	// farewell is how many rounds of gossip a call of serf's waits for others to hear of something, such as that this member leaves, which is
+	// two things to say. What was not said by then goes on being said; the last members to leave wait for it in vain. Whoever has said that it
+	// leaves is there for afterwards rounds: seven in all are enough for a thousand members, and whoever stops the process does not wait long.
+	farewell, afterwards = 2, 3
 	// settleProbes is how many probes a coordinate needs: among regions 90 to 200 ms apart, estimates are off by 14 % after as many.
 	settleProbes = 15
 	// queueDepth is how many broadcasts may wait; serf drops the oldest beyond it.
@@ -131,10 +133,12 @@ func (n *Node) create() (<-chan serf.Event, error) {
 	conf.NodeName, conf.Tags, conf.EventCh = n.identity.name(), tags, events
 	conf.Logger, conf.Merge = logger, sameCluster(n.identity.Cluster)
 	conf.ReconnectTimeout, conf.TombstoneTimeout = forgetAfter, forgetAfter
-	conf.MinQueueDepth, conf.BroadcastTimeout = queueDepth, farewell
+	conf.MinQueueDepth = queueDepth
 	conf.EnableNameConflictResolution = false // no two lives have one name
 	conf.KeyringFile = n.cfg.KeyFile
 	conf.MemberlistConfig = n.cfg.times()
+	round := conf.MemberlistConfig.GossipInterval
+	conf.BroadcastTimeout, conf.LeavePropagateDelay = farewell*round, afterwards*round
 	conf.MemberlistConfig.Logger, conf.MemberlistConfig.Keyring = logger, ring
 	if n.cfg.Advertise != "" {
 		host, port, err := split(n.cfg.Advertise)
@@ -284,7 +288,7 @@ func (n *Node) keepTags() {
 		if err == nil {
 			err = n.serf.SetTags(tags)
 		}
-		if err != nil && n.ctx.Err() == nil {
+		if err != nil && n.ctx.Err() == nil && !strings.Contains(err.Error(), stillSaying) {
 			n.log.Warn().Err(err).Strs("apps", apps).Msg("gossip was not told of all apps") // the next change or push/pull carries them
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,8 +132,33 @@ func TestOtherClusters(t *testing.T) {
 	a := start(t, "a", nil)
 	b := start(t, "b", func(c *Config, i *Identity, d *Deps) { joining(a)(c, i, d); i.Cluster = "other" })
 	b.logs("cannot join", "gossip_join: seed "+a.Address()+": another cluster", `\"other\" met a member of \"test\"`)
+	a.logs(`"setting":"gossip_join"`, "gossip of cluster")
 	if m := a.Members(); len(m) != 1 {
 		t.Errorf("a took in %+v", m)
+	}
+}
+
+// With the times that everybody has, too, a member that leaves waits no longer than others need to hear of it.
+func TestLeaveIsHeard(t *testing.T) {
+	usual := func(_ *Config, _ *Identity, d *Deps) { d.tune = nil }
+	a := start(t, "a", usual)
+	list := []*subject{a}
+	for i := range 5 {
+		list = append(list, start(t, fmt.Sprint(i), func(c *Config, i *Identity, d *Deps) { joining(a)(c, i, d); usual(c, i, d) }))
+	}
+	leaver, others := list[5], list[:5]
+	for _, o := range others {
+		o.sees(leaver, Alive)
+		leaver.sees(o, Alive)
+	}
+	if err := leaver.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range others {
+		o.sees(leaver, Left)
+		if happened := o.happened(leaver); slices.Contains(happened, Crashed) {
+			t.Errorf("%s saw it fail: %v", o.identity.Name, happened)
+		}
 	}
 }
 
@@ -208,6 +234,40 @@ func TestSlowReader(t *testing.T) {
 	}
 	if missed < 0 || missed+1+maxEvents != len(got) || got[missed+1].Member.Life != fmt.Sprint(2*maxEvents) {
 		t.Errorf("%d events, missed at %d", len(got), missed)
+	}
+}
+
+// Serf's channel is emptied whatever the reader does: serf itself would stand still when it is full.
+func TestEventsAreDrained(t *testing.T) {
+	release := make(chan struct{})
+	var once sync.Once
+	let := func() { once.Do(func() { close(release) }) }
+	t.Cleanup(let)
+	a := start(t, "a", func(_ *Config, _ *Identity, d *Deps) { d.Deliver = func(Event) { <-release } })
+	t.Cleanup(let) // before the node is shut down, which waits for its reader
+	b := start(t, "b", joining(a))
+	a.sees(b, Alive)
+	events := make(chan serf.Event) // without room
+	go a.drain(events)
+	limit := time.After(patience)
+	for i := range 3 * maxEvents {
+		select {
+		case events <- serf.MemberEvent{Type: serf.EventMemberUpdate, Members: []serf.Member{{Name: fmt.Sprint(i)}}}:
+		case <-limit:
+			t.Fatalf("event %d waits for the reader", i)
+		}
+	}
+	c := start(t, "c", joining(a)) // members come and go as ever
+	a.sees(c, Alive)
+	if err := b.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	a.sees(b, Left)
+	a.feed.mu.Lock()
+	kept, missed := len(a.feed.queue), a.feed.missed
+	a.feed.mu.Unlock()
+	if kept > maxEvents || !missed {
+		t.Errorf("%d events wait, missed %t", kept, missed)
 	}
 }
 
