@@ -90,9 +90,9 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	if deps.Store == nil {
 		return nil, errors.New("allocator: no store")
 	}
-	configured, err := latency.Configured(cfg.RegionLatency)
+	configured, err := latency.Configured("region_latency", cfg.RegionLatency)
 	if err != nil {
-		return nil, fmt.Errorf("allocator: region_latency: %w", err)
+		return nil, fmt.Errorf("allocator: %w", err)
 	}
 	a := &Allocator{
 		cfg: cfg, settings: cfg.Settings(), deps: deps, log: deps.Log, clock: deps.Clock, dial: deps.Dial,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
@@ -79,22 +78,22 @@ func (c Config) Settings() ledger.Settings {
 	if c.Profile == ProfileFast {
 		interval, validity, leader = 500*time.Millisecond, 2500*time.Millisecond, 5*time.Second
 	}
-	validity = or(c.LeaseValidity, validity)
+	validity = cmp.Or(c.LeaseValidity, validity)
 	return ledger.Settings{
-		Interval:       or(c.LeaseInterval, interval),
+		Interval:       cmp.Or(c.LeaseInterval, interval),
 		Validity:       validity,
-		LeaderValidity: or(c.LeaderValidity, leader),
-		AgentGrace:     or(c.AgentGrace, validity/2),
-		PartitionGrace: or(c.PartitionGrace, 30*time.Second),
+		LeaderValidity: cmp.Or(c.LeaderValidity, leader),
+		AgentGrace:     cmp.Or(c.AgentGrace, validity/2),
+		PartitionGrace: cmp.Or(c.PartitionGrace, 30*time.Second),
 		ProbeTimeout:   500 * time.Millisecond,
 		HoldFraction:   cmp.Or(c.HoldFraction, 0.5),
 		Probation: probation.Terms{
-			Window: or(c.ProbationWindow, 10*time.Minute), First: or(c.ProbationFirst, time.Minute), Most: or(c.ProbationMost, 30*time.Minute),
+			Window: cmp.Or(c.ProbationWindow, 10*time.Minute), First: cmp.Or(c.ProbationFirst, time.Minute), Most: cmp.Or(c.ProbationMost, 30*time.Minute),
 		},
-		Quarantine:   probation.Limits{Deaths: cmp.Or(c.QuarantineDeaths, 3), Window: or(c.QuarantineWindow, 5*time.Minute)},
-		Linger:       or(c.Linger, 2*time.Second),
-		StepDeadline: or(c.StepDeadline, 10*time.Second),
-		LoadDeadline: or(c.LoadDeadline, 5*time.Minute),
+		Quarantine:   probation.Limits{Deaths: cmp.Or(c.QuarantineDeaths, 3), Window: cmp.Or(c.QuarantineWindow, 5*time.Minute)},
+		Linger:       cmp.Or(c.Linger, 2*time.Second),
+		StepDeadline: cmp.Or(c.StepDeadline, 10*time.Second),
+		LoadDeadline: cmp.Or(c.LoadDeadline, 5*time.Minute),
 		BatchTick:    100 * time.Millisecond,
 		MaxWriteOps:  storage.MaxWriteOps,
 		FenceWait:    c.UnsafeFenceWait,
@@ -106,15 +105,8 @@ func (c Config) Settings() ledger.Settings {
 func (c Config) Unseat() unseat.Settings {
 	s := c.Settings()
 	return unseat.Settings{
-		LeaderValidity: s.LeaderValidity, Silence: or(c.UnseatAfter, max(2*time.Second, 2*s.Interval)), Delay: or(c.UnseatDelay, s.Interval/2),
+		LeaderValidity: s.LeaderValidity, Silence: cmp.Or(c.UnseatAfter, max(2*time.Second, 2*s.Interval)), Delay: cmp.Or(c.UnseatDelay, s.Interval/2),
 	}
-}
-
-func or(set, otherwise time.Duration) time.Duration {
-	if set != 0 {
-		return set
-	}
-	return otherwise
 }
 
 var name = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
@@ -149,10 +141,8 @@ func (c Config) Validate() error {
 			complain(a.key, "an address that others can dial, not %q: set %s too", a.listen, map[string]string{"listen": "advertise", "admin_listen": "admin_advertise"}[a.key])
 		}
 	}
-	if _, err := latency.Configured(c.RegionLatency); err != nil {
-		for line := range strings.Lines(err.Error()) {
-			wrong = append(wrong, fmt.Errorf("allocator: region_latency: %s", strings.TrimSpace(line)))
-		}
+	if _, err := latency.Configured("region_latency", c.RegionLatency); err != nil {
+		wrong = append(wrong, fmt.Errorf("allocator: %w", err))
 	}
 	wrong = append(wrong, c.validateTimes()...)
 	return errors.Join(wrong...)

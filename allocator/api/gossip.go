@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -135,10 +136,13 @@ func (a *Admin) alone(ctx context.Context, ask func() (gossip.Keys, error)) (key
 	case err == nil:
 		return keys, "", nil
 	case keys.Members > 0:
-		return keys, err.Error(), nil
+		return keys, said(err), nil
 	case errors.Is(err, gossip.ErrBadKey):
 		return keys, "", invalid(&wire.FieldError{Field: "key", Expected: "a key of " + gossip.KeyHelp})
 	default:
-		return keys, "", gossipRefused("", err.Error())
+		return keys, "", gossipRefused("", said(err))
 	}
 }
+
+// said is an error of gossip without its first word, which the reason of a refusal is already.
+func said(err error) string { return strings.TrimPrefix(err.Error(), "gossip: ") }

@@ -24,7 +24,9 @@ import (
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
-func gossipKey(of byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{of}, 32)) }
+func gossipKey(of byte) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{of}, 32))
+}
 
 // takePart opens a member of gossip that joins another and encrypts with the first key.
 func takePart(t *testing.T, role gossip.Role, name string, seeds ...string) *gossip.Node {

@@ -138,7 +138,7 @@ func TestPublish(t *testing.T) {
 // could have reported.
 func TestConfigured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		configured, err := latency.Configured([]string{"us:eu=70ms", "eu:ap=200ms"})
+		configured, err := latency.Configured("setting", []string{"us:eu=70ms", "eu:ap=200ms"})
 		if err != nil {
 			t.Fatal(err)
 		}

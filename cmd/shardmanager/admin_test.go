@@ -91,7 +91,8 @@ func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListSe
 	left := max(p.left.Add(-1), 0)
 	return &pb.ListServersResponse{Servers: []*pb.ServerStatus{{
 		Server: &pb.Server{Id: "node-1.kv", Capacity: map[string]int64{"shards": 9}}, State: pb.ServerState_SERVER_STATE_ATTACHED, Shards: uint32(left), LastRenewalMs: 40, Draining: true,
-		Usage: &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
+		Gossip: pb.GossipStatus_GOSSIP_STATUS_FAILED,
+		Usage:  &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
 	}}}, nil
 }
 
@@ -101,7 +102,7 @@ func (p *plane) ListRegions(context.Context, *pb.ListRegionsRequest) (*pb.ListRe
 	}
 	return &pb.ListRegionsResponse{
 		Regions:   []*pb.Region{{Servers: 1}, {Name: "eu", Servers: 3, LocatedAgents: 2}},
-		Latencies: []*pb.RegionLatency{{From: "eu", To: "us", MedianNs: 91_234_567, ErrorPermille: 45, AgeMs: 3200, Pairs: 6}},
+		Latencies: []*pb.RegionLatency{{From: "eu", To: "us", MedianNs: 91_234_567, ErrorPermille: 45, AgeMs: 3200, Pairs: 6}, {From: "eu", To: "za", MedianNs: 150_000_000, Configured: true}},
 	}, nil
 }
 
@@ -222,7 +223,7 @@ func TestTables(t *testing.T) {
 		t.Errorf("servers: got %q", out)
 	}
 	_, out, _ = shell(t, "regions", "--admin", admin)
-	want := "REGION  SERVERS  LOCATED AGENTS\n-       1        0\neu      3        2\n\nFROM  TO  MEDIAN  ERROR  AGE   PAIRS\neu    us  91.2ms  5 %    3.2s  6\n"
+	want := "REGION  SERVERS  LOCATED AGENTS\n-       1        0\neu      3        2\n\nFROM  TO  MEDIAN  SOURCE      ERROR  AGE   PAIRS\neu    us  91.2ms  measured    5 %    3.2s  6\neu    za  150ms   configured  -      -     -\n"
 	if out != want {
 		t.Errorf("regions: got %q, want %q", out, want)
 	}
@@ -232,7 +233,7 @@ func TestTables(t *testing.T) {
 	if strings.Contains(out, "CPU") {
 		t.Errorf("servers shows usage unasked: %q", out)
 	}
-	if _, out, _ = shell(t, "servers", "-o", "wide", "--admin", admin); !strings.Contains(out, "CAPACITY\n") || !strings.Contains(out, "0.25 of 4  -       -     -") || !strings.Contains(out, "shards=9\n") {
+	if _, out, _ = shell(t, "servers", "-o", "wide", "--admin", admin); !strings.Contains(out, "CAPACITY  GOSSIP\n") || !strings.Contains(out, "0.25 of 4  -       -     -") || !strings.Contains(out, "shards=9  failed\n") {
 		t.Errorf("servers -o wide: got %q", out)
 	}
 	if _, out, _ = shell(t, "servers", "-o", "json", "--admin", admin); !strings.Contains(out, `"cpu_milli":`) {

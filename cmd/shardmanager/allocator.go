@@ -27,6 +27,7 @@ func allocatorCommand() *cobra.Command {
 		"group":             {Text: "group of apps", Hidden: true},
 		"region":            {Text: "region this host is in, for the members of gossip"},
 		"zone":              {Text: "zone this host is in"},
+		"region_latency":    {Text: "round trips between regions, such as eu:us=80ms,eu:ap=200ms, where nothing good enough is measured; the same for all allocators"},
 		"listen":            {Text: "host:port or unix:///path for agents and routers"},
 		"admin_listen":      {Text: "host:port or unix:///path for operators"},
 		"admin_advertise":   {Text: "host:port where operators reach it (default where it listens)"},
@@ -59,14 +60,18 @@ func allocatorCommand() *cobra.Command {
 			return &usageError{err}
 		}
 		defer client.Close()
-		a, err := allocator.New(cfg, allocator.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen})
-		if err != nil {
-			return err
-		}
 		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
 		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
 		return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
+			deps := allocator.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen}
+			if node != nil {
+				deps.Gossip = node
+			}
+			a, err := allocator.New(cfg, deps)
+			if err != nil {
+				return err
+			}
 			look := daemon.AllocatorPresence(a, cfg, node, softwareVersion())
 			return daemon.Registered(client, consulCfg, look, log, func() error { return a.Run(ctx) })
 		})

@@ -82,7 +82,7 @@ func rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
 	add(root, groupOperators, appCommand(), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), eventsCommand(), drainCommand(),
-		holdCommand(), quarantineCommand(), statusCommand())
+		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -18,7 +18,8 @@ func regionsCommand() *cobra.Command {
 		Short: "Show the regions, their servers, and how far they are from each other",
 		Long: "Show the regions, their servers, and how long a round trip between two of them takes: the median over pairs of agents, how far\n" +
 			"these disagree (half their span), and how old the coordinates are. Agents measure it by gossip (gossip_listen): good to some 15 % after a minute and 10 %\n" +
-			"after four where regions are few; many of them, as on a globe, fit worse. Inside a region it says no more than near: its floor is some milliseconds.",
+			"after four where regions are few; many of them, as on a globe, fit worse. Inside a region it says no more than near: its floor is some milliseconds.\n" +
+			"Where nothing is measured, or coordinates are older than five minutes or disagree by half, it is what the allocators have configured (region_latency).",
 		Example: "  shardmanager regions\n  shardmanager regions -o json",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -42,9 +43,13 @@ func regionsTable(w io.Writer, answer *pb.ListRegionsResponse) {
 		return
 	}
 	row(w)
-	row(w, "FROM", "TO", "MEDIAN", "ERROR", "AGE", "PAIRS")
+	row(w, "FROM", "TO", "MEDIAN", "SOURCE", "ERROR", "AGE", "PAIRS")
 	for _, l := range answer.GetLatencies() {
-		median := time.Duration(l.GetMedianNs())
-		row(w, l.GetFrom(), l.GetTo(), median.Round(100*time.Microsecond).String(), fmt.Sprintf("%d %%", (l.GetErrorPermille()+5)/10), milliseconds(l.GetAgeMs()), fmt.Sprint(l.GetPairs()))
+		cells := []string{l.GetFrom(), l.GetTo(), time.Duration(l.GetMedianNs()).Round(100 * time.Microsecond).String()}
+		if l.GetConfigured() {
+			row(w, append(cells, "configured", "-", "-", "-")...)
+			continue
+		}
+		row(w, append(cells, "measured", fmt.Sprintf("%d %%", (l.GetErrorPermille()+5)/10), milliseconds(l.GetAgeMs()), fmt.Sprint(l.GetPairs()))...)
 	}
 }

@@ -11,8 +11,9 @@ import (
 // pairHelp says how a round trip is written.
 const pairHelp = "two regions and the round trip between them, such as eu:us=80ms"
 
-// Configured makes a matrix of what an operator says of round trips, each as pairHelp has it. The error tells everything that is wrong.
-func Configured(texts []string) (Matrix, error) {
+// Configured makes a matrix of what an operator says of round trips in a setting, each as pairHelp has it. The error tells everything that is
+// wrong, a line each.
+func Configured(setting string, texts []string) (Matrix, error) {
 	var pairs []Pair
 	var wrong []error
 	for _, text := range texts {
@@ -21,13 +22,13 @@ func Configured(texts []string) (Matrix, error) {
 			err = fmt.Errorf("expected each pair of regions once, not %q again", p.From+":"+p.To)
 		}
 		if err != nil {
-			wrong = append(wrong, err)
+			wrong = append(wrong, fmt.Errorf("%s: %w", setting, err))
 			continue
 		}
 		pairs = append(pairs, p)
 	}
 	if n := len(regions(pairs)); n > MaxRegions {
-		wrong = append(wrong, fmt.Errorf("expected at most %d regions, not %d", MaxRegions, n))
+		wrong = append(wrong, fmt.Errorf("%s: expected at most %d regions, not %d", setting, MaxRegions, n))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return Matrix{}, err

@@ -198,7 +198,7 @@ func TestOr(t *testing.T) {
 }
 
 func TestConfigured(t *testing.T) {
-	m, err := Configured([]string{"us:eu=80ms", " eu-west-1 : ap = 1.5s ", "a:b=10s"})
+	m, err := Configured("setting", []string{"us:eu=80ms", " eu-west-1 : ap = 1.5s ", "a:b=10s"})
 	want := []Pair{
 		{"a", "b", Estimate{Median: 10 * time.Second, Configured: true}}, {"ap", "eu-west-1", Estimate{Median: 1500 * ms, Configured: true}},
 		{"eu", "us", Estimate{Median: 80 * ms, Configured: true}},
@@ -206,14 +206,14 @@ func TestConfigured(t *testing.T) {
 	if diff := cmp.Diff(want, m.Pairs()); diff != "" || err != nil {
 		t.Error(err, diff)
 	}
-	if m, err := Configured(nil); len(m.Pairs()) != 0 || err != nil {
+	if m, err := Configured("setting", nil); len(m.Pairs()) != 0 || err != nil {
 		t.Errorf("nothing: %+v, %v", m, err)
 	}
 	var many []string
 	for i := range MaxRegions {
 		many = append(many, fmt.Sprintf("eu:r%d=1ms", i))
 	}
-	if _, err := Configured(many[1:]); err != nil {
+	if _, err := Configured("setting", many[1:]); err != nil {
 		t.Errorf("%d regions: %v", MaxRegions, err)
 	}
 	for name, c := range map[string]struct {
@@ -234,17 +234,17 @@ func TestConfigured(t *testing.T) {
 		"too many":          {many, "at most 64 regions, not 65"},
 		"the second of two": {[]string{"eu:us=80ms", "eu:ap=x"}, `not "eu:ap=x"`},
 	} {
-		if _, err := Configured(c.texts); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Configured("setting", c.texts); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
-	if _, err := Configured([]string{"eu", "us"}); err == nil || strings.Count(err.Error(), "\n") != 1 {
+	if _, err := Configured("setting", []string{"eu", "us"}); err == nil || strings.Count(err.Error(), "setting: expected two regions") != 2 {
 		t.Errorf("two wrong ones: %v", err)
 	}
 }
 
 func TestElse(t *testing.T) {
-	configured, err := Configured([]string{"a:b=1s", "a:c=2s", "a:d=3s", "c:d=4s"})
+	configured, err := Configured("setting", []string{"a:b=1s", "a:c=2s", "a:d=3s", "c:d=4s"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -13,20 +12,17 @@ import (
 const gossipTime = 90 * time.Second
 
 // KeysError says that not all members of gossip did what they were asked; the answer of those who did came with it.
-type KeysError struct {
-	Members, Answered uint32
-	Trouble           string // for people
-}
+type KeysError struct{ Trouble string } // which, for people
 
 func (e *KeysError) Error() string {
-	return fmt.Sprintf("%d of %d members answered: %s: repeat it until all do, before the next step", e.Answered, e.Members, e.Trouble)
+	return e.Trouble + ": repeat this until all members answer, before the next step"
 }
 
-func keysError(members, answered uint32, trouble string) error {
+func keysError(trouble string) error {
 	if trouble == "" {
 		return nil
 	}
-	return &KeysError{Members: members, Answered: answered, Trouble: trouble}
+	return &KeysError{trouble}
 }
 
 // GossipKeys asks all members of gossip for their keys. A *KeysError comes with what was answered.
@@ -37,7 +33,7 @@ func (c *Client) GossipKeys(ctx context.Context) (*pb.ListGossipKeysResponse, er
 	if err != nil {
 		return nil, err
 	}
-	return answer, keysError(answer.GetMembers(), answer.GetAnswered(), answer.GetTrouble())
+	return answer, keysError(answer.GetTrouble())
 }
 
 // RotateGossipKey has all members of gossip take a step of a rotation. A *KeysError comes with what was answered.
@@ -48,5 +44,5 @@ func (c *Client) RotateGossipKey(ctx context.Context, step pb.GossipKeyStep, key
 	if err != nil {
 		return nil, err
 	}
-	return answer, keysError(answer.GetMembers(), answer.GetAnswered(), answer.GetTrouble())
+	return answer, keysError(answer.GetTrouble())
 }

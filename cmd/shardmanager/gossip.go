@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+func gossipCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "gossip",
+		Short: "List the members of gossip, and rotate the key that it is encrypted with",
+		Long: "List the members of gossip, and rotate the key that it is encrypted with. The leader is asked, which must take part itself\n" +
+			"(gossip_listen). What gossip says of a member is a hint: nothing is granted, fenced or placed because of it.",
+		RunE: needsVerb,
+		Args: cobra.ArbitraryArgs,
+	}
+	c.AddCommand(gossipMembersCommand(), gossipKeysCommand())
+	return c
+}
+
+func gossipMembersCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "members",
+		Short:   "List the agents and allocators that the leader knows by gossip, and how they stand",
+		Example: "  shardmanager gossip members\n  shardmanager gossip members -o json",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListGossipMembers, &pb.ListGossipMembersRequest{})
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
+				row(w, "ROLE", "NAME", "STATUS", "ADDRESS", "REGION", "ZONE", "VERSION", "APPS", "LIFE")
+				for _, m := range answer.GetMembers() {
+					row(w, m.GetRole(), m.GetName(), gossipStatus(m.GetStatus()), m.GetAddress(), dash(m.GetRegion()), dash(m.GetZone()), dash(m.GetVersion()),
+						dash(strings.Join(m.GetApps(), ",")), m.GetLife())
+				}
+			})
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+func gossipStatus(s pb.GossipStatus) string {
+	if s == pb.GossipStatus_GOSSIP_STATUS_UNSPECIFIED {
+		return "unknown"
+	}
+	return enumName(s.String(), "GOSSIP_STATUS_")
+}
+
+func gossipKeysCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "keys",
+		Short: "List the keys that members encrypt with and understand, or take a step of a rotation",
+		Long: "A rotation takes three steps; all members must have answered one before the next:\n\n" +
+			"  1. install  every member understands the new key; nobody encrypts with it yet\n" +
+			"  2. use      every member encrypts with it, and still understands the old one\n" +
+			"  3. remove   no member understands the old key any more\n\n" +
+			"A step that a member missed ends with exit code 1: repeat it. Every member keeps the change in its gossip_key_file. One that is down\n" +
+			"meanwhile has to be given the new keyring by hand. Keys are spoken of by short names, the beginning of their SHA-256; they are never shown.",
+		Example: "  openssl rand -base64 32 | shardmanager gossip keys install -\n" +
+			"  shardmanager gossip keys list                  # has every member got it? what are the short names?\n" +
+			"  shardmanager gossip keys use 1f4c09a83b77\n" +
+			"  shardmanager gossip keys remove e05d21c6f918   # the old one",
+		RunE: needsVerb,
+		Args: cobra.ArbitraryArgs,
+	}
+	c.AddCommand(gossipKeysListCommand(),
+		gossipKeyStepCommand("install", "KEY|-", "Put a new key, in base64, on every member's keyring; nobody encrypts with it yet (-: read it from stdin)", pb.GossipKeyStep_GOSSIP_KEY_STEP_INSTALL),
+		gossipKeyStepCommand("use", "KEY", "Have every member encrypt with a key that all have got, given by its short name", pb.GossipKeyStep_GOSSIP_KEY_STEP_USE),
+		gossipKeyStepCommand("remove", "KEY", "Take a key that nobody encrypts with off every keyring, given by its short name", pb.GossipKeyStep_GOSSIP_KEY_STEP_REMOVE))
+	return c
+}
+
+func gossipKeysListCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "list",
+		Short:   "Ask every member for its keys: how many have each, and how many encrypt with it",
+		Example: "  shardmanager gossip keys list",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			answer, err := a.client().GossipKeys(c.Context())
+			if answer == nil {
+				return err
+			}
+			return errors.Join(a.print(c.OutOrStdout(), answer, func(w io.Writer) {
+				row(w, "KEY", "MEMBERS", "ENCRYPT WITH IT")
+				for _, k := range answer.GetKeys() {
+					row(w, k.GetName(), fmt.Sprintf("%d/%d", k.GetMembers(), answer.GetMembers()), fmt.Sprintf("%d/%d", k.GetPrimary(), answer.GetMembers()))
+				}
+			}), err)
+		},
+	}
+	a.flags(c)
+	return c
+}
+
+// maxKeyText is more than a key of base64 is long.
+const maxKeyText = 1024
+
+func gossipKeyStepCommand(verb, argument, short string, step pb.GossipKeyStep) *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     verb + " " + argument,
+		Short:   short,
+		Example: "  shardmanager gossip keys " + verb + " " + map[string]string{"install": "-", "use": "1f4c09a83b77", "remove": "e05d21c6f918"}[verb],
+		Args:    exactly("KEY"),
+		RunE: func(c *cobra.Command, args []string) error {
+			key := args[0]
+			if key == "-" { // not among the arguments, which anybody on this machine may read
+				text, err := io.ReadAll(io.LimitReader(c.InOrStdin(), maxKeyText))
+				if err != nil {
+					return fmt.Errorf("gossip key: %w", err)
+				}
+				key = strings.TrimSpace(string(text))
+			}
+			answer, err := a.client().RotateGossipKey(c.Context(), step, key)
+			if answer == nil {
+				return err
+			}
+			text := fmt.Sprintf("%s %s: %d of %d members answered", verb, answer.GetKey(), answer.GetAnswered(), answer.GetMembers())
+			return errors.Join(a.progress(c.OutOrStdout(), answer, text), err)
+		},
+	}
+	a.flags(c)
+	return c
+}
