@@ -83,6 +83,7 @@ func devCommand() *cobra.Command {
 	flags.IntVar(&cfg.Rate, "rate", 2000, "requests a second")
 	flags.DurationVar(&cfg.Deadline, "deadline", 2*time.Second, "deadline of a request; one that takes longer has failed")
 	flags.BoolVar(&cfg.JSON, "json", false, "print results as JSON, one object a line")
+	flags.BoolVar(&cfg.Gossip, "gossip", false, "agents and allocators take part in gossip, with a scenario too; in the demo they always do")
 	flags.BoolVar(&cfg.BreakLease, "break-lease", false, "let the leader hand shards over without waiting for leases to end")
 	flags.IntVar(&cfg.Trials, "trials", 0, "how often each scenario repeats its events (default as often as it should)")
 	for _, hidden := range []string{"break-lease", "trials"} {

@@ -27,6 +27,7 @@ type Config struct {
 	JSON       bool          // results as JSON lines, for programs
 	Trials     int           // how often each scenario repeats its events; 0: as often as it should
 	Page       string        // host:port of the status page; empty: none
+	Gossip     bool          // agents and allocators take part in gossip with a scenario too, as they do in the demo
 	BreakLease bool          // make the leader not wait after a fence: the scenario must then fail
 	Colour     bool          // Progress is a terminal
 	Results    io.Writer

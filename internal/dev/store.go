@@ -28,6 +28,7 @@ func (c *cluster) placeStore() (err error) {
 func (c *cluster) settings() layout.Settings {
 	s := layout.Settings{
 		Mode: c.cfg.Mode, Profile: c.cfg.Profile, Rate: c.cfg.Rate, Deadline: c.cfg.Deadline, BreakLease: c.cfg.BreakLease,
+		Gossip: c.cfg.Gossip || c.cfg.Scenario == "",
 	}
 	if c.consul != nil {
 		s.Consul = c.consul.Addresses()

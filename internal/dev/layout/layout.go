@@ -30,12 +30,13 @@ type Layout struct {
 
 // Allocator is where an allocator is. Agents reach it through the relay, and so does whoever learns its address from others; routers and
 // operators are told where it listens.
-type Allocator struct{ Name, Region, Listen, Relay, Admin string }
+type Allocator struct{ Name, Region, Listen, Relay, Admin, Gossip string }
 
 // Server is where an agent and the application beside it are.
 type Server struct {
 	Node, Region, Zone           string // the agent's name is the node's
 	AgentListen, AppListen, Sock string
+	Gossip                       string
 }
 
 // ID of the server, as the leader knows it.
@@ -49,6 +50,7 @@ type Settings struct {
 	Rate       int           // requests a second
 	Deadline   time.Duration // of each
 	BreakLease bool          // the leader does not wait after a fence
+	Gossip     bool          // agents and allocators take part in gossip
 }
 
 // Modes of the example, as its command line names them.
@@ -116,6 +118,7 @@ func New(dir string, known bool) (*Layout, error) {
 		}
 		l.Allocators = append(l.Allocators, Allocator{
 			Name: fmt.Sprintf("allocator-%d", i+1), Region: Regions[i%len(Regions)], Listen: port(0), Relay: port(0), Admin: port(preferred),
+			Gossip: port(0),
 		})
 	}
 	for i := range serverCount {
@@ -130,12 +133,13 @@ func New(dir string, known bool) (*Layout, error) {
 func (l *Layout) NewServer(region string, zone int) (Server, error) {
 	agent, agentErr := l.free.Take(0)
 	app, appErr := l.free.Take(0)
+	gossip, gossipErr := l.free.Take(0)
 	l.named++
 	node := fmt.Sprintf("node-%d", l.named)
 	return Server{
 		Node: node, Region: region, Zone: fmt.Sprintf("%s-%d", region, zone),
-		AgentListen: agent, AppListen: app, Sock: filepath.Join(l.sockets, node+".sock"),
-	}, errors.Join(agentErr, appErr)
+		AgentListen: agent, AppListen: app, Sock: filepath.Join(l.sockets, node+".sock"), Gossip: gossip,
+	}, errors.Join(agentErr, appErr, gossipErr)
 }
 
 // makeSockets chooses a directory of a path short enough for the kernel.
@@ -211,6 +215,18 @@ func (l *Layout) coordination(cfg Settings) []string {
 	return []string{"--store", "embedded", "--store-address", l.Store}
 }
 
+// gossip is how a program takes part in gossip, if any does: the allocators are whom everybody begins with.
+func (l *Layout) gossip(listen string, cfg Settings) []string {
+	if !cfg.Gossip {
+		return nil
+	}
+	var seeds []string
+	for _, a := range l.Allocators {
+		seeds = append(seeds, a.Gossip)
+	}
+	return []string{"--gossip-listen", listen, "--gossip-join", strings.Join(seeds, ",")}
+}
+
 // StoreArgs is the command line of the embedded coordination store.
 func (l *Layout) StoreArgs() []string {
 	return []string{"store", "--listen", l.Store, "--data-dir", filepath.Join(l.dir, "store")}
@@ -221,7 +237,9 @@ func (l *Layout) AllocatorArgs(a Allocator, cfg Settings) []string {
 	args := []string{
 		"allocator", "--cluster", Cluster, "--name", a.Name, "--listen", a.Listen, "--advertise", a.Relay, "--admin-listen", a.Admin,
 		"--state-dir", l.state(a.Name), "--profile", cfg.Profile, "--load-deadline", loadDeadline.String(),
+		"--region", a.Region,
 	}
+	args = append(args, l.gossip(a.Gossip, cfg)...)
 	args = append(args, l.coordination(cfg)...)
 	if cfg.BreakLease {
 		args = append(args, "--unsafe-fence-wait", "1ns")
@@ -235,7 +253,7 @@ func (l *Layout) AgentArgs(s Server, cfg Settings) []string {
 		"agent", "--cluster", Cluster, "--name", s.Node, "--listen", s.AgentListen, "--socket", "unix://" + s.Sock,
 		"--allocators", strings.Join(l.RelayAddresses(), ","), "--region", s.Region, "--zone", s.Zone, "--host", s.Node,
 		"--state-dir", l.state(s.Node), "--apps", App, "--profile", cfg.Profile,
-	}, l.coordination(cfg)...)
+	}, append(l.gossip(s.Gossip, cfg), l.coordination(cfg)...)...)
 }
 
 // KVStoreArgs is the command line of the example's storage.

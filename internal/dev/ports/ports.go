@@ -1,4 +1,4 @@
-// Package ports hands out free TCP ports of the loopback interface to clusters on one machine. It listens only to claim them. Called by
+// Package ports hands out ports of the loopback interface, free for TCP and UDP, to clusters on one machine. It listens only to claim them. Called by
 // internal/dev and its parts.
 package ports
 
@@ -25,7 +25,7 @@ type Ports struct {
 const (
 	// lowestPort keeps clear of well-known services.
 	lowestPort = 10_240
-	// blockSize is the number of ports in a block: a cluster needs about twenty.
+	// blockSize is the number of ports in a block: a cluster needs about thirty.
 	blockSize = 64
 	// portTries bounds the search for a free block.
 	portTries = 1000
@@ -88,5 +88,9 @@ func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 func free(port int) bool {
 	listener, err := net.Listen("tcp", address(port))
-	return err == nil && listener.Close() == nil
+	if err != nil || listener.Close() != nil {
+		return false
+	}
+	packets, err := net.ListenPacket("udp", address(port))
+	return err == nil && packets.Close() == nil
 }
