@@ -8,8 +8,13 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/latency"
+	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -51,6 +56,25 @@ func TestRegions(t *testing.T) {
 		Latencies: []*pb.RegionLatency{{From: "eu", To: "us", MedianNs: 92e6, ErrorPermille: 40, Pairs: 1}},
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform(), protocmp.IgnoreFields(&pb.RegionLatency{}, "age_ms")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Round trips that are only configured are marked, and a region in which nobody is can be seen, in case its name is wrong.
+func TestConfiguredRegions(t *testing.T) {
+	configured, err := latency.Configured("setting", []string{"eu:mars=9s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	places, node := regions.NewKeeper(clock.Now, configured), &testNode{leader: newRecorder()}
+	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), events.NewLog(), places, nil).ListRegions(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &pb.ListRegionsResponse{
+		Regions: []*pb.Region{{Name: "eu"}, {Name: "mars"}}, Latencies: []*pb.RegionLatency{{From: "eu", To: "mars", MedianNs: 9e9, Configured: true}},
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
 }
