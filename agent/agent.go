@@ -97,7 +97,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 
 func (a *Agent) settings() roster.Settings {
 	return roster.Settings{
-		Interval: a.cfg.LeaseInterval, Validity: a.cfg.LeaseValidity, SessionRenewal: 4 * time.Second, LoadInterval: 5 * time.Second,
+		Interval: a.cfg.LeaseInterval, Validity: a.cfg.LeaseValidity, SessionRenewal: SessionRenewal, LoadInterval: 5 * time.Second,
 		StepDeadline: 10 * time.Second, EndDeadline: 5 * time.Second, ReportWait: 3 * time.Second, RestWait: 2 * time.Second,
 	}
 }

@@ -163,7 +163,8 @@ func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects
 	r.saved.Session, r.saved.Create = ev.Session, ev.Create
 	out.Store = append(out.Store, Save{Saved: r.saved})
 	r.life, r.retry, r.problem, r.introduced = Live, retry{}, "", false
-	r.session = sessionTimer{at: now.Add(r.settings.SessionRenewal)}
+	r.session = sessionTimer{}
+	r.session.at = now.Add(r.sessionPause())
 	r.reads, r.pulled = reads{last: now}, now
 	r.trace(out, Notable, "registered", "key created at index "+fmt.Sprint(ev.Create))
 	switch {

@@ -26,7 +26,7 @@ const (
 type Settings struct {
 	Interval       time.Duration // lease.interval until a leader says otherwise
 	Validity       time.Duration // lease.validity, V
-	SessionRenewal time.Duration // how often to renew the session
+	SessionRenewal time.Duration // how often to renew the session; ± 20 %, and twice as often after a failure
 	LoadInterval   time.Duration // how often to collect loads
 	StepDeadline   time.Duration // of a command that states none
 	EndDeadline    time.Duration // of one try of EndIncarnation
@@ -123,7 +123,7 @@ func (r *Roster) Step(now shard.Instant, ev Event, out *Effects) {
 	case KeyRead:
 		r.keyRead(now, ev, out)
 	case SessionRenewed:
-		r.sessionRenewed(ev, out)
+		r.sessionRenewed(now, ev, out)
 	case SessionDestroyed:
 		r.sessionDestroyed(now, ev, out)
 	case Attached:

@@ -42,7 +42,7 @@ func TestScenarios(t *testing.T) {
 
 func settings() roster.Settings {
 	return roster.Settings{
-		Interval: time.Second, Validity: 6 * time.Second, SessionRenewal: 4 * time.Second, LoadInterval: 5 * time.Second,
+		Interval: time.Second, Validity: 6 * time.Second, SessionRenewal: 9 * time.Second, LoadInterval: 5 * time.Second,
 		StepDeadline: 10 * time.Second, EndDeadline: 5 * time.Second, ReportWait: 3 * time.Second, RestWait: 2 * time.Second,
 	}
 }
