@@ -14,9 +14,9 @@ import (
 
 // Store is a client of Consul. A call ends with its context; the caller sets the time.
 type Store struct {
-	api       *api.Client // of all addresses
-	local     *api.Client // of the first
-	trips     []*roundTripper
+	api       *api.Client     // of all addresses
+	local     *api.Client     // of the first
+	trips     []*roundTripper // theirs
 	token     *tokenSource
 	checkTTL  time.Duration
 	anonymous bool   // it has no token

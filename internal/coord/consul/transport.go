@@ -22,6 +22,8 @@ const (
 	maxConns = 100
 	// idleTimeout ends connections that nobody uses.
 	idleTimeout = 90 * time.Second
+	// A connection that fell silent is noticed after keepAliveIdle + keepAliveProbes × keepAliveEvery, 20 s.
+	keepAliveIdle, keepAliveEvery, keepAliveProbes = 10 * time.Second, 5 * time.Second, 2
 	// maxReason is how much of an answer's text an error keeps.
 	maxReason = 1 << 10
 )
@@ -34,10 +36,33 @@ type roundTripper struct {
 	next      *http.Transport
 	token     *tokenSource
 	at        atomic.Uint32 // of addresses
+	trust     atomic.Pointer[trust]
+}
+
+// trust in whoever answers ends, as a context, with the next request that fails.
+type trust struct {
+	context.Context
+	end context.CancelFunc
+}
+
+func newTrust() *trust {
+	ctx, end := context.WithCancel(context.Background())
+	return &trust{Context: ctx, end: end}
+}
+
+// doubt returns a context that ends with the next request that fails: whoever waits for an answer then asks again, perhaps elsewhere. It may
+// be that nobody works on that answer any more.
+func (r *roundTripper) doubt() context.Context { return r.trust.Load() }
+
+// failed notes that the request to an address failed.
+func (r *roundTripper) failed(at uint32) {
+	r.at.CompareAndSwap(at, at+1)
+	r.trust.Swap(newTrust()).end()
 }
 
 func newRoundTripper(cfg Config) (*roundTripper, error) {
 	r := &roundTripper{token: &tokenSource{fixed: cfg.Token, path: cfg.TokenFile}}
+	r.trust.Store(newTrust())
 	for i, text := range cfg.Addresses {
 		a, err := parseAddress(text)
 		if err != nil {
@@ -52,7 +77,9 @@ func newRoundTripper(cfg Config) (*roundTripper, error) {
 	if _, err := r.token.read(); err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: dialTimeout}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveEvery, Count: keepAliveProbes,
+	}}
 	r.next = &http.Transport{
 		DialContext: func(ctx context.Context, network, target string) (net.Conn, error) {
 			if path, ok := ctx.Value(socketKey{}).(string); ok {
@@ -84,7 +111,7 @@ func (r *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, failure := r.next.RoundTrip(sent)
 		if failure == nil {
 			if resp.StatusCode >= http.StatusInternalServerError {
-				r.at.CompareAndSwap(at, at+1)
+				r.failed(at)
 			}
 			return checked(resp)
 		}
@@ -92,7 +119,7 @@ func (r *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 		if errors.Is(req.Context().Err(), context.Canceled) {
 			return nil, err // whoever asked gave up: that says nothing of the address
 		}
-		r.at.CompareAndSwap(at, at+1)
+		r.failed(at)
 		if dial := (*net.OpError)(nil); !errors.As(err, &dial) || dial.Op != "dial" || req.Context().Err() != nil {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -16,11 +17,14 @@ import (
 
 // Times of Watch.
 const (
-	// maxWait is how long Consul keeps a query that nothing answers. A connection that fell silent, or a change that went unnoticed, is
-	// made good after this.
-	maxWait = 10 * time.Second
-	// answerPatience is how much longer an answer may take: Consul adds up to a sixteenth of the wait.
-	answerPatience = maxWait/16 + 2*time.Second
+	// maxWait is how long Consul keeps a query that nothing answers, ± 20 % so that watches that began together drift apart. Each agent has
+	// one, and 1 000 of them ask 33 times a second. It is no longer because Consul does not wake who waits when a snapshot is restored, and
+	// its index lies below the one that is waited for: such a change is noticed after this. Other trouble is noticed sooner: a connection
+	// that fell silent ends by keep-alives, and whoever waits for a server that serves no more asks again after the next request that
+	// fails (doubt).
+	maxWait = 30 * time.Second
+	// answerPatience is how much longer an answer may take than Consul's part, which is up to a sixteenth of the wait.
+	answerPatience = 2 * time.Second
 	firstPause     = 50 * time.Millisecond
 	maxPause       = 2 * time.Second
 )
@@ -44,19 +48,23 @@ func (s *Store) Watch(ctx context.Context, prefix string, fn func([]coord.Entry)
 		case f.take(entries, index):
 			pauses.Reset()
 			fn(entries)
-		case time.Since(asked) < maxWait/2: // answered for nothing, as Consul does when keys beside an empty prefix change
+		case time.Since(asked) > maxPause:
+			pauses.Reset()
+		default: // answered for nothing, as Consul does when keys beside an empty prefix change
 			clock.Pause(ctx, firstPause)
 		}
 	}
 	return ctx.Err()
 }
 
-// block waits until the prefix may have changed since an index, or for maxWait.
+// block waits until the prefix may have changed since an index, for about maxWait, or until there is reason to doubt whoever was asked.
 func (s *Store) block(ctx context.Context, prefix string, since uint64) (entries []coord.Entry, index uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, maxWait+answerPatience)
+	wait := maxWait*4/5 + rand.N(maxWait*2/5)
+	ctx, cancel := context.WithTimeout(ctx, wait+wait/16+answerPatience)
 	defer cancel()
+	defer context.AfterFunc(s.trips[0].doubt(), cancel)()
 	err = call(ctx, reads, func(ctx context.Context) error {
-		options := (&api.QueryOptions{WaitIndex: since, WaitTime: maxWait}).WithContext(ctx)
+		options := (&api.QueryOptions{WaitIndex: since, WaitTime: wait}).WithContext(ctx)
 		entries, index, err = s.list(prefix, options)
 		return err
 	})
