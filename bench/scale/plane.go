@@ -110,6 +110,7 @@ func (p *plane) startStore(ctx context.Context, c config) ([]string, error) {
 	}
 	p.consul, err = consulserver.New(consulserver.Config{
 		Binary: binary, Dir: filepath.Join(p.dir, "consul"), Servers: c.consulServers, Ports: p.ports, Starter: p.starter, Died: died,
+		Settings: map[string]any{"telemetry": map[string]any{"prometheus_retention_time": keptFor}},
 	})
 	if err != nil {
 		return nil, err
