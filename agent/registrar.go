@@ -15,17 +15,11 @@ import (
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
-// Times of a server's session, which costs a store the most: it is all that an attached agent asks for again and again. Renewing every 7.2 to
-// 10.8 s, 1 000 agents ask 111 times a second.
+// Times of the work on the store. Of a session's, docs/adr/0051-how-often-agents-ask-consul.md says why.
 const (
-	SessionRenewal = 9 * time.Second // ± 20 %
-	// SessionTTL is a backstop: the store frees the key after twice this. That outlasts a rest lease of 30 s (R19), the 10.8 s since the renewal
-	// before it, and 9 s more until the next agent has renewed.
-	SessionTTL = 25 * time.Second
-)
+	SessionRenewal = 9 * time.Second  // ± 20 %: 1 000 agents ask 111 times a second
+	SessionTTL     = 25 * time.Second // a backstop; the store frees the key after twice this, which must outlast a rest lease after 10.8 s (R19)
 
-// Times of the work on the store.
-const (
 	storeTimeout = 3 * time.Second // of one request
 	decideRetry  = time.Second     // longest pause between two tries to decide an unknown outcome
 )

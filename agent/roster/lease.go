@@ -86,10 +86,8 @@ type reads struct {
 }
 
 type sessionTimer struct {
-	at    shard.Instant
-	count uint64 // of renewals
-	busy  bool
-	lost  bool
+	at         shard.Instant
+	busy, lost bool
 }
 
 func (r *Roster) interval() time.Duration {
@@ -274,20 +272,14 @@ func (r *Roster) keyRead(now shard.Instant, ev KeyRead, out *Effects) {
 	}
 }
 
-// tickSession renews the session, spread as reads are; that proves nothing, it only keeps the key from going.
+// tickSession renews the session, spread as reads are: that proves nothing, it only keeps the key from going.
 func (r *Roster) tickSession(now shard.Instant, out *Effects) {
 	s := &r.session
 	if s.busy || s.lost || r.saved.Session == "" || (!s.at.IsZero() && !s.at.Passed(now)) {
 		return
 	}
-	s.busy, s.at = true, now.Add(r.sessionPause())
+	s.busy, s.at = true, now.Add(jittered(r.settings.SessionRenewal, uint64(r.saved.Incarnation)+uint64(now.Raw)))
 	out.Store = append(out.Store, RenewSession{Session: r.saved.Session})
-}
-
-// sessionPause is how long until the next renewal. Agents that started together, or that one restart of the store hit together, drift apart.
-func (r *Roster) sessionPause() time.Duration {
-	r.session.count++
-	return jittered(r.settings.SessionRenewal, uint64(r.saved.Incarnation)+r.session.count)
 }
 
 func (r *Roster) sessionRenewed(now shard.Instant, ev SessionRenewed, out *Effects) {
@@ -300,7 +292,7 @@ func (r *Roster) sessionRenewed(now shard.Instant, ev SessionRenewed, out *Effec
 		r.session.lost, r.reads.now = true, true
 		r.trace(out, Trouble, "session lost", "the store no longer knows it; the key is read again")
 	case ev.Err != "":
-		r.session.at = now.Add(r.sessionPause() / 2) // it may not have arrived; sooner would be a herd on a store in trouble
+		r.session.at = now.Add(jittered(r.settings.SessionRenewal/2, uint64(r.saved.Incarnation)+uint64(now.Raw))) // sooner would be a herd
 		r.trace(out, Trouble, "session not renewed", ev.Err)
 	}
 }

@@ -163,8 +163,7 @@ func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects
 	r.saved.Session, r.saved.Create = ev.Session, ev.Create
 	out.Store = append(out.Store, Save{Saved: r.saved})
 	r.life, r.retry, r.problem, r.introduced = Live, retry{}, "", false
-	r.session = sessionTimer{}
-	r.session.at = now.Add(r.sessionPause())
+	r.session = sessionTimer{at: now.Add(jittered(r.settings.SessionRenewal, uint64(r.saved.Incarnation)))}
 	r.reads, r.pulled = reads{last: now}, now
 	r.trace(out, Notable, "registered", "key created at index "+fmt.Sprint(ev.Create))
 	switch {
