@@ -344,7 +344,7 @@ func (t *attacher) pump(ctx context.Context, conn *attachConn, s *stream) {
 func (t *attacher) receive(ctx context.Context, s *stream, message *pb.AttachResponse) bool {
 	switch m := message.GetMessage().(type) {
 	case *pb.AttachResponse_Grant:
-		t.post(roster.Granted{Stream: s.id, Sequence: m.Grant.GetSequence(), Remaining: time.Duration(m.Grant.GetRemainingNs())})
+		t.post(roster.Granted{Stream: s.id, Sequence: m.Grant.GetSequence(), Remaining: time.Duration(m.Grant.GetRemainingNs()), ServeOn: m.Grant.GetServeOn()})
 	case *pb.AttachResponse_RestGranted:
 		t.post(roster.RestGranted{
 			Stream: s.id, Sequence: m.RestGranted.GetSequence(), Remaining: time.Duration(m.RestGranted.GetRemainingNs()),

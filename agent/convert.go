@@ -32,7 +32,7 @@ func messageToProto(body roster.Body) *pb.AttachRequest {
 	switch b := body.(type) {
 	case roster.Renew:
 		renew := &pb.Renew{Sequence: b.Sequence, AskedNs: b.AskedNS, Transfers: wire.TransfersToProto(b.Transfers),
-			ApplicationSilentNs: int64(b.ApplicationSilent)}
+			ApplicationSilentNs: int64(b.ApplicationSilent), ServeOn: b.ServeOn}
 		for _, l := range b.Loads {
 			renew.Loads = append(renew.Loads, &pb.ShardLoad{Shard: string(l.Shard), Load: l.Load})
 		}

@@ -105,14 +105,14 @@ func (d *stateDir) save(app shard.App, s roster.Saved) error {
 	return wire.WriteFile(d.file(app), &pb.AgentState{
 		Cluster: d.claims.cluster, Server: string(shard.MakeServerID(d.claims.agent, app)), Incarnation: uint64(s.Incarnation),
 		Session: s.Session, CreateIndex: s.Create, BootId: d.boot, Ended: s.Ended, ProvenDead: s.ProvenDead,
-		Pid: s.Process.PID, PidStartTicks: s.Process.StartTicks, ExitProves: s.Process.ExitProves,
+		Pid: s.Process.PID, PidStartTicks: s.Process.StartTicks, ExitProves: s.Process.ExitProves, ServeOn: s.ServeOn,
 	})
 }
 
 func savedFromProto(p *pb.AgentState) roster.Saved {
 	return roster.Saved{
 		Incarnation: shard.Incarnation(p.GetIncarnation()), Session: p.GetSession(), Create: p.GetCreateIndex(), Ended: p.GetEnded(),
-		ProvenDead: p.GetProvenDead(),
-		Process:    roster.Process{PID: p.GetPid(), StartTicks: p.GetPidStartTicks(), ExitProves: p.GetExitProves()},
+		ProvenDead: p.GetProvenDead(), ServeOn: p.GetServeOn(),
+		Process: roster.Process{PID: p.GetPid(), StartTicks: p.GetPidStartTicks(), ExitProves: p.GetExitProves()},
 	}
 }

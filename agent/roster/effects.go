@@ -113,6 +113,7 @@ type Renew struct {
 	// Transfers is the state that the application was receiving when it last pulled.
 	Transfers         []progress.Transfer
 	ApplicationSilent time.Duration // it has not pulled for so long
+	ServeOn           bool          // it may serve on, by the last word of a leader or by what the file still says
 }
 
 // Status of a Result; the numbers are those of the wire.

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"github.com/shardmanager/shardmanager/agent/retry"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -14,7 +15,7 @@ type ending struct {
 	report  bool // the leader is still to be told
 	until   shard.Instant
 	destroy bool // the session is being destroyed
-	retry   retry
+	retry   retry.Pace
 }
 
 // endCause says why an incarnation ended.
@@ -47,7 +48,7 @@ func (r *Roster) stop(now shard.Instant, ev Stop, out *Effects) {
 	case Live, Resuming:
 		r.endIncarnation(now, endCause{reason: ev.Reason, untold: true}, out)
 	case Waiting:
-		r.retry = retry{}
+		r.retry = retry.Pace{}
 	case Registering, Ending: // both see it when they are through
 	}
 }
@@ -89,7 +90,7 @@ func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects)
 
 // tickEnding takes the next step of the way out: application, leader, session.
 func (r *Roster) tickEnding(now shard.Instant, out *Effects) {
-	if r.life != Ending || (!r.end.retry.at.IsZero() && !r.end.retry.at.Passed(now)) {
+	if r.life != Ending || (!r.end.retry.At.IsZero() && !r.end.retry.At.Passed(now)) {
 		return
 	}
 	if !r.end.appDone {
@@ -123,6 +124,7 @@ func (r *Roster) fileSaved(now shard.Instant, ev FileSaved, out *Effects) {
 	if ev.Err != "" { // a restart would find the incarnation unended, and end it by its key or its process instead
 		r.trace(out, Trouble, "state file not written", ev.Err)
 	}
+	r.serveOnSaved(ev)
 	if r.life == Ending && ev.Saved.Incarnation == r.saved.Incarnation && ev.Saved.Ended {
 		r.end.marked = true
 		r.tickEnding(now, out)
@@ -136,7 +138,7 @@ func (r *Roster) sessionDestroyed(now shard.Instant, ev SessionDestroyed, out *E
 	r.end.destroy = false
 	if ev.Err != "" {
 		r.trace(out, Trouble, "session not destroyed", ev.Err)
-		r.end.retry.again(now, r.saved.Incarnation)
+		r.end.retry.Failed(now, r.saved.Incarnation)
 		return
 	}
 	r.ended(out)
@@ -149,7 +151,7 @@ func (r *Roster) ended(out *Effects) {
 	r.past = append(r.past, r.saved.Incarnation)
 	r.past = r.past[max(0, len(r.past)-8):]
 	r.saved = Saved{}
-	r.life, r.end, r.link.up, r.retry = Waiting, ending{}, false, retry{}
+	r.life, r.end, r.link.up, r.retry = Waiting, ending{}, false, retry.Pace{}
 	if len(r.waiters) > 0 && r.app != nil && r.stopping == "" {
 		r.register(out)
 		return
@@ -168,9 +170,9 @@ func (r *Roster) endAnswered(now shard.Instant, ev CallDone, out *Effects) {
 	}
 	if ev.Outcome == CallFailed {
 		r.trace(out, Trouble, "end not acknowledged", ev.Err)
-		r.end.retry.again(now, r.saved.Incarnation)
+		r.end.retry.Failed(now, r.saved.Incarnation)
 		return
 	}
-	r.end.appDone, r.end.retry = true, retry{} // stale: it serves under no such incarnation any more
+	r.end.appDone, r.end.retry = true, retry.Pace{} // stale: it serves under no such incarnation any more
 	r.tickEnding(now, out)
 }

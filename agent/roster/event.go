@@ -32,6 +32,7 @@ type Saved struct {
 	Ended       bool
 	ProvenDead  bool
 	Process     Process
+	ServeOn     bool // it may serve on while nobody vouches, as the leader said last (R34)
 }
 
 // Started is the first event: what the file says, and whether the process that it names still lives.
@@ -151,6 +152,7 @@ type Granted struct {
 	Stream    StreamID
 	Sequence  uint64
 	Remaining time.Duration
+	ServeOn   bool // the server may serve on while nobody vouches; says nothing if nothing is granted
 }
 
 // RestGranted answers a RestRequested; 0 refuses.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/agent/retry"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -14,6 +15,7 @@ type Voucher uint8
 const (
 	ByLeader Voucher = iota + 1
 	ByStore
+	ByHold // nobody: it serves on without anybody's word (R34)
 )
 
 // String names the voucher as AgentServerStatus does.
@@ -23,6 +25,8 @@ func (v Voucher) String() string {
 		return "leader"
 	case ByStore:
 		return "store"
+	case ByHold:
+		return "hold"
 	}
 	return ""
 }
@@ -124,7 +128,7 @@ func (r *Roster) attached(now shard.Instant, ev Attached, out *Effects) {
 		up: true, stream: ev.Stream, epoch: ev.Epoch, interval: ev.Interval, validity: ev.Validity, renewAt: now, good: now,
 	}
 	r.drain.known = false
-	r.loads.sendAll()
+	r.loads.All()
 	r.trace(out, Notable, "attached", "leader epoch "+ev.Epoch.String())
 	if r.life == Ending {
 		r.tickEnding(now, out)
@@ -166,7 +170,8 @@ func (r *Roster) tickRenew(now shard.Instant, out *Effects) {
 	r.link.pending = question{sequence: r.link.sequence, asked: now}
 	r.link.renewAt = now.Add(r.interval())
 	r.link.hung = hung
-	r.send(out, Renew{Sequence: r.link.sequence, AskedNS: now.Raw, Loads: r.loads.take(), Transfers: r.transfers, ApplicationSilent: silent})
+	r.send(out, Renew{Sequence: r.link.sequence, AskedNS: now.Raw, Loads: r.loads.take(), Transfers: r.transfers, ApplicationSilent: silent,
+		ServeOn: r.saved.ServeOn || r.file.serveOn || r.file.saving})
 }
 
 func (r *Roster) granted(now shard.Instant, ev Granted, out *Effects) {
@@ -186,6 +191,7 @@ func (r *Roster) granted(now shard.Instant, ev Granted, out *Effects) {
 	r.link.denied = denied
 	if !denied {
 		r.link.good = now
+		r.mayServeOn(ev.ServeOn, out)
 		r.vouched(now, p.asked, ev.Remaining, ByLeader, out)
 	}
 }
@@ -232,18 +238,9 @@ func (r *Roster) readDue(now shard.Instant) bool {
 	if r.reads.failures > 1 { // the store is in trouble: half as often
 		pause *= 2
 	}
-	pause = jittered(pause, uint64(r.saved.Incarnation)+r.reads.count)
+	pause = retry.Spread(pause, uint64(r.saved.Incarnation)+r.reads.count)
 	old := func(at shard.Instant) bool { return at.IsZero() || at.WaitAge(now) >= pause }
 	return old(r.lease.proved) && old(r.reads.last)
-}
-
-// jittered spreads a pause over ± 20 % by a hash (splitmix64) of the seed: no randomness in a core.
-func jittered(d time.Duration, seed uint64) time.Duration {
-	z := seed + 0x9e3779b97f4a7c15
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
-	z ^= z >> 31
-	return d*4/5 + time.Duration(z%uint64(max(1, d*2/5)))
 }
 
 func (r *Roster) keyRead(now shard.Instant, ev KeyRead, out *Effects) {
@@ -278,7 +275,7 @@ func (r *Roster) tickSession(now shard.Instant, out *Effects) {
 	if s.busy || s.lost || r.saved.Session == "" || (!s.at.IsZero() && !s.at.Passed(now)) {
 		return
 	}
-	s.busy, s.at = true, now.Add(jittered(r.settings.SessionRenewal, uint64(r.saved.Incarnation)+uint64(now.Raw)))
+	s.busy, s.at = true, now.Add(retry.Spread(r.settings.SessionRenewal, uint64(r.saved.Incarnation)+uint64(now.Raw)))
 	out.Store = append(out.Store, RenewSession{Session: r.saved.Session})
 }
 
@@ -292,7 +289,7 @@ func (r *Roster) sessionRenewed(now shard.Instant, ev SessionRenewed, out *Effec
 		r.session.lost, r.reads.now = true, true
 		r.trace(out, Trouble, "session lost", "the store no longer knows it; the key is read again")
 	case ev.Err != "":
-		r.session.at = now.Add(jittered(r.settings.SessionRenewal/2, uint64(r.saved.Incarnation)+uint64(now.Raw))) // sooner would be a herd
+		r.session.at = now.Add(retry.Spread(r.settings.SessionRenewal/2, uint64(r.saved.Incarnation)+uint64(now.Raw))) // sooner would be a herd
 		r.trace(out, Trouble, "session not renewed", ev.Err)
 	}
 }

@@ -3,30 +3,13 @@ package roster
 import (
 	"fmt"
 	"slices"
-	"time"
 
+	"github.com/shardmanager/shardmanager/agent/retry"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// retry paces what failed.
-type retry struct {
-	at       shard.Instant
-	failures int
-}
-
-const (
-	firstRetry = 200 * time.Millisecond
-	lastRetry  = 3 * time.Second
-)
-
-func (t *retry) again(now shard.Instant, seed shard.Incarnation) {
-	pause := min(firstRetry<<min(t.failures, 8), lastRetry)
-	t.failures++
-	t.at = now.Add(jittered(pause, uint64(seed)+uint64(t.failures)))
-}
-
 func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
-	r.saved = ev.Saved
+	r.saved, r.file.serveOn = ev.Saved, ev.Saved.ServeOn
 	switch {
 	case r.saved.Incarnation == 0:
 	case r.saved.Ended:
@@ -150,7 +133,7 @@ func (r *Roster) registered(request RequestID, out *Effects) {
 // register begins the next incarnation. The file's old session goes first (R26).
 func (r *Roster) register(out *Effects) {
 	r.life = Registering
-	r.retry.at = shard.Instant{}
+	r.retry.At = shard.Instant{}
 	old := r.saved.Session
 	r.saved = Saved{Incarnation: r.fresh, Session: old, Process: r.app.Process}
 	out.Store = append(out.Store, RegisterKey{Server: r.server(r.fresh), Process: r.app.Process, Old: old, Ended: slices.Clone(r.past)})
@@ -161,9 +144,10 @@ func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects
 		return
 	}
 	r.saved.Session, r.saved.Create = ev.Session, ev.Create
+	r.file.serveOn, r.file.saving = false, false
 	out.Store = append(out.Store, Save{Saved: r.saved})
-	r.life, r.retry, r.problem, r.introduced = Live, retry{}, "", false
-	r.session = sessionTimer{at: now.Add(jittered(r.settings.SessionRenewal, uint64(r.saved.Incarnation)))}
+	r.life, r.retry, r.problem, r.introduced = Live, retry.Pace{}, "", false
+	r.session = sessionTimer{at: now.Add(retry.Spread(r.settings.SessionRenewal, uint64(r.saved.Incarnation)))}
 	r.reads, r.pulled = reads{last: now}, now
 	r.trace(out, Notable, "registered", "key created at index "+fmt.Sprint(ev.Create))
 	switch {
@@ -208,12 +192,12 @@ func (r *Roster) keyRefused(now shard.Instant, ev KeyRefused, out *Effects) {
 	}
 	r.waiters = nil
 	if r.app != nil && r.stopping == "" {
-		r.retry.again(now, r.fresh)
+		r.retry.Failed(now, r.fresh)
 	}
 }
 
 func (r *Roster) tickRegistering(now shard.Instant, out *Effects) {
-	if r.life == Waiting && due(r.retry.at, now) && r.app != nil {
+	if r.life == Waiting && due(r.retry.At, now) && r.app != nil {
 		r.register(out)
 	}
 }
@@ -234,7 +218,7 @@ func (r *Roster) appGone(now shard.Instant, ev AppGone, out *Effects) {
 	reason := fmt.Sprintf("the application (pid %d) died", process.PID)
 	switch r.life {
 	case Waiting, Registering: // a registration under way ends by itself
-		r.retry = retry{}
+		r.retry = retry.Pace{}
 	case Resuming, Live:
 		r.endIncarnation(now, endCause{reason: reason, appDead: true, proven: process.ExitProves, untold: true}, out)
 	case Ending:

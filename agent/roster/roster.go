@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/agent/retry"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -79,7 +80,8 @@ type Roster struct {
 	link    link
 	reads   reads
 	session sessionTimer
-	retry   retry
+	retry   retry.Pace
+	file    struct{ serveOn, saving bool } // what the server's file says of serving on; a change is being written
 	end     ending
 	drain   drain
 	rest    rest
@@ -167,6 +169,7 @@ func (r *Roster) Tick(now shard.Instant, out *Effects) {
 		r.tickLink(now, out)
 		r.tickRenew(now, out)
 		r.tickReads(now, out)
+		r.tickHold(now, out)
 		r.tickLoads(now, out)
 	case Ending:
 		r.tickEnding(now, out)

@@ -189,7 +189,7 @@ func (w *world) event(a args) roster.Event {
 			w.ended[a.incarnation("inc")] = true
 		}
 		return roster.Started{Alive: a.is("alive"), Saved: roster.Saved{
-			Incarnation: a.incarnation("inc"), Session: a.named["session"], Create: 9, Ended: a.is("ended"), Process: a.process(),
+			Incarnation: a.incarnation("inc"), Session: a.named["session"], Create: 9, Ended: a.is("ended"), Process: a.process(), ServeOn: a.is("serve-on"),
 		}}
 	case "register":
 		w.next++
@@ -231,7 +231,7 @@ func (w *world) eventOfLeader(a args) roster.Event {
 	case "detached":
 		return roster.Detached{Stream: a.stream(), Why: "reset"}
 	case "grant":
-		return roster.Granted{Stream: a.stream(), Sequence: number(a.named["seq"]), Remaining: a.duration("for")}
+		return roster.Granted{Stream: a.stream(), Sequence: number(a.named["seq"]), Remaining: a.duration("for"), ServeOn: a.is("serve-on")}
 	case "rest-granted":
 		return roster.RestGranted{Stream: a.stream(), Sequence: number(a.named["seq"]), Remaining: a.duration("for")}
 	case "fenced":

@@ -26,6 +26,9 @@ func (w *world) shown() []string {
 			if op.Saved.ProvenDead {
 				state += ", proven dead"
 			}
+			if op.Saved.ServeOn {
+				state += ", may serve on"
+			}
 			say("save", "%x %s, session %s", uint64(op.Saved.Incarnation), state, op.Saved.Session)
 		case roster.RegisterKey:
 			say("register-key", "%x, old session %q", uint64(op.Server.Incarnation), op.Old)
@@ -91,6 +94,9 @@ func message(body roster.Body) string {
 		}
 		if b.ApplicationSilent >= 1500*time.Millisecond {
 			text += fmt.Sprintf(", application silent for %s", b.ApplicationSilent)
+		}
+		if b.ServeOn {
+			text += ", may serve on"
 		}
 		return text
 	case roster.Result:

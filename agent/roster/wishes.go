@@ -3,6 +3,7 @@ package roster
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -49,11 +50,17 @@ func (r *Roster) restAsked(now shard.Instant, ev Rest, out *Effects) {
 	case r.life != Live:
 		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedRest, Why: "the server is " + r.life.String()})
 		return
-	case !r.link.up:
-		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedRest, Why: "no leader is attached"})
+	case !r.link.up && r.lease.remaining(now) < r.validity()/2:
+		why := "no leader is attached, and what is left of the lease, " + r.lease.remaining(now).String() + ", is too short for a restart: ask again"
+		out.Replies = append(out.Replies, Reply{Request: ev.Request, Refusal: RefusedRest, Why: why})
 		return
 	}
 	r.restRefused("asked for again", out)
+	if !r.link.up { // nobody can make the lease longer: the one that there is must do
+		r.rest = rest{request: ev.Request, until: now.Add(r.settings.RestWait), granted: true}
+		out.Hints = append(out.Hints, HintPull)
+		return
+	}
 	length := ev.Length
 	if length <= 0 || length > MaxRest {
 		length = MaxRest
@@ -114,30 +121,15 @@ func (r *Roster) tickRest(now shard.Instant, out *Effects) {
 type loads struct {
 	at      shard.Instant
 	calling CallID
-	known   map[shard.ID]map[string]int64
-	changed map[shard.ID]bool
+	load.Changes
 }
 
-func newLoads() loads {
-	return loads{known: map[shard.ID]map[string]int64{}, changed: map[shard.ID]bool{}}
-}
+func newLoads() loads { return loads{Changes: load.NewChanges()} }
 
-// sendAll: a new leader knows nothing.
-func (l *loads) sendAll() {
-	for id := range l.known {
-		l.changed[id] = true
-	}
-}
-
-func (l *loads) take() []ShardLoad {
-	if len(l.changed) == 0 {
-		return nil
-	}
-	list := make([]ShardLoad, 0, len(l.changed))
-	for _, id := range shard.SortedKeys(l.changed) {
-		list = append(list, ShardLoad{Shard: id, Load: l.known[id]})
-	}
-	clear(l.changed)
+func (l *loads) take() (list []ShardLoad) {
+	l.Take(func(id shard.ID, measured map[string]int64) {
+		list = append(list, ShardLoad{Shard: id, Load: measured})
+	})
 	return list
 }
 
@@ -158,32 +150,11 @@ func (r *Roster) loadsCollected(ev CallDone, out *Effects) {
 		r.trace(out, Detail, "loads not collected", ev.Err)
 		return
 	}
-	seen := make(map[shard.ID]bool, len(ev.Loads))
-	for _, load := range ev.Loads {
-		if _, ok := r.shards[load.Shard]; !ok {
-			continue
-		}
-		seen[load.Shard] = true
-		if !equal(l.known[load.Shard], load.Load) {
-			l.known[load.Shard], l.changed[load.Shard] = load.Load, true
+	here := make(map[shard.ID]map[string]int64, len(ev.Loads))
+	for _, measured := range ev.Loads {
+		if _, ok := r.shards[measured.Shard]; ok {
+			here[measured.Shard] = measured.Load
 		}
 	}
-	for id := range l.known {
-		if !seen[id] {
-			delete(l.known, id)
-			delete(l.changed, id)
-		}
-	}
-}
-
-func equal(a, b map[string]int64) bool {
-	if len(a) != len(b) || (a == nil) != (b == nil) {
-		return false
-	}
-	for k, v := range a {
-		if w, ok := b[k]; !ok || w != v {
-			return false
-		}
-	}
-	return true
+	l.Measured(here)
 }

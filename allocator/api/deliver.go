@@ -19,7 +19,7 @@ func deliver(out *outbox, body ledger.Body) {
 		}}})
 	case ledger.Grant:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_Grant{Grant: &pb.Grant{
-			Sequence: b.Sequence, RemainingNs: int64(b.Remaining),
+			Sequence: b.Sequence, RemainingNs: int64(b.Remaining), ServeOn: b.ServeOn,
 		}}})
 	case ledger.RestGranted:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_RestGranted{RestGranted: &pb.RestGranted{

@@ -40,7 +40,7 @@ func eventOf(id ledger.StreamID, m *pb.AttachRequest) (ledger.Event, error) {
 
 func renewOf(id ledger.StreamID, m *pb.Renew) ledger.Renew {
 	event := ledger.Renew{Stream: id, Sequence: m.GetSequence(), AskedNS: m.GetAskedNs(), Transfers: wire.TransfersFromProto(m.GetTransfers()),
-		ApplicationSilent: time.Duration(max(m.GetApplicationSilentNs(), 0))}
+		ApplicationSilent: time.Duration(max(m.GetApplicationSilentNs(), 0)), ServeOn: m.GetServeOn()}
 	for _, l := range m.GetLoads() {
 		event.Loads = append(event.Loads, ledger.ShardLoad{Shard: shard.ID(l.GetShard()), Load: l.GetLoad()})
 	}

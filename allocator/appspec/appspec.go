@@ -44,6 +44,9 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 	if p.Replication < 0 || p.Replication > pb.Replication_REPLICATION_PRIMARY_SECONDARY {
 		return ledger.Spec{}, &UnsupportedError{Field: "spec.replication", Expected: "REPLICATION_PRIMARY_ONLY, REPLICATION_SECONDARY_ONLY or REPLICATION_PRIMARY_SECONDARY"}
 	}
+	if p.OnCoordinationLoss < 0 || p.OnCoordinationLoss > pb.CoordinationLoss_COORDINATION_LOSS_HOLD {
+		return ledger.Spec{}, &UnsupportedError{Field: "spec.on_coordination_loss", Expected: "COORDINATION_LOSS_FENCE or COORDINATION_LOSS_HOLD"}
+	}
 	placement := p.GetPlacement()
 	return ledger.Spec{
 		Name:             shard.App(p.Name),
@@ -59,11 +62,15 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 		DefaultLoad:      cloned(placement.GetDefaultLoad()),
 		ResourceVersion:  p.ResourceVersion,
 		Labels:           cloned(p.Labels),
+		NonExclusive:     p.Exclusive != nil && !*p.Exclusive,
+		AcceptOverlap:    p.AcceptOverlap,
+		OnLoss:           spec.OnLoss(p.OnCoordinationLoss),
 	}, nil
 }
 
 // ToProto converts a spec back.
 func ToProto(s ledger.Spec) *pb.AppSpec {
+	exclusive := !s.NonExclusive
 	return &pb.AppSpec{
 		Name:        string(s.Name),
 		KeySpace:    wire.KeySpaceToProto(s.Space),
@@ -79,6 +86,8 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 		},
 		ResourceVersion: s.ResourceVersion,
 		Labels:          cloned(s.Labels),
+		Exclusive:       &exclusive,
+		AcceptOverlap:   s.AcceptOverlap, OnCoordinationLoss: pb.CoordinationLoss(s.OnLoss),
 	}
 }
 

@@ -26,7 +26,7 @@ func (l *Ledger) request(ev Request) {
 func (l *Ledger) nextWish() {
 	for len(l.wishes) > 0 && l.pen.wish == nil && (l.pen.flight == nil || l.pen.flight.wish == nil) {
 		r := l.wishes[0]
-		switch r.Wish.(type) {
+		switch w := r.Wish.(type) {
 		case AbortMove, SkipStep:
 			if !l.steer(r) {
 				return
@@ -44,7 +44,11 @@ func (l *Ledger) nextWish() {
 			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: n})
 			l.wishes = l.wishes[1:]
 			continue
-		case CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
+		case UpdateApp:
+			if l.tightening(w.Spec) {
+				return
+			}
+		case CreateApp, DeleteApp, DrainServer, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
 		}
 		job, refusal := l.prepare(r)
 		if job == nil {
@@ -96,9 +100,6 @@ func (l *Ledger) prepareCreate(r Request, w CreateApp) (*wishJob, *RequestError)
 }
 
 func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError) {
-	if field, expected := w.Spec.Check(); field != "" {
-		return nil, &RequestError{Invalid, field, expected}
-	}
 	a := l.apps[w.Spec.Name]
 	if a == nil {
 		return nil, noApp(w.Spec.Name)
@@ -106,11 +107,11 @@ func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError)
 	if bad := a.conflicts(w.Spec.ResourceVersion); bad != nil {
 		return nil, bad
 	}
-	if w.Spec.Space != a.spec.Space {
-		return nil, &RequestError{Invalid, "key_space", "the one that the app was created with: it is fixed"}
+	if field, expected := a.spec.CheckUpdate(w.Spec); field != "" {
+		return nil, &RequestError{Invalid, field, expected}
 	}
-	if w.Spec.Replication.Kind() != a.spec.Replication.Kind() {
-		return nil, &RequestError{Invalid, "replication", "the one that the app was created with: what a replica is cannot change under it"}
+	if bad := l.tighten(a, w.Spec); bad != nil {
+		return nil, bad
 	}
 	spec := w.Spec
 	spec.ResourceVersion++
@@ -183,7 +184,7 @@ func (l *Ledger) wishStored(j *wishJob) {
 	case UpdateApp:
 		if a := l.apps[j.spec.Name]; a != nil {
 			a.setSpec(j.spec)
-			a.settle(l.now)
+			a.plan.Settle(l.now)
 		}
 		l.trace(Decision{What: "app updated", App: j.spec.Name})
 		reply.Spec = j.spec

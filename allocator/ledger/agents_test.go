@@ -28,6 +28,7 @@ type agent struct {
 	unpulled  bool  // the application does not reach its agent; others reach both
 	pulled    int64 // own clock at its last pull
 	told      bool  // the leader was told that it does not pull
+	serveOn   bool  // it may serve on while nobody vouches, as it was told last
 	over      bool  // it is to be told that its incarnation has ended
 
 	inc      shard.Incarnation
@@ -92,7 +93,7 @@ func (a *agent) register() {
 	}
 	a.w.incs++
 	a.inc, a.shards, a.end, a.granted = a.w.incs, map[shard.ID]*slot{}, 0, a.now()
-	a.drain, a.hung, a.over, a.pulled = false, false, false, a.now()
+	a.drain, a.hung, a.over, a.serveOn, a.pulled = false, false, false, false, a.now()
 	a.hangUp()
 	a.w.store.index++
 	a.w.store.keys[a.id] = ledger.Registration{Server: a.server(), Session: fmt.Sprintf("session-%d", a.inc), Create: a.w.store.index, Ended: ended}
@@ -217,7 +218,9 @@ func (a *agent) take(b ledger.Body) {
 			a.hangUp()
 			return
 		}
-		a.extend(b.Sequence, int64(b.Remaining))
+		if a.extend(b.Sequence, int64(b.Remaining)) {
+			a.serveOn = b.ServeOn
+		}
 	case ledger.RestGranted:
 		a.extend(b.Sequence, int64(b.Remaining))
 		if b.Remaining > 0 {
@@ -253,16 +256,17 @@ func (a *agent) take(b ledger.Body) {
 	}
 }
 
-func (a *agent) extend(seq uint64, remaining int64) {
+func (a *agent) extend(seq uint64, remaining int64) bool {
 	asked, ok := a.asked[seq]
 	if !ok || remaining <= 0 || a.conn.leader.epoch.Compare(a.epoch) < 0 {
-		return
+		return false
 	}
 	delete(a.asked, seq)
 	a.granted = a.now()
 	if !a.hung && !a.unpulled {
 		a.end = max(a.end, asked+remaining)
 	}
+	return true
 }
 
 // silence is for how long its application has not pulled.
@@ -398,7 +402,8 @@ func (a *agent) work() {
 		a.renewed = a.now()
 		a.seq++
 		a.asked[a.seq] = a.now()
-		a.say(ledger.Renew{Stream: a.stream(), Sequence: a.seq, AskedNS: a.now(), ApplicationSilent: time.Duration(silent)})
+		a.say(ledger.Renew{Stream: a.stream(), Sequence: a.seq, AskedNS: a.now(), ApplicationSilent: time.Duration(silent),
+			ServeOn: a.serveOn})
 	}
 	if a.now()-a.granted >= int64(w.settings.Interval)*3/2 {
 		if a.welcome && a.now()-max(a.granted, a.welcomed) >= int64(w.settings.Validity) {
@@ -406,6 +411,9 @@ func (a *agent) work() {
 			a.tried = a.now()
 		}
 		a.vouch()
+	}
+	if v := int64(w.settings.Validity); a.serveOn && a.blind && !a.hung && !a.unpulled && a.end-a.now() < v/3 { // PROTOCOL R34
+		a.end = a.now() + v
 	}
 }
 

@@ -306,7 +306,7 @@ func (t *task) acknowledged() {
 	w.served, w.idle, w.takeAway, w.gains, w.regain = true, false, false, 0, shard.Instant{}
 	t.publishShard(t.a, t.at)
 	if len(t.row.Secondaries) != t.a.spec.Policy().Replicas-1 {
-		t.a.want(t.now, solveSoon)
+		t.a.plan.Want(t.now, solveSoon)
 	}
 	t.keeper.Served(t.now, t.a.charge(t.at, shard.Primary))
 	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {

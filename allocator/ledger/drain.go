@@ -33,8 +33,8 @@ func (l *Ledger) drainChanged(s *server) {
 	l.trace(Decision{What: what, App: f.app, Server: s.id, Incarnation: f.Incarnation})
 	f.toldSome = false
 	if a := l.apps[f.app]; a != nil {
-		a.settle(l.now)
-		a.want(l.now, solveSoon)
+		a.plan.Settle(l.now)
+		a.plan.Want(l.now, solveSoon)
 	}
 }
 

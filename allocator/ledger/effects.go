@@ -122,6 +122,7 @@ type Welcome struct {
 type Grant struct {
 	Sequence  uint64
 	Remaining time.Duration
+	ServeOn   bool // the server may serve on while nobody vouches (PROTOCOL R34)
 }
 
 // RestGranted answers a RestRequested; 0 refuses.

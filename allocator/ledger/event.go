@@ -70,6 +70,8 @@ type Renew struct {
 	Transfers []progress.Transfer
 	// ApplicationSilent: the application has not pulled from its agent for so long.
 	ApplicationSilent time.Duration
+	// ServeOn: the server may serve on while nobody vouches. False is a promise.
+	ServeOn bool
 }
 
 // ShardLoad is the measured load of one shard, per metric, fixed point.

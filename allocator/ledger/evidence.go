@@ -70,8 +70,8 @@ func (l *Ledger) tickOld(s *server) {
 		case f.over:
 		case !f.fencing:
 			l.examine(f)
-		case !f.fencedAt.IsZero() && l.leasesEnd(f, f.fencedAt).Passed(l.now):
-			l.end4ever(f, "fenced and waited for: "+f.why)
+		case !f.fencedAt.IsZero():
+			l.endFenced(f)
 		}
 	}
 }
@@ -156,10 +156,12 @@ func (l *Ledger) ended(ev Ended) {
 	if f == nil {
 		f = st.server.lives[st.hello.Server.Incarnation]
 	}
-	if f == nil || f.Incarnation != ev.Incarnation || f.over {
+	if f == nil || f.Incarnation != ev.Incarnation {
 		return
 	}
+	f.loose = false // its agent lets it serve on no more
 	switch {
+	case f.over:
 	case ev.ProvenDead:
 		l.died(f)
 		l.end4ever(f, "its application is proven dead: "+ev.Reason)
@@ -201,9 +203,7 @@ func (l *Ledger) fenceStored(f *life) {
 	if st := l.streams[f.stream]; f.stream != 0 && st != nil {
 		l.dismiss(st, Fenced{Incarnation: f.Incarnation, Reason: f.why})
 	}
-	if l.leasesEnd(f, f.fencedAt).Passed(l.now) {
-		l.end4ever(f, "fenced and waited for: "+f.why)
-	}
+	l.endFenced(f)
 }
 
 // end4ever notes that an incarnation executes nothing any more, and never will: its shards may go elsewhere.
@@ -212,6 +212,7 @@ func (l *Ledger) end4ever(f *life, why string) {
 		return
 	}
 	f.over, f.why, f.resting = true, why, false
+	f.loose = f.loose && f.fencing // whoever ended otherwise has stopped
 	l.unsuspect(f)
 	l.answerAll(f.askers)
 	f.askers = nil

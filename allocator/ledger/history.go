@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -26,11 +27,11 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 	from := l.known(m.From)
 	switch {
 	case from != nil && !from.over && from.draining():
-		a.want(l.now, solveSoon)
+		a.plan.Want(l.now, solveSoon)
 	case a.spec.Replication.Secondaries() && len(a.rows[at].Secondaries) != a.spec.Policy().Replicas-1:
-		a.want(l.now, solveSoon) // nothing was planned for the shard while it moved
-	case a.plan.capped:
-		a.want(l.now, solveSettle)
+		a.plan.Want(l.now, solveSoon) // nothing was planned for the shard while it moved
+	case a.plan.Capped:
+		a.plan.Want(l.now, timing.SolveSettle)
 	}
 }
 
@@ -252,7 +253,7 @@ func (l *Ledger) Summary() report.Summary {
 	for _, a := range l.apps {
 		s.OpenMoves += a.moves
 		s.Unplaced += len(a.unplaced)
-		s.Lacking += a.plan.missing
+		s.Lacking += a.plan.Missing
 		for _, w := range a.work {
 			if !w.served {
 				s.Unplaced++

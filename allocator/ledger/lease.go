@@ -1,8 +1,7 @@
 package ledger
 
 import (
-	"time"
-
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -14,7 +13,7 @@ func (l *Ledger) renew(ev Renew) {
 		l.send(ev.Stream, Grant{Sequence: ev.Sequence})
 		return
 	}
-	f.heard, f.renewed, f.hung = l.now, true, ev.ApplicationSilent >= l.s.Interval*3/2
+	f.heard, f.renewed, f.hung, f.loose = l.now, true, ev.ApplicationSilent >= l.s.Interval*3/2, ev.ServeOn
 	if f.hung { // an agent speaks for an application that serves: what counts is when that was heard of
 		f.heard = l.now.Add(-ev.ApplicationSilent)
 	} else if f.suspicion.suspect {
@@ -27,12 +26,13 @@ func (l *Ledger) renew(ev Renew) {
 	if f.alive() && f.clock.LostTime(l.now, ev.AskedNS, l.s) {
 		l.fence(f, "its machine lost time: its clocks stood still (PROTOCOL R8)")
 	}
-	remaining := time.Duration(0)
+	grant := Grant{Sequence: ev.Sequence}
 	if l.mayGrant(f) {
 		f.granted = l.now
-		remaining = max(l.s.Validity, f.restEnd.Remaining(l.now))
+		grant.Remaining, grant.ServeOn = max(l.s.Validity, f.restEnd.Remaining(l.now)), l.mayServeOn(f.app)
+		f.loose = f.loose || grant.ServeOn
 	}
-	l.send(ev.Stream, Grant{Sequence: ev.Sequence, Remaining: remaining})
+	l.send(ev.Stream, grant)
 }
 
 // mayGrant is the guard of every lease: the incarnation was read in its key and welcomed, is not fenced, and the lock is proven.
@@ -46,10 +46,10 @@ func (l *Ledger) takeLoads(f *life, loads []ShardLoad) {
 	}
 	for _, m := range loads {
 		if at, ok := a.find(m.Shard); ok && a.rows[at].Primary == f.Owner {
-			a.setLoad(at, m.Load)
+			a.loads.Measured(at, m.Load)
 		}
 	}
-	a.want(l.now, solvePause)
+	a.plan.Want(l.now, timing.SolvePause)
 }
 
 // restRequested asks the store first: the longest lease that may be out is durable before it is granted (PROTOCOL R19).

@@ -16,6 +16,7 @@ func (l *Ledger) load(ev Loaded) {
 	l.evidence = ev.Acquired.Add(l.s.Validity + settleExtra)
 	for _, state := range ev.Apps {
 		l.loadApp(state)
+		l.apps[state.Spec.Name].calm = l.base.Add(shard.CoverDrift(max(l.s.Validity, restMost))) // an earlier leader may have handed over
 	}
 	fenced := make(map[Owner]string, len(ev.Fences))
 	for _, f := range ev.Fences {
@@ -33,8 +34,8 @@ func (l *Ledger) load(ev Loaded) {
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]
 		l.publishWhole(a)
-		a.settle(l.now)
-		a.plan.joined = l.now
+		a.plan.Settle(l.now)
+		a.plan.Joined = l.now
 		for i := range a.rows {
 			l.advance(a, shard.Index(i))
 		}
@@ -88,6 +89,7 @@ func (l *Ledger) loadServers(ev Loaded, fenced map[Owner]string) {
 	for _, r := range ev.Rests {
 		l.loadRest(r, keys)
 	}
+	l.loadLoose(ev.Fences, keys)
 	for _, id := range l.order {
 		s := l.servers[id]
 		for _, f := range s.all() {

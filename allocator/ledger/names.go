@@ -169,7 +169,7 @@ func (l *Ledger) namesStored(a *app, at shard.Index, old, row *Row) {
 		delete(a.named, old.ID)
 		l.keeper.ForgetShard(probation.Suspect{App: a.spec.Name, Index: at})
 		delete(a.avoid, at)
-		delete(a.loads, at)
+		a.loads.Forget(at)
 		a.ids[at], a.free = "", append(a.free, at)
 	case row.Deleting && !old.Deleting:
 		a.clearUnplaced(at)
@@ -180,7 +180,7 @@ func (l *Ledger) namesStored(a *app, at shard.Index, old, row *Row) {
 		if a.spec.Replication.Primaries() {
 			a.setUnplaced(at, false)
 		}
-		a.want(l.now, solveSoon)
+		a.plan.Want(l.now, solveSoon)
 		l.reappeared(a, at)
 	}
 	for _, b := range a.batches[at] {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -12,40 +13,36 @@ import (
 func (l *Ledger) requestPlans() {
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]
-		if a.plan.asked && l.after(a.plan.last, solvePatience) {
-			a.plan.asked = false
+		if a.plan.Asked && l.after(a.plan.Last, solvePatience) {
+			a.plan.Asked = false
 			l.trace(Decision{What: "plan lost", App: name, Why: "placement did not answer in " + solvePatience.String()})
 		}
-		if !a.plan.asked && !a.removed && (l.emergency(a) || a.plan.due(l.now)) {
+		if !a.plan.Asked && !a.removed && (l.emergency(a) || a.plan.Due(l.now)) {
 			l.requestPlan(a)
 		}
 	}
 }
 
-func (p *planning) due(now shard.Instant) bool {
-	return !p.at.IsZero() && p.at.Passed(now) || !p.settled.IsZero() && p.settled.Passed(now)
-}
-
 // emergency reports whether unplaced shards can wait no longer. Those that never had an owner wait for servers that join together.
 func (l *Ledger) emergency(a *app) bool {
-	return len(a.unplaced) > 0 && a.plan.retry.Passed(l.now) && (a.lost > 0 || l.after(a.plan.joined, joinSettle))
+	return len(a.unplaced) > 0 && a.plan.Retry.Passed(l.now) && (a.lost > 0 || l.after(a.plan.Joined, joinSettle))
 }
 
 func (l *Ledger) requestPlan(a *app) {
 	in, targets := l.planInput(a)
-	a.plan.at, a.plan.settled, a.plan.since = shard.Instant{}, shard.Instant{}, shard.Instant{}
+	a.plan.Begin()
 	if targets == 0 {
 		l.planFailed(a)
 		return
 	}
-	a.plan.asked, a.plan.last = true, l.now
+	a.plan.Asked, a.plan.Last = true, l.now
 	l.out.Solve = append(l.out.Solve, in)
 }
 
 // planFailed backs off while unplaced shards find no target; a change of membership ends that.
 func (l *Ledger) planFailed(a *app) {
-	a.plan.failures++
-	a.plan.retry = l.now.Add(backoff(a.plan.failures + 1))
+	a.plan.Failures++
+	a.plan.Retry = l.now.Add(backoff(a.plan.Failures + 1))
 }
 
 // planInput is the app as placement sees it, changes under way included. This is the one step whose cost grows with the app.
@@ -68,13 +65,13 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 			Capacity: s.info.Capacity, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
 	}
 	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them
-	a.plan.missing = 0
+	a.plan.Missing = 0
 	for i := range in.Shards {
 		first := len(replicas)
 		in.Shards[i], replicas = l.planShard(a, shard.Index(i), places, replicas)
 		in.Shards[i].Replicas = replicas[first:len(replicas):len(replicas)]
 		if len(in.Shards[i].Replicas) < in.Policy.Replicas && !in.Shards[i].Backoff {
-			a.plan.missing++
+			a.plan.Missing++
 		}
 	}
 	return in, targets
@@ -86,7 +83,7 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 	if next, ok := a.staged[at]; ok {
 		row, pending = next, true
 	}
-	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.load(at), Avoid: a.avoided(at, l.now)}
+	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoided(at, l.now)}
 	sh.Backoff = l.keeper.Quarantined(a.spec.Name, at) != ""
 	lost, free := a.unplaced[at]
 	if row.ID == "" && a.spec.Space.Named || row.Deleting {
@@ -174,18 +171,18 @@ func (a *app) avoided(at shard.Index, now shard.Instant) []shard.ServerID {
 // planReady checks every proposal again and stages those that still hold.
 func (l *Ledger) planReady(ev PlanReady) {
 	a := l.apps[ev.Plan.App]
-	if a == nil || !a.plan.asked {
+	if a == nil || !a.plan.Asked {
 		return
 	}
-	a.plan.asked, a.plan.capped = false, false
-	if notes := strings.Join(ev.Plan.Notes, "; "); notes != a.plan.notes {
-		a.plan.notes = notes
+	a.plan.Asked, a.plan.Capped = false, false
+	if notes := strings.Join(ev.Plan.Notes, "; "); notes != a.plan.Notes {
+		a.plan.Notes = notes
 		l.trace(Decision{What: "regions without servers", App: a.spec.Name, Why: notes})
 	}
 	why := make(map[placement.Move]string, len(ev.Plan.Decisions))
 	for _, d := range ev.Plan.Decisions {
 		why[placement.Move{Shard: d.Shard, Kind: d.Kind, From: d.From, To: d.To, Reason: d.Reason}] = d.Why
-		if d.To == "" && d.Binds != "" && a.plan.failures == 0 {
+		if d.To == "" && d.Binds != "" && a.plan.Failures == 0 {
 			l.trace(Decision{What: "not moved", App: a.spec.Name, Shard: l.shardID(a, d.Shard), Server: d.From, Why: d.Binds + ": " + d.Why})
 		}
 	}
@@ -204,14 +201,14 @@ func (l *Ledger) planReady(ev PlanReady) {
 		}
 	}
 	if opened > 0 {
-		a.plan.failures = 0
-		a.want(l.now, solvePause)
+		a.plan.Failures = 0
+		a.plan.Want(l.now, timing.SolvePause)
 	}
 	if postponed {
-		a.want(l.now, solveSoon)
+		a.plan.Want(l.now, solveSoon)
 	}
-	if a.plan.missing > 0 {
-		a.want(l.now, solveMissing) // a server may be avoided no longer, or have room
+	if a.plan.Missing > 0 {
+		a.plan.Want(l.now, solveMissing) // a server may be avoided no longer, or have room
 	}
 	if len(a.unplaced) > 0 {
 		l.planFailed(a)
@@ -319,7 +316,7 @@ func (t *task) underCaps(ends ...*life) bool {
 		full = full || f != nil && f.moves >= limits.MovesPerServer
 	}
 	if full {
-		t.a.plan.capped = true
+		t.a.plan.Capped = true
 	}
 	return !full
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	wish "github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -20,17 +21,34 @@ import (
 // case draws a few kinds of faults and repeats them: rare combinations are met far more often than if all kinds were mixed.
 func TestRandom(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := randomWorld(t)
-		kinds := rapid.SliceOfN(rapid.IntRange(0, len(actions)-1), 2, 9).Draw(t, "kinds of faults")
-		for range rapid.IntRange(20, 120).Draw(t, "actions") {
-			act(t, w, kinds)
-			w.mustBeWhole(t)
-		}
-		w.calm()
-		w.run(60 * second)
-		w.mustBeWhole(t)
-		w.mustBeOwned(t)
+		playRandom(t, rapid.SliceOfN(rapid.IntRange(0, len(actions)-1), 2, 9).Draw(t, "kinds of faults"))
 	})
+}
+
+// TestRandomExclusiveness plays only what matters where an app promises one primary at times, and at times not.
+func TestRandomExclusiveness(t *testing.T) {
+	var kinds []int
+	for i, a := range actions {
+		if slices.Contains([]string{"operator wants one primary, or not", "time passes", "agent alone or back", "leader crashes", "leader isolated",
+			"agent prefers a stale leader"}, a.name) {
+			kinds = append(kinds, i)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		playRandom(t, rapid.SliceOfN(rapid.SampledFrom(kinds), 3, 9).Draw(t, "kinds of faults"))
+	})
+}
+
+func playRandom(t *rapid.T, kinds []int) {
+	w := randomWorld(t)
+	for range rapid.IntRange(20, 120).Draw(t, "actions") {
+		act(t, w, kinds)
+		w.mustBeWhole(t)
+	}
+	w.calm()
+	w.run(60 * second)
+	w.mustBeWhole(t)
+	w.mustBeOwned(t)
 }
 
 func (w *world) mustBeWhole(t interface{ Fatalf(string, ...any) }) {
@@ -160,6 +178,12 @@ var actions = []action{
 		}
 	})},
 	{"agent's store away or back", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.blind = !a.blind })},
+	{"agent alone or back", onAgent(func(_ *rapid.T, _ *world, a *agent) {
+		a.cut = !a.cut
+		if a.blind, a.hidden = a.cut, a.cut; a.cut {
+			a.hangUp()
+		}
+	})},
 	{"hidden from probes or not", onAgent(func(_ *rapid.T, _ *world, a *agent) { a.hidden = !a.hidden })},
 	{"drain on or off", onAgent(func(_ *rapid.T, _ *world, a *agent) {
 		a.drain = !a.drain
@@ -251,6 +275,20 @@ var actions = []action{
 	})},
 	{"lock lost", func(_ *rapid.T, w *world) { w.store.lock = nil }},
 	{"leader stops in order", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.step(ledger.StopRequested{}) })},
+	{"operator wants one primary, or not", onLeader(func(t *rapid.T, w *world, ld *leader) {
+		next := *w.store.spec
+		next.NonExclusive, next.OnLoss, next.AcceptOverlap = false, 0, false
+		switch rapid.IntRange(0, 3).Draw(t, "how") {
+		case 0:
+			next.NonExclusive = true
+		case 1:
+			next.NonExclusive, next.OnLoss = true, wish.Fence
+		case 2:
+			next.OnLoss, next.AcceptOverlap = wish.Hold, true
+		}
+		ld.requests++
+		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.UpdateApp{Spec: next}})
+	})},
 	{"leader drains a server", onLeader(func(t *rapid.T, w *world, ld *leader) {
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.DrainServer{Server: anAgent(t, w).id, Undo: rapid.Bool().Draw(t, "undo")}})

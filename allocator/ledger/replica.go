@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -353,8 +354,8 @@ func (l *Ledger) secondariesStored(a *app, at shard.Index, old, row *Row) {
 	}
 	l.publishSecondaries(a, at)
 	if len(row.Secondaries) < len(old.Secondaries) {
-		a.want(l.now, solveSoon)
+		a.plan.Want(l.now, solveSoon)
 	} else {
-		a.want(l.now, solvePause) // one more in sync may let another go
+		a.plan.Want(l.now, timing.SolvePause) // one more in sync may let another go
 	}
 }

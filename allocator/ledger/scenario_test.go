@@ -21,6 +21,7 @@ import (
 // left over.
 //
 //	world agents=(a0,z0,a1,z1) shards=N      servers <agent>.kv in zones (or region/zone), an app, and a first leader that runs for 4 s
+//	      exclusive=0 | hold=1             an app that two servers may serve at once
 //	      replicas=N [without-primaries]     the app is primary-secondary, or secondary-only; runs for 8 s
 //	run D                                    time passes; shows what was decided and sent
 //	until D TEXT                             the same until TEXT was shown, at most D; else the scenario fails
@@ -177,6 +178,10 @@ func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
 			spec.Replication, s.w.plan, warm = wish.PrimarySecondary, s.w.proposed(replicas), 8*second
 		case "named":
 			spec.Space.Named = true
+		case "exclusive":
+			spec.NonExclusive = true
+		case "hold":
+			spec.OnLoss, spec.AcceptOverlap = wish.Hold, true
 		case "without-primaries":
 			spec.Replication = wish.SecondaryOnly
 		default:
@@ -313,6 +318,12 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 			spec.TolerancePercent = int(n)
 		case "load":
 			spec.DefaultLoad = map[string]int64{"cpu": n}
+		case "exclusive":
+			spec.NonExclusive = n == 0
+		case "accept-overlap":
+			spec.AcceptOverlap = n > 0
+		case "hold":
+			spec.OnLoss = wish.Hold
 		case "move":
 			move = shard.MoveID(n)
 		case "step":
@@ -346,7 +357,7 @@ func idsOf(list string) []shard.ID {
 	return ids
 }
 
-// request puts a wish to the leader, lets a second pass, and shows the answer.
+// request puts a wish to the leader, lets a second or three pass, and shows the answer.
 func (s *scenario) request(wish ledger.Wish) string {
 	ld := s.w.store.lock
 	ld.requests++
@@ -354,6 +365,9 @@ func (s *scenario) request(wish ledger.Wish) string {
 	ld.step(ledger.Request{ID: ld.requests, Wish: wish})
 	early := len(ld.replies)
 	s.w.run(second)
+	if _, ok := wish.(ledger.UpdateApp); ok && len(ld.replies) == 0 { // it waits for the servers
+		s.w.run(2 * second)
+	}
 	out := ""
 	for i, r := range ld.replies {
 		when := "after the write"

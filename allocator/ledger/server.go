@@ -74,6 +74,8 @@ type life struct {
 	seconded int                      // durable rows with it as a secondary
 	moves    int                      // open moves, durable or staged, from or to it
 
+	loose bool // it may serve without anybody's word
+
 	alone *call // of a suspect, and no other suspect's beside it (PROTOCOL R30); nil, or over: none
 
 	told     int // shards left, as last told to a draining server
@@ -140,7 +142,7 @@ func (l *Ledger) life(app shard.App, o Owner) *life {
 	s := l.server(o.Server)
 	f, ok := s.lives[o.Incarnation]
 	if !ok {
-		f = &life{Owner: o, server: s, app: app, heard: l.now, refs: map[shard.Index]struct{}{}}
+		f = &life{Owner: o, server: s, app: app, heard: l.now, refs: map[shard.Index]struct{}{}, loose: l.mayServeOn(app)}
 		s.lives[o.Incarnation] = f
 	}
 	return f
@@ -271,6 +273,7 @@ func (l *Ledger) keyIs(s *server, found bool, key Registration) {
 		l.describe(s, key.Server)
 	}
 	for _, o := range s.all() {
+		o.loose = o.loose && !slices.Contains(key.Ended, o.Incarnation)
 		if o == f || o.over || o.conflict {
 			continue
 		}
@@ -298,7 +301,7 @@ func (l *Ledger) describe(s *server, info shard.Server) {
 // forget drops what nobody will ask for again.
 func (l *Ledger) forget(s *server) {
 	for _, f := range s.all() {
-		if f.over && len(f.refs) == 0 && f.stream == 0 && f != s.current() {
+		if f.over && !f.loose && len(f.refs) == 0 && f.stream == 0 && f != s.current() {
 			delete(s.lives, f.Incarnation)
 		}
 	}

@@ -19,9 +19,7 @@ const (
 	writeBytesMost = 300 << 10
 
 	solvePatience = time.Minute            // a plan that takes longer is asked for again
-	solveSettle   = time.Second            // after a change of membership
 	solveMissing  = 15 * time.Second       // between two attempts to place secondaries that are missing
-	solvePause    = 5 * time.Second        // between two rebalancings
 	solveSoon     = 250 * time.Millisecond // between two solves while a server drains or caps bind
 	joinSettle    = 300 * time.Millisecond // shards that never had an owner wait for servers that join together
 )

@@ -573,7 +573,7 @@ func (w *world) run(d int64) {
 
 // check is promise 1: no two servers may execute for one shard (lease.pml, check()).
 func (w *world) check() {
-	if w.store.spec == nil {
+	if s := w.store.spec; s == nil || !s.OnePrimary() || s.AcceptOverlap {
 		return
 	}
 	for _, id := range w.ids() {

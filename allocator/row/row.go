@@ -1,7 +1,7 @@
-// Package row is what is durable about one shard: who may execute it, at which term, and what is under way. It is pure: values, and what follows
-// from one of them alone.
+// Package row is what is durable about one shard: who may execute it, at which term, and what is under way; and about one server. It is pure: values,
+// and what follows from one of them alone.
 //
-// Called by allocator/ledger, which alone changes rows, and by whoever stores them. It decides nothing.
+// Called by allocator/ledger, which alone changes them, and by whoever stores them. It decides nothing.
 package row
 
 import (

@@ -30,6 +30,45 @@ type App struct {
 	DefaultLoad      map[string]int64
 	ResourceVersion  uint64
 	Labels           map[string]string
+
+	NonExclusive  bool // two servers may serve a shard at once: fences are not waited for (PROTOCOL R28)
+	AcceptOverlap bool // the same is accepted of an exclusive app, where it holds (PROTOCOL R34)
+	OnLoss        OnLoss
+}
+
+// OnLoss is what servers do when nobody vouches for them any more; the numbers are those of the wire. The zero value means Fence if the app is
+// exclusive, else Hold.
+type OnLoss uint8
+
+// What servers do.
+const (
+	Fence OnLoss = iota + 1
+	Hold
+)
+
+// ServesOn reports whether servers serve on when nobody vouches for them any more.
+func (a App) ServesOn() bool { return a.OnLoss == Hold || a.OnLoss == 0 && a.NonExclusive }
+
+// OnePrimary reports whether no two servers may ever serve a shard at once.
+func (a App) OnePrimary() bool { return !a.NonExclusive && !a.ServesOn() }
+
+// TightenedBy reports whether a new spec promises one primary where this one does not. With AcceptOverlap it promises nothing.
+func (a App) TightenedBy(next App) bool {
+	return !a.OnePrimary() && next.OnePrimary() && !next.AcceptOverlap
+}
+
+// CheckUpdate says what is wrong with a spec that is to take the place of this one, as Check does.
+func (a App) CheckUpdate(next App) (field, expected string) {
+	if field, expected := next.Check(); field != "" {
+		return field, expected
+	}
+	switch {
+	case next.Space != a.Space:
+		return "key_space", "the one that the app was created with: it is fixed"
+	case next.Replication.Kind() != a.Replication.Kind():
+		return "replication", "the one that the app was created with: what a replica is cannot change under it"
+	}
+	return "", ""
 }
 
 // Replication says which replicas a shard has; the numbers are those of the wire. The zero value means PrimaryOnly.
@@ -116,6 +155,11 @@ func (a App) Check() (field, expected string) {
 		return "placement.balance_tolerance_percent", fmt.Sprintf("0 (the default) to %d, not %d", toleranceMost, a.TolerancePercent)
 	case len(a.Labels) > labelsMost:
 		return "labels", fmt.Sprintf("at most %d, not %d", labelsMost, len(a.Labels))
+	case a.OnLoss > Hold:
+		return "on_coordination_loss", fmt.Sprintf("fence or hold, not number %d", a.OnLoss)
+	case a.OnLoss == Hold && !a.NonExclusive && !a.AcceptOverlap:
+		return "on_coordination_loss", "fence, because the app is exclusive: one that holds serves on without anybody's word, while another server may " +
+			"have its shards. If that may be, set accept_overlap: true; of a cache, exclusive: false"
 	}
 	for _, metric := range shard.SortedKeys(a.DefaultLoad) {
 		if !metricName.MatchString(metric) || a.DefaultLoad[metric] < 0 {

@@ -50,6 +50,11 @@ func TestCheck(t *testing.T) {
 		"no region":        {func(a *spec.App) { a.PreferRegions = []string{"eu", ""} }, "placement.preferred_regions", `not "" in place 2`},
 		"region twice":     {func(a *spec.App) { a.PreferRegions = []string{"eu", "eu"} }, "placement.preferred_regions", `not "eu" in place 2`},
 		"many preferred":   {func(a *spec.App) { a.PreferRegions = shard.SortedKeys(many) }, "placement.preferred_regions", "at most 16"},
+		"a cache":          {change: func(a *spec.App) { a.NonExclusive = true }},
+		"a holding cache":  {change: func(a *spec.App) { a.NonExclusive, a.OnLoss = true, spec.Hold }},
+		"overlap accepted": {change: func(a *spec.App) { a.AcceptOverlap, a.OnLoss = true, spec.Hold }},
+		"hold":             {func(a *spec.App) { a.OnLoss = spec.Hold }, "on_coordination_loss", "set accept_overlap: true; of a cache, exclusive: false"},
+		"unknown loss":     {func(a *spec.App) { a.OnLoss = 3 }, "on_coordination_loss", "not number 3"},
 		"preferred by none": {func(a *spec.App) { a.Replication, a.PreferRegions = spec.SecondaryOnly, []string{"eu"} },
 			"placement.preferred_regions", "no primaries"},
 	} {
@@ -58,6 +63,33 @@ func TestCheck(t *testing.T) {
 		field, expected := app.Check()
 		if field != c.field || !strings.Contains(expected, c.expected) || (field == "") != (expected == "") {
 			t.Errorf("%s: %q: expected %s; wanted %q: %s", name, field, expected, c.field, c.expected)
+		}
+	}
+}
+
+// Who serves on when nobody vouches, and which specs promise one primary where another did not.
+func TestOnePrimary(t *testing.T) {
+	t.Parallel()
+	exclusive, fencing, cache := spec.App{}, spec.App{NonExclusive: true, OnLoss: spec.Fence}, spec.App{NonExclusive: true}
+	holding, accepted := spec.App{OnLoss: spec.Hold, AcceptOverlap: true}, spec.App{AcceptOverlap: true}
+	for _, c := range []struct {
+		app              spec.App
+		serves, promises bool
+	}{{exclusive, false, true}, {fencing, false, false}, {cache, true, false}, {holding, true, false}, {accepted, false, true}} {
+		if c.app.ServesOn() != c.serves || c.app.OnePrimary() != c.promises {
+			t.Errorf("%+v: serves on %v, promises one primary %v", c.app, c.app.ServesOn(), c.app.OnePrimary())
+		}
+		if loose := !c.promises; c.app.TightenedBy(exclusive) != loose || c.app.TightenedBy(accepted) || c.app.TightenedBy(cache) || c.app.TightenedBy(holding) {
+			t.Errorf("%+v is tightened by %v", c.app, c.app.TightenedBy(exclusive))
+		}
+	}
+	named := spec.App{Name: "kv", Space: shard.KeySpace{Named: true}}
+	hashed := spec.App{Name: "kv", Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 8}}}
+	replicated := hashed
+	replicated.Replication = spec.PrimarySecondary
+	for field, next := range map[string]spec.App{"key_space": named, "replication": replicated, "name": {}, "": hashed} {
+		if got, _ := hashed.CheckUpdate(next); got != field {
+			t.Errorf("update to %+v: wrong is %q, expected %q", next, got, field)
 		}
 	}
 }

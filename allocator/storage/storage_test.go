@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/placement"
@@ -129,6 +130,31 @@ func (c *cluster) register(id string, incarnation uint64) ledger.Registration {
 			Value: encode(c.T, &pb.ServerRecord{Server: wire.ServerToProto(server), Cluster: "c1", Ended: []uint64{incarnation - 1}}),
 		})
 	return ledger.Registration{Server: server, Session: string(session), Create: uint64(index), Ended: []shard.Incarnation{server.Incarnation - 1}}
+}
+
+// What says whether two servers may serve at once comes back from the store, and an older spec, which does not say, is of an exclusive app.
+func TestSpecsKeepTheirExclusiveness(t *testing.T) {
+	t.Parallel()
+	for _, change := range []func(*ledger.Spec){
+		func(*ledger.Spec) {},
+		func(s *ledger.Spec) { s.NonExclusive = true },
+		func(s *ledger.Spec) { s.AcceptOverlap, s.OnLoss = true, 2 },
+	} {
+		want := spec("kv", 4)
+		change(&want)
+		message := appspec.ToProto(want)
+		got, err := appspec.FromProto(message)
+		if err != nil || !cmp.Equal(want, got) {
+			t.Errorf("%v: %s", err, cmp.Diff(want, got))
+		}
+		message.Exclusive = nil
+		if old, err := appspec.FromProto(message); err != nil || old.NonExclusive {
+			t.Errorf("%v: unset, and not exclusive: %+v", err, old)
+		}
+	}
+	if _, err := appspec.FromProto(&pb.AppSpec{KeySpace: appspec.ToProto(spec("kv", 4)).KeySpace, OnCoordinationLoss: 7}); err == nil {
+		t.Error("an unknown on_coordination_loss was taken")
+	}
 }
 
 func spec(name string, shards uint32) ledger.Spec {

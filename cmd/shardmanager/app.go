@@ -20,7 +20,10 @@ func appCommand() *cobra.Command {
 		Short: "Create, update, show and delete apps",
 		Long: "Create, update, show and delete apps. The spec of an app is a YAML or JSON file:\n\n" +
 			"  name: kv\n  key_space:\n    hash:\n      shards: 96          # fixed for the life of the app\n  replication: primary-only\n" +
-			"  placement:              # all optional\n    max_concurrent_moves: 64\n    max_concurrent_moves_per_server: 8\n    balance_tolerance_percent: 10",
+			"  placement:              # all optional\n    max_concurrent_moves: 64\n    max_concurrent_moves_per_server: 8\n    balance_tolerance_percent: 10\n" +
+			"  exclusive: true         # the default; false for a cache: a lost server's shards go elsewhere at once, and it may serve them still\n" +
+			"  on_coordination_loss: fence   # hold: serve on when neither an allocator nor the store can be reached; the default of a cache\n" +
+			"  accept_overlap: false   # true is needed for an exclusive app to hold: it is promised no more that a shard has one primary",
 		Args: cobra.ArbitraryArgs,
 		RunE: needsVerb,
 	}
@@ -169,14 +172,30 @@ func appListCommand() *cobra.Command {
 }
 
 func appTable(w io.Writer, specs ...*pb.AppSpec) {
-	row(w, "NAME", "KEY SPACE", "REPLICATION", "VERSION")
+	row(w, "NAME", "KEY SPACE", "REPLICATION", "EXCLUSIVE", "ON LOSS", "VERSION")
 	for _, s := range specs {
 		replication := enumName(s.GetReplication().String(), "REPLICATION_")
 		if n := s.GetReplicas(); n > 0 {
 			replication += fmt.Sprintf(", %d replicas", n)
 		}
-		row(w, s.GetName(), keySpace(s.GetKeySpace()), replication, fmt.Sprint(s.GetResourceVersion()))
+		exclusive, loss := exclusiveness(s)
+		row(w, s.GetName(), keySpace(s.GetKeySpace()), replication, exclusive, loss, fmt.Sprint(s.GetResourceVersion()))
 	}
+}
+
+// exclusiveness is whether two servers may serve a shard at once, and what they do when nobody vouches for them any more.
+func exclusiveness(s *pb.AppSpec) (exclusive, loss string) {
+	exclusive, loss = "yes", "fence"
+	if s.Exclusive != nil && !s.GetExclusive() {
+		exclusive, loss = "no", "hold"
+	}
+	if s.GetAcceptOverlap() {
+		exclusive += ", overlap accepted"
+	}
+	if set := s.GetOnCoordinationLoss(); set != pb.CoordinationLoss_COORDINATION_LOSS_UNSPECIFIED {
+		loss = enumName(set.String(), "COORDINATION_LOSS_")
+	}
+	return exclusive, loss
 }
 
 func keySpace(space *pb.KeySpace) string {

@@ -74,7 +74,7 @@ func (a *AppSpec) place(n *yaml.Node) string { return fmt.Sprintf("%s:%d", a.fil
 // unsupported says which paths DESIGN knows and this version does not have: refused with other words than typing errors.
 func unsupported(path string) bool {
 	switch normal(path) {
-	case "keyspace.range", "keyspace.named", "policy", "maintenance", "exclusive", "acceptoverlap", "oncoordinationloss", "placement.regions":
+	case "keyspace.range", "keyspace.named", "policy", "maintenance", "placement.regions":
 		return true
 	}
 	return false
@@ -177,6 +177,11 @@ func (a *AppSpec) scalar(n *yaml.Node, field protoreflect.FieldDescriptor, path 
 			return refuse("a string")
 		}
 		return protoreflect.ValueOfString(n.Value), true
+	case protoreflect.BoolKind:
+		if !plain("!!bool") {
+			return refuse("true or false")
+		}
+		return protoreflect.ValueOfBool(strings.EqualFold(n.Value, "true")), true // as YAML writes it: true, True or TRUE
 	case protoreflect.EnumKind:
 		return a.enum(n, field.Enum(), path, p)
 	case protoreflect.Uint32Kind:
@@ -251,6 +256,11 @@ func (a *AppSpec) check(p *problems) {
 	}
 	if spec.GetReplication() == pb.Replication_REPLICATION_UNSPECIFIED {
 		spec.Replication = pb.Replication_REPLICATION_PRIMARY_ONLY
+	}
+	exclusive := spec.Exclusive == nil || *spec.Exclusive
+	if spec.GetOnCoordinationLoss() == pb.CoordinationLoss_COORDINATION_LOSS_HOLD && exclusive && !spec.GetAcceptOverlap() {
+		p.add(at("on_coordination_loss"), "on_coordination_loss: expected fence, because the app is exclusive: if two servers may serve a shard at once, "+
+			"set accept_overlap: true; of a cache, exclusive: false")
 	}
 	for metric, load := range spec.GetPlacement().GetDefaultLoad() {
 		if path := "placement.default_load." + metric; load < 0 {

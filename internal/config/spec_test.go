@@ -58,13 +58,18 @@ func TestAppSpecForms(t *testing.T) {
 
 func TestAppSpecErrors(t *testing.T) {
 	for name, test := range map[string]struct{ file, want string }{
-		"empty":             {"", "app.yaml:1: expected the spec of an app"},
-		"list":              {"[]", "app.yaml:1: expected the spec of an app, not a list"},
-		"unknown":           {"name: kv\nkey_space:\n  hash:\n    shard: 96\n", "app.yaml:4: key_space.hash.shard: unknown field; did you mean shards?"},
-		"range":             {"name: kv\nkey_space:\n  range: {}\n", "app.yaml:3: key_space.range: not supported yet"},
-		"replication":       {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: both\n", `app.yaml:3: replication: expected primary-only or secondary-only or primary-secondary, not "both"`},
-		"names in a spec":   {"name: kv\nkey_space: {named: {ids: [a]}}\n", "app.yaml:2: key_space.named.ids: expected none, not 1: create shards once the app is there"},
-		"an empty space":    {"name: kv\nkey_space: {}\n", "app.yaml:2: key_space: expected `hash: {shards: N}` or `named: {}`"},
+		"empty":           {"", "app.yaml:1: expected the spec of an app"},
+		"list":            {"[]", "app.yaml:1: expected the spec of an app, not a list"},
+		"unknown":         {"name: kv\nkey_space:\n  hash:\n    shard: 96\n", "app.yaml:4: key_space.hash.shard: unknown field; did you mean shards?"},
+		"range":           {"name: kv\nkey_space:\n  range: {}\n", "app.yaml:3: key_space.range: not supported yet"},
+		"replication":     {"name: kv\nkey_space: {hash: {shards: 9}}\nreplication: both\n", `app.yaml:3: replication: expected primary-only or secondary-only or primary-secondary, not "both"`},
+		"names in a spec": {"name: kv\nkey_space: {named: {ids: [a]}}\n", "app.yaml:2: key_space.named.ids: expected none, not 1: create shards once the app is there"},
+		"an empty space":  {"name: kv\nkey_space: {}\n", "app.yaml:2: key_space: expected `hash: {shards: N}` or `named: {}`"},
+		"hold": {
+			"name: kv\nkey_space: {hash: {shards: 9}}\nexclusive: true\non_coordination_loss: hold\n",
+			"app.yaml:4: on_coordination_loss: expected fence, because the app is exclusive: if two servers may serve a shard at once, set accept_overlap: true; of a cache, exclusive: false",
+		},
+		"not a truth":       {"name: kv\nkey_space: {hash: {shards: 9}}\nexclusive: maybe\n", `app.yaml:3: exclusive: expected true or false, not "maybe"`},
 		"policy":            {"name: kv\nkey_space: {hash: {shards: 9}}\npolicy: {}\n", "app.yaml:3: policy: not supported yet"},
 		"no name":           {"\nkey_space: {hash: {shards: 9}}\n", "app.yaml:2: name: expected 1 to 63 of a-z"},
 		"bad name":          {"key_space: {hash: {shards: 9}}\nname: KV_1\n", "app.yaml:2: name: expected 1 to 63 of a-z"},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // App names a sharded application.
@@ -22,6 +23,9 @@ type ServerID string
 
 // MakeServerID joins the name of an agent and an app.
 func MakeServerID(agent string, app App) ServerID { return ServerID(agent + "." + string(app)) }
+
+// App is the app of a server: what follows the last dot.
+func (id ServerID) App() App { return App(id[strings.LastIndexByte(string(id), '.')+1:]) }
 
 // Incarnation is one life of a server: from one registration to its end. One that ended never returns (PROTOCOL, root rule). Only
 // equality means anything; 0 means none.

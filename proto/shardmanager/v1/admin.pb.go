@@ -21,6 +21,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// CoordinationLoss is what a server does at the end of its lease when no leader can be reached and the store does not answer. One that is fenced, or
+// whose key is gone, stops in any case.
+type CoordinationLoss int32
+
+const (
+	CoordinationLoss_COORDINATION_LOSS_UNSPECIFIED CoordinationLoss = 0
+	// It stops serving until somebody vouches for it again.
+	CoordinationLoss_COORDINATION_LOSS_FENCE CoordinationLoss = 1
+	// It serves on without anybody's word (PROTOCOL R34).
+	CoordinationLoss_COORDINATION_LOSS_HOLD CoordinationLoss = 2
+)
+
+// Enum value maps for CoordinationLoss.
+var (
+	CoordinationLoss_name = map[int32]string{
+		0: "COORDINATION_LOSS_UNSPECIFIED",
+		1: "COORDINATION_LOSS_FENCE",
+		2: "COORDINATION_LOSS_HOLD",
+	}
+	CoordinationLoss_value = map[string]int32{
+		"COORDINATION_LOSS_UNSPECIFIED": 0,
+		"COORDINATION_LOSS_FENCE":       1,
+		"COORDINATION_LOSS_HOLD":        2,
+	}
+)
+
+func (x CoordinationLoss) Enum() *CoordinationLoss {
+	p := new(CoordinationLoss)
+	*p = x
+	return p
+}
+
+func (x CoordinationLoss) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CoordinationLoss) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (CoordinationLoss) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_admin_proto_enumTypes[0]
+}
+
+func (x CoordinationLoss) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CoordinationLoss.Descriptor instead.
+func (CoordinationLoss) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
 type Replication int32
 
 const (
@@ -60,11 +113,11 @@ func (x Replication) String() string {
 }
 
 func (Replication) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[0].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[1].Descriptor()
 }
 
 func (Replication) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[0]
+	return &file_shardmanager_v1_admin_proto_enumTypes[1]
 }
 
 func (x Replication) Number() protoreflect.EnumNumber {
@@ -73,7 +126,7 @@ func (x Replication) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Replication.Descriptor instead.
 func (Replication) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
 }
 
 // FaultDomain is a part of a locality that fails as a whole.
@@ -116,11 +169,11 @@ func (x FaultDomain) String() string {
 }
 
 func (FaultDomain) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[1].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[2].Descriptor()
 }
 
 func (FaultDomain) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[1]
+	return &file_shardmanager_v1_admin_proto_enumTypes[2]
 }
 
 func (x FaultDomain) Number() protoreflect.EnumNumber {
@@ -129,7 +182,7 @@ func (x FaultDomain) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FaultDomain.Descriptor instead.
 func (FaultDomain) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 type ServerState int32
@@ -187,11 +240,11 @@ func (x ServerState) String() string {
 }
 
 func (ServerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[2].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[3].Descriptor()
 }
 
 func (ServerState) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[2]
+	return &file_shardmanager_v1_admin_proto_enumTypes[3]
 }
 
 func (x ServerState) Number() protoreflect.EnumNumber {
@@ -200,7 +253,7 @@ func (x ServerState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerState.Descriptor instead.
 func (ServerState) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 type MoveReason int32
@@ -260,11 +313,11 @@ func (x MoveReason) String() string {
 }
 
 func (MoveReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[3].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
 }
 
 func (MoveReason) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[3]
+	return &file_shardmanager_v1_admin_proto_enumTypes[4]
 }
 
 func (x MoveReason) Number() protoreflect.EnumNumber {
@@ -273,7 +326,7 @@ func (x MoveReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveReason.Descriptor instead.
 func (MoveReason) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 type MoveStep int32
@@ -345,11 +398,11 @@ func (x MoveStep) String() string {
 }
 
 func (MoveStep) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
 }
 
 func (MoveStep) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[4]
+	return &file_shardmanager_v1_admin_proto_enumTypes[5]
 }
 
 func (x MoveStep) Number() protoreflect.EnumNumber {
@@ -358,7 +411,7 @@ func (x MoveStep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveStep.Descriptor instead.
 func (MoveStep) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 // SecondaryProgress is how far a secondary is.
@@ -405,11 +458,11 @@ func (x SecondaryProgress) String() string {
 }
 
 func (SecondaryProgress) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
 }
 
 func (SecondaryProgress) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[5]
+	return &file_shardmanager_v1_admin_proto_enumTypes[6]
 }
 
 func (x SecondaryProgress) Number() protoreflect.EnumNumber {
@@ -418,7 +471,7 @@ func (x SecondaryProgress) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SecondaryProgress.Descriptor instead.
 func (SecondaryProgress) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 type MovePhase int32
@@ -460,11 +513,11 @@ func (x MovePhase) String() string {
 }
 
 func (MovePhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[7].Descriptor()
 }
 
 func (MovePhase) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[6]
+	return &file_shardmanager_v1_admin_proto_enumTypes[7]
 }
 
 func (x MovePhase) Number() protoreflect.EnumNumber {
@@ -473,7 +526,7 @@ func (x MovePhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MovePhase.Descriptor instead.
 func (MovePhase) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 // MoveKind is what a move changes.
@@ -524,11 +577,11 @@ func (x MoveKind) String() string {
 }
 
 func (MoveKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[7].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[8].Descriptor()
 }
 
 func (MoveKind) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[7]
+	return &file_shardmanager_v1_admin_proto_enumTypes[8]
 }
 
 func (x MoveKind) Number() protoreflect.EnumNumber {
@@ -537,7 +590,7 @@ func (x MoveKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveKind.Descriptor instead.
 func (MoveKind) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 // GossipStatus is how a member of gossip stands.
@@ -583,11 +636,11 @@ func (x GossipStatus) String() string {
 }
 
 func (GossipStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[8].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[9].Descriptor()
 }
 
 func (GossipStatus) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[8]
+	return &file_shardmanager_v1_admin_proto_enumTypes[9]
 }
 
 func (x GossipStatus) Number() protoreflect.EnumNumber {
@@ -596,7 +649,7 @@ func (x GossipStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GossipStatus.Descriptor instead.
 func (GossipStatus) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 // GossipKeyStep is a step of a rotation.
@@ -639,11 +692,11 @@ func (x GossipKeyStep) String() string {
 }
 
 func (GossipKeyStep) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[9].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[10].Descriptor()
 }
 
 func (GossipKeyStep) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[9]
+	return &file_shardmanager_v1_admin_proto_enumTypes[10]
 }
 
 func (x GossipKeyStep) Number() protoreflect.EnumNumber {
@@ -652,7 +705,7 @@ func (x GossipKeyStep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GossipKeyStep.Descriptor instead.
 func (GossipKeyStep) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 // AppSpec is what an app wants.
@@ -670,9 +723,17 @@ type AppSpec struct {
 	// Number that changes with every update; given back by update, 0 at creation.
 	ResourceVersion uint64 `protobuf:"varint,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Free labels.
-	Labels        map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// One primary of a shard at a time, at every instant; unset means true. False is for caches: a server's shards go elsewhere as soon as it is
+	// lost, while it may still serve them (PROTOCOL R28).
+	Exclusive *bool `protobuf:"varint,90,opt,name=exclusive,proto3,oneof" json:"exclusive,omitempty"`
+	// Two servers may serve a shard at once although the app is exclusive: needed for on_coordination_loss: hold. It takes the app out of the
+	// promise of one primary.
+	AcceptOverlap bool `protobuf:"varint,91,opt,name=accept_overlap,json=acceptOverlap,proto3" json:"accept_overlap,omitempty"`
+	// What servers do when nobody vouches for them any more; unset means fence if the app is exclusive, else hold.
+	OnCoordinationLoss CoordinationLoss `protobuf:"varint,92,opt,name=on_coordination_loss,json=onCoordinationLoss,proto3,enum=shardmanager.v1.CoordinationLoss" json:"on_coordination_loss,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *AppSpec) Reset() {
@@ -759,6 +820,27 @@ func (x *AppSpec) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *AppSpec) GetExclusive() bool {
+	if x != nil && x.Exclusive != nil {
+		return *x.Exclusive
+	}
+	return false
+}
+
+func (x *AppSpec) GetAcceptOverlap() bool {
+	if x != nil {
+		return x.AcceptOverlap
+	}
+	return false
+}
+
+func (x *AppSpec) GetOnCoordinationLoss() CoordinationLoss {
+	if x != nil {
+		return x.OnCoordinationLoss
+	}
+	return CoordinationLoss_COORDINATION_LOSS_UNSPECIFIED
 }
 
 // Placement limits and goals of the first solver. 0 means the default.
@@ -4777,7 +4859,7 @@ var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xa9\x04\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xd6\x05\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
@@ -4786,13 +4868,18 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\breplicas\x18\x14 \x01(\rR\breplicas\x12U\n" +
 	"\x0fregion_replicas\x18\x15 \x03(\v2,.shardmanager.v1.AppSpec.RegionReplicasEntryR\x0eregionReplicas\x12)\n" +
 	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\x12<\n" +
-	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x1aA\n" +
+	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x12!\n" +
+	"\texclusive\x18Z \x01(\bH\x00R\texclusive\x88\x01\x01\x12%\n" +
+	"\x0eaccept_overlap\x18[ \x01(\bR\racceptOverlap\x12S\n" +
+	"\x14on_coordination_loss\x18\\ \x01(\x0e2!.shardmanager.v1.CoordinationLossR\x12onCoordinationLoss\x1aA\n" +
 	"\x13RegionReplicasEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_exclusive\"\xb2\x03\n" +
 	"\tPlacement\x120\n" +
 	"\x14max_concurrent_moves\x18\x01 \x01(\rR\x12maxConcurrentMoves\x12D\n" +
 	"\x1fmax_concurrent_moves_per_server\x18\x02 \x01(\rR\x1bmaxConcurrentMovesPerServer\x12:\n" +
@@ -5068,7 +5155,11 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1a\n" +
 	"\banswered\x18\x03 \x01(\rR\banswered\x12\x18\n" +
-	"\atrouble\x18\x04 \x01(\tR\atrouble*\x8b\x01\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble*n\n" +
+	"\x10CoordinationLoss\x12!\n" +
+	"\x1dCOORDINATION_LOSS_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17COORDINATION_LOSS_FENCE\x10\x01\x12\x1a\n" +
+	"\x16COORDINATION_LOSS_HOLD\x10\x02*\x8b\x01\n" +
 	"\vReplication\x12\x1b\n" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
@@ -5180,201 +5271,203 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
 var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
-	(Replication)(0),                        // 0: shardmanager.v1.Replication
-	(FaultDomain)(0),                        // 1: shardmanager.v1.FaultDomain
-	(ServerState)(0),                        // 2: shardmanager.v1.ServerState
-	(MoveReason)(0),                         // 3: shardmanager.v1.MoveReason
-	(MoveStep)(0),                           // 4: shardmanager.v1.MoveStep
-	(SecondaryProgress)(0),                  // 5: shardmanager.v1.SecondaryProgress
-	(MovePhase)(0),                          // 6: shardmanager.v1.MovePhase
-	(MoveKind)(0),                           // 7: shardmanager.v1.MoveKind
-	(GossipStatus)(0),                       // 8: shardmanager.v1.GossipStatus
-	(GossipKeyStep)(0),                      // 9: shardmanager.v1.GossipKeyStep
-	(*AppSpec)(nil),                         // 10: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 11: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 12: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 13: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 14: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 15: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 16: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 17: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 18: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 19: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 20: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 21: shardmanager.v1.DeleteAppResponse
-	(*CreateShardsRequest)(nil),             // 22: shardmanager.v1.CreateShardsRequest
-	(*CreateShardsResponse)(nil),            // 23: shardmanager.v1.CreateShardsResponse
-	(*DeleteShardsRequest)(nil),             // 24: shardmanager.v1.DeleteShardsRequest
-	(*DeleteShardsResponse)(nil),            // 25: shardmanager.v1.DeleteShardsResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 26: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 27: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 28: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 29: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 30: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 31: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 32: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 33: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 34: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 35: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 36: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 37: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 38: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 39: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 40: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 41: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 42: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 43: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 44: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 45: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 46: shardmanager.v1.ExplainResponse
-	(*ReplicaStatus)(nil),                   // 47: shardmanager.v1.ReplicaStatus
-	(*Proposal)(nil),                        // 48: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 49: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 50: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 51: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 52: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 53: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 54: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 55: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 56: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 57: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 58: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 59: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 60: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 61: shardmanager.v1.SkipStepResponse
-	(*ListRegionsRequest)(nil),              // 62: shardmanager.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),             // 63: shardmanager.v1.ListRegionsResponse
-	(*Region)(nil),                          // 64: shardmanager.v1.Region
-	(*ListGossipMembersRequest)(nil),        // 65: shardmanager.v1.ListGossipMembersRequest
-	(*ListGossipMembersResponse)(nil),       // 66: shardmanager.v1.ListGossipMembersResponse
-	(*GossipMember)(nil),                    // 67: shardmanager.v1.GossipMember
-	(*GossipKey)(nil),                       // 68: shardmanager.v1.GossipKey
-	(*ListGossipKeysRequest)(nil),           // 69: shardmanager.v1.ListGossipKeysRequest
-	(*ListGossipKeysResponse)(nil),          // 70: shardmanager.v1.ListGossipKeysResponse
-	(*RotateGossipKeyRequest)(nil),          // 71: shardmanager.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil),         // 72: shardmanager.v1.RotateGossipKeyResponse
-	nil,                                     // 73: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 74: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 75: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 76: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 77: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 78: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 79: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 80: shardmanager.v1.Epoch
-	(Role)(0),                               // 81: shardmanager.v1.Role
-	(*RegionLatency)(nil),                   // 82: shardmanager.v1.RegionLatency
+	(CoordinationLoss)(0),                   // 0: shardmanager.v1.CoordinationLoss
+	(Replication)(0),                        // 1: shardmanager.v1.Replication
+	(FaultDomain)(0),                        // 2: shardmanager.v1.FaultDomain
+	(ServerState)(0),                        // 3: shardmanager.v1.ServerState
+	(MoveReason)(0),                         // 4: shardmanager.v1.MoveReason
+	(MoveStep)(0),                           // 5: shardmanager.v1.MoveStep
+	(SecondaryProgress)(0),                  // 6: shardmanager.v1.SecondaryProgress
+	(MovePhase)(0),                          // 7: shardmanager.v1.MovePhase
+	(MoveKind)(0),                           // 8: shardmanager.v1.MoveKind
+	(GossipStatus)(0),                       // 9: shardmanager.v1.GossipStatus
+	(GossipKeyStep)(0),                      // 10: shardmanager.v1.GossipKeyStep
+	(*AppSpec)(nil),                         // 11: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 12: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 13: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 14: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 15: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 16: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 17: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 18: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 19: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 20: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 21: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 22: shardmanager.v1.DeleteAppResponse
+	(*CreateShardsRequest)(nil),             // 23: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 24: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 25: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 26: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 27: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 28: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*ListServersRequest)(nil),              // 29: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 30: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 31: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 32: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 33: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 34: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 35: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 36: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 37: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 38: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 39: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 40: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 41: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 42: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 43: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 44: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 45: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 46: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 47: shardmanager.v1.ExplainResponse
+	(*ReplicaStatus)(nil),                   // 48: shardmanager.v1.ReplicaStatus
+	(*Proposal)(nil),                        // 49: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 50: shardmanager.v1.Candidate
+	(*WatchEventsRequest)(nil),              // 51: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 52: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 53: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 54: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 55: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 56: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 57: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 58: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 59: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 60: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 61: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 62: shardmanager.v1.SkipStepResponse
+	(*ListRegionsRequest)(nil),              // 63: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 64: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 65: shardmanager.v1.Region
+	(*ListGossipMembersRequest)(nil),        // 66: shardmanager.v1.ListGossipMembersRequest
+	(*ListGossipMembersResponse)(nil),       // 67: shardmanager.v1.ListGossipMembersResponse
+	(*GossipMember)(nil),                    // 68: shardmanager.v1.GossipMember
+	(*GossipKey)(nil),                       // 69: shardmanager.v1.GossipKey
+	(*ListGossipKeysRequest)(nil),           // 70: shardmanager.v1.ListGossipKeysRequest
+	(*ListGossipKeysResponse)(nil),          // 71: shardmanager.v1.ListGossipKeysResponse
+	(*RotateGossipKeyRequest)(nil),          // 72: shardmanager.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),         // 73: shardmanager.v1.RotateGossipKeyResponse
+	nil,                                     // 74: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 75: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 76: shardmanager.v1.Placement.DefaultLoadEntry
+	(*KeySpace)(nil),                        // 77: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 78: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 79: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 80: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 81: shardmanager.v1.Epoch
+	(Role)(0),                               // 82: shardmanager.v1.Role
+	(*RegionLatency)(nil),                   // 83: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	76, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
-	0,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	11, // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	73, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	74, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	75, // 5: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	1,  // 6: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	10, // 7: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	10, // 8: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10, // 9: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	10, // 10: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10, // 11: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10, // 12: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	77, // 13: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	30, // 14: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	78, // 15: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
-	2,  // 16: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	79, // 17: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
-	8,  // 18: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
-	33, // 19: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	33, // 20: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	3,  // 21: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	4,  // 22: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	38, // 23: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	80, // 24: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	52, // 25: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	30, // 26: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	33, // 27: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	6,  // 28: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	53, // 29: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	33, // 30: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	48, // 31: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	49, // 32: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	47, // 33: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	81, // 34: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	5,  // 35: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	3,  // 36: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	7,  // 37: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	81, // 38: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	52, // 39: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	53, // 40: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	52, // 41: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	80, // 42: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	52, // 43: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	54, // 44: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	55, // 45: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	56, // 46: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	57, // 47: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,  // 48: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,  // 49: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	64, // 50: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	82, // 51: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	67, // 52: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	8,  // 53: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	68, // 54: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	9,  // 55: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	12, // 56: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	14, // 57: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	16, // 58: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	18, // 59: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	20, // 60: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	22, // 61: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	24, // 62: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	26, // 63: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	28, // 64: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	31, // 65: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	34, // 66: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	36, // 67: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	39, // 68: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	41, // 69: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	43, // 70: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	45, // 71: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	50, // 72: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	58, // 73: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	60, // 74: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	62, // 75: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	65, // 76: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	69, // 77: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	71, // 78: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	13, // 79: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	15, // 80: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	17, // 81: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	19, // 82: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	21, // 83: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	23, // 84: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	25, // 85: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	27, // 86: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	29, // 87: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	32, // 88: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	35, // 89: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	37, // 90: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	40, // 91: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	42, // 92: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	44, // 93: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	46, // 94: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	51, // 95: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	59, // 96: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	61, // 97: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	63, // 98: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	66, // 99: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	70, // 100: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	72, // 101: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	79, // [79:102] is the sub-list for method output_type
-	56, // [56:79] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	77, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	1,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
+	12, // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	74, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	75, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	0,  // 5: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
+	76, // 6: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	2,  // 7: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	11, // 8: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	11, // 9: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	11, // 10: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	11, // 11: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	11, // 12: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	11, // 13: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	78, // 14: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	31, // 15: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	79, // 16: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	3,  // 17: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
+	80, // 18: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	9,  // 19: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
+	34, // 20: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	34, // 21: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	4,  // 22: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	5,  // 23: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	39, // 24: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	81, // 25: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	53, // 26: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	31, // 27: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	34, // 28: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	7,  // 29: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	54, // 30: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	34, // 31: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	49, // 32: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	50, // 33: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	48, // 34: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	82, // 35: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	6,  // 36: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	4,  // 37: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	8,  // 38: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	82, // 39: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	53, // 40: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	54, // 41: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	53, // 42: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	81, // 43: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	53, // 44: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	55, // 45: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	56, // 46: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	57, // 47: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	58, // 48: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	3,  // 49: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	5,  // 50: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	65, // 51: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	83, // 52: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	68, // 53: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	9,  // 54: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	69, // 55: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	10, // 56: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	13, // 57: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	15, // 58: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	17, // 59: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	19, // 60: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	21, // 61: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	23, // 62: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	25, // 63: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	27, // 64: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	29, // 65: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	32, // 66: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	35, // 67: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	37, // 68: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	40, // 69: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	42, // 70: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	44, // 71: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	46, // 72: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	51, // 73: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	59, // 74: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	61, // 75: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	63, // 76: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	66, // 77: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	70, // 78: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	72, // 79: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	14, // 80: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	16, // 81: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	18, // 82: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	20, // 83: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	22, // 84: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	24, // 85: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	26, // 86: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	28, // 87: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	30, // 88: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	33, // 89: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	36, // 90: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	38, // 91: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	41, // 92: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	43, // 93: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	45, // 94: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	47, // 95: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	52, // 96: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	60, // 97: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	62, // 98: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	64, // 99: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	67, // 100: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	71, // 101: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	73, // 102: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	80, // [80:103] is the sub-list for method output_type
+	57, // [57:80] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -5384,6 +5477,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	}
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
+	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
 	file_shardmanager_v1_admin_proto_msgTypes[43].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
@@ -5395,7 +5489,7 @@ func file_shardmanager_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      10,
+			NumEnums:      11,
 			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   1,

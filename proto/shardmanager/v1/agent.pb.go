@@ -638,7 +638,7 @@ type AgentServerStatus struct {
 	Server *Server                `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	// Remaining lease in milliseconds.
 	LeaseRemainingMs int64 `protobuf:"varint,2,opt,name=lease_remaining_ms,json=leaseRemainingMs,proto3" json:"lease_remaining_ms,omitempty"`
-	// Who vouched last: `leader`, `store` or empty.
+	// Who vouched last: `leader`, `store`, `hold` where the server serves on without anybody's word, or empty.
 	VouchedBy string `protobuf:"bytes,3,opt,name=vouched_by,json=vouchedBy,proto3" json:"vouched_by,omitempty"`
 	// True if the Attach stream to the leader is up.
 	Attached bool         `protobuf:"varint,4,opt,name=attached,proto3" json:"attached,omitempty"`

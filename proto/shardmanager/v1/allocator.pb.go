@@ -661,7 +661,10 @@ type Renew struct {
 	// Where the agent is in the space of round trips; unset: unknown, or said a moment ago.
 	Coordinate *NetworkCoordinate `protobuf:"bytes,60,opt,name=coordinate,proto3" json:"coordinate,omitempty"`
 	// What the agent measured, if that is new since the last renewal of the stream.
-	Usage         *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
+	Usage *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
+	// The server may serve on while nobody vouches: as the last grant said, or as the agent's file, which a restart believes, still says. False is
+	// a promise: without another word it stops at the end of its lease.
+	ServeOn       bool `protobuf:"varint,90,opt,name=serve_on,json=serveOn,proto3" json:"serve_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -743,6 +746,13 @@ func (x *Renew) GetUsage() *HostUsage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *Renew) GetServeOn() bool {
+	if x != nil {
+		return x.ServeOn
+	}
+	return false
 }
 
 // ShardLoad is the measured load of one shard.
@@ -931,7 +941,9 @@ type Grant struct {
 	// Number of the Renew.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Remaining lease in nanoseconds; 0: not granted now, which is no fence (PROTOCOL R31).
-	RemainingNs   int64 `protobuf:"varint,2,opt,name=remaining_ns,json=remainingNs,proto3" json:"remaining_ns,omitempty"`
+	RemainingNs int64 `protobuf:"varint,2,opt,name=remaining_ns,json=remainingNs,proto3" json:"remaining_ns,omitempty"`
+	// The server may serve on while nobody vouches for it (PROTOCOL R34); says nothing where nothing is granted.
+	ServeOn       bool `protobuf:"varint,90,opt,name=serve_on,json=serveOn,proto3" json:"serve_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,6 +990,13 @@ func (x *Grant) GetRemainingNs() int64 {
 		return x.RemainingNs
 	}
 	return 0
+}
+
+func (x *Grant) GetServeOn() bool {
+	if x != nil {
+		return x.ServeOn
+	}
+	return false
 }
 
 // CommandId names a command; resending it is harmless.
@@ -1657,7 +1676,7 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\rhighest_epoch\x18\x05 \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\x12\x1a\n" +
 	"\bdraining\x18\x06 \x01(\bR\bdraining\x12#\n" +
 	"\ragent_version\x18\a \x01(\tR\fagentVersion\x12E\n" +
-	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xdb\x02\n" +
+	"\fcapabilities\x18\x1e \x01(\v2!.shardmanager.v1.HostCapabilitiesR\fcapabilities\"\xf6\x02\n" +
 	"\x05Renew\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x19\n" +
 	"\basked_ns\x18\x02 \x01(\x03R\aaskedNs\x120\n" +
@@ -1667,7 +1686,8 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\n" +
 	"coordinate\x18< \x01(\v2\".shardmanager.v1.NetworkCoordinateR\n" +
 	"coordinate\x120\n" +
-	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\"\x94\x01\n" +
+	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\x12\x19\n" +
+	"\bserve_on\x18Z \x01(\bR\aserveOn\"\x94\x01\n" +
 	"\tShardLoad\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\tR\x05shard\x128\n" +
 	"\x04load\x18\x02 \x03(\v2$.shardmanager.v1.ShardLoad.LoadEntryR\x04load\x1a7\n" +
@@ -1683,10 +1703,11 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\vinterval_ms\x18\x02 \x01(\x03R\n" +
 	"intervalMs\x12\x1f\n" +
 	"\vvalidity_ms\x18\x03 \x01(\x03R\n" +
-	"validityMs\"F\n" +
+	"validityMs\"a\n" +
 	"\x05Grant\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12!\n" +
-	"\fremaining_ns\x18\x02 \x01(\x03R\vremainingNs\"\xcb\x01\n" +
+	"\fremaining_ns\x18\x02 \x01(\x03R\vremainingNs\x12\x19\n" +
+	"\bserve_on\x18Z \x01(\bR\aserveOn\"\xcb\x01\n" +
 	"\tCommandId\x12,\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x14\n" +

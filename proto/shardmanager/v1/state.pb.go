@@ -997,7 +997,9 @@ type AgentState struct {
 	ProvenDead    bool   `protobuf:"varint,10,opt,name=proven_dead,json=provenDead,proto3" json:"proven_dead,omitempty"`
 	// The exit of that process proves that nothing of the incarnation runs any more: it stated its identity and does all its work itself
 	// (PROTOCOL R5).
-	ExitProves    bool `protobuf:"varint,11,opt,name=exit_proves,json=exitProves,proto3" json:"exit_proves,omitempty"`
+	ExitProves bool `protobuf:"varint,11,opt,name=exit_proves,json=exitProves,proto3" json:"exit_proves,omitempty"`
+	// It may serve on while nobody vouches, as the leader said last (PROTOCOL R34).
+	ServeOn       bool `protobuf:"varint,90,opt,name=serve_on,json=serveOn,proto3" json:"serve_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1105,6 +1107,13 @@ func (x *AgentState) GetProvenDead() bool {
 func (x *AgentState) GetExitProves() bool {
 	if x != nil {
 		return x.ExitProves
+	}
+	return false
+}
+
+func (x *AgentState) GetServeOn() bool {
+	if x != nil {
+		return x.ServeOn
 	}
 	return false
 }
@@ -1424,7 +1433,7 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x1aC\n" +
 	"\aCovered\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xc8\x02\n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xe3\x02\n" +
 	"\n" +
 	"AgentState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -1440,7 +1449,8 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	" \x01(\bR\n" +
 	"provenDead\x12\x1f\n" +
 	"\vexit_proves\x18\v \x01(\bR\n" +
-	"exitProves\"{\n" +
+	"exitProves\x12\x19\n" +
+	"\bserve_on\x18Z \x01(\bR\aserveOn\"{\n" +
 	"\x0eAllocatorState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
