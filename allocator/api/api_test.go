@@ -205,9 +205,9 @@ func TestMessagesUp(t *testing.T) {
 	}{
 		{
 			&pb.AttachRequest{Message: &pb.AttachRequest_Renew{Renew: &pb.Renew{
-				Sequence: 4, AskedNs: 99, Loads: []*pb.ShardLoad{{Shard: "3", Load: map[string]int64{"cpu": 8}}},
+				Sequence: 4, AskedNs: 99, ServeOn: true, Loads: []*pb.ShardLoad{{Shard: "3", Load: map[string]int64{"cpu": 8}}},
 			}}},
-			ledger.Renew{Stream: id, Sequence: 4, AskedNS: 99, Loads: []ledger.ShardLoad{{Shard: "3", Load: map[string]int64{"cpu": 8}}}},
+			ledger.Renew{Stream: id, Sequence: 4, AskedNS: 99, ServeOn: true, Loads: []ledger.ShardLoad{{Shard: "3", Load: map[string]int64{"cpu": 8}}}},
 		},
 		{
 			&pb.AttachRequest{Message: &pb.AttachRequest_Result{Result: &pb.Result{
@@ -314,7 +314,7 @@ func TestMessagesDown(t *testing.T) {
 	epoch := shard.Epoch{Index: 5}
 	bodies := []ledger.Body{
 		ledger.Welcome{Epoch: epoch, Interval: time.Second, Validity: 6 * time.Second},
-		ledger.Grant{Sequence: 1, Remaining: 5 * time.Second},
+		ledger.Grant{Sequence: 1, Remaining: 5 * time.Second, ServeOn: true},
 		ledger.RestGranted{Sequence: 2, Remaining: time.Second},
 		ledger.Command{
 			ID:   ledger.CommandID{Epoch: epoch, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: ledger.PrepareAddShard},
@@ -327,7 +327,7 @@ func TestMessagesDown(t *testing.T) {
 	}
 	want := []*pb.AttachResponse{
 		{Message: &pb.AttachResponse_Welcome{Welcome: &pb.Welcome{Epoch: &pb.Epoch{Index: 5}, IntervalMs: 1000, ValidityMs: 6000}}},
-		{Message: &pb.AttachResponse_Grant{Grant: &pb.Grant{Sequence: 1, RemainingNs: 5e9}}},
+		{Message: &pb.AttachResponse_Grant{Grant: &pb.Grant{Sequence: 1, RemainingNs: 5e9, ServeOn: true}}},
 		{Message: &pb.AttachResponse_RestGranted{RestGranted: &pb.RestGranted{Sequence: 2, RemainingNs: 1e9}}},
 		{Message: &pb.AttachResponse_Command{Command: &pb.Command{
 			Id: &pb.CommandId{
