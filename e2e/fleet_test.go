@@ -158,49 +158,50 @@ type owner struct {
 	term        uint64
 }
 
-// owners is the shard map as the leader has it; shards without a primary are left out.
-func (f *fleet) owners() map[int]owner {
-	for _, admin := range f.admins {
-		endpoint, err := transport.Dial(admin)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Second)
-		client := shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL)
-		status, err := client.GetStatus(ctx, &pb.GetStatusRequest{})
-		var answer *pb.AdminServiceGetShardMapResponse
-		if err == nil && status.GetLeading() {
-			answer, err = client.GetShardMap(ctx, &pb.AdminServiceGetShardMapRequest{App: "kv"})
-		}
-		cancel()
-		endpoint.Close()
-		if err != nil || answer == nil {
-			continue
-		}
-		m, err := wire.SnapshotFromProto(answer.GetSnapshot())
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		of := map[int]owner{}
-		for _, e := range m.Entries() {
-			if s, ok := m.Server(e.Primary); ok {
-				of[int(e.Index)] = owner{string(e.Primary), uint64(s.Incarnation), uint64(e.Term)}
-			}
-		}
-		return of
+// ask calls an allocator's AdminService.
+func ask[Req, Res any](f *fleet, i int, request *Req, method func(shardmanagerv1connect.AdminServiceClient, context.Context, *Req) (*Res, error)) (*Res, error) {
+	endpoint, err := transport.Dial(f.admins[i])
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	return nil
+	defer endpoint.Close()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Second)
+	defer cancel()
+	return method(shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL), ctx, request)
 }
 
 // leading is the allocator that leads, by its position; -1: none says so.
 func (f *fleet) leading() int {
-	for i, admin := range f.admins {
-		out, err := exec.CommandContext(f.t.Context(), binary, "status", "--admin", admin, "-o", "json").Output()
-		if err == nil && strings.Contains(strings.ReplaceAll(string(out), " ", ""), `"leading":true`) {
+	for i := range f.admins {
+		status, err := ask(f, i, &pb.GetStatusRequest{}, shardmanagerv1connect.AdminServiceClient.GetStatus)
+		if err == nil && status.GetLeading() {
 			return i
 		}
 	}
 	return -1
+}
+
+// owners is the shard map as the leader has it; shards without a primary are left out. None: nobody leads.
+func (f *fleet) owners() map[int]owner {
+	lead := f.leading()
+	if lead < 0 {
+		return nil
+	}
+	answer, err := ask(f, lead, &pb.AdminServiceGetShardMapRequest{App: "kv"}, shardmanagerv1connect.AdminServiceClient.GetShardMap)
+	if err != nil {
+		return nil
+	}
+	m, err := wire.SnapshotFromProto(answer.GetSnapshot())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	of := map[int]owner{}
+	for _, e := range m.Entries() {
+		if s, ok := m.Server(e.Primary); ok {
+			of[int(e.Index)] = owner{string(e.Primary), uint64(s.Incarnation), uint64(e.Term)}
+		}
+	}
+	return of
 }
 
 // run starts a load generator. sources say where it learns the shard map; its cache is that of the generators before it.

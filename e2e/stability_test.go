@@ -96,6 +96,9 @@ func TestNobodyFencesWhileConsulElects(t *testing.T) {
 		if both {
 			f.kill(f.allocators[lead])
 		}
+		if err := consul.Ready(t.Context()); err != nil { // it has elected
+			t.Fatal(err)
+		}
 		f.await(time.Minute, "an allocator to lead by the word of the Consul that is left", func() bool {
 			return f.leading() >= 0 && (!both || f.leading() != lead)
 		})
