@@ -118,7 +118,7 @@ func (l *loop) step(event ledger.Event) {
 func (l *loop) perform() {
 	t := l.t
 	for _, w := range l.out.Writes {
-		if !t.writes.put(w) {
+		if !t.writes.Put(w) {
 			l.later = append(l.later, ledger.WriteDone{ID: w.ID, Outcome: ledger.NotCommitted, Err: "another write is under way"})
 		}
 	}
@@ -127,17 +127,17 @@ func (l *loop) perform() {
 		t.a.publish(p)
 	}
 	for _, input := range l.out.Solve {
-		if !t.solves.put(input) {
+		if !t.solves.Put(input) {
 			t.a.log.Error().Str("app", string(input.App)).Int("limit", maxSolves).Msg("too many apps wait to be solved")
 		}
 	}
 	for _, r := range l.out.Reads {
-		if !t.reads.put(r.Server) {
+		if !t.reads.Put(r.Server) {
 			l.later = append(l.later, ledger.RegistrationRead{Server: r.Server, Err: "too many servers' keys wait to be read"})
 		}
 	}
 	for _, s := range l.out.Sessions {
-		t.destroys.put(coord.SessionID(s))
+		t.destroys.Put(coord.SessionID(s))
 	}
 	for _, r := range l.out.Replies {
 		if reply := l.waiting[r.ID]; reply != nil {

@@ -83,18 +83,3 @@ func TestRepliesAtTheEnd(t *testing.T) {
 		}
 	})
 }
-
-func TestQueueIsBounded(t *testing.T) {
-	q := newQueue[int](2)
-	if !q.put(1) || !q.put(2) || q.put(3) {
-		t.Error("expected room for two")
-	}
-	if items := q.take(t.Context()); len(items) != 2 || items[0] != 1 {
-		t.Errorf("items %v", items)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if items := q.take(ended); items != nil {
-		t.Errorf("items %v after the end", items)
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/storage"
+	"github.com/shardmanager/shardmanager/allocator/workqueue"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -35,10 +36,10 @@ type tenure struct {
 	box  *mailbox
 	led  bool // it loaded, and took events
 
-	writes   *queue[ledger.Write]
-	solves   *queue[placement.Input]
-	reads    *queue[shard.ServerID]
-	destroys *queue[coord.SessionID]
+	writes   *workqueue.Queue[ledger.Write]
+	solves   *workqueue.Queue[placement.Input]
+	reads    *workqueue.Queue[shard.ServerID]
+	destroys *workqueue.Queue[coord.SessionID]
 }
 
 // lead runs a leadership to its end, which is in order if ctx ended. The lock is free, or as good as lost, when it returns. It reports
@@ -46,8 +47,8 @@ type tenure struct {
 func (a *Allocator) lead(ctx context.Context, g *grip) (led bool, err error) {
 	t := &tenure{
 		a: a, grip: g, box: newMailbox(),
-		writes: newQueue[ledger.Write](maxWrites), solves: newQueue[placement.Input](maxSolves),
-		reads: newQueue[shard.ServerID](maxReads), destroys: newQueue[coord.SessionID](maxDestroys),
+		writes: workqueue.New[ledger.Write](maxWrites), solves: workqueue.New[placement.Input](maxSolves),
+		reads: workqueue.New[shard.ServerID](maxReads), destroys: workqueue.New[coord.SessionID](maxDestroys),
 	}
 	work, lose := context.WithCancelCause(g.session.alive)
 	workers, work := errgroup.WithContext(work) // the first that fails ends the tenure
@@ -137,7 +138,7 @@ func (t *tenure) sweep(work context.Context, w *writer, leftovers []string) erro
 
 func (t *tenure) runWriter(work context.Context, w *writer) error {
 	for {
-		for _, write := range t.writes.take(work) {
+		for _, write := range t.writes.Take(work) {
 			f := w.write(work, write.Ops)
 			if err := t.box.Post(work, f.done(write.ID)); err != nil {
 				return err
@@ -151,7 +152,7 @@ func (t *tenure) runWriter(work context.Context, w *writer) error {
 
 func (t *tenure) runSolver(work context.Context) error {
 	for {
-		for _, input := range t.solves.take(work) {
+		for _, input := range t.solves.Take(work) {
 			input.Apart = t.a.regions.Matrix()
 			if err := t.box.Post(work, ledger.PlanReady{Plan: placement.Solve(input)}); err != nil {
 				return err
@@ -165,7 +166,7 @@ func (t *tenure) runSolver(work context.Context) error {
 
 func (t *tenure) runDestroyer(work context.Context) error {
 	for {
-		for _, id := range t.destroys.take(work) {
+		for _, id := range t.destroys.Take(work) {
 			call, cancel := context.WithTimeout(work, callTimeout)
 			_ = t.a.store.DestroySession(call, id) // its key is deleted already; nobody waits for this
 			cancel()
@@ -179,7 +180,7 @@ func (t *tenure) runDestroyer(work context.Context) error {
 // runReader answers the ledger's reads of servers' keys: what piled up while one read was under way shares the next (PROTOCOL R18).
 func (t *tenure) runReader(work context.Context) error {
 	for {
-		for _, answer := range t.readServers(work, t.reads.take(work)) {
+		for _, answer := range t.readServers(work, t.reads.Take(work)) {
 			if err := t.box.Post(work, answer); err != nil {
 				return err
 			}

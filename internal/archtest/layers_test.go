@@ -55,6 +55,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/events", "what the leader decided and saw"},
 	{"L2", "allocator/regions", "where agents are, and how far regions are apart"},
 	{"L2", "allocator/api", "Connect handlers"},
+	{"L2", "allocator/workqueue", "work handed to workers"},
 	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},
 	{"L2", "agent/probe", "trying another server for the leader"},
 	{"L2", "agent/host/cgroup", "what limits a process"},
