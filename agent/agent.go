@@ -80,7 +80,7 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 		restart: make(chan struct{}, 1), hurry: make(chan struct{}),
 	}
 	if a.now == nil {
-		a.now = clock.Now
+		a.now = clock.Skewed(cfg.UnsafeClockPPM)
 	}
 	if a.listen == nil {
 		a.listen = transport.Listen

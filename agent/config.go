@@ -39,9 +39,10 @@ type Config struct {
 	Disk         string        `yaml:"disk"`
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 	// Profile sets the times that are 0: `default` or `fast`.
-	Profile       string        `yaml:"profile"`
-	LeaseInterval time.Duration `yaml:"lease_interval"`
-	LeaseValidity time.Duration `yaml:"lease_validity"` // as the allocators'; of both the shorter counts
+	Profile        string        `yaml:"profile"`
+	LeaseInterval  time.Duration `yaml:"lease_interval"`
+	LeaseValidity  time.Duration `yaml:"lease_validity"`   // as the allocators'; of both the shorter counts
+	UnsafeClockPPM int64         `yaml:"unsafe_clock_ppm"` // parts in a million by which this agent's clocks run fast: for tests of drift
 }
 
 // profile is a set of times (DESIGN §5).
@@ -133,8 +134,11 @@ func (c Config) Validate() error {
 	expect(c.DrainTimeout > 0, "drain_timeout", c.DrainTimeout, "more than 0")
 	expect(c.LeaseInterval >= 50*time.Millisecond, "lease_interval", c.LeaseInterval, "50ms or more")
 	expect(c.LeaseValidity >= 2*c.LeaseInterval, "lease_validity", c.LeaseValidity, "at least twice lease_interval, and the same as the allocators'")
+	expect(max(c.UnsafeClockPPM, -c.UnsafeClockPPM) <= maxClockPPM, "unsafe_clock_ppm", c.UnsafeClockPPM, fmt.Sprintf("%d to %d", -maxClockPPM, maxClockPPM))
 	return errors.Join(wrong...)
 }
+
+const maxClockPPM = 500_000 // far beyond the drift that leases allow for, 10 000, and still a clock
 
 func quoted(v any) any {
 	if s, ok := v.(string); ok {

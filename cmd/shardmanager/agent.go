@@ -51,6 +51,7 @@ func agentCommand() *cobra.Command {
 		"capacity_measured": {Text: "metrics whose capacity is measured where none is stated: cpu_milli, memory_bytes, disk_bytes, or all"},
 		"disk":              {Text: "directory on the file system that counts as the disk (default the state directory)"},
 		"drain_timeout":     {Text: "how long a drain on SIGTERM may take"},
+		"unsafe_clock_ppm":  {Text: "parts in a million by which this agent's clocks run fast: to test the drift that leases allow for", Hidden: true},
 	}, &cfg, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []daemon.Validator {

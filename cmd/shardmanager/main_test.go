@@ -147,6 +147,9 @@ func TestHelp(t *testing.T) {
 	if strings.Contains(out, "unsafe-fence-wait") {
 		t.Error("help of the allocator shows a hidden flag")
 	}
+	if _, out, _ := shell(t, "agent", "--help"); strings.Contains(out, "unsafe-clock-ppm") {
+		t.Error("help of the agent shows a hidden flag")
+	}
 	_, out, _ = shell(t, "--help")
 	if strings.Contains(out, "example-kv") {
 		t.Error("help shows the hidden example")
