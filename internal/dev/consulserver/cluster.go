@@ -1,6 +1,7 @@
 package consulserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,8 @@ type Config struct {
 	Logs    string // directory of the logs; empty: Dir
 	Servers int    // 1, or 3 that elect a leader
 	Ports   *ports.Ports
+	// Hosts are the addresses of the servers, one each, where every server has a host of its own; none: all are on this one, at ports of Ports.
+	Hosts   []string
 	Starter *process.Starter
 	Died    func(u *process.Unit, err error) // called when a server ends although nobody ended it
 	// Advertise is the address that servers tell each other, where somebody forwards to what RPC says; empty: where they listen.
@@ -51,6 +54,13 @@ type Config struct {
 	Settings map[string]any
 }
 
+// Consul's own ports, for servers on hosts of their own.
+const (
+	portHTTP = "8500"
+	portRPC  = "8300"
+	portSerf = "8301"
+)
+
 // Server is one Consul server.
 type Server struct {
 	*process.Unit
@@ -58,6 +68,7 @@ type Server struct {
 	RPC  string // host:port, where other servers talk to it
 	told string // the same, as they are told
 	serf string
+	host string // where it listens
 }
 
 // Told is where other servers believe that they talk to this one.
@@ -71,6 +82,9 @@ type Cluster struct {
 
 // New gives servers their ports and writes their configurations; it starts none.
 func New(cfg Config) (*Cluster, error) {
+	if len(cfg.Hosts) > 0 && len(cfg.Hosts) != cfg.Servers {
+		return nil, fmt.Errorf("consul: %d hosts for %d servers", len(cfg.Hosts), cfg.Servers)
+	}
 	if cfg.Servers < 1 || cfg.Servers > maxServers {
 		return nil, fmt.Errorf("consul: %d servers: expected 1 to %d", cfg.Servers, maxServers)
 	}
@@ -85,16 +99,9 @@ func New(cfg Config) (*Cluster, error) {
 			Name: name, Binary: cfg.Binary, Args: []string{"agent", "-config-file", filepath.Join(cfg.Dir, name+".json")},
 			Log: filepath.Join(logs, name+".log"), Starter: cfg.Starter, Died: cfg.Died,
 		}}
-		for _, address := range []*string{&s.HTTP, &s.RPC, &s.serf} {
-			var err error
-			if *address, err = cfg.Ports.Take(0); err != nil {
-				return nil, fmt.Errorf("consul: %w", err)
-			}
+		if err := s.place(cfg, i); err != nil {
+			return nil, fmt.Errorf("consul: %w", err)
 		}
-		if cfg.Advertise == "" {
-			cfg.Advertise = loopback
-		}
-		s.told, s.serf = net.JoinHostPort(cfg.Advertise, strconv.Itoa(portOf(s.RPC))), net.JoinHostPort(cfg.Advertise, strconv.Itoa(portOf(s.serf)))
 		c.Servers = append(c.Servers, s)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
@@ -112,6 +119,25 @@ func New(cfg Config) (*Cluster, error) {
 	return c, nil
 }
 
+// place gives a server its addresses.
+func (s *Server) place(cfg Config, position int) error {
+	if len(cfg.Hosts) > 0 {
+		s.host = cfg.Hosts[position]
+		s.HTTP, s.RPC, s.serf = net.JoinHostPort(s.host, portHTTP), net.JoinHostPort(s.host, portRPC), net.JoinHostPort(s.host, portSerf)
+		s.told = s.RPC
+		return nil
+	}
+	for _, address := range []*string{&s.HTTP, &s.RPC, &s.serf} {
+		var err error
+		if *address, err = cfg.Ports.Take(0); err != nil {
+			return err
+		}
+	}
+	told := cmp.Or(cfg.Advertise, loopback)
+	s.host, s.told, s.serf = loopback, net.JoinHostPort(told, strconv.Itoa(portOf(s.RPC))), net.JoinHostPort(told, strconv.Itoa(portOf(s.serf)))
+	return nil
+}
+
 // settings is the configuration of a server.
 func (c *Cluster) settings(cfg Config, s *Server) map[string]any {
 	var others []string
@@ -120,9 +146,10 @@ func (c *Cluster) settings(cfg Config, s *Server) map[string]any {
 			others = append(others, o.serf)
 		}
 	}
+	told, _, _ := net.SplitHostPort(s.told) // made above
 	settings := map[string]any{
 		"server": true, "node_name": s.Name, "data_dir": filepath.Join(cfg.Dir, s.Name), "bootstrap_expect": len(c.Servers),
-		"bind_addr": loopback, "client_addr": loopback, "serf_lan": cfg.Advertise, "advertise_addr": cfg.Advertise, "retry_join": others, "retry_interval": "1s",
+		"bind_addr": s.host, "client_addr": s.host, "serf_lan": told, "advertise_addr": told, "retry_join": others, "retry_interval": "1s",
 		"ports": map[string]int{
 			"http": portOf(s.HTTP), "server": portOf(s.RPC), "serf_lan": portOf(s.serf), "serf_wan": -1, "dns": -1, "grpc": -1, "grpc_tls": -1,
 		},

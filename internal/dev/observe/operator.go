@@ -92,15 +92,15 @@ func ask[Req, Res any](ctx context.Context, a *Admins, request *Req,
 	return call(ctx, request, func(ctx context.Context, r *Req) (*Res, error) { return method(a.clients[leader], ctx, r) })
 }
 
-// CreateApp creates the app of the example in a mode.
-func (a *Admins) CreateApp(ctx context.Context, mode string) error {
+// CreateApp creates the app of the example in a mode, the replicas of a shard in different domains.
+func (a *Admins) CreateApp(ctx context.Context, mode string, spread pb.FaultDomain) error {
 	spec := &pb.AppSpec{
 		Name: layout.App, Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
 		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: layout.Shards}}},
 	}
 	if mode == layout.PrimarySecondary {
 		spec.Replication, spec.Replicas = pb.Replication_REPLICATION_PRIMARY_SECONDARY, uint32(layout.ReplicasIn(mode))
-		spec.Placement = &pb.Placement{Spread: pb.FaultDomain_FAULT_DOMAIN_ZONE}
+		spec.Placement = &pb.Placement{Spread: spread}
 	}
 	_, err := ask(ctx, a, &pb.CreateAppRequest{Spec: spec}, shardmanagerv1connect.AdminServiceClient.CreateApp)
 	if connect.CodeOf(err) == connect.CodeAlreadyExists {
@@ -119,6 +119,12 @@ func (a *Admins) Servers(ctx context.Context) ([]*pb.ServerStatus, error) {
 func (a *Admins) OpenMoves(ctx context.Context) (int, error) {
 	status, err := ask(ctx, a, &pb.GetStatusRequest{}, shardmanagerv1connect.AdminServiceClient.GetStatus)
 	return int(status.GetOpenMoves()), err
+}
+
+// Hold is why the leader holds silent servers instead of fencing them; empty: it does not (PROTOCOL R15).
+func (a *Admins) Hold(ctx context.Context) (string, error) {
+	status, err := ask(ctx, a, &pb.GetStatusRequest{}, shardmanagerv1connect.AdminServiceClient.GetStatus)
+	return status.GetHold(), err
 }
 
 // Drain moves every shard away from a server, or takes that back.
