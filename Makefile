@@ -29,7 +29,7 @@ CONSUL := $(if $(CONSUL_BIN),,$(BIN)/consul)
 
 # One package at a time: the end-to-end tests measure times.
 .PHONY: test
-test: $(CONSUL) ## Vet, and run every test (11 minutes on 2 cores)
+test: $(CONSUL) ## Vet, and run every test (12 minutes on 2 cores)
 	go vet ./...
 	go test -p 1 -timeout 20m ./...
 

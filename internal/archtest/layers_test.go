@@ -75,6 +75,7 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "internal/daemon", "what the daemons of the binary share"},
 	{"–", "cmd/shardmanager", "the binary"},
 	{"–", "e2e", "tests over processes"},
+	{"–", "e2e/hosts", "tests over hosts that fail"},
 	{"–", "bench/...", "tools that make the figures of docs/benchmarks.md"},
 	{"–", "internal/archtest", "this test"},
 }
