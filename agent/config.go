@@ -65,10 +65,7 @@ const (
 
 // WithDefaults fills what is empty.
 func (c Config) WithDefaults() Config {
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = ""
-	}
+	hostname, _ := os.Hostname() // empty if it fails: then a name is asked for
 	set := func(field *string, value string) {
 		if *field == "" {
 			*field = value
