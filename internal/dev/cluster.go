@@ -146,10 +146,8 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.ready(ctx, c.allocators[0], func(ctx context.Context) error { _, err := c.admins.Leader(ctx); return err }); err != nil {
 		return err
 	}
-	create := func(ctx context.Context) error {
-		return c.admins.CreateApp(ctx, c.cfg.Mode, pb.FaultDomain_FAULT_DOMAIN_ZONE)
-	}
-	if err := await(ctx, startPatience, "the app to be created", create); err != nil {
+	spread := pb.FaultDomain_FAULT_DOMAIN_ZONE
+	if err := await(ctx, startPatience, "the app to be created", func(ctx context.Context) error { return c.admins.CreateApp(ctx, c.cfg.Mode, spread) }); err != nil {
 		return err
 	}
 	for _, s := range c.servers {
