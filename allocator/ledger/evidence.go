@@ -20,12 +20,12 @@ type suspicion struct {
 	released bool // an operator gave it up: no hold protects it
 }
 
-// restartEvidence forgets all silence so far: after a late loop it may be our own (PROTOCOL R15).
+// restartEvidence forgets all silence so far: after a late loop, or what looked like a mass failure, it may have been our own (PROTOCOL R15).
 func (l *Ledger) restartEvidence(now shard.Instant) {
 	l.evidence = shard.LaterOf(l.evidence, now)
 	for _, id := range l.order {
 		for _, f := range l.servers[id].lives {
-			f.suspicion, f.clock = suspicion{}, timing.ClockCheck{}
+			f.suspicion, f.clock, f.reset = suspicion{}, timing.ClockCheck{}, false
 		}
 	}
 	l.probes.Clear()

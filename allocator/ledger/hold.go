@@ -20,8 +20,12 @@ func (l *Ledger) weighLosses() {
 		}
 	}
 	patience := 2*l.s.Interval + 2*(l.s.ProbeTimeout+answerSlack) // for silence, and two rounds of probes
+	held := l.hold.On
 	if what, why := l.hold.Weigh(l.now, &losses, l.s.HoldFraction, patience); what != "" {
 		l.trace(Decision{What: what, Why: why})
+	}
+	if held && !l.hold.On && l.hold.Extent == evidence.Few {
+		l.restartEvidence(l.now) // those that are still missing may be on their way back, too
 	}
 }
 
