@@ -119,7 +119,7 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 		ID:       CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.kind()},
 		Peer:     t.peerOf(p),
 		Role:     p.role(),
-		Members:  t.membersOf(p),
+		Members:  t.membersOf(p, o),
 		Deadline: deadline,
 	})
 	return c
@@ -162,13 +162,16 @@ func (t *task) peerOf(p purpose) shard.Peer {
 	return shard.Peer{}
 }
 
-func (t *task) membersOf(p purpose) []shard.Member {
+func (t *task) membersOf(p purpose, o shard.Order) []shard.Member {
 	switch p {
 	case callPrepareAdd:
 		return t.targetMembers()
 	case callGrant:
 		return t.members(false)
 	case callMembers:
+		if o.Term != t.row.PrimaryTerm { // it is not primary yet
+			return t.targetMembers()
+		}
 		return t.members(true)
 	case callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callJoin, callLeave, callDemote, callStepBack, callDelete:
 	}
@@ -255,7 +258,9 @@ func (t *task) done(c *call) {
 	case callJoin, callLeave, callDelete:
 		w.acknowledge(acknowledgement{c.to.Owner, c.order})
 	case callMembers:
-		t.row.MembersTold = max(t.row.MembersTold, c.order.Move)
+		if c.order.Term == t.row.PrimaryTerm {
+			t.row.MembersTold = max(t.row.MembersTold, c.order.Move)
+		}
 	case callPrepareAdd:
 		w.prepared = true
 	case callPrepareDrop:

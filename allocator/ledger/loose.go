@@ -71,11 +71,7 @@ func (l *Ledger) tighten(a *app, next Spec) *RequestError {
 		return &RequestError{Conflict, field, fmt.Sprintf("every server to have heard of it before: %s under incarnation %s has not, and may serve without a "+
 			"lease. Let it reach an allocator and ask again; if it is gone for good, say with accept_overlap: true that it may be so", f.Server, f.Incarnation)}
 	}
-	calm := l.base // until then an earlier leader may tell somebody otherwise
-	if a.spec.NonExclusive {
-		calm = shard.LaterOf(calm, a.calm)
-	}
-	if !calm.Passed(l.now) {
+	if calm := shard.LaterOf(l.base, a.calm); !calm.Passed(l.now) { // until the base an earlier leader may tell somebody otherwise
 		a.strict = shard.Instant{}
 		return &RequestError{Conflict, field, fmt.Sprintf("no change before every lease is over that was not waited for: ask again in %s", calm.Remaining(l.now).Round(time.Millisecond))}
 	}

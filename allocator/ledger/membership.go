@@ -47,13 +47,18 @@ func (t *task) targetMembers() []shard.Member {
 	return list
 }
 
+// tellTarget keeps the target of a hand-over from waiting for a secondary that was lost since it was prepared: it is activated with the list of
+// then, and the source waits for that. It is told again once it is primary.
+func (t *task) tellTarget(to *life) {
+	if m := t.row.Open; t.w.mayHand && t.row.MembersMove > m.Move {
+		t.command(to, callMembers, shard.Order{Term: m.Term, Move: t.row.MembersMove})
+	}
+}
+
 // tellMembers keeps the executing primary's membership up to date, and reports whether it acknowledged the present one.
 func (t *task) tellMembers() bool {
 	to, term := t.known(t.row.Primary), t.row.PrimaryTerm
-	if m := t.row.Open; m != nil && m.Phase == Opened && t.w.handed {
-		return false
-	}
-	if !t.a.spec.Replication.Primaries() || to.gone() {
+	if m := t.row.Open; m != nil && m.Phase == Opened && t.w.handed || !t.a.spec.Replication.Primaries() || to.gone() {
 		return false
 	}
 	if t.row.MembersTold == t.row.MembersMove {

@@ -51,6 +51,7 @@ func (t *task) opened() {
 	default:
 		c := t.command(from, callPrepareDrop, m.Order())
 		w.mayHand = w.mayHand || c.sent
+		t.tellTarget(to)
 		if c.fails >= attemptsMost {
 			t.abort("PrepareDropShard failed: " + c.err)
 		} else if from.attached() && t.after(c.since, t.s.StepDeadline+2*answerSlack) {

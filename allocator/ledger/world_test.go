@@ -512,7 +512,9 @@ func (w *world) checkCommand(a *agent, c ledger.Command) {
 			}
 			return r.Primary == to && r.PrimaryTerm == c.ID.Order.Term
 		case ledger.UpdateMembership:
-			return r.Primary == to && r.PrimaryTerm == c.ID.Order.Term && r.MembersMove == c.ID.Order.Move
+			primary := r.Primary == to && r.PrimaryTerm == c.ID.Order.Term
+			target := r.Open != nil && r.Open.To == to && r.Open.Term == c.ID.Order.Term && r.Open.Phase == ledger.Opened
+			return (primary || target) && r.MembersMove == c.ID.Order.Move
 		case ledger.PrepareAddShard:
 			return r.Open != nil && r.Open.To == to && r.Open.Term == c.ID.Order.Term && r.Open.Move == c.ID.Order.Move
 		case ledger.PrepareDropShard:
