@@ -29,7 +29,7 @@ CONSUL := $(if $(CONSUL_BIN),,$(BIN)/consul)
 
 # The end-to-end tests measure times: they come alone, a package at a time.
 .PHONY: test
-test: $(CONSUL) ## Vet, and run every test (10 minutes on 2 cores)
+test: $(CONSUL) ## Vet, and run every test (11 minutes on 2 cores)
 	go vet ./...
 	go test -timeout 20m $$(go list ./... | grep -v /e2e)
 	go test -p 1 -timeout 20m ./e2e/...
