@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -182,7 +183,7 @@ func (t *task) membersOf(p purpose, o shard.Order) []shard.Member {
 func (t *task) failed(c *call, why string) {
 	c.fails++
 	c.err, c.open, c.failed = why, false, t.now
-	c.next = t.now.Add(backoff(c.fails))
+	c.next = t.now.Add(timing.Backoff(c.fails))
 	t.w.failures++
 	t.trace(Decision{What: "command failed", App: t.a.spec.Name, Shard: t.a.id(t.at), Server: c.to.Server, Incarnation: c.to.Incarnation,
 		Order: c.order, Why: c.purpose.kind().String() + ": " + why})

@@ -81,6 +81,9 @@ func (l *Ledger) Step(now shard.Instant, ev Event, out *Effects) {
 func (l *Ledger) Tick(now shard.Instant, out *Effects) {
 	l.begin(now, out)
 	if l.tenure == leading {
+		if !l.provesLock() { // nobody is vouched for, and agents leave: once it is proven again they have as long as under a new leader
+			l.restartEvidence(now.Add(l.s.Validity + settleExtra))
+		}
 		l.tickServers()
 		for _, a := range l.events.Tick(l.now) {
 			l.trace(Decision{What: "maintenance expired", Why: a.String()})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -234,7 +235,7 @@ func (l *Ledger) tellUnknown(f *life) {
 	for _, id := range shard.SortedKeys(f.unknown) {
 		if u := f.unknown[id]; u.next.Passed(l.now) {
 			u.tries++
-			u.next = l.now.Add(l.s.StepDeadline + backoff(u.tries))
+			u.next = l.now.Add(l.s.StepDeadline + timing.Backoff(u.tries))
 			f.unknown[id] = u
 			l.send(f.stream, Command{ID: CommandID{Epoch: l.epoch, Incarnation: f.Incarnation, Shard: id, Order: u.order, Kind: DropShard}, Deadline: l.s.StepDeadline})
 		}

@@ -42,7 +42,7 @@ func (l *Ledger) requestPlan(a *app) {
 // planFailed backs off while unplaced shards find no target; a change of membership ends that.
 func (l *Ledger) planFailed(a *app) {
 	a.plan.Failures++
-	a.plan.Retry = l.now.Add(backoff(a.plan.Failures + 1))
+	a.plan.Retry = l.now.Add(timing.Backoff(a.plan.Failures + 1))
 }
 
 // planInput is the app as placement sees it, changes under way included. This is the one step whose cost grows with the app.

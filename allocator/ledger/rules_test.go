@@ -272,6 +272,7 @@ func TestLateLoopRestartsEvidence(t *testing.T) {
 			now = shard.Instant{Boot: now.Boot + by.Boot, Raw: now.Raw + by.Raw}
 			b.out.Reset()
 			b.core.Tick(now, &b.out)
+			b.core.Step(now, ledger.LockConfirmed{Asked: now}, &b.out)
 			return b.core.Servers()[0].State
 		}
 		for i := 0; tick(shard.Instant{Boot: 1e9, Raw: 1e9}) != report.Suspect; i++ {

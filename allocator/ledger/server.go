@@ -237,7 +237,7 @@ func (l *Ledger) registrationRead(ev RegistrationRead) {
 	s.reading = false
 	if ev.Err != "" {
 		s.readFails++
-		s.wantRead, s.readAt = true, l.now.Add(backoff(s.readFails))
+		s.wantRead, s.readAt = true, l.now.Add(timing.Backoff(s.readFails))
 		return
 	}
 	s.readFails = 0

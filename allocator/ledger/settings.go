@@ -4,10 +4,8 @@ import "time"
 
 // Limits and delays that nobody needs to configure.
 const (
-	settleExtra    = 2 * time.Second        // a new leader gathers no evidence for V and this (PROTOCOL R15)
-	lateLoop       = time.Second            // a loop this late restarts all evidence (PROTOCOL R15)
-	backoffFirst   = 200 * time.Millisecond // after a failed command, read or write; doubled each time
-	backoffMost    = 5 * time.Second
+	settleExtra    = 2 * time.Second  // a new leader gathers no evidence for V and this (PROTOCOL R15)
+	lateLoop       = time.Second      // a loop this late restarts all evidence (PROTOCOL R15)
 	attemptsMost   = 3                // failures of one callback before another way is taken
 	answerSlack    = time.Second      // an agent's answer may come this much after the deadline of its command
 	avoidFor       = 30 * time.Second // a server whose callback failed is not asked again for the shard
@@ -23,12 +21,3 @@ const (
 	solveSoon     = 250 * time.Millisecond // between two solves while a server drains or caps bind
 	joinSettle    = 300 * time.Millisecond // shards that never had an owner wait for servers that join together
 )
-
-// backoff is the pause after the nth failure in a row, from 1.
-func backoff(n int) time.Duration {
-	d := backoffFirst
-	for ; n > 1 && d < backoffMost; n-- {
-		d *= 2
-	}
-	return min(d, backoffMost)
-}

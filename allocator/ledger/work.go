@@ -5,6 +5,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -256,7 +257,7 @@ func (t *task) regrant(owner *life) {
 		return
 	}
 	t.w.gains++
-	t.w.regain = t.now.Add(backoff(t.w.gains))
+	t.w.regain = t.now.Add(timing.Backoff(t.w.gains))
 	t.grant(owner, t.w.reasonOr(placement.Failover), urgent, "its owner lives and does not serve it")
 }
 

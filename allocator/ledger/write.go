@@ -6,6 +6,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -280,7 +281,7 @@ func (l *Ledger) writeDone(ev WriteDone) {
 
 func (l *Ledger) retryLater(why string) {
 	l.pen.fails++
-	l.pen.retryAt = l.now.Add(backoff(l.pen.fails))
+	l.pen.retryAt = l.now.Add(timing.Backoff(l.pen.fails))
 	l.trace(Decision{What: "write failed", Why: why})
 }
 
