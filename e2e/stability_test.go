@@ -159,16 +159,21 @@ func embeddedStore(t *testing.T) coordination {
 // The store is away: the leader vouches for leader.validity more, then exclusive apps stop with their leases, and those that hold, and caches, serve on.
 // When it is back, everything is served again without anybody's help.
 func TestWhoServesOnWithoutTheStore(t *testing.T) {
-	if os.Getenv(everything) == "" {
-		t.Skipf("it takes minutes: in the fast profile servers may be fenced when the store returns, before they are attached again. Set %s=1, or run make e2e", everything)
-	}
 	t.Parallel()
 	t.Run("consul", func(t *testing.T) { whoServesOn(t, consulStore(t)) })
-	t.Run("embedded", func(t *testing.T) { whoServesOn(t, embeddedStore(t)) })
+	t.Run("embedded", func(t *testing.T) {
+		if os.Getenv(everything) == "" {
+			t.Skipf("it is as with Consul: set %s=1, or run make e2e", everything)
+		}
+		whoServesOn(t, embeddedStore(t))
+	})
 }
 
 func whoServesOn(t *testing.T, store coordination) {
-	const profile, vouched, validity, outage = "default", 12 * time.Second, 6 * time.Second, time.Minute
+	profile, vouched, validity, outage := "fast", 5*time.Second, 2500*time.Millisecond, 25*time.Second
+	if os.Getenv(everything) != "" {
+		profile, vouched, validity, outage = "default", 12*time.Second, 6*time.Second, time.Minute
+	}
 	n := size{allocators: 1, agents: 2}
 	exclusive := newFleet(t, "exclusive", profile, n, store.flags, "")
 	hold := newFleet(t, "hold", profile, n, store.flags, "on_coordination_loss: hold\naccept_overlap: true\n")
