@@ -17,8 +17,11 @@ const (
 	tickEvery = 50 * time.Millisecond
 	// stopWithin is how long an orderly end may take; after that the lock goes without the clean mark.
 	stopWithin = 5 * time.Second
-	// viewAge is how old a view for operators may be.
-	viewAge = 100 * time.Millisecond
+	// viewAge is how old a view for operators may be, at least; viewShare times what it took to make it, if that is more.
+	viewAge   = 100 * time.Millisecond
+	viewShare = 20
+	// backlog is how long there must have been letters that wait before the leader is behind.
+	backlog = 200 * time.Millisecond
 )
 
 // loop owns the ledger of one tenure. Only its goroutine touches its fields.
@@ -32,10 +35,11 @@ type loop struct {
 	asked   uint64 // number of the last wish
 	waiting map[uint64]chan<- ledger.Reply
 
-	view   *api.View
-	viewAt shard.Instant
-	states events.States
-	late   timing.Lateness
+	view    *api.View
+	viewEnd shard.Instant // when it is too old
+	states  events.States
+	late    timing.Lateness
+	idle    shard.Instant // when no letter waited, last
 }
 
 func newLoop(t *tenure) *loop {
@@ -60,8 +64,10 @@ func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (stop ledger
 	for l.stop == nil {
 		select {
 		case letter := <-l.t.box.letters:
+			l.ledger.Behind(l.behind())
 			l.open(letter)
 		case <-tick.C:
+			l.ledger.Behind(l.behind())
 			tick.Reset(l.tick())
 		case <-stopped:
 			stopped, overdue = nil, time.After(stopWithin)
@@ -83,6 +89,15 @@ func (l *loop) tick() time.Duration {
 	l.ledger.Tick(began, &l.out)
 	l.perform()
 	return max(tickEvery, began.PermissionAge(l.t.a.clock()))
+}
+
+// behind reports whether letters wait longer than they should, here or in streams that are not read from while the mailbox is full.
+func (l *loop) behind() bool {
+	now := l.t.a.clock()
+	if l.idle.IsZero() || len(l.t.box.letters) == 0 {
+		l.idle = now
+	}
+	return l.idle.WaitAge(now) > backlog
 }
 
 func (l *loop) open(letter letter) {
@@ -152,12 +167,13 @@ func (l *loop) perform() {
 	l.out.Reset()
 }
 
-// currentView is a view that is at most viewAge old.
+// currentView is a view that is not too old.
 func (l *loop) currentView() *api.View {
-	now := l.t.a.clock()
-	if l.view == nil || l.viewAt.PermissionAge(now) >= viewAge {
-		l.view, l.viewAt = viewOf(l.ledger), now
+	if began := l.t.a.clock(); l.view == nil || l.viewEnd.Passed(began) {
+		l.view = viewOf(l.ledger)
 		l.view.Loop = api.LoopState{Late: l.late.Most(), Waiting: len(l.t.box.letters)}
+		now := l.t.a.clock()
+		l.viewEnd = now.Add(max(viewAge, viewShare*began.PermissionAge(now)))
 	}
 	return l.view
 }

@@ -28,3 +28,25 @@ func TestTicksLeaveTimeForLetters(t *testing.T) {
 		}
 	}
 }
+
+// A loop is behind once there have been letters for a while, and no longer when there is none.
+func TestLoopKnowsThatItIsBehind(t *testing.T) {
+	now := shard.Instant{Boot: int64(time.Hour), Raw: int64(time.Hour)}
+	l := newLoop(&tenure{a: &Allocator{clock: func() shard.Instant { return now }}, box: newMailbox()})
+	check := func(when string, want bool) {
+		t.Helper()
+		if got := l.behind(); got != want {
+			t.Errorf("%s: behind is %t", when, got)
+		}
+	}
+	l.t.box.letters <- letter{}
+	check("at the beginning", false)
+	now = now.Add(backlog)
+	check("with a letter that came a moment ago", false)
+	now = now.Add(1)
+	check("with letters for longer", true)
+	<-l.t.box.letters
+	check("with an empty mailbox", false)
+	l.t.box.letters <- letter{}
+	check("with the next letter", false)
+}

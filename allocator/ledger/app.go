@@ -19,6 +19,7 @@ type app struct {
 	staged   map[shard.Index]Row
 	stagedIn map[int][]shard.Index    // by chunk: staged and not in the write under way
 	work     map[shard.Index]*work    // shards that are not at rest
+	turns    []shard.Index            // of these, those that a tick looks at before it begins anew
 	moves    int                      // open moves, durable or staged
 	askers   map[shard.Index][]Reply  // to operators who wait until the staged row is durable
 	batches  map[shard.Index][]*batch // likewise, with other rows

@@ -102,6 +102,10 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 	if !to.attached() || !to.alive() || c.stream == to.stream && !c.next.Passed(t.now) {
 		return c
 	}
+	if t.behind { // its answer may wait among others, and so would that of one more
+		c.since, t.w.waits = t.now, "answers wait for the leader"
+		return c
+	}
 	if c.stream == to.stream && c.open {
 		t.failed(c, "not answered within its deadline")
 		return c

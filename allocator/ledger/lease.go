@@ -23,7 +23,7 @@ func (l *Ledger) renew(ev Renew) {
 	}
 	l.takeLoads(f, ev.Loads)
 	f.transfers = ev.Transfers
-	if f.alive() && f.clock.LostTime(l.now, ev.AskedNS, l.s) {
+	if f.alive() && !l.behind && f.clock.LostTime(l.now, ev.AskedNS, l.s) {
 		l.fence(f, "its machine lost time: its clocks stood still (PROTOCOL R8)")
 	}
 	grant := Grant{Sequence: ev.Sequence}

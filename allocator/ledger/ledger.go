@@ -22,6 +22,7 @@ type Ledger struct {
 	base      shard.Instant // no earlier leader grants a lease after this (PROTOCOL R1)
 	confirmed shard.Instant // when the last proof of our lock was asked for
 	evidence  shard.Instant // silence before this is no evidence (PROTOCOL R15)
+	behind    bool          // events wait to be taken
 
 	apps    map[shard.App]*app
 	servers map[shard.ServerID]*server
@@ -92,6 +93,9 @@ func (l *Ledger) Tick(now shard.Instant, out *Effects) {
 	}
 	l.end()
 }
+
+// Behind tells whether events have waited for a while to be taken: what they say of the time is old, and more commands would bring more of them.
+func (l *Ledger) Behind(yes bool) { l.behind = yes }
 
 func (l *Ledger) begin(now shard.Instant, out *Effects) {
 	if l.tenure == leading && l.now.PermissionAge(now) > lateLoop {

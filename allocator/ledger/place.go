@@ -174,7 +174,7 @@ func (l *Ledger) planReady(ev PlanReady) {
 	if a == nil || !a.plan.Asked {
 		return
 	}
-	a.plan.Asked, a.plan.Capped = false, false
+	a.plan.Made(l.now)
 	if notes := strings.Join(ev.Plan.Notes, "; "); notes != a.plan.Notes {
 		a.plan.Notes = notes
 		l.trace(Decision{What: "regions without servers", App: a.spec.Name, Why: notes})
@@ -182,8 +182,8 @@ func (l *Ledger) planReady(ev PlanReady) {
 	why := make(map[placement.Move]string, len(ev.Plan.Decisions))
 	for _, d := range ev.Plan.Decisions {
 		why[placement.Move{Shard: d.Shard, Kind: d.Kind, From: d.From, To: d.To, Reason: d.Reason}] = d.Why
-		if d.To == "" && d.Binds != "" && a.plan.Failures == 0 {
-			l.trace(Decision{What: "not moved", App: a.spec.Name, Shard: l.shardID(a, d.Shard), Server: d.From, Why: d.Binds + ": " + d.Why})
+		if d.To == "" && d.Binds != "" && a.plan.Failures == 0 && int(d.Shard) < len(a.ids) {
+			l.trace(Decision{What: "not moved", App: a.spec.Name, Shard: a.id(d.Shard), Server: d.From, Why: d.Binds + ": " + d.Why})
 		}
 	}
 	opened, postponed := 0, false
@@ -213,13 +213,6 @@ func (l *Ledger) planReady(ev PlanReady) {
 	if len(a.unplaced) > 0 {
 		l.planFailed(a)
 	}
-}
-
-func (l *Ledger) shardID(a *app, at shard.Index) shard.ID {
-	if int(at) < len(a.ids) {
-		return a.ids[at]
-	}
-	return ""
 }
 
 // together is the first move of a list, with those after it that are made with the same change: secondaries that a shard lacks.

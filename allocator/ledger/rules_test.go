@@ -449,3 +449,35 @@ func TestSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestBehind: a leader whose events wait asks for nothing new, whose answer would wait with them, and the age of a renewal says nothing of its
+// sender's clocks (PROTOCOL R8). Both come back when it has caught up.
+func TestBehind(t *testing.T) {
+	k := key("a", 7)
+	b := newBare(t, quick(), ledger.Loaded{Apps: appOf(owned("b", 5, 3)), Registered: []ledger.Registration{k, key("b", 5)}})
+	b.core.Behind(true)
+	stray := []shard.Held{{Shard: "0", Phase: shard.Serving, Term: 2, Max: shard.Order{Term: 2, Move: 2}}}
+	a := b.attach(ledger.Hello{Server: info("a", 7), Held: stray}, &k)
+	b.expect(a, "Welcome")
+	b.pass(time.Second)
+	b.expect(a, "")
+	// The agent's clock stands still.
+	renew := func() (fenced bool) {
+		for i := range 8 {
+			b.pass(time.Second)
+			b.step(ledger.LockConfirmed{Asked: b.now})
+			b.step(ledger.Renew{Stream: a, Sequence: uint64(i), AskedNS: 1})
+			fenced = fenced || b.core.Servers()[0].State == report.Fencing
+		}
+		return fenced
+	}
+	if renew() {
+		t.Error("fenced for what waited for the leader")
+	}
+	b.core.Behind(false)
+	b.pass(100 * time.Millisecond)
+	b.expect(a, "DropShard 0 3/3")
+	if !renew() {
+		t.Error("a machine that lost time is not fenced once the leader has caught up")
+	}
+}

@@ -13,6 +13,7 @@ const (
 	restMost       = 30 * time.Second // longest rest (PROTOCOL R19)
 	wishesMost     = 1000             // wishes in the queue; more are refused with NotNow
 	stuckFactor    = 3                // step deadlines until a target that does not stop is fenced (PROTOCOL R10)
+	turnMost       = 4096             // shards of an app that a tick looks at
 	rowBytes       = 12
 	writeBytesMost = 300 << 10
 

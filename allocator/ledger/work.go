@@ -71,14 +71,11 @@ func (l *Ledger) workOf(a *app, at shard.Index) *work {
 	return w
 }
 
-// tickWork lets time pass for all shards that are not at rest.
+// tickWork lets time pass for shards that are not at rest, of each app for so many that a tick stays short.
 func (l *Ledger) tickWork() {
 	for _, name := range shard.SortedKeys(l.apps) {
 		a := l.apps[name]
-		if len(a.work) == 0 {
-			continue
-		}
-		for _, at := range shard.SortedKeys(a.work) {
+		for _, at := range timing.Turn(&a.turns, a.work, turnMost) {
 			l.advance(a, at)
 		}
 	}

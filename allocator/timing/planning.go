@@ -8,6 +8,7 @@ import (
 
 // When to ask placement again.
 const (
+	planShare   = 2               // from one plan to the next, at least, as a multiple of what it took
 	SolvePause  = 5 * time.Second // between two rebalancings
 	SolveSettle = time.Second     // after a change of membership
 )
@@ -16,6 +17,7 @@ const (
 type Planning struct {
 	Asked    bool          // a plan is being made
 	Last     shard.Instant // when one was asked for
+	Took     time.Duration // until the last one was made
 	At       shard.Instant // when to rebalance next; zero: nothing to do
 	Settled  shard.Instant // when membership will have settled, likewise
 	Since    shard.Instant // first change that Settled waits for
@@ -32,14 +34,19 @@ func (p *Planning) Begin() {
 	p.At, p.Settled, p.Since = shard.Instant{}, shard.Instant{}, shard.Instant{}
 }
 
+// Made notes that the plan which was asked for has come.
+func (p *Planning) Made(now shard.Instant) {
+	p.Asked, p.Capped, p.Took = false, false, p.Last.WaitAge(now)
+}
+
 // Due reports whether to ask now.
 func (p *Planning) Due(now shard.Instant) bool {
 	return !p.At.IsZero() && p.At.Passed(now) || !p.Settled.IsZero() && p.Settled.Passed(now)
 }
 
-// Want asks for a rebalancing, not before the last one is `pause` old.
+// Want asks for a rebalancing, not before the last one is `pause` old, or a few times as old as it took: a large app leaves time for other work.
 func (p *Planning) Want(now shard.Instant, pause time.Duration) {
-	at := shard.LaterOf(now, p.Last.Add(pause))
+	at := shard.LaterOf(now, p.Last.Add(max(pause, planShare*p.Took)))
 	if p.At.IsZero() || !p.At.Passed(at) {
 		p.At = at
 	}

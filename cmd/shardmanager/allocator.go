@@ -54,6 +54,7 @@ func allocatorCommand() *cobra.Command {
 		}); err != nil {
 			return &usageError{err}
 		}
+		daemon.SaveMemory()
 		log := d.Logger(c.ErrOrStderr())
 		client, err := d.DialStore(store, consulCfg, cfg.Cluster)
 		if err != nil {
