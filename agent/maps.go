@@ -34,7 +34,7 @@ type following struct{ served bool }
 
 func newMaps(a *Agent) *maps {
 	m := &maps{agent: a, followed: map[shard.App]*following{}}
-	m.hub = mapfeed.NewHub(mapfeed.HubConfig{Cluster: a.cfg.Cluster, OnWatch: m.asked})
+	m.hub = mapfeed.NewHub(mapfeed.HubConfig{Cluster: a.cfg.Cluster, OnWatch: m.asked, Vouched: func() (at time.Time, made bool) { return at, false }})
 	return m
 }
 
@@ -106,7 +106,8 @@ func (m *maps) run(ctx context.Context, app shard.App) {
 		if len(from) == 0 {
 			return
 		}
-		follower, err := mapfeed.NewFollower(mapfeed.FollowerConfig{App: app, Cluster: m.agent.cfg.Cluster, Addresses: from, Start: first, Latencies: m.hub.SetLatencies}, deliver, trouble)
+		follower, err := mapfeed.NewFollower(mapfeed.FollowerConfig{App: app, Cluster: m.agent.cfg.Cluster, Addresses: from, Start: first,
+			Latencies: m.hub.SetLatencies, Heard: func(at time.Time) { m.hub.Heard(app, at) }}, deliver, trouble)
 		if err != nil {
 			m.note(app, err)
 			return

@@ -73,9 +73,10 @@ type Allocator struct {
 	life     uint64 // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
 	lock    *cell[lockView]
-	leading atomic.Pointer[mailbox] // nil: does not lead
-	unfit   atomic.Pointer[string]  // why it could not lead when it was its turn; nil: it could, or another does
-	wanted  chan struct{}           // capacity 1: a watcher wants an app that has no map here
+	leading atomic.Pointer[mailbox]   // nil: does not lead
+	proven  atomic.Pointer[time.Time] // when the lock of this tenure, or of the last, was asked for that proved to be ours
+	unfit   atomic.Pointer[string]    // why it could not lead when it was its turn; nil: it could, or another does
+	wanted  chan struct{}             // capacity 1: a watcher wants an app that has no map here
 
 	// Set by Run before anything else runs.
 	address, adminAddress string
@@ -108,7 +109,7 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	if a.deps.Listen == nil {
 		a.deps.Listen = transport.Listen
 	}
-	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted}))
+	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted, Vouched: a.vouched}))
 	a.regions = regions.NewKeeper(a.clock, configured)
 	a.attach = api.NewAttach(a, a.regions)
 	a.life = 1 + rand.Uint64N(math.MaxUint64)

@@ -133,7 +133,8 @@ func (a *Allocator) followApp(ctx context.Context, leader *pb.LeaderRecord, app 
 	start, _ := a.maps.hub.Map(app)
 	f, err := mapfeed.NewFollower(mapfeed.FollowerConfig{
 		App: app, Cluster: a.cfg.Cluster, Addresses: []string{leader.Address}, Start: start, Latencies: a.maps.hub.SetLatencies,
-		Dial: func(address string) (transport.Endpoint, error) { return a.dial(address) },
+		Heard: func(at time.Time) { a.maps.hub.Heard(app, at) },
+		Dial:  func(address string) (transport.Endpoint, error) { return a.dial(address) },
 	}, func(u mapfeed.Update) {
 		if err := a.maps.follow(u); err != nil {
 			a.log.Warn().Err(err).Str("app", string(app)).Msg("map of the leader not taken over")

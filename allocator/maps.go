@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"sync"
+	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
@@ -39,6 +40,15 @@ func (m *maps) publish(p ledger.Publication) error {
 	default:
 		return nil
 	}
+}
+
+// vouched tells since when the maps may be outdated that this allocator makes, false if it makes none: a leader that cannot prove its lock may have a
+// successor.
+func (a *Allocator) vouched() (at time.Time, made bool) {
+	if proven := a.proven.Load(); proven != nil {
+		at = *proven
+	}
+	return at, a.leading.Load() != nil
 }
 
 func (m *maps) note(app shard.App) {

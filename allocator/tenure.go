@@ -53,7 +53,11 @@ func (a *Allocator) lead(ctx context.Context, g *grip) (led bool, err error) {
 	work, lose := context.WithCancelCause(g.session.alive)
 	workers, work := errgroup.WithContext(work) // the first that fails ends the tenure
 	workers.Go(func() error {
-		return a.confirm(work, g, func(asked shard.Instant) error { return t.box.Post(work, ledger.LockConfirmed{Asked: asked}) })
+		return a.confirm(work, g, func(asked shard.Instant) error {
+			at := time.Now().Add(-asked.PermissionAge(a.clock()))
+			a.proven.Store(&at)
+			return t.box.Post(work, ledger.LockConfirmed{Asked: asked})
+		})
 	})
 	stop, err := t.run(ctx, work, workers)
 	lose(errors.New("stepping down"))

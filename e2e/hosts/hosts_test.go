@@ -27,6 +27,7 @@ var faults = []fault{
 	{name: "a host hears and is not heard", short: true, play: unheard},
 	{name: "the leader is cut off from Consul", short: true, play: leaderCut},
 	{name: "a region is cut off, with Consul's leader", play: regionCut(true)},
+	{name: "a region is cut off, and clients reach both sides", play: regionsCut},
 	{name: "a host is cut off", play: hostCut(steady)},
 	{name: "a host whose clock runs fast is cut off", play: hostCut(func(i int, _ *server) bool { return i == fastest })},
 	{name: "a host whose clock runs slow is cut off", play: hostCut(func(i int, _ *server) bool { return i == slowest })},
@@ -139,6 +140,24 @@ func regionCut(elects bool) func(context.Context, *fleet) ([]*server, error) {
 		}
 		return victims, f.taken(ctx, victims...)
 	}
+}
+
+// regionsCut cuts off each region in turn from all but the clients. They follow the map of the allocator in one of them, which is not told of
+// changes any more: they must look elsewhere, or they would go on asking servers that are fenced.
+func regionsCut(ctx context.Context, f *fleet) ([]*server, error) {
+	for _, region := range layout.Regions {
+		victims, list := f.region(region)
+		if err := f.net.part(list, f.net.others(append(list, client)...)); err != nil {
+			return nil, err
+		}
+		if err := errors.Join(f.taken(ctx, victims...), f.served(ctx), f.net.heal()); err != nil {
+			return nil, fmt.Errorf("region %s: %w", region, err)
+		}
+		if err := await(ctx, "the fleet to be well again", f.settled); err != nil {
+			return nil, fmt.Errorf("region %s: %w", region, err)
+		}
+	}
+	return f.servers, nil
 }
 
 // hostCut cuts off one host.

@@ -5,6 +5,8 @@
 //
 //   - versions only grow: at no link does an older map replace a newer one, and a newer epoch's map always does (PROTOCOL R23);
 //   - a watcher sees every version's changes in order, or a whole map instead of those that it missed;
+//   - each link says how long ago it heard of the leader, and a follower that has a choice goes where that is not long, but stays with an old
+//     map where it has none (promise 7);
 //   - memory is bounded whatever the watchers do: they read from one short history, and whoever falls out of it gets the whole map.
 //
 // Called by the shells (allocator, agent, sdk). It decides nothing about placement and never makes versions of its own.

@@ -3,6 +3,7 @@ package mapfeed
 import (
 	"sort"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,6 +26,7 @@ type feed struct {
 	frames  []*frame   // consecutive: each begins where the one before ended, and the last one ends at current
 	entries int        // changed shards in all frames
 	whole   *message   // last snapshot encoded, nil: none
+	heard   time.Time  // when it was up to date, last; zero: not known
 	changed chan struct{}
 }
 

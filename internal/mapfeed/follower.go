@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +23,15 @@ const (
 	Silence = 3 * time.Second
 	// returnInterval is how often a follower that was driven away from its preferred addresses tries them again.
 	returnInterval = 30 * time.Second
+	// Stale is for how long a hub may not have heard of the leader before another address is looked for whose hub has. At rest the leader proves
+	// its lock once a second, and each of at most three links tells of that once a second.
+	Stale = 6 * time.Second
 
 	firstRetry   = 50 * time.Millisecond
 	longestRetry = 2 * time.Second
 )
 
-// FollowerConfig says whom to follow. The zero Silence, Return and Dial mean the defaults.
+// FollowerConfig says whom to follow. The zero Silence, Return, Stale and Dial mean the defaults.
 type FollowerConfig struct {
 	App     shard.App
 	Cluster string // refused by a hub of another one; empty: not checked
@@ -35,15 +39,18 @@ type FollowerConfig struct {
 	// the next.
 	Addresses []string
 	// Preferred is how many of the first addresses are better than all others: a follower that uses another one goes back to them, without
-	// losing the feed that it has, as soon as one answers.
+	// losing the feed that it has, as soon as one answers that has heard of the leader.
 	Preferred int
 	// Start is a map that is known already, from the disk or from an earlier follower; nil: none.
 	Start *shard.Map
 	// Latencies is told how far regions are from each other, by whichever hub is followed; nil: nobody is.
 	Latencies func(latency.Matrix)
+	// Heard is told when the map was up to date, as far as is known; nil: nobody is.
+	Heard func(at time.Time)
 
 	Silence time.Duration
 	Return  time.Duration
+	Stale   time.Duration
 	Dial    func(address string) (transport.Endpoint, error)
 }
 
@@ -69,6 +76,9 @@ func NewFollower(cfg FollowerConfig, deliver func(Update), trouble func(error)) 
 	}
 	if cfg.Return == 0 {
 		cfg.Return = returnInterval
+	}
+	if cfg.Stale == 0 {
+		cfg.Stale = Stale
 	}
 	if cfg.Dial == nil {
 		cfg.Dial = transport.Dial
@@ -110,7 +120,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		backoff.WithMaxElapsedTime(0))
 	next := 0
 	for ctx.Err() == nil {
-		s, err := f.connect(ctx, next, len(f.endpoints))
+		s, err := f.connect(ctx, f.from(next))
 		lasted := false
 		if err == nil {
 			began := time.Now()
@@ -133,11 +143,20 @@ func (f *Follower) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// connect opens a stream at the first of n addresses, from the one at `from` on, that answers.
-func (f *Follower) connect(ctx context.Context, from, n int) (*session, error) {
+// from lists all addresses, from one on.
+func (f *Follower) from(first int) []int {
+	list := make([]int, len(f.endpoints))
+	for i := range list {
+		list[i] = (first + i) % len(list)
+	}
+	return list
+}
+
+// connect opens a stream at the first of some addresses that answers.
+func (f *Follower) connect(ctx context.Context, where []int) (*session, error) {
 	var failed []error
-	for i := range n {
-		s, err := f.open(ctx, (from+i)%len(f.endpoints))
+	for _, at := range where {
+		s, err := f.open(ctx, at)
 		if err == nil {
 			return s, nil
 		}
@@ -146,8 +165,8 @@ func (f *Follower) connect(ctx context.Context, from, n int) (*session, error) {
 	return nil, errors.Join(failed...)
 }
 
-// follow takes in what a stream says until it ends, and returns which address to try next. If it is not a preferred one, a stream to one
-// of those takes its place as soon as it speaks.
+// follow takes in what a stream says until it ends, and returns which address to try next. A better stream takes its place as soon as it
+// speaks.
 func (f *Follower) follow(ctx context.Context, s *session) (next int, err error) {
 	defer f.following.Store(nil)
 	for {
@@ -166,22 +185,28 @@ func (f *Follower) follow(ctx context.Context, s *session) (next int, err error)
 // seek looks for a better stream than s in the background and closes s once it has one. The function returned stops the search and
 // hands over what it found, nil if nothing.
 func (f *Follower) seek(ctx context.Context, s *session) func() *session {
-	if f.cfg.Preferred == 0 || s.at < f.cfg.Preferred {
+	if len(f.endpoints) == 1 {
 		return func() *session { return nil }
 	}
 	looking, stop := context.WithCancel(ctx)
 	found := make(chan *session, 1)
 	go func() {
 		defer close(found)
-		ticker := time.NewTicker(f.cfg.Return)
+		ticker := time.NewTicker(min(f.cfg.Return, f.cfg.Stale) / 5)
 		defer ticker.Stop()
+		last, pause := time.Now(), f.cfg.Stale/2
 		for {
 			select {
 			case <-looking.Done():
 				return
 			case <-ticker.C:
 			}
-			if better := f.preferred(ctx, looking); better != nil {
+			where := f.wanted(s, time.Since(last), pause)
+			if len(where) == 0 {
+				continue
+			}
+			last, pause = time.Now(), min(2*pause, f.cfg.Return)
+			if better := f.fresh(ctx, looking, where); better != nil {
 				found <- better
 				s.close()
 				return
@@ -194,21 +219,37 @@ func (f *Follower) seek(ctx context.Context, s *session) func() *session {
 	}
 }
 
-// preferred opens a stream at a preferred address; nil if none answers before the search ends. The stream lives as long as ctx.
-func (f *Follower) preferred(ctx, looking context.Context) *session {
-	own, cancel := context.WithCancel(ctx)
-	keep := context.AfterFunc(looking, cancel)
-	s, err := f.connect(own, 0, f.cfg.Preferred)
-	switch {
-	case err != nil:
-		cancel()
-		return nil
-	case !keep():
-		s.close()
-		return nil
+// wanted lists where to look for a better stream than s: anywhere else if its hub has not heard of the leader for long, at the preferred
+// addresses if it is none of those. That was last done `since` ago; with nobody to hear of, all followers look for a leader, so they pause for
+// longer each time.
+func (f *Follower) wanted(s *session, since, pause time.Duration) []int {
+	switch all := f.from(0); {
+	case s.behind() > f.cfg.Stale && since >= pause:
+		return slices.Delete(all, s.at, s.at+1)
+	case s.at >= f.cfg.Preferred && since >= f.cfg.Return:
+		return all[:f.cfg.Preferred]
 	}
-	s.release = cancel
-	return s
+	return nil
+}
+
+// fresh opens a stream at the first of some addresses whose hub has heard of the leader lately; nil if there is none before the search ends.
+// The stream lives as long as ctx.
+func (f *Follower) fresh(ctx, looking context.Context, where []int) *session {
+	for _, at := range where {
+		own, cancel := context.WithCancel(ctx)
+		keep := context.AfterFunc(looking, cancel)
+		s, err := f.open(own, at)
+		if err != nil {
+			cancel()
+			continue
+		}
+		s.release = cancel
+		if keep() && s.behind() <= f.cfg.Stale {
+			return s
+		}
+		s.close()
+	}
+	return nil
 }
 
 // drain takes in a stream's messages until it ends.
@@ -218,6 +259,9 @@ func (f *Follower) drain(s *session) error {
 	for {
 		if err := f.take(response); err != nil {
 			return err
+		}
+		if f.cfg.Heard != nil {
+			f.cfg.Heard(*s.heard.Load())
 		}
 		var err error
 		if response, err = s.receive(); err != nil {

@@ -347,3 +347,92 @@ func (c *frozenConn) Write(p []byte) (int, error) {
 }
 
 var _ shardmanagerv1connect.ShardMapServiceHandler = (*script)(nil)
+
+// lagging is a hub with a map that was up to date a minute ago.
+func lagging(t *testing.T) *Hub {
+	h := NewHub(HubConfig{Vouched: elsewhere})
+	h.Set(testMap(t, version(1, 1)))
+	h.Heard(testApp, time.Now().Add(-time.Minute))
+	return h
+}
+
+// A hub that has not heard of the leader for long is left for one that has, without losing the feed that there is.
+func TestFollowerLeavesAHubThatLagsBehind(t *testing.T) {
+	good := NewHub(HubConfig{})
+	good.Set(testMap(t, version(1, 1)))
+	d := move(version(1, 1), 1, "b.kv")
+	mustApply(t, good, d)
+	behind, _ := serve(t, lagging(t))
+	ahead, _ := serve(t, good)
+	f, updates, troubles := follow(t, FollowerConfig{Addresses: []string{behind, closedAddress(t), ahead}, Stale: 50 * time.Millisecond})
+	if u := next(t, updates, "map"); u.Map.Version != version(1, 1) {
+		t.Fatalf("map %s, want 0.1.1 of the hub that lags behind: an old map is better than none", u.Map.Version)
+	}
+	if u := next(t, updates, "delta"); u.Map.Version != d.Version || f.Following() != ahead {
+		t.Errorf("update to %s from %s, want %s from %s", u.Map.Version, f.Following(), d.Version, ahead)
+	}
+	select {
+	case err := <-troubles:
+		t.Errorf("trouble: %v", err)
+	default:
+	}
+}
+
+// saying is a hub that says how old its map may be, then gives it, and neither again.
+func saying(t *testing.T, now func() (behind time.Duration, v shard.Version)) *script {
+	return newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+		behind, v := now()
+		alive := &pb.KeepAlive{BehindMs: uint64(behind.Milliseconds())}
+		if err := stream.Send(&pb.WatchResponse{Message: &pb.WatchResponse_KeepAlive{KeepAlive: alive}}); err != nil {
+			return err
+		}
+		return stream.Send(snapshotOf(testMap(t, v)))
+	})
+}
+
+// Where all hubs lag behind the first one is as good as any other, and nobody goes from one to the next.
+func TestFollowerStaysWhereAllLagBehind(t *testing.T) {
+	old := func() (time.Duration, shard.Version) { return time.Minute, version(1, 1) }
+	one, two := saying(t, old), saying(t, old)
+	first, _ := serve(t, one)
+	second, _ := serve(t, two)
+	f, updates, _ := follow(t, FollowerConfig{Addresses: []string{first, second}, Stale: 20 * time.Millisecond, Silence: patience})
+	next(t, updates, "map")
+	for range 4 {
+		next(t, two.requests, "look at the other address")
+	}
+	if again := len(one.requests) - 1; again != 0 || f.Following() != first {
+		t.Errorf("went back to %s %d times and follows %q: the other is no better", first, again, f.Following())
+	}
+}
+
+// A preferred address whose hub lags behind is left, and gone back to when it has heard of the leader again, not before.
+func TestFollowerReturnsToAPreferredHubThatCaughtUp(t *testing.T) {
+	var caughtUp atomic.Bool
+	own := saying(t, func() (time.Duration, shard.Version) {
+		if caughtUp.Load() {
+			return 0, version(1, 3)
+		}
+		return time.Hour, version(1, 1)
+	})
+	good := saying(t, func() (time.Duration, shard.Version) { return 0, version(1, 2) })
+	preferred, _ := serve(t, own)
+	other, _ := serve(t, good)
+	cfg := FollowerConfig{Addresses: []string{preferred, other}, Preferred: 1, Stale: time.Second, Return: 20 * time.Millisecond, Silence: patience}
+	f, updates, _ := follow(t, cfg)
+	for next(t, updates, "update").Map.Version != version(1, 2) {
+	}
+	next(t, own.requests, "first request")
+	for range 4 {
+		next(t, own.requests, "look at the preferred address")
+	}
+	if again := len(good.requests) - 1; again != 0 || f.Following() != other {
+		t.Errorf("went back to %s %d times and follows %q: the preferred one lags behind", other, again, f.Following())
+	}
+	caughtUp.Store(true)
+	for next(t, updates, "update").Map.Version != version(1, 3) {
+	}
+	if f.Following() != preferred {
+		t.Errorf("follows %s, although the preferred address has caught up", f.Following())
+	}
+}

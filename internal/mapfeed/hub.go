@@ -17,6 +17,8 @@ const (
 	KeepAliveInterval = time.Second
 	// firstMapWait is how long a watcher waits for the first map of an app that the hub has just been asked to follow.
 	firstMapWait = 2 * time.Second
+	// neverHeard is how old a map is that came from the disk.
+	neverHeard = 365 * 24 * time.Hour
 )
 
 // HubConfig is how a Hub serves.
@@ -26,6 +28,9 @@ type HubConfig struct {
 	// OnWatch is called, outside of any lock, when somebody asks for an app that has no map here. It reports whether one may arrive soon:
 	// the watcher then waits for it a moment. nil: no app is ever fetched.
 	OnWatch func(shard.App) bool
+	// Vouched tells when the maps that are made here were known to be the newest; false: they come from elsewhere, and are as old as what
+	// was last Heard. nil: they are made here, and nobody else makes any.
+	Vouched func() (at time.Time, made bool)
 }
 
 // Hub holds the newest map of each app with its recent changes and serves them to watchers, remote and local. It is safe for concurrent
@@ -103,6 +108,32 @@ func (h *Hub) extend(u Update) bool {
 	}
 	f.extend(u.Map, *u.Delta)
 	return true
+}
+
+// Heard notes that an app's map was up to date at a moment, as far as whoever follows it knows.
+func (h *Hub) Heard(app shard.App, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if f := h.feeds[app]; f != nil {
+		f.heard = at
+	}
+}
+
+// behind is for how long nothing was heard of whoever makes the map.
+func (h *Hub) behind(f *feed) time.Duration {
+	at, made := time.Now(), true
+	if h.cfg.Vouched != nil {
+		at, made = h.cfg.Vouched()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if made {
+		f.heard = at
+	}
+	if f.heard.IsZero() {
+		return neverHeard
+	}
+	return max(0, time.Since(f.heard))
 }
 
 // Remove forgets an app; its watchers are told that it is gone.

@@ -29,6 +29,9 @@ func version(index, counter uint64) shard.Version {
 	return shard.Version{Epoch: shard.Epoch{Index: index}, Counter: counter}
 }
 
+// elsewhere is where maps are made that a hub only passes on.
+func elsewhere() (at time.Time, made bool) { return at, false }
+
 func server(agent string) shard.Server {
 	return shard.Server{
 		ID: shard.MakeServerID(agent, testApp), App: testApp, Agent: agent, Incarnation: 7, DataAddress: "127.0.0.1:1", AgentAddress: "127.0.0.1:2",

@@ -70,7 +70,7 @@ func TestLatenciesAfterTheMap(t *testing.T) {
 				kinds = append(kinds, "alive")
 			}
 		}
-		if diff := cmp.Diff([]string{"map", "latencies", "alive", "alive"}, kinds); diff != "" {
+		if diff := cmp.Diff([]string{"alive", "map", "latencies", "alive"}, kinds); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}

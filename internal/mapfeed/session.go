@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -27,6 +28,7 @@ type session struct {
 	ctx     context.Context
 	silence *time.Timer
 	limit   time.Duration
+	heard   atomic.Pointer[time.Time] // when what it says was up to date
 }
 
 // open asks the hub at an address and waits for its first message.
@@ -44,6 +46,8 @@ func (f *Follower) open(ctx context.Context, at int) (*session, error) {
 		connect.WithReadMaxBytes(wire.MaxDecoded))
 	var err error
 	if s.stream, err = client.Watch(s.ctx, request); err == nil {
+		now := time.Now() // of a hub that does not say how old its map is
+		s.heard.Store(&now)
 		s.first, err = s.receive()
 	}
 	if err != nil {
@@ -60,10 +64,27 @@ func (s *session) receive() (*pb.WatchResponse, error) {
 	ok := s.stream.Receive()
 	s.silence.Stop()
 	if ok {
+		s.hear(s.stream.Msg())
 		return s.stream.Msg(), nil
 	}
 	return nil, s.cause(s.stream.Err())
 }
+
+// hear notes what a message says of its hub: a change comes from the leader just now.
+func (s *session) hear(response *pb.WatchResponse) {
+	at := time.Now()
+	switch m := response.GetMessage().(type) {
+	case *pb.WatchResponse_KeepAlive:
+		at = at.Add(-time.Duration(min(m.KeepAlive.GetBehindMs(), uint64(neverHeard.Milliseconds()))) * time.Millisecond)
+	case *pb.WatchResponse_Delta:
+	default:
+		return
+	}
+	s.heard.Store(&at)
+}
+
+// behind is for how long the hub has not heard of the leader.
+func (s *session) behind() time.Duration { return time.Since(*s.heard.Load()) }
 
 // cause prefers the reason why the stream was cancelled over the cancellation.
 func (s *session) cause(err error) error {

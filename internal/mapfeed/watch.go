@@ -16,8 +16,9 @@ import (
 
 var _ shardmanagerv1connect.ShardMapServiceHandler = (*Hub)(nil)
 
-// Watch implements ShardMapServiceHandler: a whole map or the changes since the version that the caller has, then every change, how far
-// regions are from each other as often as that changes, and a keep-alive whenever a second passed without any of them.
+// Watch implements ShardMapServiceHandler: a keep-alive, which says how old this hub's map may be, then a whole map or the changes since the
+// version that the caller has, then every change, how far regions are from each other as often as that changes, and a keep-alive whenever a
+// second passed without any of them.
 func (h *Hub) Watch(ctx context.Context, req *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
 	if err := h.admit(req.GetCluster()); err != nil {
 		return err
@@ -103,7 +104,10 @@ type watcher struct {
 }
 
 func (w *watcher) run(ctx context.Context, app string) error {
-	silence := time.NewTimer(0) // so that the caller hears at once that it is up to date
+	if err := w.keepAlive(); err != nil {
+		return err
+	}
+	silence := time.NewTimer(KeepAliveInterval)
 	defer silence.Stop()
 	for {
 		messages, now := w.pending()
@@ -132,13 +136,21 @@ func (w *watcher) run(ctx context.Context, app string) error {
 		case <-now.changed:
 		case <-latencies.changed:
 		case <-silence.C:
-			alive := &pb.KeepAlive{Version: wire.VersionToProto(w.at)}
-			if err := w.stream.Send(&pb.WatchResponse{Message: &pb.WatchResponse_KeepAlive{KeepAlive: alive}}); err != nil {
+			if err := w.keepAlive(); err != nil {
 				return err
 			}
 			silence.Reset(KeepAliveInterval)
 		}
 	}
+}
+
+// keepAlive says how old the map may be, although nothing changes.
+func (w *watcher) keepAlive() error {
+	m := &pb.KeepAlive{BehindMs: uint64(w.hub.behind(w.feed).Milliseconds())}
+	if now := w.hub.read(w.feed, w.at); now.current != nil {
+		m.Version = wire.VersionToProto(now.current.Version)
+	}
+	return w.stream.Send(&pb.WatchResponse{Message: &pb.WatchResponse_KeepAlive{KeepAlive: m}})
 }
 
 // pending lists what the caller has not been sent. Nobody queues it: a caller that is slow falls out of the history and gets a whole map.

@@ -38,18 +38,18 @@ func TestWatch(t *testing.T) {
 			client := clientOf(t, address, opts...)
 			for _, c := range []struct {
 				resume shard.Version
-				want   string
+				want   []string
 			}{
-				{shard.Version{}, "snapshot " + base.String()},
-				{base, "keep-alive " + base.String()},
-				{version(9, 9), "snapshot " + base.String()},
+				{shard.Version{}, []string{"keep-alive " + base.String(), "snapshot " + base.String()}},
+				{base, []string{"keep-alive " + base.String()}},
+				{version(9, 9), []string{"keep-alive " + base.String(), "snapshot " + base.String()}},
 			} {
 				stream, err := client.Watch(t.Context(), &pb.WatchRequest{App: "kv", Cluster: "test", Resume: wire.VersionToProto(c.resume)})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := received(t, stream, 1); got[0] != c.want {
-					t.Errorf("resumed at %s: %s first, want %s", c.resume, got[0], c.want)
+				if diff := cmp.Diff(c.want, received(t, stream, len(c.want))); diff != "" {
+					t.Errorf("resumed at %s (-want +got):\n%s", c.resume, diff)
 				}
 				_ = stream.Close()
 			}
@@ -115,6 +115,7 @@ func TestWatchRefusals(t *testing.T) {
 	if _, err = watch("kv", ""); connect.CodeOf(err) != connect.CodeResourceExhausted {
 		t.Errorf("watcher beyond the limit: %v, want resource_exhausted", err)
 	}
+	received(t, first, 2)
 	h.Remove(testApp)
 	for first.Receive() {
 		if got := describe(first.Msg()); !strings.HasPrefix(got, "keep-alive") {
@@ -166,7 +167,7 @@ func TestSlowWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = stream.Close() }()
-	if got := received(t, stream, 1); got[0] != "snapshot 0.1.1" {
+	if got := received(t, stream, 2); got[1] != "snapshot 0.1.1" {
 		t.Fatal(got)
 	}
 	bulky := server("b")
@@ -205,4 +206,38 @@ func TestSlowWatcher(t *testing.T) {
 	}
 	want, _ := h.Map(testApp)
 	sameMap(t, m, want)
+}
+
+// Each hub says how old its map may be: never old where it is made, for ever where it came from the disk, else since it was heard of.
+func TestWatchSaysHowOldTheMapMayBe(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg         HubConfig
+		heard       time.Duration // ago; 0: never
+		least, most time.Duration
+	}{
+		"made here": {HubConfig{}, time.Hour, 0, patience},
+		"made by a leader that cannot prove its lock": {HubConfig{Vouched: func() (time.Time, bool) { return time.Now().Add(-time.Hour), true }}, 0, time.Hour, time.Hour + patience},
+		"from the disk": {HubConfig{Vouched: elsewhere}, 0, neverHeard, neverHeard},
+		"followed":      {HubConfig{Vouched: elsewhere}, time.Hour, time.Hour, time.Hour + patience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := NewHub(c.cfg)
+			h.Set(testMap(t, version(1, 1)))
+			if c.heard > 0 {
+				h.Heard(testApp, time.Now().Add(-c.heard))
+			}
+			address, _ := serve(t, h)
+			stream, err := clientOf(t, address).Watch(t.Context(), &pb.WatchRequest{App: "kv"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = stream.Close() }()
+			if received(t, stream, 1); stream.Msg().GetKeepAlive() == nil {
+				t.Fatalf("%s first, want a keep-alive", describe(stream.Msg()))
+			}
+			if behind := time.Duration(stream.Msg().GetKeepAlive().BehindMs) * time.Millisecond; behind < c.least || behind > c.most {
+				t.Errorf("behind by %s, want %s to %s", behind, c.least, c.most)
+			}
+		})
+	}
 }

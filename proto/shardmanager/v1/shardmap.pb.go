@@ -244,11 +244,14 @@ func (x *RegionLatencies) GetPairs() []*RegionLatency {
 	return nil
 }
 
-// KeepAlive is sent every second while there is nothing else to say.
+// KeepAlive is sent first, and every second while there is nothing else to say.
 type KeepAlive struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The current version.
-	Version       *MapVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Version *MapVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// For how long nothing was heard of the leader, by way of whomever this hub follows: the map may be that much out of date. 0 where the
+	// leader itself answers.
+	BehindMs      uint64 `protobuf:"varint,2,opt,name=behind_ms,json=behindMs,proto3" json:"behind_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +291,13 @@ func (x *KeepAlive) GetVersion() *MapVersion {
 		return x.Version
 	}
 	return nil
+}
+
+func (x *KeepAlive) GetBehindMs() uint64 {
+	if x != nil {
+		return x.BehindMs
+	}
+	return 0
 }
 
 type GetShardMapRequest struct {
@@ -761,9 +771,10 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\tlatencies\x18< \x01(\v2 .shardmanager.v1.RegionLatenciesH\x00R\tlatenciesB\t\n" +
 	"\amessage\"G\n" +
 	"\x0fRegionLatencies\x124\n" +
-	"\x05pairs\x18\x01 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\x05pairs\"B\n" +
+	"\x05pairs\x18\x01 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\x05pairs\"_\n" +
 	"\tKeepAlive\x125\n" +
-	"\aversion\x18\x01 \x01(\v2\x1b.shardmanager.v1.MapVersionR\aversion\"&\n" +
+	"\aversion\x18\x01 \x01(\v2\x1b.shardmanager.v1.MapVersionR\aversion\x12\x1b\n" +
+	"\tbehind_ms\x18\x02 \x01(\x04R\bbehindMs\"&\n" +
 	"\x12GetShardMapRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"T\n" +
 	"\x13GetShardMapResponse\x12=\n" +
