@@ -5,13 +5,19 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
-// watchAgain is the pause before a watch is begun again that the store gave up, as it does while a token may not read.
-const watchAgain = 2 * time.Second
+// Pauses before a watch is begun again that the store gave up, as it does while a token may not read.
+const (
+	watchAgain       = 2 * time.Second
+	watchAgainAtMost = 15 * time.Second
+)
 
 // Election is what the store says of the leader.
 type Election struct {
@@ -29,8 +35,10 @@ func (e *Election) Outranks(epoch *pb.Epoch) bool {
 // of the leader before. trouble is told of a record that cannot be read, and of a store that gave the watch up, which is begun again.
 func (l *Leaders) Discover(ctx context.Context, store coord.Watcher, cluster string, trouble func(error)) {
 	key := "shardmanager/" + cluster + "/g/default/leader"
+	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(watchAgain), backoff.WithMaxInterval(watchAgainAtMost), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
 		err := store.Watch(ctx, key, func(entries []coord.Entry) {
+			pauses.Reset()
 			for _, e := range entries {
 				if e.Key != key || e.Session == "" {
 					continue
@@ -49,11 +57,6 @@ func (l *Leaders) Discover(ctx context.Context, store coord.Watcher, cluster str
 		if err != nil {
 			trouble(err)
 		}
-		timer := time.NewTimer(watchAgain)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-		}
+		clock.Pause(ctx, pauses.NextBackOff())
 	}
 }

@@ -15,6 +15,7 @@ type Hold struct {
 	Extent Extent // of the losses, as weighed last
 
 	since shard.Instant // when the extent became unclear; zero: it is not
+	told  string        // of a zone or region that is lost, until nobody is
 }
 
 // Forbids reports whether nobody may be fenced for silence now: servers are held, or a moment will tell whether they must be.
@@ -23,7 +24,6 @@ func (h *Hold) Forbids() bool { return h.On || h.Extent == Unclear }
 // Weigh judges all losses together. What stays unclear for longer than patience is as good as a mass failure. It returns what changed, and why;
 // empty: nothing that anybody needs to know.
 func (h *Hold) Weigh(now shard.Instant, losses *Losses, fraction float64, patience time.Duration) (what, why string) {
-	before := h.Extent
 	h.Extent, why = losses.Extent(fraction)
 	if h.Extent != Unclear {
 		h.since = shard.Instant{}
@@ -44,8 +44,11 @@ func (h *Hold) Weigh(now shard.Instant, losses *Losses, fraction float64, patien
 			back += "; " + why
 		}
 		return "hold ended", back
-	case h.Extent == Domain && before != Domain:
+	case h.Extent == Domain && why != h.told:
+		h.told = why
 		return "zone or region lost", why
+	case losses.all.missing() == 0:
+		h.told = ""
 	}
 	return "", ""
 }

@@ -3,6 +3,9 @@ package evidence
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // count counts servers given as "region/zone:healths", one letter a server: w well, d doubtful, l lost, r reached, g gone.
@@ -100,5 +103,21 @@ func TestWeigh(t *testing.T) {
 				t.Errorf("%s, expected %s", got, test.want)
 			}
 		})
+	}
+}
+
+// A zone that is lost is told of once, however often a doubt comes and goes, and again when it is lost after it was well.
+func TestLostZoneIsToldOnce(t *testing.T) {
+	const gone, doubtful, few, well = "r/a:gggg r/b:www", "r/a:gggd r/b:www", "r/a:gwww r/b:www", "r/a:wwww r/b:www"
+	var h Hold
+	now := shard.Instant{Boot: 1, Raw: 1}
+	for i, step := range []struct {
+		servers string
+		told    bool
+	}{{gone, true}, {doubtful, false}, {gone, false}, {few, false}, {gone, false}, {well, false}, {gone, true}} {
+		what, why := h.Weigh(now, count(t, step.servers), 0.5, time.Hour)
+		if told := what == "zone or region lost"; told != step.told || what != "" && !told {
+			t.Errorf("step %d: %q, %q", i, what, why)
+		}
 	}
 }
