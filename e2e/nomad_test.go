@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvload"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/consulserver/consultest"
 	"github.com/shardmanager/shardmanager/internal/dev/ports"
 	"github.com/shardmanager/shardmanager/internal/dev/process"
@@ -262,18 +263,8 @@ func (n *nomad) services(name string, want int) []string {
 // await tries until it succeeds.
 func await(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline, ticker := time.After(nomadPatience), time.NewTicker(200*time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			t.Fatalf("waited in vain for %s: %v", what, err)
-		}
+	if err := clock.Await(t.Context(), nomadPatience, what, func(context.Context) error { return try() }); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/consulserver"
 	"github.com/shardmanager/shardmanager/internal/dev/consulserver/consultest"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
@@ -209,21 +210,7 @@ func (f *fleet) bringUp(ctx context.Context) error {
 
 // await tries until a check passes.
 func await(ctx context.Context, what string, check func(context.Context) error) error {
-	limit, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	ticker := time.NewTicker(poll)
-	defer ticker.Stop()
-	for {
-		err := check(limit)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-limit.Done():
-			return fmt.Errorf("waited %v for %s: %w", patience, what, err)
-		case <-ticker.C:
-		}
-	}
+	return clock.Await(ctx, patience, what, check)
 }
 
 // settled fails unless every server is attached, every shard has its replicas, nothing moves and nothing is held.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvserve"
+	"github.com/shardmanager/shardmanager/internal/clock"
 )
 
 // slowCallback drains a server while callbacks of two others hang or take long. What hangs before the point of no return is aborted at its
@@ -36,7 +37,7 @@ func slowCallback(ctx context.Context, s *stage) error {
 		if err := errors.Join(err, s.cured(slow)); err != nil {
 			return err
 		}
-		if err := await(ctx, drainPatience, v.place.ID()+" to be drained", s.watch.Left(v.place.ID())); err != nil {
+		if err := clock.Await(ctx, drainPatience, v.place.ID()+" to be drained", s.watch.Left(v.place.ID())); err != nil {
 			return err
 		}
 		if err := s.admins.Drain(ctx, v.place.ID(), true); err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/consulserver"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/dev/observe"
@@ -147,7 +148,7 @@ func (c *cluster) start(ctx context.Context) error {
 		return err
 	}
 	spread := pb.FaultDomain_FAULT_DOMAIN_ZONE
-	if err := await(ctx, startPatience, "the app to be created", func(ctx context.Context) error { return c.admins.CreateApp(ctx, c.cfg.Mode, spread) }); err != nil {
+	if err := clock.Await(ctx, startPatience, "the app to be created", func(ctx context.Context) error { return c.admins.CreateApp(ctx, c.cfg.Mode, spread) }); err != nil {
 		return err
 	}
 	for _, s := range c.servers {
@@ -178,7 +179,7 @@ func (c *cluster) startServer(ctx context.Context, s *server) error {
 
 // ready waits until a program answers.
 func (c *cluster) ready(ctx context.Context, u *process.Unit, check func(context.Context) error) error {
-	if err := await(ctx, startPatience, u.Name, check); err != nil {
+	if err := clock.Await(ctx, startPatience, u.Name, check); err != nil {
 		return fmt.Errorf("%w; %s", err, u.Tail())
 	}
 	return nil
@@ -189,7 +190,7 @@ func (c *cluster) startLoad(ctx context.Context) error {
 	if err := c.load.Start(); err != nil {
 		return err
 	}
-	return await(ctx, startPatience, "the load generator's first numbers", func(context.Context) error {
+	return clock.Await(ctx, startPatience, "the load generator's first numbers", func(context.Context) error {
 		if _, count, bad := c.lines.Now(); count == 0 {
 			return fmt.Errorf("no line yet %s", bad)
 		}
@@ -210,7 +211,7 @@ func (c *cluster) stopLoad() error {
 
 // settled waits until every server is attached, every shard is placed and nothing moves.
 func (c *cluster) settled(ctx context.Context) error {
-	return await(ctx, settlePatience, "the cluster to settle", func(ctx context.Context) error {
+	return clock.Await(ctx, settlePatience, "the cluster to settle", func(ctx context.Context) error {
 		if err := c.watch.Placed(ctx); err != nil {
 			return err
 		}

@@ -122,5 +122,4 @@ const (
 	settlePatience = 3 * time.Minute
 	calmTime       = time.Second // without an open move
 	calmPatience   = 15 * time.Second
-	poll           = 50 * time.Millisecond
 )

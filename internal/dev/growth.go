@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvload"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 )
 
@@ -26,7 +27,7 @@ func addServer(ctx context.Context, s *stage) error {
 			}
 			added = append(added, v)
 		}
-		if err := await(ctx, settlePatience, "the new servers to get their share", s.shared(added)); err != nil {
+		if err := clock.Await(ctx, settlePatience, "the new servers to get their share", s.shared(added)); err != nil {
 			return err
 		}
 		s.awaited(began)
@@ -98,7 +99,7 @@ func loadShift(ctx context.Context, s *stage) error {
 		if err := s.shift(kvload.Focus{Share: hotShare, Shards: hot}); err != nil {
 			return err
 		}
-		if err := await(ctx, settlePatience, "the hot shards to be spread", s.cooled(hot)); err != nil {
+		if err := clock.Await(ctx, settlePatience, "the hot shards to be spread", s.cooled(hot)); err != nil {
 			return errors.Join(err, s.shift(kvload.Focus{}))
 		}
 		s.awaited(began)

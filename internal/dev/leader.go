@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/clock"
 )
 
 // allocatorLoss kills the leader. Its session frees the lock after twice its TTL; a follower takes over; the dead one comes back as a follower.
@@ -38,7 +40,7 @@ func allocatorLoss(ctx context.Context, s *stage) error {
 // succeeded waits until an allocator leads that answers.
 func (s *stage) succeeded(ctx context.Context) error {
 	began := time.Now()
-	return await(ctx, settlePatience, "another allocator to lead", func(ctx context.Context) error {
+	return clock.Await(ctx, settlePatience, "another allocator to lead", func(ctx context.Context) error {
 		next, err := s.admins.Leader(ctx)
 		if err == nil {
 			s.awaited(began)
@@ -67,7 +69,7 @@ func leaderPause(ctx context.Context, s *stage) error {
 		if _, failed := u.Signal(syscall.SIGCONT, false); err != nil || failed != nil {
 			return errors.Join(err, failed)
 		}
-		if err := await(ctx, settlePatience, u.Name+" to step down", s.follows(leader)); err != nil {
+		if err := clock.Await(ctx, settlePatience, u.Name+" to step down", s.follows(leader)); err != nil {
 			return err
 		}
 		if err := s.admins.Drain(ctx, v.place.ID(), true); err != nil {
@@ -84,10 +86,10 @@ func leaderPause(ctx context.Context, s *stage) error {
 func (s *stage) emptied(ctx context.Context, v *server) error {
 	id := v.place.ID()
 	s.event("drain %s", id)
-	if err := await(ctx, startPatience, "the drain to begin", func(ctx context.Context) error { return s.admins.Drain(ctx, id, false) }); err != nil {
+	if err := clock.Await(ctx, startPatience, "the drain to begin", func(ctx context.Context) error { return s.admins.Drain(ctx, id, false) }); err != nil {
 		return err
 	}
-	return await(ctx, drainPatience, id+" to be drained", s.watch.Left(id))
+	return clock.Await(ctx, drainPatience, id+" to be drained", s.watch.Left(id))
 }
 
 // follows fails until an allocator answers, says that it does not lead, and another one does.

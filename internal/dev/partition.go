@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/relay"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -52,7 +53,7 @@ func (s *stage) parted(ctx context.Context, victims []*server, cut relay.Cut) er
 		s.event("the agent of %s no longer reaches any allocator (%v) for %v", v.place.ID(), cut, partitionLength)
 		s.network.Set(agentOf(v.place), cut)
 	}
-	if err := await(ctx, partitionLength, "the leader to miss them", s.missed(victims)); err != nil {
+	if err := clock.Await(ctx, partitionLength, "the leader to miss them", s.missed(victims)); err != nil {
 		return err
 	}
 	s.event("the leader misses them")

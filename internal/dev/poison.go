@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvserve"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -84,7 +85,7 @@ func (s *stage) poisoned(ctx context.Context, begin trigger, id string) (deaths 
 	}
 	deaths = -own // they are started again like the others
 	revived := s.reviver(&deaths)
-	err = await(ctx, settlePatience, "shard "+id+" to be quarantined", func(ctx context.Context) error {
+	err = clock.Await(ctx, settlePatience, "shard "+id+" to be quarantined", func(ctx context.Context) error {
 		if err := revived(); err != nil {
 			return err
 		}
@@ -119,7 +120,7 @@ func (s *stage) poisoned(ctx context.Context, begin trigger, id string) (deaths 
 
 // attached waits until every application is back, and does something meanwhile.
 func (s *stage) attached(ctx context.Context, meanwhile func() error) error {
-	return await(ctx, settlePatience, "every server to be back", func(ctx context.Context) error {
+	return clock.Await(ctx, settlePatience, "every server to be back", func(ctx context.Context) error {
 		return errors.Join(meanwhile(), s.allAttached(ctx, true))
 	})
 }

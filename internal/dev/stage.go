@@ -79,7 +79,7 @@ func (s *stage) fullest() *server {
 
 // taken waits until others have all the shards of a server, and have had time to answer requests for them.
 func (s *stage) taken(ctx context.Context, v *server) error {
-	if err := await(ctx, settlePatience, "others to take the shards of "+v.place.ID(), s.watch.Left(v.place.ID())); err != nil {
+	if err := clock.Await(ctx, settlePatience, "others to take the shards of "+v.place.ID(), s.watch.Left(v.place.ID())); err != nil {
 		return err
 	}
 	return sleep(ctx, time.Second)
@@ -92,7 +92,7 @@ func (s *stage) rest(ctx context.Context) error {
 	if err := s.settled(ctx); err != nil {
 		return err
 	}
-	if err := await(ctx, calmPatience, "calm", s.calm()); err != nil && ctx.Err() != nil {
+	if err := clock.Await(ctx, calmPatience, "calm", s.calm()); err != nil && ctx.Err() != nil {
 		return err // loads that keep changing are balanced for ever, and nothing waits for that
 	}
 	s.event("settled")
@@ -122,7 +122,7 @@ func drain(ctx context.Context, s *stage) error {
 		if err := s.admins.Drain(ctx, id, false); err != nil {
 			return err
 		}
-		if err := await(ctx, drainPatience, id+" to be drained", s.watch.Left(id)); err != nil {
+		if err := clock.Await(ctx, drainPatience, id+" to be drained", s.watch.Left(id)); err != nil {
 			return err
 		}
 		s.event("%s is empty; take the drain back", id)
