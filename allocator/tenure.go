@@ -13,6 +13,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/workqueue"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -155,9 +156,13 @@ func (t *tenure) runWriter(work context.Context, w *writer) error {
 }
 
 func (t *tenure) runSolver(work context.Context) error {
+	var apart latency.Matrix // steady: no plan differs from the last by noise
 	for {
 		for _, input := range t.solves.Take(work) {
-			input.Apart = t.a.regions.Matrix()
+			if newest := t.a.regions.Matrix(); !newest.Alike(apart) {
+				apart = newest
+			}
+			input.Apart = apart
 			if err := t.box.Post(work, ledger.PlanReady{Plan: placement.Solve(input)}); err != nil {
 				return err
 			}

@@ -84,6 +84,7 @@ func (a *Admin) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.Explai
 	if err != nil {
 		return nil, a.lost(err)
 	}
+	known.Input.Apart = a.places.Matrix()
 	out := explanationToProto(known)
 	for _, e := range a.events.Of(app, id, maxDecisions) {
 		out.Decisions = append(out.Decisions, eventToProto(e))

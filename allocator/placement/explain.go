@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -120,12 +121,14 @@ func (s *state) candidate(q quest, server int) Candidate {
 // whyRanked gives the numbers that rank a server.
 func (s *state) whyRanked(q quest, server int) string {
 	var list []string
-	if n := len(s.where.Ranks); n > 0 && q.role == shard.Primary {
-		region := s.where.RegionOf(server).String()
-		if rank := s.where.Rank(server); rank < n-1 {
-			list = append(list, fmt.Sprintf("%s is preferred region %d of %d", region, rank+1, n-1))
+	if len(s.where.Ranks) > 0 && q.role == shard.Primary {
+		region, prefer := s.where.RegionOf(server), s.in.Policy.PreferRegions
+		if rank := s.where.Rank(server); rank < len(prefer) {
+			list = append(list, fmt.Sprintf("%s is preferred region %d of %d", region, rank+1, len(prefer)))
+		} else if apart, known := s.in.Apart.Between(prefer[0], region.Name); known {
+			list = append(list, fmt.Sprintf("%s is none of the preferred ones, and %v from %s", region, apart.Median.Round(time.Millisecond), prefer[0]))
 		} else {
-			list = append(list, region+" is none of the preferred ones")
+			list = append(list, region.String()+" is none of the preferred ones")
 		}
 	}
 	if near := s.goals(q, server)[1]; near > 0 {

@@ -77,3 +77,15 @@ func TestExplainReplicas(t *testing.T) {
 		}
 	}
 }
+
+// Where no preferred region has room, it says how far the others are.
+func TestExplainHowFar(t *testing.T) {
+	t.Parallel()
+	in := apart(city(placement.Policy{Replicas: 1, Primary: true, PreferRegions: []string{"eu"}}, "ap/1 eu/1! us/1", ""), 200, 90, 300)
+	e, _ := placement.Explain(in, 0)
+	for i, want := range []string{"region us is none of the preferred ones, and 90ms from eu", "region ap is none of the preferred ones, and 200ms from eu"} {
+		if got := e.Candidates[i].Why; !strings.HasPrefix(got, want) {
+			t.Errorf("candidate %d: %q, expected %q", i, got, want)
+		}
+	}
+}

@@ -147,7 +147,10 @@ func (s *state) prefer() {
 // preferRank brings one primary to regions of a rank; it reports whether there is no more to do, a wait included.
 func (s *state) preferRank(i, k, rank int) bool {
 	on := s.replicas[i][k].on
-	why := fmt.Sprintf("%s is preferred to %s; ", field.Region{Name: s.in.Policy.PreferRegions[rank]}, s.where.RegionOf(on))
+	why := fmt.Sprintf("%s is farther from %s than others; ", s.where.RegionOf(on), field.Region{Name: s.in.Policy.PreferRegions[0]})
+	if rank < len(s.in.Policy.PreferRegions) {
+		why = fmt.Sprintf("%s is preferred to %s; ", field.Region{Name: s.in.Policy.PreferRegions[rank]}, s.where.RegionOf(on))
+	}
 	if s.handOver(i, k, Preference, func(server int) bool { return s.where.Rank(server) == rank }, why) {
 		return true
 	}

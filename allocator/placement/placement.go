@@ -22,7 +22,7 @@ type Input struct {
 	Servers []Server // in the order of ids
 	Shards  []Shard  // in the order of indexes
 	Policy  Policy
-	Apart   latency.Matrix // measured between regions, if at all; no goal weighs it yet
+	Apart   latency.Matrix // between regions, as far as known: where primaries go that no preferred region has room for
 }
 
 // Server is a place. Only a server with Accepts is a target.

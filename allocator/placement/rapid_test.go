@@ -3,11 +3,13 @@ package placement_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -32,6 +34,12 @@ func inputs(t *rapid.T) placement.Input {
 			if rapid.IntRange(0, 2).Draw(t, "limited") == 0 {
 				s.Capacity[metric] = rapid.Int64Range(0, 60).Draw(t, metric)
 			}
+		}
+	}
+	if rapid.Bool().Draw(t, "measured") {
+		for _, pair := range [][2]string{{"a", "b"}, {"a", "c"}, {"b", "c"}} {
+			ms := time.Duration(rapid.IntRange(0, 300).Draw(t, "ms")) * time.Millisecond // 0: not known
+			in.Apart = in.Apart.Else(latency.Of([]latency.Pair{{From: pair[0], To: pair[1], Estimate: latency.Estimate{Median: ms}}}))
 		}
 	}
 	for i := range rapid.IntRange(0, 24).Draw(t, "shards") {

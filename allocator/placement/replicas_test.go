@@ -4,10 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -38,6 +40,15 @@ func city(policy placement.Policy, places string, shards ...string) placement.In
 		}
 		in.Shards = append(in.Shards, s)
 	}
+	return in
+}
+
+// apart says how many milliseconds ap, us and sa are from eu.
+func apart(in placement.Input, ap, us, sa time.Duration) placement.Input {
+	far := func(region string, ms time.Duration) latency.Pair {
+		return latency.Pair{From: "eu", To: region, Estimate: latency.Estimate{Median: ms * time.Millisecond}}
+	}
+	in.Apart = latency.Of([]latency.Pair{far("ap", ap), far("us", us), far("sa", sa)})
 	return in
 }
 
@@ -77,6 +88,11 @@ func TestReplicas(t *testing.T) {
 		{name: "or waited for", in: city(euFirst, "eu/1 us/1", "1 0u")},
 		{name: "the second best is better than the third", in: city(euFirst, "ap/1 us/1 ap/2", "0 1s"), moves: "prefer ^0:_>1_"},
 		{name: "nothing is better", in: city(eu, "ap/1 us/1", "0", "1")},
+		{name: "where they cannot be is as good as anywhere", in: city(eu, "ap/1 eu/1! us/1 sa/1", "", "1", ""), moves: "place 0:->_ place 2:->3_ drain 1:1_>2_"},
+		{name: "unless it is known what is near", in: apart(city(eu, "ap/1 eu/1! us/1 sa/1", "", "1", ""), 200, 90, 300), moves: "place 0:->2_ place 2:->2_ drain 1:1_>2_"},
+		{name: "and what is alike is shared", in: apart(city(eu, "ap/1 eu/1! us/1 sa/1", "", "1", ""), 91, 90, 300), moves: "place 0:->_ place 2:->2_ drain 1:1_>_"},
+		{name: "to be nearer is worth a move", in: apart(city(eu, "ap/1 us/1", "0", "0"), 200, 90, 300), moves: "prefer 0:_>1_ prefer 1:_>1_"},
+		{name: "the nearest of those in sync is promoted", in: apart(city(placement.Policy{Replicas: 3, Primary: true, PreferRegions: []string{"eu"}}, "ap/1 eu/1! us/1 sa/1", "0s 2s 3s"), 200, 90, 300), moves: "place ^0:->2_"},
 		{name: "an unknown region is no reason to move", in: city(placement.Policy{Replicas: 1, Primary: true, PreferRegions: []string{"mars"}}, "ap/1 us/1", "0", "1")},
 		{name: "replicas move apart", in: city(two, "eu/1 eu/1 eu/2", "0 1s"), moves: "spread 0:1_>2_"},
 		{name: "regions are farther than zones", in: city(two, "eu/1 eu/2 us/1", "0 1s"), moves: "spread 0:1_>2_"},

@@ -20,7 +20,7 @@ func TestMap(t *testing.T) {
 	}
 	m := field.NewMap([]field.Site{
 		site("us", "1", "h", true), site("eu", "2", "", true), site("eu", "1", "", true), site("eu", "2", "", false), site("us", "1", "h", true),
-	}, map[string]int{"eu": 2, "mars": 1}, []string{"us", "venus"})
+	}, map[string]int{"eu": 2, "mars": 1}, [][]string{{"us"}, {"venus"}})
 	if diff := cmp.Diff([]int{2, 1, 3, 0, 4}, m.Order); diff != "" {
 		t.Errorf("order: %s", diff)
 	}

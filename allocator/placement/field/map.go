@@ -51,8 +51,9 @@ func (r Region) String() string {
 	return "region " + r.Name
 }
 
-// NewMap lays out servers. least has the replicas that must be in a region, and prefer the regions that primaries prefer, best first.
-func NewMap(sites []Site, least map[string]int, prefer []string) *Map {
+// NewMap lays out servers. least has the replicas that must be in a region, and prefer the regions that primaries prefer, best first; those in one
+// list are preferred alike.
+func NewMap(sites []Site, least map[string]int, prefer [][]string) *Map {
 	n := len(sites)
 	g := &Map{Order: make([]int, n), Leaf: make([]int, n), InRegion: make([]int, n)}
 	for i := range g.Order {
@@ -90,7 +91,7 @@ func NewMap(sites []Site, least map[string]int, prefer []string) *Map {
 }
 
 // nameRegions lists the regions that have servers or are named by the policy.
-func (g *Map) nameRegions(sites []Site, least map[string]int, prefer []string) {
+func (g *Map) nameRegions(sites []Site, least map[string]int, prefer [][]string) {
 	spans := map[string]Span{}
 	for i := range sites {
 		spans[sites[i].Locality.Region] = g.Domains[locality.Region][i]
@@ -112,7 +113,7 @@ func (g *Map) nameRegions(sites []Site, least map[string]int, prefer []string) {
 			}
 		}
 		if g.Ranks != nil {
-			if r.Rank = slices.Index(prefer, name); r.Rank < 0 {
+			if r.Rank = slices.IndexFunc(prefer, func(alike []string) bool { return slices.Contains(alike, name) }); r.Rank < 0 {
 				r.Rank = len(prefer)
 			}
 			g.Ranks[r.Rank] = append(g.Ranks[r.Rank], at)

@@ -856,7 +856,8 @@ type Placement struct {
 	DefaultLoad map[string]int64 `protobuf:"bytes,4,rep,name=default_load,json=defaultLoad,proto3" json:"default_load,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Two replicas of a shard never share a domain of this width; default host.
 	Spread FaultDomain `protobuf:"varint,20,opt,name=spread,proto3,enum=shardmanager.v1.FaultDomain" json:"spread,omitempty"`
-	// Regions where primaries should be, best first; at most 16. One that has no server is passed over.
+	// Regions where primaries should be, best first; at most 16. One that has no server is passed over. What none of them has room for
+	// is in the region nearest to the first, as far as latencies are measured or configured.
 	PreferredRegions []string `protobuf:"bytes,21,rep,name=preferred_regions,json=preferredRegions,proto3" json:"preferred_regions,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
