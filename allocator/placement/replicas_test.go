@@ -44,9 +44,9 @@ func city(policy placement.Policy, places string, shards ...string) placement.In
 }
 
 // apart says how many milliseconds ap, us and sa are from eu.
-func apart(in placement.Input, ap, us, sa time.Duration) placement.Input {
-	far := func(region string, ms time.Duration) latency.Pair {
-		return latency.Pair{From: "eu", To: region, Estimate: latency.Estimate{Median: ms * time.Millisecond}}
+func apart(in placement.Input, ap, us, sa int) placement.Input {
+	far := func(region string, ms int) latency.Pair {
+		return latency.Pair{From: "eu", To: region, Estimate: latency.Estimate{Median: time.Duration(ms) * time.Millisecond}}
 	}
 	in.Apart = latency.Of([]latency.Pair{far("ap", ap), far("us", us), far("sa", sa)})
 	return in
