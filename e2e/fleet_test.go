@@ -81,6 +81,8 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 	if err := os.WriteFile(file, still, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Shards are dealt to all servers at once: the app comes after them.
+	f.await(patience, "every server to be attached", func() bool { return f.attached() == n.agents })
 	f.await(patience, "the app to be created", func() bool {
 		out, err := exec.CommandContext(t.Context(), binary, "app", "create", "-f", file, "--admin", strings.Join(f.admins, ",")).CombinedOutput()
 		return err == nil || strings.Contains(string(out), "exists")
@@ -181,6 +183,24 @@ func (f *fleet) leading() int {
 		}
 	}
 	return -1
+}
+
+// attached counts the servers that are attached to the leader.
+func (f *fleet) attached() (n int) {
+	lead := f.leading()
+	if lead < 0 {
+		return 0
+	}
+	answer, err := ask(f, lead, &pb.ListServersRequest{}, shardmanagerv1connect.AdminServiceClient.ListServers)
+	if err != nil {
+		return 0
+	}
+	for _, s := range answer.GetServers() {
+		if s.GetState() == pb.ServerState_SERVER_STATE_ATTACHED {
+			n++
+		}
+	}
+	return n
 }
 
 // owners is the shard map as the leader has it; shards without a primary are left out. None: nobody leads.
