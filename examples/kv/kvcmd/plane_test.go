@@ -42,14 +42,32 @@ func TestMain(m *testing.M) {
 // process is one started verb of the example.
 type process struct {
 	cmd    *exec.Cmd
-	stdout *strings.Builder
-	stderr *strings.Builder
+	stdout *output
+	stderr *output
+}
+
+// output is what a process has written so far; it may be read while more comes.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // start runs a verb in a process of its own, killed at the end of the test if it still runs.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...), stdout: &strings.Builder{}, stderr: &strings.Builder{}}
+	p := &process{cmd: exec.Command(os.Args[0], args...), stdout: new(output), stderr: new(output)}
 	p.cmd.Env = append(os.Environ(), asCommand+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	if _, err := p.cmd.StdinPipe(); err != nil {

@@ -2,6 +2,7 @@ package kvcmd_test
 
 import (
 	"path/filepath"
+	"regexp"
 	"slices"
 	"syscall"
 	"testing"
@@ -119,6 +120,9 @@ func (r *replicas) change(i shard.Index, to *agent) {
 // publish sends the map as it is now to the routers.
 func (r *replicas) publish() { r.publishWith(r.inSync) }
 
+// atSecondaries is in a line of a load generator some of whose reads were answered by secondaries.
+var atSecondaries = regexp.MustCompile(`"secondary_reads":[1-9]`)
+
 // withLoad runs the load generator, a share of whose reads any replica may answer, and returns what it found and what was recorded.
 func (r *replicas) withLoad(rate string, do func()) {
 	r.t.Helper()
@@ -127,6 +131,10 @@ func (r *replicas) withLoad(rate string, do func()) {
 	r.awaitOperations(r.t, 50)
 	do()
 	time.Sleep(time.Second) // some load after the last event
+	// Routers prefer whoever answered fastest, so some time may pass until a secondary is asked.
+	for deadline := time.Now().Add(patience); !atSecondaries.MatchString(load.stdout.String()) && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err := load.stop(r.t, syscall.SIGTERM); err != nil {
 		r.t.Errorf("load: %v: %s", err, load.stderr)
 	}
