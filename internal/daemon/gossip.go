@@ -28,7 +28,7 @@ func gossipHelp() map[string]config.Help {
 // TakingPart runs a daemon as a member of gossip, if that is configured: node is nil if not. A member that ends for a planned restart says
 // nothing, others leave. Members to begin with are those of gossip_join, and those that the catalog of the store names.
 func TakingPart(
-	cfg gossip.Config, identity gossip.Identity, stateDir string, seeds func(context.Context) ([]string, error), log zerolog.Logger, run func(node *gossip.Node) error,
+	cfg gossip.Config, identity gossip.Identity, stateDir string, seeds func(ctx context.Context, self string) ([]string, error), log zerolog.Logger, run func(node *gossip.Node) error,
 ) error {
 	if !cfg.On() {
 		return run(nil)

@@ -53,13 +53,13 @@ func Registered(store Store, cfg consul.Config, look registration.Look, log zero
 }
 
 // Seeds finds members of gossip in the catalog; nil if there is none to look in.
-func Seeds(store Store, cfg consul.Config, cluster string) func(context.Context) ([]string, error) {
+func Seeds(store Store, cfg consul.Config, cluster string) func(ctx context.Context, self string) ([]string, error) {
 	client, ok := store.(*consul.Store)
 	if !ok || !cfg.Register {
 		return nil
 	}
 	catalog := client.Catalog()
-	return func(ctx context.Context) ([]string, error) { return catalog.Seeds(ctx, cluster) }
+	return func(ctx context.Context, self string) ([]string, error) { return catalog.Seeds(ctx, cluster, self) }
 }
 
 // AgentPresence looks at an agent for the catalog. node is nil if it takes no part in gossip.

@@ -20,7 +20,9 @@ const (
 	// again is how often seeds that were joined are looked at: those that are no members any more are joined again, so that parts of a
 	// cluster that lost each other find together.
 	again = 30 * time.Second
-	// askAgain is how often somebody is asked for seeds by a member that is not alone, more or less: a thousand members ask at once.
+	// askAgain is how often somebody is asked for seeds by a member that is not alone, more or less: a thousand members ask at once. It begins with
+	// askSoon and doubles: of a cluster that starts, parts may have found themselves before others were named.
+	askSoon  = 20 * time.Second
 	askAgain = 5 * time.Minute
 	// repeatAfter is how often the same trouble is told.
 	repeatAfter = time.Minute
@@ -99,12 +101,16 @@ func (n *Node) seeds(ctx context.Context) ([]seed, error) {
 	}
 	var failed error
 	alone := len(n.alive()) <= 1
+	if alone {
+		n.askPause = 0
+	}
 	if n.deps.Seeds != nil && (alone || !time.Now().Before(n.askDue)) {
-		named, err := n.deps.Seeds(ctx)
+		named, err := n.deps.Seeds(ctx, n.own)
 		if err != nil {
 			failed = fmt.Errorf("gossip seeds: %w", err)
 		} else {
-			n.askDue = time.Now().Add(askAgain - askAgain/5 + rand.N(askAgain*2/5))
+			n.askPause = min(max(2*n.askPause, askSoon), askAgain)
+			n.askDue = time.Now().Add(n.askPause - n.askPause/5 + rand.N(n.askPause*2/5))
 		}
 		for _, address := range spread(named, maxSeeds) {
 			list = append(list, seed{address, "gossip seeds"})

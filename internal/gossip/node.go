@@ -36,9 +36,9 @@ const (
 // Deps is what a node needs from its surroundings.
 type Deps struct {
 	Log zerolog.Logger
-	// Seeds names members to join besides those of the configuration, asked anew in each round while this member is alone, and every few
-	// minutes after that; nil: none.
-	Seeds func(context.Context) ([]string, error)
+	// Seeds names members to join besides those of the configuration, others than self. It is asked anew in each round while this member is
+	// alone, and ever less often after that; nil: none.
+	Seeds func(ctx context.Context, self string) ([]string, error)
 	// Peers is the file of whom this member gossiped with, for a start without seeds; empty: none.
 	Peers string
 	// Deliver gets what happens to members, in order, on a goroutine of its own; nil: nobody does. It may wait; the oldest events are lost
@@ -62,6 +62,7 @@ type Node struct {
 	changed  chan struct{} // capacity 1: the membership did
 	probes   time.Duration // between two of them
 	askDue   time.Time     // Seeds, by a member that is not alone; for Run alone
+	askPause time.Duration // the pause that led to it; likewise
 	settled  atomic.Bool   // the coordinate is worth telling
 
 	dials  context.Context // until Run ends

@@ -85,7 +85,7 @@ func TestSeedsThatComeLate(t *testing.T) {
 	}
 	a := start(t, "a", func(c *Config, _ *Identity, d *Deps) {
 		c.Join = []string{late}
-		d.Seeds = func(context.Context) ([]string, error) { return nil, errors.New("the catalogue is away") }
+		d.Seeds = func(context.Context, string) ([]string, error) { return nil, errors.New("the catalogue is away") }
 	})
 	a.logs("cannot join", "gossip_join: seed "+late+": cannot be reached", "connection refused", "gossip_advertise")
 	a.logs("cannot join", "gossip seeds: the catalogue is away")
@@ -93,7 +93,7 @@ func TestSeedsThatComeLate(t *testing.T) {
 	a.sees(b, Alive)
 
 	c := start(t, "c", func(_ *Config, _ *Identity, d *Deps) {
-		d.Seeds = func(context.Context) ([]string, error) { return []string{late, "nonsense"}, nil }
+		d.Seeds = func(context.Context, string) ([]string, error) { return []string{late, "nonsense"}, nil }
 	})
 	c.sees(a, Alive)
 	c.logs("cannot join", `gossip seeds: \"nonsense\": expected host:port`)
@@ -103,7 +103,7 @@ func TestSeedsThatComeLate(t *testing.T) {
 func TestSeedsAreAskedFor(t *testing.T) {
 	a := start(t, "a", nil)
 	asked := 0
-	seeds := func(context.Context) ([]string, error) {
+	seeds := func(context.Context, string) ([]string, error) {
 		if asked++; asked < 3 {
 			return nil, nil
 		}
@@ -124,6 +124,17 @@ func TestSeedsAreAskedFor(t *testing.T) {
 	for round, want := range []int{1, 2, 3, 3, 3} {
 		if err := c.round(t.Context()); err != nil || asked != want {
 			t.Errorf("round %d: asked %d times, %v, want %d", round, asked, err, want)
+		}
+	}
+	// Ever less often.
+	for pause := askSoon; pause < 2*askAgain; pause *= 2 {
+		want := min(pause, askAgain)
+		if due := time.Until(c.askDue); due < want*3/4 || due > want*5/4 {
+			t.Errorf("asks again after %v, expected %v", due, want)
+		}
+		c.askDue = time.Now()
+		if err := c.round(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
 }

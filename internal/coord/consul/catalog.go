@@ -130,12 +130,12 @@ func (c *Catalog) Deregister(ctx context.Context, id string) error {
 	return nil
 }
 
-// Seeds lists where a few members of a cluster's gossip are, the same for everybody who asks: allocators, and agents where no allocator takes
-// part. Nobody is no error.
-func (c *Catalog) Seeds(ctx context.Context, cluster string) ([]string, error) {
+// Seeds lists where a few members of a cluster's gossip are, others than the one at self, the same for everybody who asks: allocators, and
+// agents where no other allocator takes part. Nobody is no error.
+func (c *Catalog) Seeds(ctx context.Context, cluster, self string) ([]string, error) {
 	var silent []string // members whose process may be gone
 	for _, name := range []string{AllocatorService, AgentService} {
-		alive, rest, err := c.members(ctx, name, cluster)
+		alive, rest, err := c.members(ctx, name, cluster, self)
 		if err != nil {
 			return nil, fmt.Errorf("find %s in Consul: %w", name, err)
 		}
@@ -147,8 +147,8 @@ func (c *Catalog) Seeds(ctx context.Context, cluster string) ([]string, error) {
 	return silent[:min(len(silent), maxSeeds)], nil
 }
 
-// members lists where the processes of a service take part in gossip, by id: those that are alive, and those whose check is critical.
-func (c *Catalog) members(ctx context.Context, name, cluster string) (alive, silent []string, err error) {
+// members lists where the processes of a service take part in gossip, by id: those that are alive, and those whose check is critical; but for one.
+func (c *Catalog) members(ctx context.Context, name, cluster, self string) (alive, silent []string, err error) {
 	var entries []*api.ServiceEntry
 	err = call(ctx, reads, func(ctx context.Context) (err error) {
 		var meta *api.QueryMeta
@@ -164,7 +164,7 @@ func (c *Catalog) members(ctx context.Context, name, cluster string) (alive, sil
 	slices.SortFunc(entries, func(a, b *api.ServiceEntry) int { return cmp.Compare(a.Service.ID, b.Service.ID) })
 	for _, e := range entries {
 		switch address := e.Service.Meta[MetaGossip]; {
-		case address == "":
+		case address == "", address == self:
 		case e.Checks.AggregatedStatus() == api.HealthCritical:
 			silent = append(silent, address)
 		default:

@@ -108,7 +108,7 @@ func TestSeeds(t *testing.T) {
 	store := dial(t, consul.Config{Addresses: cluster.Addresses(), CheckTTL: time.Hour})
 	seeds := func() []string {
 		t.Helper()
-		list, err := store.Catalog().Seeds(t.Context(), "test")
+		list, err := store.Catalog().Seeds(t.Context(), "test", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,6 +137,10 @@ func TestSeeds(t *testing.T) {
 	brief := dial(t, consul.Config{Addresses: cluster.Addresses(), CheckTTL: time.Second}).Catalog()
 	add(consul.AllocatorService, "al-1", "test", "10.0.0.1:1", brief)
 	expect("10.0.0.1:1")
+	// The only allocator there is looks for agents.
+	if list, err := store.Catalog().Seeds(t.Context(), "test", "10.0.0.1:1"); err != nil || !slices.Equal(list, []string{"10.0.1.1:1", "10.0.1.2:1", "10.0.1.3:1"}) {
+		t.Errorf("seeds of the only allocator: %q, %v", list, err)
+	}
 	expect("10.0.1.1:1", "10.0.1.2:1", "10.0.1.3:1") // it went silent
 	for _, n := range []string{"1", "2", "3", "4"} {
 		if err := store.Catalog().Deregister(t.Context(), "ag-"+n); err != nil {
@@ -207,14 +211,14 @@ func testCatalogPolicies(t *testing.T, cluster *consulserver.Cluster, tokens map
 	}
 	for role, token := range tokens {
 		eventually(t, role+" finds the allocator", func(ctx context.Context) bool {
-			list, err := with(token).Catalog().Seeds(ctx, "test")
+			list, err := with(token).Catalog().Seeds(ctx, "test", "")
 			return err == nil && slices.Equal(list, []string{"allocator:1"})
 		})
 	}
 	for name, token := range map[string]string{"no token": "", "a token that does not exist": "99999999-2222-3333-4444-555555555555"} {
 		stranger := with(token).Catalog()
 		err := stranger.Register(t.Context(), consul.Service{Name: consul.AgentService, ID: "s", Address: "10.0.0.1:1"}, consul.Health{})
-		_, unfound := stranger.Seeds(t.Context(), "test")
+		_, unfound := stranger.Seeds(t.Context(), "test", "")
 		for what, err := range map[string]error{"register": err, "seeds": unfound} {
 			if !errors.Is(err, coord.ErrUnavailable) || !strings.Contains(err.Error(), "consul_token") {
 				t.Errorf("%s: %s: %v", name, what, err)
@@ -250,7 +254,7 @@ func TestSeedsThatATokenMayNotSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the refusal", func(ctx context.Context) bool {
-		_, err = catalog.Seeds(ctx, "test")
+		_, err = catalog.Seeds(ctx, "test", "")
 		return err != nil
 	})
 	for _, says := range []string{"consul_token", "node read", "service read on shardmanager-allocator"} {
