@@ -172,13 +172,16 @@ func (s *state) preferRank(i, k, rank int) bool {
 	return false
 }
 
-// settleIn migrates a replica to regions of a rank.
+// settleIn migrates a replica to regions of a rank, where it can be the primary, from less preferred ones.
 func (s *state) settleIn(i, k, rank int, why string) bool {
 	on := s.replicas[i][k].on
-	if s.capped(on) || s.where.Rank(on) == rank {
+	if s.capped(on) || s.where.Rank(on) <= rank {
 		return false
 	}
 	q := s.relocation(i, k)
+	if s.replicas[i][k].role == shard.Secondary {
+		q.allowed = func(server int) bool { return !s.capped(server) && s.primaryFits(server) }
+	}
 	for _, r := range s.where.Ranks[rank] {
 		if s.where.Regions[r].Accepts > 0 && s.spare(i, k) {
 			q.regions = append(q.regions, r)

@@ -52,6 +52,14 @@ func apart(in placement.Input, ap, us, sa int) placement.Input {
 	return in
 }
 
+// noPrimaries lets servers take none.
+func noPrimaries(in placement.Input, servers ...int) placement.Input {
+	for _, i := range servers {
+		in.Servers[i].Capacity = map[string]int64{placement.MetricPrimaries: 0}
+	}
+	return in
+}
+
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	two, three := placement.Policy{Replicas: 2, Primary: true}, placement.Policy{Replicas: 3, Primary: true}
@@ -92,6 +100,7 @@ func TestReplicas(t *testing.T) {
 		{name: "unless it is known what is near", in: apart(city(eu, "ap/1 eu/1! us/1 sa/1", "", "1", ""), 200, 90, 300), moves: "place 0:->2_ place 2:->2_ drain 1:1_>2_"},
 		{name: "and what is alike is shared", in: apart(city(eu, "ap/1 eu/1! us/1 sa/1", "", "1", ""), 91, 90, 300), moves: "place 0:->_ place 2:->2_ drain 1:1_>_"},
 		{name: "to be nearer is worth a move", in: apart(city(eu, "ap/1 us/1", "0", "0"), 200, 90, 300), moves: "prefer 0:_>1_ prefer 1:_>1_"},
+		{name: "none is taken from where it is better", in: noPrimaries(apart(city(placement.Policy{Replicas: 2, Primary: true, PreferRegions: []string{"eu"}}, "ap/1 eu/1 us/1", "0 1s"), 200, 90, 300), 1, 2)},
 		{name: "the nearest of those in sync is promoted", in: apart(city(placement.Policy{Replicas: 3, Primary: true, PreferRegions: []string{"eu"}}, "ap/1 eu/1! us/1 sa/1", "0s 2s 3s"), 200, 90, 300), moves: "place ^0:->2_"},
 		{name: "an unknown region is no reason to move", in: city(placement.Policy{Replicas: 1, Primary: true, PreferRegions: []string{"mars"}}, "ap/1 us/1", "0", "1")},
 		{name: "replicas move apart", in: city(two, "eu/1 eu/1 eu/2", "0 1s"), moves: "spread 0:1_>2_"},
