@@ -1,6 +1,8 @@
 package kvcmd_test
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -132,8 +134,14 @@ func (r *replicas) withLoad(rate string, do func()) {
 	do()
 	time.Sleep(time.Second) // some load after the last event
 	// Routers prefer whoever answered fastest, so some time may pass until a secondary is asked.
-	for deadline := time.Now().Add(patience); !atSecondaries.MatchString(load.stdout.String()) && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond)
+	asked := func(context.Context) error {
+		if !atSecondaries.MatchString(load.stdout.String()) {
+			return errors.New("none was")
+		}
+		return nil
+	}
+	if err := clock.Await(r.t.Context(), patience, "a secondary to be asked", asked); err != nil {
+		r.t.Error(err)
 	}
 	if err := load.stop(r.t, syscall.SIGTERM); err != nil {
 		r.t.Errorf("load: %v: %s", err, load.stderr)
