@@ -64,10 +64,8 @@ func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (stop ledger
 	for l.stop == nil {
 		select {
 		case letter := <-l.t.box.letters:
-			l.ledger.Behind(l.behind())
 			l.open(letter)
 		case <-tick.C:
-			l.ledger.Behind(l.behind())
 			tick.Reset(l.tick())
 		case <-stopped:
 			stopped, overdue = nil, time.After(stopWithin)
@@ -86,14 +84,14 @@ func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (stop ledger
 func (l *loop) tick() time.Duration {
 	began := l.t.a.clock()
 	l.late.Note(began, tickEvery)
+	l.ledger.Behind(l.behind(began))
 	l.ledger.Tick(began, &l.out)
 	l.perform()
 	return max(tickEvery, began.PermissionAge(l.t.a.clock()))
 }
 
 // behind reports whether letters wait longer than they should, here or in streams that are not read from while the mailbox is full.
-func (l *loop) behind() bool {
-	now := l.t.a.clock()
+func (l *loop) behind(now shard.Instant) bool {
 	if l.idle.IsZero() || len(l.t.box.letters) == 0 {
 		l.idle = now
 	}
@@ -119,7 +117,9 @@ func (l *loop) open(letter letter) {
 
 // step gives the ledger an event, with an instant read after the event was received (PROTOCOL R7).
 func (l *loop) step(event ledger.Event) {
-	l.ledger.Step(l.t.a.clock(), event, &l.out)
+	now := l.t.a.clock()
+	l.ledger.Behind(l.behind(now))
+	l.ledger.Step(now, event, &l.out)
 	l.perform()
 	for len(l.later) > 0 && l.stop == nil {
 		next := l.later[0]

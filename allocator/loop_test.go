@@ -23,7 +23,7 @@ func TestTicksLeaveTimeForLetters(t *testing.T) {
 			defer func() { now = now.Add(took) }()
 			return now
 		}
-		if pause := newLoop(&tenure{a: a}).tick(); pause != max(tickEvery, took) {
+		if pause := newLoop(&tenure{a: a, box: newMailbox()}).tick(); pause != max(tickEvery, took) {
 			t.Errorf("the next tick comes %v after one that took %v", pause, took)
 		}
 	}
@@ -32,10 +32,10 @@ func TestTicksLeaveTimeForLetters(t *testing.T) {
 // A loop is behind once there have been letters for a while, and no longer when there is none.
 func TestLoopKnowsThatItIsBehind(t *testing.T) {
 	now := shard.Instant{Boot: int64(time.Hour), Raw: int64(time.Hour)}
-	l := newLoop(&tenure{a: &Allocator{clock: func() shard.Instant { return now }}, box: newMailbox()})
+	l := newLoop(&tenure{a: new(Allocator), box: newMailbox()})
 	check := func(when string, want bool) {
 		t.Helper()
-		if got := l.behind(); got != want {
+		if got := l.behind(now); got != want {
 			t.Errorf("%s: behind is %t", when, got)
 		}
 	}

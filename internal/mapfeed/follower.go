@@ -201,6 +201,9 @@ func (f *Follower) seek(ctx context.Context, s *session) func() *session {
 				return
 			case <-ticker.C:
 			}
+			if s.behind() <= f.cfg.Stale {
+				pause = f.cfg.Stale / 2 // whatever comes next is another outage
+			}
 			where := f.wanted(s, time.Since(last), pause)
 			if len(where) == 0 {
 				continue

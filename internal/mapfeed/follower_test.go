@@ -406,6 +406,41 @@ func TestFollowerStaysWhereAllLagBehind(t *testing.T) {
 	}
 }
 
+// Followers look ever less often while nobody has heard of the leader, and soon again when their hub loses it after it had caught up.
+func TestFollowerLooksSoonInTheNextOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		caughtUp := make(chan struct{})
+		one := newScript(func(_ *pb.WatchRequest, stream *connect.ServerStream[pb.WatchResponse]) error {
+			for _, alive := range []*pb.KeepAlive{{BehindMs: uint64(time.Hour.Milliseconds())}, {}} {
+				if err := stream.Send(&pb.WatchResponse{Message: &pb.WatchResponse_KeepAlive{KeepAlive: alive}}); err != nil {
+					return err
+				}
+				if alive.BehindMs > 0 {
+					<-caughtUp
+				}
+			}
+			return nil
+		})
+		two := saying(t, func() (time.Duration, shard.Version) { return time.Hour, version(1, 1) })
+		const first, second = "127.0.0.1:1", "127.0.0.1:2"
+		networks := map[string]*pipeListener{first: newPipeListener(), second: newPipeListener()}
+		serveOn(t, networks[first], one)
+		serveOn(t, networks[second], two)
+		dial := func(to string) (transport.Endpoint, error) { return networks[to].endpoint(to) }
+		follow(t, FollowerConfig{Addresses: []string{first, second}, Dial: dial, Silence: 24 * time.Hour, Return: time.Hour, Stale: time.Minute})
+		looked := time.Now()
+		for range 6 { // the last pauses are of a quarter and half an hour
+			<-two.requests
+			looked = time.Now()
+		}
+		close(caughtUp)
+		<-two.requests
+		if after := time.Since(looked); after > 3*time.Minute {
+			t.Errorf("looked %v after the hub had caught up and lost the leader again", after)
+		}
+	})
+}
+
 // A preferred address whose hub lags behind is left, and gone back to when it has heard of the leader again, not before.
 func TestFollowerReturnsToAPreferredHubThatCaughtUp(t *testing.T) {
 	var caughtUp atomic.Bool
