@@ -190,7 +190,8 @@ func (w *world) reached(p shard.Peer) *agent {
 	return nil
 }
 
-// write lets a server that executes a shard take a write, and acknowledge all that every member has.
+// write lets a server that executes a shard take a write, and acknowledge all that every member has. Where two servers may serve a shard at
+// once, nobody promises anything of what the earlier one acknowledges alone (PROTOCOL R28, R34).
 func (a *agent) write() {
 	w := a.w
 	if !w.replicated() || a.paused || !a.up {
@@ -200,11 +201,20 @@ func (a *agent) write() {
 		if s := a.shards[id]; a.executes(id) {
 			w.writes++
 			s.copy.writes = append(s.copy.writes, w.writes)
-			if a.bring(id, s, s.copy.members) {
+			if a.bring(id, s, s.copy.members) && (w.onePrimary() || w.primaryOf(id) == ledger.Owner{Server: a.id, Incarnation: a.inc}) {
 				w.acked[id] = slices.Clone(s.copy.writes)
 			}
 		}
 	}
+}
+
+// primaryOf is who a shard's row says is primary.
+func (w *world) primaryOf(id shard.ID) ledger.Owner {
+	at, _ := w.indexOf(id)
+	if h := w.history[at]; len(h) > 0 {
+		return h[len(h)-1].Primary
+	}
+	return ledger.Owner{}
 }
 
 // checkHandOn is the promise: a new primary has every acknowledged write, if anybody who had them was left to choose.

@@ -573,9 +573,15 @@ func (w *world) run(d int64) {
 	}
 }
 
+// onePrimary reports whether promise 1 holds of the app.
+func (w *world) onePrimary() bool {
+	s := w.store.spec
+	return s != nil && s.OnePrimary() && !s.AcceptOverlap
+}
+
 // check is promise 1: no two servers may execute for one shard (lease.pml, check()).
 func (w *world) check() {
-	if s := w.store.spec; s == nil || !s.OnePrimary() || s.AcceptOverlap {
+	if !w.onePrimary() {
 		return
 	}
 	for _, id := range w.ids() {
