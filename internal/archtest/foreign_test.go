@@ -28,6 +28,7 @@ var foreign = []struct {
 	{"github.com/hashicorp/consul/api", []string{"internal/coord/consul"}, "Consul"},
 	{"go.etcd.io/bbolt", []string{"internal/coord/embedded"}, "the embedded store's file"},
 	{"go.yaml.in/yaml/v3", []string{"internal/config"}, "configuration files"},
+	{"github.com/google/cel-go", []string{"allocator/policy/eligibility"}, "predicates over servers: the compiler and interpreter of CEL, without I/O or clocks"},
 	{"github.com/spf13/pflag", []string{"internal/config"}, "flags over environment over file"},
 	{"github.com/spf13/cobra", []string{"internal/daemon", "cmd/shardmanager", "examples/kv/kvcmd"}, "command lines"},
 	{"github.com/rs/zerolog", []string{"internal/gossip", "internal/registration", "allocator", "agent", "internal/daemon", "cmd/shardmanager"}, "the daemons' log; the SDK takes *slog.Logger"},

@@ -50,6 +50,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "internal/gossip", "membership and coordinates"},
 	{"L2", "internal/operator", "calls of AdminService, as operators make them"},
 	{"L2", "internal/config", "flags, environment, YAML"},
+	{"L2", "allocator/policy/eligibility", "which servers satisfy an expression"},
 	{"L2", "allocator/appspec", "app specs to and from proto"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
 	{"L2", "allocator/events", "what the leader decided and saw"},
