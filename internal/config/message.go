@@ -57,7 +57,8 @@ func parseMessage(file string, contents []byte, m protoreflect.Message, what str
 	if err != nil {
 		return nil, err
 	}
-	r := &messageReader{doc: &Document{file: file, lines: map[string]int{}}, unsupported: unsupported}
+	r := &messageReader{doc: &Document{file: file, lines: map[string]int{}}, unsupported: unsupported,
+		fields: map[protoreflect.FullName]map[string]protoreflect.FieldDescriptor{}}
 	switch {
 	case root == nil:
 		p.add(file+":1", "expected %s: the file is empty", what)
@@ -75,24 +76,19 @@ type messageReader struct {
 	doc *Document
 	// unsupported says which unknown paths are refused with other words than typing errors.
 	unsupported func(path string) bool
+	fields      map[protoreflect.FullName]map[string]protoreflect.FieldDescriptor // of the messages met
 }
 
 func (r *messageReader) place(n *yaml.Node) string { return fmt.Sprintf("%s:%d", r.doc.file, n.Line) }
 
 // normal is a name without what does not matter in it.
 func normal(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
+	return strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(name, "_", ""), "-", ""))
 }
 
 // message fills a message from a mapping.
 func (r *messageReader) message(n *yaml.Node, m protoreflect.Message, path string, p *problems) {
-	fields := m.Descriptor().Fields()
-	byName := map[string]protoreflect.FieldDescriptor{}
-	var names []string
-	for i := range fields.Len() {
-		byName[normal(string(fields.Get(i).Name()))] = fields.Get(i)
-		names = append(names, string(fields.Get(i).Name()))
-	}
+	byName := r.fieldsOf(m.Descriptor())
 	set := map[protoreflect.Name]string{} // alternatives of a oneof that were taken
 	for _, entry := range pairs(n, r.doc.file, path, normal, p) {
 		written := join(path, entry.key.Value)
@@ -102,7 +98,7 @@ func (r *messageReader) message(n *yaml.Node, m protoreflect.Message, path strin
 			p.add(r.place(entry.key), "%s: not supported yet", written)
 			continue
 		case !ok:
-			p.add(r.place(entry.key), "%s: unknown field%s", written, suggest(entry.key.Value, names))
+			p.add(r.place(entry.key), "%s: unknown field%s", written, suggest(entry.key.Value, namesOf(m.Descriptor())))
 			continue
 		}
 		written = join(path, string(field.Name()))
@@ -116,6 +112,27 @@ func (r *messageReader) message(n *yaml.Node, m protoreflect.Message, path strin
 		r.doc.lines[written] = entry.key.Line
 		r.field(entry.value, m, field, written, p)
 	}
+}
+
+// fieldsOf are the fields of a message by what matters of their names.
+func (r *messageReader) fieldsOf(m protoreflect.MessageDescriptor) map[string]protoreflect.FieldDescriptor {
+	byName := r.fields[m.FullName()]
+	if byName == nil {
+		byName = map[string]protoreflect.FieldDescriptor{}
+		for i := range m.Fields().Len() {
+			byName[normal(string(m.Fields().Get(i).Name()))] = m.Fields().Get(i)
+		}
+		r.fields[m.FullName()] = byName
+	}
+	return byName
+}
+
+func namesOf(m protoreflect.MessageDescriptor) []string {
+	var names []string
+	for i := range m.Fields().Len() {
+		names = append(names, string(m.Fields().Get(i).Name()))
+	}
+	return names
 }
 
 func (r *messageReader) field(n *yaml.Node, m protoreflect.Message, field protoreflect.FieldDescriptor, path string, p *problems) {
