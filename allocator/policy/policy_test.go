@@ -174,7 +174,7 @@ func TestGoalsRefused(t *testing.T) {
 		"target of none":           {"tier: 1\n  balance: {metric: disk, target_milli: 5}", "target_milli: expected none: it is for kind ratio"},
 		"ratio of nothing":         {"tier: 1\n  balance: {metric: disk, kind: ratio, target_milli: 5}", `other_metric: unknown metric ""`},
 		"ratio of itself":          {"tier: 1\n  balance: {metric: disk, kind: ratio, other_metric: disk, target_milli: 5}", "other_metric: expected another metric than disk"},
-		"ratio of zero":            {"tier: 1\n  balance: {metric: disk, kind: ratio, other_metric: shards}", "target_milli: expected 1 to 1000000000, not 0"},
+		"ratio of zero":            {"tier: 1\n  balance: {metric: disk, kind: ratio, other_metric: shards}", "target_milli: expected 1 to 1000000000000, not 0"},
 		"ratio too tolerant":       {"tier: 1\n  balance: {metric: disk, kind: ratio, other_metric: shards, target_milli: 1, tolerance_percent: 1}", "tolerance_percent: expected none of kind ratio"},
 		"latency of nobody":        {"tier: 1\n  latency: {}", "goals[0].latency.clients: expected at least one region with its share"},
 		"latency of a planet":      {"tier: 1\n  latency: {clients: {mars: 1}}", `goals[0].latency.clients.mars: unknown region "mars": there are eu, us`},

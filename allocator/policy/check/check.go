@@ -28,7 +28,7 @@ const (
 	maxWeight     = 1_000_000
 	maxPercent    = 100
 	maxTolerance  = 1000
-	maxRatio      = 1_000_000_000
+	maxRatio      = 1_000_000_000_000
 	maxPrice      = 1_000_000_000_000
 	maxPairs      = 4096
 )

@@ -87,7 +87,7 @@ func (c *checker) balance(at string, b *pb.BalanceGoal) {
 	if b.GetOtherMetric() == b.GetMetric() {
 		c.Add(at+".other_metric", "expected another metric than %s", b.GetMetric())
 	}
-	c.number(at+".target_milli", uint64(b.GetTargetMilli()), 1, maxRatio)
+	c.number(at+".target_milli", b.GetTargetMilli(), 1, maxRatio)
 	if b.TolerancePercent != nil {
 		c.Add(at+".tolerance_percent", "expected none of kind ratio")
 	}

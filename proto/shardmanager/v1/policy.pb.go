@@ -1467,8 +1467,8 @@ type BalanceGoal struct {
 	Kind BalanceKind `protobuf:"varint,3,opt,name=kind,proto3,enum=shardmanager.v1.BalanceKind" json:"kind,omitempty"`
 	// Of kind ratio: the other metric.
 	OtherMetric string `protobuf:"bytes,4,opt,name=other_metric,json=otherMetric,proto3" json:"other_metric,omitempty"`
-	// Of kind ratio: how much should be free of the other metric for each 1000 free units of the metric; 1 to 1 000 000 000.
-	TargetMilli uint32 `protobuf:"varint,5,opt,name=target_milli,json=targetMilli,proto3" json:"target_milli,omitempty"`
+	// Of kind ratio: how much should be free of the other metric for each 1000 free units of the metric; 1 to 10^12.
+	TargetMilli uint64 `protobuf:"varint,5,opt,name=target_milli,json=targetMilli,proto3" json:"target_milli,omitempty"`
 	// Differences up to this are none, in percent of the mean, 0 to 1000; default 10. Not of kind ratio.
 	TolerancePercent *uint32 `protobuf:"varint,6,opt,name=tolerance_percent,json=tolerancePercent,proto3,oneof" json:"tolerance_percent,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -1533,7 +1533,7 @@ func (x *BalanceGoal) GetOtherMetric() string {
 	return ""
 }
 
-func (x *BalanceGoal) GetTargetMilli() uint32 {
+func (x *BalanceGoal) GetTargetMilli() uint64 {
 	if x != nil {
 		return x.TargetMilli
 	}
@@ -2058,7 +2058,7 @@ const file_shardmanager_v1_policy_proto_rawDesc = "" +
 	"\x05scope\x18\x02 \x01(\x0e2\x1d.shardmanager.v1.BalanceScopeR\x05scope\x120\n" +
 	"\x04kind\x18\x03 \x01(\x0e2\x1c.shardmanager.v1.BalanceKindR\x04kind\x12!\n" +
 	"\fother_metric\x18\x04 \x01(\tR\votherMetric\x12!\n" +
-	"\ftarget_milli\x18\x05 \x01(\rR\vtargetMilli\x120\n" +
+	"\ftarget_milli\x18\x05 \x01(\x04R\vtargetMilli\x120\n" +
 	"\x11tolerance_percent\x18\x06 \x01(\rH\x00R\x10tolerancePercent\x88\x01\x01B\x14\n" +
 	"\x12_tolerance_percent\"\xc5\x01\n" +
 	"\vLatencyGoal\x12C\n" +
