@@ -188,6 +188,14 @@ func TestNoConflict(t *testing.T) {
 	}
 }
 
+// What is said of one shard does not reach another one.
+func TestSiblings(t *testing.T) {
+	parsed(t, "p.yaml", "constraints: [{spread: {domain: zone, at_most: 3}}]\ngoals: [{tier: 1, region_preference: {regions: [eu]}}]\nshards:\n"+
+		"- {id: a, constraints: [{spread: {domain: zone, at_most: 1}}], goals: [{tier: 1, region_preference: {regions: [us]}}]}\n"+
+		"- {id: b, constraints: [{spread: {domain: zone, at_most: 2}}, {pin: {servers: [a.kv, b.kv]}}]}\n"+
+		"- {id: c, constraints: [{spread: {domain: zone, at_most: 3}}, {pin: {servers: [c.kv, d.kv]}}]}\n", kv())
+}
+
 func TestShards(t *testing.T) {
 	s := parsed(t, "p.yaml", "shards: [{id: eu-1, group: a}, {prefix: eu-, group: b}, {prefix: e, group: c}, {prefix: eu-1, group: d}, {id: us, group: e}]", kv())
 	for id, want := range map[string]string{"eu-1": "c b d a", "eu-12": "c b d", "eu-2": "c b", "e": "c", "us": "e", "usa": "", "": ""} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -204,34 +205,49 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// ending is a context that ends when it was looked at a number of times.
+// ending is a context that ends after it was asked once.
 type ending struct {
 	context.Context
-	looks int
-	done  chan struct{}
+	asked int
 }
 
 func (e *ending) Done() <-chan struct{} {
-	if e.looks--; e.looks == 0 {
-		close(e.done)
-	}
-	return e.done
+	done := make(chan struct{})
+	close(done)
+	return done
 }
 
 func (e *ending) Err() error {
-	select {
-	case <-e.done:
-		return context.DeadlineExceeded
-	default:
+	if e.asked++; e.asked == 1 {
 		return nil
 	}
+	return context.DeadlineExceeded
 }
 
 func TestInterruptInTheMiddle(t *testing.T) {
-	ctx := &ending{Context: context.Background(), looks: 4, done: make(chan struct{})}
-	_, err := compiled(t, `["a", "b"].all(a, `+"["+strings.Repeat("0,", 300)+`0].all(x, x == 0))`).Eligible(ctx, fleet)
-	if !errors.Is(err, ErrInterrupted) {
-		t.Errorf("after %d looks: %v", ctx.looks, err)
+	long := "[" + strings.Repeat("0,", 300) + `0].all(x, x == 0)`
+	if _, err := compiled(t, long).Eligible(&ending{Context: t.Context()}, fleet); !errors.Is(err, ErrInterrupted) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhatIsRead(t *testing.T) {
+	for expression, want := range map[string]reads{
+		`true`:                         {},
+		`server.region == server.zone`: {fields: []string{fieldRegion, fieldZone}},
+		`has(server.labels.a)`:         {keys: []key{{fieldLabels, "a"}}},
+		`"a" in server.labels`:         {keys: []key{{fieldLabels, "a"}}},
+		`server.labels["b"] == "" && server.labels.a == ""`:   {keys: []key{{fieldLabels, "a"}, {fieldLabels, "b"}}},
+		`server.metadata[?"a"].hasValue()`:                    {keys: []key{{fieldMetadata, "a"}}},
+		`server.metadata.?a.hasValue()`:                       {keys: []key{{fieldMetadata, "a"}}},
+		`server.capacity.m == 1 && size(server.capacity) > 0`: {fields: []string{fieldCapacity}},
+		`server.labels[server.id] == ""`:                      {fields: []string{fieldID, fieldLabels}},
+		`server.region.startsWith("eu")`:                      {fields: []string{fieldRegion}},
+	} {
+		got := compiled(t, expression).program.reads
+		if !slices.Equal(got.fields, want.fields) || !slices.Equal(got.keys, want.keys) {
+			t.Errorf("%s: got %+v, want %+v", expression, got, want)
+		}
 	}
 }
 
@@ -243,6 +259,7 @@ func TestKeptAnswersAreThoseOfEachServer(t *testing.T) {
 		`server.region == "r1"`, `has(server.labels.a) && server.labels.a == "1"`, `server.labels[?"a"] == server.metadata[?"b"]`,
 		`server.labels.exists(k, server.labels[k] == "2")`, `server.capacity[?"m"].orValue(0) > 1 && server.zone != server.rack`,
 		`"b" in server.metadata && size(server.metadata) > 1`, `server.labels.a == "1"`, `(has(server.labels.b) ? server.labels : server.metadata)[?"a"].orValue("") == "1"`,
+		`server.labels.exists(k, k == "b")`, `has(server.labels.a) && !has(server.labels.b)`, `has(server.capacity.m) && server.capacity.m == 3`,
 		`server.id.endsWith("7")`, `["a", "b"].exists(k, k in server.labels)`, `server.labels.?a.hasValue()`,
 	} {
 		shared := compiled(t, expression)

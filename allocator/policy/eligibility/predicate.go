@@ -167,11 +167,12 @@ func (p *program) evaluate(ctx context.Context, s *Server) (a answer, err error)
 	value, _, err := p.code.ContextEval(ctx, s)
 	var cancelled interpreter.EvalCancelledError
 	switch {
+	case err == nil:
 	case errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded:
 		return answer{}, fmt.Errorf("%w: the expression costs more than %d for this server", ErrCost, MaxCost)
-	case errors.As(err, &cancelled) || context.Cause(ctx) != nil:
+	case errors.As(err, &cancelled) || errors.Is(err, interpreter.InterruptError{}) || context.Cause(ctx) != nil:
 		return answer{}, fmt.Errorf("%w: %w", ErrInterrupted, errors.Join(context.Cause(ctx), err))
-	case err != nil:
+	default:
 		return answer{failed: hinted(err)}, nil
 	}
 	eligible, ok := value.Value().(bool)
