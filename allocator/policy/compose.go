@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/shardmanager/shardmanager/allocator/policy/check"
 	"github.com/shardmanager/shardmanager/allocator/policy/eligibility"
 	"github.com/shardmanager/shardmanager/allocator/policy/statement"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -211,6 +212,24 @@ func (c *composition) goal(item goal) {
 
 func (c *composition) report(earlier, later Origin, reason string) {
 	c.conflicts = append(c.conflicts, Conflict{Earlier: earlier, Later: later, Reason: reason})
+}
+
+// Check refuses what holds if it cannot be satisfied by what is known, such as a spread of the cluster's defaults over more domains than a shard
+// of this app has replicas, a metric that no layer declares, or a region that is there no more. Known.Metrics is not looked at.
+func (e Effective) Check(known Known) error {
+	p := &check.Problems{}
+	known.Metrics = nil
+	for _, m := range e.Metrics {
+		known.Metrics = append(known.Metrics, m.Value.GetName())
+	}
+	for _, item := range e.Constraints {
+		check.Constraint(item.Value, item.From, known, p)
+	}
+	for _, item := range e.Goals {
+		check.Goal(item.Value, item.From, known, p)
+	}
+	pins(p, e.Constraints, known)
+	return p.Err()
 }
 
 // Predicates compiles the expressions of a policy, with the place of each as its subject. They all must be true of a server. Env keeps what is

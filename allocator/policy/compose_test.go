@@ -216,6 +216,27 @@ func TestShards(t *testing.T) {
 	}
 }
 
+func TestCheckOfWhatHolds(t *testing.T) {
+	cluster := parsed(t, "cluster.yaml", "metrics: [{name: cpu}]\nconstraints:\n- spread: {domain: zone, at_least_domains: 4}\ngoals:\n- {tier: 1, utilization: {metric: cpu, percent: 80}}\n- {tier: 1, region_preference: {regions: [asia]}}\n", policy.Known{})
+	known := kv()
+	known.Metrics = []string{"gpu"}
+	app := parsed(t, "app.yaml", "goals:\n- {tier: 1, utilization: {metric: gpu, percent: 80}}\nshards:\n- {id: a, constraints: [{pin: {servers: [a.kv, b.kv, c.kv]}}]}\n", known)
+	e, _ := policy.Compose(append([]*policy.Source{cluster, app}, app.Shards("a")...)...)
+	const want = `cluster.yaml:3: constraints[0].spread.at_least_domains: 4 domains cannot be reached: a shard has 3 replicas
+cluster.yaml:6: goals[1].region_preference.regions[0]: unknown region "asia": there are eu, us
+app.yaml:2: goals[0].utilization.metric: unknown metric "gpu": declare it in metrics`
+	if err := e.Check(known); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	known.Replicas = 2
+	if err := e.Check(known); err == nil || !strings.Contains(err.Error(), "app.yaml:4: shards[0].constraints[0].pin: with what is pinned before, pinned to 3 servers: a shard has 2 replicas") {
+		t.Errorf("got %v", err)
+	}
+	if e, _ := policy.Compose(parsed(t, "p.yaml", whole, kv())); e.Check(kv()) != nil {
+		t.Errorf("a sound one: %v", e.Check(kv()))
+	}
+}
+
 func TestPredicates(t *testing.T) {
 	all := layers(t, "constraints:\n- eligibility: {expression: \"server.region != 'us'\"}\n", "constraints:\n- eligibility: {expression: \"server.labels.disk == 'ssd'\"}\n")
 	e, _ := policy.Compose(all...)

@@ -164,8 +164,13 @@ func together(p *check.Problems, c *composition, known Known) {
 	for _, conflict := range c.conflicts {
 		p.Note(conflict.String())
 	}
+	pins(p, c.effective.Constraints, known)
+}
+
+// pins notes pins that there are not enough replicas for.
+func pins(p *check.Problems, constraints []Placed[*pb.Constraint], known Known) {
 	servers := map[string]bool{}
-	for _, item := range c.effective.Constraints {
+	for _, item := range constraints {
 		for _, server := range item.Value.GetPin().GetServers() {
 			servers[server] = true
 		}

@@ -54,13 +54,7 @@ type checker struct {
 
 // Policy finds what is wrong with a policy statement by statement.
 func Policy(policy *pb.Policy, known Known, p *Problems) {
-	c := &checker{Problems: p, known: known, metrics: map[string]int{placement.MetricShards: -1, placement.MetricPrimaries: -1}, regions: map[string]bool{}}
-	for _, name := range known.Metrics {
-		c.metrics[name] = -1
-	}
-	for _, name := range known.Regions {
-		c.regions[name] = true
-	}
+	c := newChecker(known, known.Metrics, p)
 	if known.App != "" && !appName.MatchString(known.App) {
 		c.Add("", "app %q: expected %s", known.App, appRule)
 	}
@@ -89,6 +83,35 @@ func Policy(policy *pb.Policy, known Known, p *Problems) {
 		}
 		c.entry(fmt.Sprintf("shards[%d]", i), entry)
 	}
+}
+
+// Constraint finds what no placement can do of a constraint that was checked before less was known.
+func Constraint(item *pb.Constraint, from Origin, known Known, p *Problems) {
+	if s := item.GetSpread(); s != nil {
+		checkerAt(from, known, nil, p).satisfiable(from.path+".spread", s)
+	}
+}
+
+// Goal finds metrics and regions that are not there in a goal that was checked before less was known. Known.Metrics are all that are declared.
+func Goal(item *pb.Goal, from Origin, known Known, p *Problems) {
+	checkerAt(from, known, known.Metrics, p).kind(from.path, item)
+}
+
+// checkerAt is a checker whose problems are at a place.
+func checkerAt(from Origin, known Known, metrics []string, p *Problems) *checker {
+	p.Where = Where{Name: from.place}
+	return newChecker(known, metrics, p)
+}
+
+func newChecker(known Known, metrics []string, p *Problems) *checker {
+	c := &checker{Problems: p, known: known, metrics: map[string]int{placement.MetricShards: -1, placement.MetricPrimaries: -1}, regions: map[string]bool{}}
+	for _, name := range metrics {
+		c.metrics[name] = -1
+	}
+	for _, name := range known.Regions {
+		c.regions[name] = true
+	}
+	return c
 }
 
 func (c *checker) entry(at string, entry *pb.ShardPolicy) {
