@@ -269,6 +269,9 @@ func TestLimits(t *testing.T) {
 		t.Errorf("a message of 2 MB: %v", err)
 	}
 	// As many as may be: 10 000 shards beside 256 constraints.
+	if testing.Short() {
+		return
+	}
 	var b strings.Builder
 	b.WriteString("constraints:\n")
 	for i := range 256 {

@@ -122,6 +122,7 @@ func subject(g *pb.Goal) (what string, tiers bool) {
 		}
 		what = fmt.Sprintf("balance of %s, %s", b.GetMetric(), scope)
 		switch b.GetKind() {
+		case pb.BalanceKind_BALANCE_KIND_UNSPECIFIED, pb.BalanceKind_BALANCE_KIND_LARGEST:
 		case pb.BalanceKind_BALANCE_KIND_SUM_OF_SQUARES:
 			what += ", sum of squares"
 		case pb.BalanceKind_BALANCE_KIND_RATIO:
@@ -145,6 +146,7 @@ func subject(g *pb.Goal) (what string, tiers bool) {
 
 func ofReplicas(r pb.Replicas) string {
 	switch r {
+	case pb.Replicas_REPLICAS_UNSPECIFIED:
 	case pb.Replicas_REPLICAS_PRIMARIES:
 		return " of primaries"
 	case pb.Replicas_REPLICAS_ALL:
