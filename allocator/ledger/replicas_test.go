@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -428,6 +429,57 @@ func TestRandomReplicasWithoutPrimaries(t *testing.T) {
 		w.mustBeWhole(t)
 		w.mustBeReplicated(t)
 	})
+}
+
+// TestOwnerThatStopped: a leader tells a primary to stop, because it does not take its membership, and ends before it stored that. What the
+// primary had is gone: the next leader gives the shard to who is in sync.
+func TestOwnerThatStopped(t *testing.T) {
+	w := newWorld(restless())
+	w.plan = replicas
+	for i := range 3 {
+		w.addAgent(fmt.Sprintf("a%d", i), fmt.Sprintf("z%d", i), 1000)
+	}
+	w.store.spec = &ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 1}}, ResourceVersion: 1, Replication: spec.PrimarySecondary, Replicas: 3}
+	w.store.chunks[0] = make([]ledger.Row, 1)
+	w.elect(1000)
+	w.run(6 * second)
+	ld, id := w.store.lock, w.idOf(0)
+	owner := w.primaryOf(id)
+	var primary, other *agent
+	for _, a := range w.agents {
+		if a.id == owner.Server {
+			primary = a
+		} else {
+			other = a
+		}
+	}
+	if len(w.rows()[0].Secondaries) != 2 || len(w.acked[id]) == 0 {
+		t.Fatalf("not replicated: %+v", w.rows()[0])
+	}
+	other.paused = true
+	ld.die() // its successor tells the membership again
+	w.store.lock = nil
+	ld = w.elect(1000)
+	for range 600 {
+		if w.run(step); slices.ContainsFunc(w.trace, func(line string) bool { return strings.Contains(line, "primary stuck") }) {
+			ld.blind = true
+		}
+		if primary.shards[id].phase == shard.None {
+			break
+		}
+	}
+	if primary.shards[id].phase != shard.None || w.primaryOf(id) != owner {
+		t.Fatalf("the primary did not stop, or that is stored:\n%s", lines(w.trace))
+	}
+	ld.die()
+	w.store.lock, other.paused = nil, false
+	w.elect(1000)
+	w.run(60 * second)
+	w.mustBeWhole(t)
+	w.mustBeReplicated(t)
+	if now := w.primaryOf(id); now == owner {
+		t.Fatalf("%v is primary again", now)
+	}
 }
 
 // settle lets everything come to rest; where most servers are dead the leader holds, and an operator says that they are.
