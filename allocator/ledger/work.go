@@ -247,12 +247,10 @@ func (t *task) giveBack(owner *life) {
 		Why: "its callbacks failed there, and it stopped"})
 }
 
-// regrant gives the shard to its owner again under a new term; all others are stopped or over already (PROTOCOL R9, R11). An owner that does
-// not serve may have dropped what it had, by the word of an earlier leader: while a secondary is in sync, that one gets the shard.
+// regrant gives the shard to its owner anew (PROTOCOL R9, R11), which may have dropped what it had: not while a secondary is in sync.
 func (t *task) regrant(owner *life) {
-	if heir, waiting := t.fittest(InSync); heir != nil || waiting {
-		t.w.takeAway = heir != nil
-		t.w.waits = "a secondary that is in sync"
+	if heir, waiting := t.fittest(InSync); waiting {
+		t.w.takeAway, t.w.waits = heir != nil, "a secondary that is in sync"
 		return
 	}
 	if !owner.attached() || !owner.alive() || !t.w.regain.Passed(t.now) {

@@ -1,0 +1,367 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+)
+
+// descent improves tier by tier, hottest server first, with the best of sampled proposals; where samples find nothing more it looks at all
+// targets. It ends where nothing improves. Its place in that is kept here, so that it can go on at any step.
+type descent struct {
+	over    bool    // nothing is left to do
+	tier    int     // that is being improved, from 0: what is broken
+	wide    bool    // all targets are looked at
+	list    []int32 // servers, then replicas as -1 - replica, that cost something in the tier
+	at      int
+	better  bool // something improved since list was made
+	sources []source
+	targets []int32
+	random  random
+}
+
+// source is a replica that could leave its server.
+type source struct {
+	r    int32
+	gain int64 // for its server, in the tier
+}
+
+const (
+	mostSources = 12 // replicas of a server that are tried at once: those whose leaving helps most
+	mostTargets = 24 // servers that are tried for a replica, unless all are
+	mostAlike   = 2  // of replicas with the same loads and classes on one server
+)
+
+// descend does one piece of work: one server or one replica of the list.
+func (s *Search) descend() {
+	d := &s.descent
+	if d.at == len(d.list) {
+		s.nextList()
+		return
+	}
+	item := d.list[d.at]
+	d.at++
+	improved := false
+	if item >= 0 {
+		improved = s.cool(item)
+	} else if r := -1 - item; s.costsHere(r, d.tier) {
+		improved = s.settle(r)
+	}
+	if improved {
+		d.better = true
+		s.note()
+		if item >= 0 && s.goal[int(item)*s.m.tiers+d.tier] > 0 {
+			d.at-- // once more
+		}
+	}
+}
+
+// nextList begins another pass: over the same tier while it got better, then over all targets, then over the next tier.
+func (s *Search) nextList() {
+	d := &s.descent
+	switch {
+	case d.list == nil:
+	case d.better:
+		d.wide = false
+	case !d.wide:
+		d.wide = true
+	case d.tier+1 < s.m.tiers:
+		d.tier, d.wide = d.tier+1, false
+	default:
+		d.over = true
+		return
+	}
+	d.better, d.at, d.list = false, 0, d.list[:0]
+	if d.list == nil {
+		d.list = []int32{}
+	}
+	if s.cost[d.tier] == 0 {
+		d.wide = true // nothing to do in this tier
+		s.steps++
+		return
+	}
+	for t := range s.m.nowhere {
+		if s.goal[int(t)*s.m.tiers+d.tier] > 0 {
+			d.list = append(d.list, t)
+		}
+	}
+	hot := func(t int32) int64 { return s.goal[int(t)*s.m.tiers+d.tier] }
+	slices.SortStableFunc(d.list, func(a, b int32) int { return cmp.Compare(hot(b), hot(a)) })
+	if s.placesCount(d.tier) {
+		for r := range s.place {
+			if s.costsHere(int32(r), d.tier) {
+				d.list = append(d.list, -1-int32(r))
+			}
+		}
+	}
+	s.steps += int64(len(d.list)) + 1
+}
+
+// placesCount reports whether a tier has costs that are a replica's and not a server's.
+func (s *state) placesCount(tier int) bool {
+	m := s.m
+	return tier == 0 && s.lacking+s.pairs+s.astray > 0 || tier > 0 && m.affinities.end[tier-1] < m.affinities.end[tier] || m.wants[tier] ||
+		tier == m.Unplaced.Tier+1 && s.held[m.nowhere] > 0
+}
+
+// costsHere reports whether a replica costs something in a tier because of where it is, apart from what its server costs by itself.
+func (s *state) costsHere(r int32, tier int) bool {
+	m, t := s.m, s.place[r]
+	if m.pinned(r) {
+		return false
+	}
+	if t == m.nowhere {
+		return tier == m.Unplaced.Tier+1 && m.Unplaced.Weight > 0
+	}
+	g := m.Group[r]
+	if tier == 0 {
+		if !m.eligible(r, t) || m.Exclusive[g] && s.pairs > 0 && s.neighbours(r, t) > 0 {
+			return true
+		}
+		if s.lacking == 0 {
+			return false
+		}
+		for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
+			w := &m.rows[i]
+			if s.distinct[i] < w.least || w.most > 0 && s.there(i, m.domainOf(w.level, t), -1) > w.most {
+				return true
+			}
+		}
+		return s.unmet(g, t) > 0
+	}
+	if s.affinity(r, t, tier) > 0 {
+		return true
+	}
+	if m.wants[tier] {
+		for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
+			if w := &m.rows[i]; int(w.tier) == tier && s.distinct[i] < w.want && s.there(i, m.domainOf(w.level, t), -1) > 1 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// settle finds the best other place for one replica.
+func (s *Search) settle(r int32) bool {
+	best := proposal{r: -1}
+	s.tryTargets(r, &best)
+	return s.carryOut(&best)
+}
+
+// cool takes from one server what makes it best.
+func (s *Search) cool(t int32) bool {
+	s.findSources(t)
+	best := proposal{r: -1}
+	for _, c := range s.descent.sources {
+		s.tryTargets(c.r, &best)
+	}
+	if best.r < 0 {
+		for _, c := range s.descent.sources {
+			s.trySwaps(c.r, &best)
+		}
+	}
+	return s.carryOut(&best)
+}
+
+// findSources are the replicas of a server whose leaving helps it most in the tier, few of those that are alike.
+func (s *Search) findSources(t int32) {
+	d := &s.descent
+	d.sources = d.sources[:0]
+	now := s.goal[int(t)*s.m.tiers+d.tier]
+	for r := s.head[t]; r >= 0; r = s.next[r] {
+		if s.m.pinned(r) {
+			continue
+		}
+		after := int64(0)
+		if d.tier == 0 {
+			after = s.overflowWithout(r, t)
+		} else {
+			s.useWith(t, -1, r, s.useA)
+			after = s.goals(t, d.tier, s.useA, s.held[t]-1)
+		}
+		s.steps++
+		if after < now {
+			d.sources = append(d.sources, source{r, now - after})
+		}
+	}
+	slices.SortFunc(d.sources, func(a, b source) int { return cmp.Or(cmp.Compare(b.gain, a.gain), cmp.Compare(a.r, b.r)) })
+	kept, alike := d.sources[:0], 0
+	for _, c := range d.sources {
+		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.m.alike(kept[len(kept)-1].r, c.r) {
+			alike = 1
+		}
+		if alike <= mostAlike {
+			kept = append(kept, c)
+		}
+		if len(kept) == mostSources && !d.wide {
+			break
+		}
+	}
+	d.sources = kept
+}
+
+// alike reports whether two replicas have the same loads and classes.
+func (m *model) alike(r, q int32) bool {
+	n := m.Metrics
+	if !slices.Equal(m.Load[int(r)*n:][:n], m.Load[int(q)*n:][:n]) || m.Class != nil && m.Class[r] != m.Class[q] {
+		return false
+	}
+	for i := range m.affinities.list {
+		if of := m.affinities.list[i].of; of[r] != of[q] {
+			return false
+		}
+	}
+	return true
+}
+
+// proposal is the best one so far for some replicas: a shift of r to a server, or a swap with q.
+type proposal struct {
+	r, to, q int32
+	delta    vector
+}
+
+// tryTargets improves a proposal by the shifts of one replica.
+func (s *Search) tryTargets(r int32, best *proposal) {
+	if s.descent.wide {
+		for t := range s.m.nowhere {
+			s.tryShift(r, t, best)
+		}
+		return
+	}
+	s.sampleTargets(r)
+	for _, t := range s.descent.targets {
+		s.tryShift(r, t, best)
+	}
+}
+
+// sampleTargets draws servers for a replica: some everywhere, and some in each domain of the levels that its constraints and goals are about
+// where it costs least.
+func (s *Search) sampleTargets(r int32) {
+	d, m := &s.descent, s.m
+	d.targets = d.targets[:0]
+	strata := 0
+	for i := range m.affinities.list {
+		if g := &m.affinities.list[i]; strata < 2 {
+			domain := g.best[g.of[r]]
+			for range mostTargets / 4 {
+				d.targets = append(d.targets, m.someServer(g.level, domain, &d.random))
+			}
+			strata++
+		}
+	}
+	if start := m.start[r]; start != s.place[r] && start != m.nowhere {
+		d.targets = append(d.targets, start)
+	}
+	for len(d.targets) < mostTargets {
+		d.targets = append(d.targets, int32(d.random.below(m.Servers)))
+	}
+}
+
+func (s *Search) tryShift(r, to int32, best *proposal) {
+	from := s.place[r]
+	s.steps++
+	if to == from || !s.m.eligible(r, to) || !s.fits(r, to) {
+		return
+	}
+	s.useWith(from, -1, r, s.useA)
+	s.useWith(to, r, -1, s.useB)
+	first := 1
+	var d vector
+	same := best.r >= 0 // as good as the best so far, in the tiers so far
+	if s.cost[0] > 0 {
+		first = 0
+	}
+	decided := false // better than to stay
+	for tier := first; tier < s.m.tiers; tier++ {
+		if tier == 0 {
+			if !s.permits(r, from, to) {
+				return
+			}
+			d[0] = -s.mended(r, from, to)
+		} else {
+			d[tier] = s.shiftDelta(r, from, to, tier)
+		}
+		switch {
+		case !decided && d[tier] > 0, same && d[tier] > best.delta[tier]:
+			return
+		case d[tier] < 0:
+			decided = true
+		}
+		if same && d[tier] < best.delta[tier] {
+			same = false
+		}
+	}
+	if !decided || same || first == 1 && !s.permits(r, from, to) {
+		return
+	}
+	best.r, best.to, best.q, best.delta = r, to, -1, d
+}
+
+// trySwaps improves a proposal by exchanges of one replica with others, drawn at random from other servers.
+func (s *Search) trySwaps(r int32, best *proposal) {
+	d := &s.descent
+	s.sampleTargets(r)
+	for _, t := range d.targets {
+		if t == s.place[r] || s.held[t] == 0 || !s.m.eligible(r, t) {
+			continue
+		}
+		q := s.head[t]
+		for range d.random.below(int(min(s.held[t], 32))) {
+			q = s.next[q]
+		}
+		for tries := 0; q >= 0 && tries < 4; tries++ {
+			s.trySwap(r, q, best)
+			q = s.next[q]
+		}
+	}
+}
+
+func (s *Search) trySwap(r, q int32, best *proposal) {
+	a, b := s.place[r], s.place[q]
+	s.steps++
+	if s.m.Group[r] == s.m.Group[q] || s.m.pinned(q) || !s.m.eligible(q, a) || !s.fitsFor(r, q, b) || !s.fitsFor(q, r, a) {
+		return
+	}
+	s.useWith(a, q, r, s.useA)
+	s.useWith(b, r, q, s.useB)
+	var d vector
+	same, decided := best.r >= 0, false
+	for tier := 1; tier < s.m.tiers; tier++ {
+		d[tier] = s.swapDelta(r, q, a, b, tier)
+		switch {
+		case !decided && d[tier] > 0, same && d[tier] > best.delta[tier]:
+			return
+		case d[tier] < 0:
+			decided = true
+		}
+		if same && d[tier] < best.delta[tier] {
+			same = false
+		}
+	}
+	if !decided || same || !s.permits(r, a, b) || !s.permits(q, b, a) {
+		return
+	}
+	best.r, best.to, best.q, best.delta = r, b, q, d
+}
+
+// carryOut does what a proposal says; false: there is none.
+func (s *Search) carryOut(best *proposal) bool {
+	if best.r < 0 {
+		return false
+	}
+	if best.q >= 0 {
+		before := s.cost
+		a := s.place[best.r]
+		if !s.exchange(best.r, best.q) {
+			return false
+		}
+		if !s.cost.less(&before, s.m.tiers) { // soft spreads of groups that both are in
+			s.move(best.r, a)
+			s.move(best.q, best.to)
+			return false
+		}
+		return true
+	}
+	s.move(best.r, best.to)
+	return true
+}

@@ -1,0 +1,210 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/engine"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+)
+
+// draw is a small problem with everything that a problem can have.
+func draw(t *rapid.T, most int) *problem.Problem {
+	n := func(name string, from, to int) int { return rapid.IntRange(from, to).Draw(t, name) }
+	some := func(name string, count, from, to int) []int64 {
+		list := make([]int64, count)
+		for i := range list {
+			list[i] = int64(n(name, from, to))
+		}
+		return list
+	}
+	p := &problem.Problem{Metrics: n("metrics", 1, 3), Servers: n("servers", 1, min(5, most)), Replicas: n("replicas", 0, most), Groups: n("groups", 1, 4), Tiers: n("tiers", 1, 4)}
+	tier := func() int { return n("tier", 0, p.Tiers-1) }
+	goal := func() problem.Goal { return problem.Goal{Weight: int64(n("weight", 0, 3)), Tier: tier()} }
+	p.Capacity = some("capacity", p.Servers*p.Metrics, 0, 30)
+	p.Load = some("load", p.Replicas*p.Metrics, 0, 8)
+	for range p.Metrics {
+		p.During = append(p.During, rapid.Bool().Draw(t, "during"))
+	}
+	for range 2 {
+		level := make([]int32, p.Servers)
+		for s := range level {
+			level[s] = int32(n("domain", 0, min(2, p.Servers-1)))
+		}
+		p.Domains = append(p.Domains, level)
+	}
+	for range p.Groups {
+		p.Exclusive = append(p.Exclusive, rapid.Bool().Draw(t, "exclusive"))
+	}
+	p.Class = make([]int32, p.Replicas)
+	p.Eligible = [][]uint64{nil, {rapid.Uint64().Draw(t, "eligible")}}
+	for r := range p.Replicas {
+		p.Group = append(p.Group, int32(n("group", 0, p.Groups-1)))
+		p.Start = append(p.Start, int32(n("start", -1, p.Servers-1)))
+		p.Pinned = append(p.Pinned, n("pinned", 0, 9) == 0)
+		p.Class[r] = int32(n("class", 0, 1))
+	}
+	for g := range p.Groups {
+		for level := range p.Domains {
+			if rapid.Bool().Draw(t, "spread") {
+				p.Spreads = append(p.Spreads, problem.Spread{Group: g, Level: level, Min: n("min", 0, 3), Max: n("max", 0, 2), Want: n("want", 0, 3), Goal: goal()})
+			}
+			if on := n("on", 0, p.Groups-1); on != g && n("relation", 0, 3) == 0 {
+				p.Relations = append(p.Relations, problem.Relation{Group: g, On: on, Level: level, Not: rapid.Bool().Draw(t, "not")})
+			}
+		}
+	}
+	drawGoals(t, p, goal, some)
+	return p
+}
+
+func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some func(string, int, int, int) []int64) {
+	n := func(name string, from, to int) int { return rapid.IntRange(from, to).Draw(t, name) }
+	metric := func() int { return n("metric", 0, p.Metrics-1) }
+	p.Unplaced = problem.Goal{Weight: int64(n("unplaced", 1, 3)), Tier: 0}
+	for range n("thresholds", 0, 2) {
+		p.Thresholds = append(p.Thresholds, problem.Threshold{Metric: metric(), Limit: some("limit", p.Servers, 0, 20), Goal: goal()})
+	}
+	for range n("ratios", 0, 1) {
+		p.Ratios = append(p.Ratios, problem.Ratio{A: metric(), B: metric(), Target: int64(n("target", 0, 3)), Goal: goal()})
+	}
+	for range n("balances", 0, 2) {
+		p.Balances = append(p.Balances, problem.Balance{Metric: metric(), Share: some("share", p.Servers, 0, 10), Unit: int64(n("unit", 1, 3)), Goal: goal()})
+	}
+	for range n("affinities", 0, 2) {
+		of := make([]int32, p.Replicas)
+		for r := range of {
+			of[r] = int32(n("row", 0, 1))
+		}
+		level := n("level", 0, 1)
+		domains := 1 + int(slices.Max(p.Domains[level]))
+		p.Affinities = append(p.Affinities, problem.Affinity{Level: level, Of: of, Scale: n("scale", -1, p.Metrics-1),
+			Cost: [][]int64{some("cost", domains, 0, 3), some("cost", domains, 0, 3)}, Goal: goal()})
+	}
+	if rapid.Bool().Draw(t, "opening") {
+		p.Opening = problem.Opening{Cost: some("opening", p.Servers, 0, 5), Goal: goal()}
+	}
+	p.Movement = problem.Movement{Replica: some("moving", p.Replicas, 0, 3), ReplicaWeight: int64(n("weight", 0, 2)), RouteWeight: int64(n("weight", 0, 2)),
+		GroupWeight: int64(n("weight", 0, 2)), Tier: n("tier", 0, p.Tiers-1)}
+	for range p.Servers * p.Servers {
+		p.Movement.Route = append(p.Movement.Route, uint32(n("route", 0, 3)))
+	}
+}
+
+func mustNew(t *rapid.T, p *problem.Problem, o engine.Options) *engine.Search {
+	s, err := engine.NewSearch(p, o)
+	if err != nil {
+		t.Fatalf("refused: %v", err)
+	}
+	return s
+}
+
+// TestSums: what the search keeps incrementally is what the definitions say, at every stop, and nothing gets worse than at the start.
+func TestSums(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := draw(t, 24)
+		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: rapid.Bool().Draw(t, "explore"), Loose: rapid.Bool().Draw(t, "loose"), Horizon: 20_000}
+		s := mustNew(t, p, o)
+		brokenAtFirst, costAtFirst := naive(p, p.Start)
+		for range 30 {
+			s.Step(int64(rapid.IntRange(1, 2000).Draw(t, "steps")))
+			places, brokenNow, costNow := s.Current()
+			if broken, cost := naive(p, places); broken != brokenNow || cost != costNow {
+				t.Fatalf("at step %d the search has %d %v, and %v are %d %v", s.Steps(), brokenNow, costNow, places, broken, cost)
+			}
+			places, brokenNow, costNow = s.Best(nil)
+			if broken, cost := naive(p, places); broken != brokenNow || cost != costNow {
+				t.Fatalf("at step %d the best is %d %v, and %v are %d %v", s.Steps(), brokenNow, costNow, places, broken, cost)
+			}
+			if brokenNow > brokenAtFirst || brokenNow == brokenAtFirst && slices.Compare(costNow[:], costAtFirst[:]) > 0 {
+				t.Fatalf("worse than at first: %d %v, then %d %v", brokenAtFirst, costAtFirst, brokenNow, costNow)
+			}
+			for r, pinned := range p.Pinned {
+				if pinned && places[r] != p.Start[r] {
+					t.Fatalf("pinned replica %d went from %d to %d", r, p.Start[r], places[r])
+				}
+			}
+		}
+	})
+}
+
+// TestStepsAddUp: the same seed and number of steps give the same assignment, however they are called for.
+func TestStepsAddUp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := draw(t, 24)
+		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: true, Loose: rapid.Bool().Draw(t, "loose")}
+		whole, parts := mustNew(t, p, o), mustNew(t, p, o)
+		total := int64(0)
+		for range rapid.IntRange(1, 20).Draw(t, "calls") {
+			n := int64(rapid.IntRange(1, 5000).Draw(t, "steps"))
+			total += n
+			parts.Step(n)
+		}
+		whole.Step(total)
+		a, _, _ := whole.Current()
+		b, _, _ := parts.Current()
+		if !slices.Equal(a, b) || whole.Steps() != parts.Steps() {
+			t.Fatalf("%d steps at once: %v; in parts, %d steps: %v", whole.Steps(), a, parts.Steps(), b)
+		}
+	})
+}
+
+// TestOracle compares with the best of all assignments: never better, and as good where no constraint bars the way.
+func TestOracle(t *testing.T) {
+	missed, drawn := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		p := draw(t, 4)
+		if free := rapid.Bool().Draw(t, "free"); free {
+			p.Capacity = slices.Repeat([]int64{1000}, len(p.Capacity))
+			p.Exclusive = make([]bool, p.Groups)
+			p.Relations = nil
+			for i := range p.Spreads {
+				p.Spreads[i].Min, p.Spreads[i].Max = 0, 0
+			}
+		}
+		s := mustNew(t, p, engine.Options{Seed: 1, Explore: true})
+		s.Step(20_000)
+		_, broken, cost := s.Best(nil)
+		bestBroken, bestCost := oracle(p)
+		better := func(a int64, x [problem.MaxTiers]int64, b int64, y [problem.MaxTiers]int64) bool {
+			return a < b || a == b && slices.Compare(x[:], y[:]) < 0
+		}
+		if better(broken, cost, bestBroken, bestCost) {
+			t.Fatalf("%d %v is better than the best of all, %d %v", broken, cost, bestBroken, bestCost)
+		}
+		if drawn++; better(bestBroken, bestCost, broken, cost) {
+			missed++
+		}
+	})
+	if missed*5 > drawn {
+		t.Errorf("%d of %d times the best was missed", missed, drawn)
+	}
+	t.Logf("%d of %d times the best was missed", missed, drawn)
+}
+
+// oracle tries all assignments. A replica that has a place keeps one.
+func oracle(p *problem.Problem) (broken int64, cost [problem.MaxTiers]int64) {
+	places := slices.Clone(p.Start)
+	broken, cost = naive(p, places)
+	var try func(r int)
+	try = func(r int) {
+		if r == p.Replicas {
+			if b, c := naive(p, places); b < broken || b == broken && slices.Compare(c[:], cost[:]) < 0 {
+				broken, cost = b, c
+			}
+			return
+		}
+		places[r] = p.Start[r]
+		try(r + 1)
+		for t := range p.Servers {
+			if !p.Pinned[r] && int32(t) != p.Start[r] {
+				places[r] = int32(t)
+				try(r + 1)
+			}
+		}
+	}
+	try(0)
+	return broken, cost
+}

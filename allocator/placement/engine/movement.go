@@ -1,0 +1,91 @@
+package engine
+
+// away reports whether a replica at a server counts as moved.
+func (s *state) away(r, t int32) bool {
+	start := s.m.start[r]
+	return t != start && t != s.m.nowhere && start != s.m.nowhere
+}
+
+// moving is what it costs that replica r is at server t, without its group's share.
+func (s *state) moving(r, t int32) int64 {
+	if !s.away(r, t) {
+		return 0
+	}
+	cost := int64(0)
+	if s.m.moveCost != nil {
+		cost = s.m.moveCost[r]
+	}
+	if route := s.m.Movement.Route; route != nil {
+		cost += s.m.Movement.RouteWeight * int64(route[int(s.m.start[r])*s.m.Servers+int(t)])
+	}
+	return cost
+}
+
+// awayBy is how the number of moved replicas of its group changes by a move of replica r: -1, 0 or 1.
+func (s *state) awayBy(r, from, to int32) int32 {
+	by := int32(0)
+	if s.away(r, to) {
+		by++
+	}
+	if s.away(r, from) {
+		by--
+	}
+	return by
+}
+
+// mostMoved is how the largest number of moved replicas in a group changes, if those of group g change by d and those of another
+// group h by e. If there is one change only, e is 0.
+func (s *state) mostMoved(g, d, h, e int32) int32 {
+	if d == 0 && e == 0 {
+		return 0
+	}
+	most := s.movedMost
+	entering := d + s.moved[g]
+	if e != 0 {
+		entering = max(entering, e+s.moved[h])
+	}
+	if entering >= most {
+		return entering - most
+	}
+	leaving := int32(0)
+	if d < 0 && s.moved[g] == most {
+		leaving++
+	}
+	if e < 0 && s.moved[h] == most {
+		leaving++
+	}
+	if leaving > 0 && s.movedHist[most] == leaving {
+		return -1
+	}
+	return 0
+}
+
+// shiftMovement adjusts what movement and places cost for a move of replica r.
+func (s *state) shiftMovement(r, from, to int32) {
+	m := s.m
+	tier := m.Movement.Tier + 1
+	s.cost[tier] += s.moving(r, to) - s.moving(r, from)
+	s.cost[m.Unplaced.Tier+1] += s.placing(from, to)
+	by := s.awayBy(r, from, to)
+	if by == 0 {
+		return
+	}
+	g := m.Group[r]
+	most := s.mostMoved(g, by, g, 0)
+	s.cost[tier] += int64(most) * m.Movement.GroupWeight
+	s.movedMost += most
+	s.movedHist[s.moved[g]]--
+	s.moved[g] += by
+	s.movedHist[s.moved[g]]++
+}
+
+// placing is what a move changes in the cost of replicas without a place.
+func (s *state) placing(from, to int32) int64 {
+	switch s.m.nowhere {
+	case from:
+		return -s.m.Unplaced.Weight
+	case to:
+		return s.m.Unplaced.Weight
+	}
+	return 0
+}

@@ -1,0 +1,166 @@
+package engine
+
+import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+
+// Options of a search.
+type Options struct {
+	Seed uint64
+
+	// Explore goes on after the descent: it accepts losses to find its way out of local optima, for as long as it is asked to. Without it
+	// the search ends where no proposal of the descent improves anything.
+	Explore bool
+
+	// Loose explores through assignments that exceed capacities, which Best never has.
+	Loose bool
+
+	// Horizon is for how many steps exploration is planned; 0: it is planned anew in rounds that grow.
+	Horizon int64
+}
+
+// Search improves one assignment. It is not safe for concurrent use; searches of one problem may run side by side.
+type Search struct {
+	state
+	options  Options
+	random   random
+	active   int // the tier that is being improved, from 1; lower ones do not count
+	best     []int32
+	bestCost vector
+	changed  []int32 // replicas that are elsewhere than in best, or were
+	differs  []bool  // [Replicas]: in changed
+	steps    int64
+	target   int64 // of steps
+	descent  descent
+	anneal   annealing
+}
+
+// NewSearch starts from the current assignment. It fails as Validate does.
+func NewSearch(p *problem.Problem, o Options) (*Search, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := newModel(p)
+	if err != nil {
+		return nil, err
+	}
+	return newSearch(m, o), nil
+}
+
+func newSearch(m *model, o Options) *Search {
+	s := &Search{state: *newState(m), options: o, random: random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
+	s.descent.random = random(o.Seed ^ 0x5bd1e995)
+	s.best = append([]int32(nil), s.place...)
+	s.bestCost = s.cost
+	return s
+}
+
+// Fork is a search of the same problem from its start, with other options. It shares what is never written.
+func (s *Search) Fork(o Options) *Search { return newSearch(s.m, o) }
+
+// move carries out a proposal for one replica.
+func (s *Search) move(r, to int32) {
+	if !s.differs[r] {
+		s.differs[r] = true
+		s.changed = append(s.changed, r)
+	}
+	from := s.place[r]
+	s.apply(r, to)
+	if s.anneal.loose {
+		s.anneal.over[from], s.anneal.over[to] = s.excess(from, -1, -1), s.excess(to, -1, -1)
+	}
+}
+
+// note keeps the assignment if it is the best so far.
+func (s *Search) note() {
+	if !s.cost.less(&s.bestCost, s.m.tiers) {
+		return
+	}
+	s.bestCost = s.cost
+	for _, r := range s.changed {
+		s.best[r], s.differs[r] = s.place[r], false
+	}
+	s.changed = s.changed[:0]
+}
+
+// restore makes the best assignment the current one.
+func (s *Search) restore() {
+	s.unchecked = true
+	for _, r := range s.changed {
+		s.apply(r, s.best[r])
+		s.differs[r] = false
+	}
+	s.changed = s.changed[:0]
+	s.unchecked = false
+}
+
+func (v *vector) less(w *vector, tiers int) bool {
+	for t := range tiers {
+		if v[t] != w[t] {
+			return v[t] < w[t]
+		}
+	}
+	return false
+}
+
+// Best appends the best assignment so far to places, [Replicas], with problem.Unplaced where a replica has no place, and answers what it breaks
+// and its cost by tier of goals.
+func (s *Search) Best(places []int32) (list []int32, broken int64, cost [problem.MaxTiers]int64) {
+	copy(cost[:], s.bestCost[1:])
+	return s.m.withUnplaced(places, s.best), s.bestCost[0], cost
+}
+
+// Current is Best for the assignment that the search is at.
+func (s *Search) Current() (list []int32, broken int64, cost [problem.MaxTiers]int64) {
+	copy(cost[:], s.cost[1:])
+	return s.m.withUnplaced(nil, s.place), s.cost[0], cost
+}
+
+func (m *model) withUnplaced(list, places []int32) []int32 {
+	for _, t := range places {
+		if t == m.nowhere {
+			t = problem.Unplaced
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+// Better reports whether its best assignment is better than that of another search of the same problem.
+func (s *Search) Better(than *Search) bool { return s.bestCost.less(&than.bestCost, s.m.tiers) }
+
+// Adopt goes on from another search's best assignment.
+func (s *Search) Adopt(from *Search) {
+	s.unchecked = true
+	for r, t := range from.best {
+		if s.place[r] != t {
+			s.move(int32(r), t)
+		}
+	}
+	s.unchecked = false
+	s.note()
+}
+
+// Step judges at least n proposals, as many more as finish a piece of work: the result of Step(a) and Step(b) is that of Step(a + b), if
+// all is counted from the start. It does nothing once the search is over.
+func (s *Search) Step(n int64) {
+	for s.target += n; s.steps < s.target && !s.Over(); {
+		if !s.descent.over {
+			s.descend()
+		} else {
+			s.explore(s.target - s.steps)
+		}
+	}
+}
+
+// Descended reports whether the descent is over.
+func (s *Search) Descended() bool { return s.descent.over }
+
+// Over reports whether more steps are in vain: nothing can be improved, or is to be.
+func (s *Search) Over() bool {
+	return s.descent.over && (!s.options.Explore || s.m.Replicas == 0 || s.Proven())
+}
+
+// Proven reports whether nothing is broken and all goals cost nothing.
+func (s *Search) Proven() bool { return s.bestCost == vector{} }
+
+// Steps is how many proposals were judged.
+func (s *Search) Steps() int64 { return s.steps }

@@ -1,0 +1,165 @@
+package engine
+
+// overflowCost is what one metric over capacity costs in tier 0: 1, and the excess in thousandths of the capacity, so that each
+// step towards room is worth something.
+func overflowCost(excess, capacity int64) int64 {
+	return 1 + min(excess/(capacity/1000+1), 1<<30)
+}
+
+// charged is the load that server t is charged with, in capacity, if replica r comes: where r started, what is charged during a move is
+// charged already.
+func (s *state) charged(r, t int32) []int64 {
+	n := s.m.Metrics
+	if s.m.start[r] == t {
+		if s.m.soft == nil {
+			return s.m.zero
+		}
+		return s.m.soft[int(r)*n:][:n:n]
+	}
+	return s.m.Load[int(r)*n:][:n:n]
+}
+
+func (s *state) load(r int32) []int64 {
+	n := s.m.Metrics
+	return s.m.Load[int(r)*n:][:n:n]
+}
+
+// fits reports whether replica r may come to server t: no metric goes over capacity, or further over.
+func (s *state) fits(r, t int32) bool {
+	if t == s.m.nowhere {
+		return true
+	}
+	n := s.m.Metrics
+	slack := s.slack[int(t)*n:][:n:n]
+	for i, l := range s.charged(r, t)[:len(slack)] {
+		if l > slack[i] && l > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// fitsFor reports whether replica r may come to server t, which replica out leaves.
+func (s *state) fitsFor(r, out, t int32) bool {
+	n := s.m.Metrics
+	slack := s.slack[int(t)*n:][:n:n]
+	leaving := s.charged(out, t)[:len(slack)]
+	for i, l := range s.charged(r, t)[:len(slack)] {
+		if more := l - leaving[i]; more > slack[i] && more > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// overflow is what server t costs in tier 0.
+func (s *state) overflow(t int32) int64 {
+	if t == s.m.nowhere {
+		return 0
+	}
+	n, cost := s.m.Metrics, int64(0)
+	for i, free := range s.slack[int(t)*n:][:n:n] {
+		if free < 0 {
+			cost += overflowCost(-free, s.m.Capacity[int(t)*n+i])
+		}
+	}
+	return cost
+}
+
+// overflowWithout is what server t would cost in tier 0 if replica r left it.
+func (s *state) overflowWithout(r, t int32) int64 {
+	if t == s.m.nowhere {
+		return 0
+	}
+	n, cost := s.m.Metrics, int64(0)
+	leaving := s.charged(r, t)
+	for i, free := range s.slack[int(t)*n:][:n:n] {
+		if free += leaving[i]; free < 0 {
+			cost += overflowCost(-free, s.m.Capacity[int(t)*n+i])
+		}
+	}
+	return cost
+}
+
+// goals is what server t would cost by itself in a goals' tier (from 1) with the given use of its metrics and number of replicas.
+func (s *state) goals(t int32, tier int, use []int64, held int32) int64 {
+	m := s.m
+	if t == m.nowhere {
+		return 0
+	}
+	cost := int64(0)
+	n := len(m.thresholds.list)
+	limit := m.limit[int(t)*n:][:n:n]
+	for i := m.thresholds.end[tier-1]; i < m.thresholds.end[tier]; i++ {
+		g := &m.thresholds.list[i]
+		if over := use[g.metric] - limit[i]; over > 0 {
+			cost += g.weight * over
+		}
+	}
+	if m.ratios.end[tier-1] < m.ratios.end[tier] {
+		capacity := m.Capacity[int(t)*m.Metrics:][:m.Metrics]
+		for _, g := range m.ratios.of(tier) {
+			cost += g.weight * max(0, g.target*(capacity[g.a]-use[g.a])-(capacity[g.b]-use[g.b]))
+		}
+	}
+	if m.balances.end[tier-1] < m.balances.end[tier] {
+		cost += s.unevenness(t, tier, use)
+	}
+	if held > 0 && m.Opening.Cost != nil && tier == m.Opening.Tier+1 {
+		cost += m.Opening.Weight * m.Opening.Cost[t]
+	}
+	return cost
+}
+
+func (s *state) unevenness(t int32, tier int, use []int64) int64 {
+	m, cost := s.m, int64(0)
+	n := len(m.balances.list)
+	share := m.share[int(t)*n:][:n:n]
+	for i := m.balances.end[tier-1]; i < m.balances.end[tier]; i++ {
+		g := &m.balances.list[i]
+		u := (use[g.metric] - share[i]) / g.unit
+		cost += g.weight * u * u
+	}
+	return cost
+}
+
+// affinity is what replica r costs in a goals' tier by its place.
+func (s *state) affinity(r, t int32, tier int) int64 {
+	m, cost := s.m, int64(0)
+	if t == m.nowhere {
+		return 0
+	}
+	for i := m.affinities.end[tier-1]; i < m.affinities.end[tier]; i++ {
+		g := &m.affinities.list[i]
+		c := g.cost[g.of[r]*g.width+m.domainOf(g.level, t)]
+		if g.scale >= 0 {
+			c *= m.Load[int(r)*m.Metrics+int(g.scale)]
+		}
+		cost += c
+	}
+	return cost
+}
+
+// useWith is the use of server t after replica in came and replica out left, either of which may be -1.
+func (s *state) useWith(t, in, out int32, use []int64) {
+	n := s.m.Metrics
+	now := s.use[int(t)*n:][:n:n]
+	use = use[:n:n]
+	switch {
+	case out < 0:
+		load := s.load(in)[:len(use)]
+		for i, v := range now {
+			use[i] = v + load[i]
+		}
+	case in < 0:
+		load := s.load(out)[:len(use)]
+		for i, v := range now {
+			use[i] = v - load[i]
+		}
+	default:
+		load, less := s.load(in)[:len(use)], s.load(out)[:len(use)]
+		for i, v := range now {
+			use[i] = v + load[i] - less[i]
+		}
+	}
+}

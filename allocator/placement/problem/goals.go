@@ -1,0 +1,169 @@
+package problem
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// goal checks what all goals have.
+func (p *Problem) goal(what string, i int, g Goal) error {
+	if g.Tier < 0 || g.Tier >= p.Tiers {
+		return fmt.Errorf("tier of %s %d: %d of %d: %w", what, i, g.Tier, p.Tiers, ErrIndex)
+	}
+	return amount("weight of "+what, i, g.Weight)
+}
+
+func (p *Problem) checkGoals() error {
+	if err := p.goal("unplaced", 0, p.Unplaced); err != nil {
+		return err
+	}
+	for i, t := range p.Thresholds {
+		if err := errors.Join(p.goal("threshold", i, t.Goal), index("metric of threshold", i, t.Metric, p.Metrics)); err != nil {
+			return err
+		}
+		if len(t.Limit) != p.Servers {
+			return fmt.Errorf("limits of threshold %d: %d values, not %d: %w", i, len(t.Limit), p.Servers, ErrShape)
+		}
+		for s, v := range t.Limit {
+			if err := amount(fmt.Sprintf("limit of threshold %d at server", i), s, v); err != nil {
+				return err
+			}
+		}
+	}
+	for i, r := range p.Ratios {
+		err := errors.Join(p.goal("ratio", i, r.Goal), index("first metric of ratio", i, r.A, p.Metrics),
+			index("second metric of ratio", i, r.B, p.Metrics), amount("target of ratio", i, r.Target))
+		if err != nil {
+			return err
+		}
+	}
+	for i, b := range p.Balances {
+		if err := errors.Join(p.goal("balance", i, b.Goal), index("metric of balance", i, b.Metric, p.Metrics)); err != nil {
+			return err
+		}
+		if len(b.Share) != p.Servers {
+			return fmt.Errorf("shares of balance %d: %d values, not %d: %w", i, len(b.Share), p.Servers, ErrShape)
+		}
+		if b.Unit < 1 {
+			return fmt.Errorf("unit of balance %d: %d, not at least 1: %w", i, b.Unit, ErrNegative)
+		}
+	}
+	return nil
+}
+
+func (p *Problem) checkAffinities() error {
+	for i, a := range p.Affinities {
+		if err := errors.Join(p.goal("affinity", i, a.Goal), index("level of affinity", i, a.Level, len(p.Domains)), index("metric of affinity", i, a.Scale+1, p.Metrics+1)); err != nil {
+			return err
+		}
+		if len(a.Of) != p.Replicas {
+			return fmt.Errorf("affinity %d: rows of %d replicas, not %d: %w", i, len(a.Of), p.Replicas, ErrShape)
+		}
+		for r, row := range a.Of {
+			if err := index(fmt.Sprintf("row of affinity %d of replica", i), r, int(row), len(a.Cost)); err != nil {
+				return err
+			}
+		}
+		domains := 0
+		for _, d := range p.Domains[a.Level] {
+			domains = max(domains, int(d)+1)
+		}
+		for r, row := range a.Cost {
+			if len(row) != domains {
+				return fmt.Errorf("row %d of affinity %d: %d costs, not %d: %w", r, i, len(row), domains, ErrShape)
+			}
+			for d, c := range row {
+				if err := amount(fmt.Sprintf("cost of affinity %d in domain", i), d, c); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for s, c := range p.Opening.Cost {
+		if err := amount("cost of opening server", s, c); err != nil {
+			return err
+		}
+	}
+	return p.goal("opening", 0, p.Opening.Goal)
+}
+
+func (p *Problem) checkMovement() error {
+	m := p.Movement
+	if m.Replica != nil && len(m.Replica) != p.Replicas {
+		return fmt.Errorf("movement: %d costs of replicas, not %d: %w", len(m.Replica), p.Replicas, ErrShape)
+	}
+	if m.Route != nil && len(m.Route) != p.Servers*p.Servers {
+		return fmt.Errorf("movement: %d costs of routes, not %d: %w", len(m.Route), p.Servers*p.Servers, ErrShape)
+	}
+	for r, c := range m.Replica {
+		if err := amount("cost of moving replica", r, c); err != nil {
+			return err
+		}
+	}
+	for _, w := range []int64{m.ReplicaWeight, m.RouteWeight, m.GroupWeight} {
+		if err := p.goal("movement", 0, Goal{w, m.Tier}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSums bounds what each tier can cost at worst. Floating point is good enough for a bound with a factor of two to spare.
+func (p *Problem) checkSums() error {
+	capacity, load := make([]float64, p.Metrics), make([]float64, p.Metrics)
+	for i, c := range p.Capacity {
+		capacity[i%p.Metrics] += float64(c)
+	}
+	for i, l := range p.Load {
+		load[i%p.Metrics] += float64(l)
+	}
+	worst := make([]float64, p.Tiers)
+	worst[p.Unplaced.Tier] += float64(p.Unplaced.Weight) * float64(p.Replicas)
+	for _, t := range p.Thresholds {
+		worst[t.Tier] += float64(t.Weight) * load[t.Metric]
+	}
+	for _, r := range p.Ratios {
+		free := float64(r.Target)*(capacity[r.A]+load[r.A]) + capacity[r.B] + load[r.B]
+		worst[r.Tier] += float64(max(r.Weight, 1)) * free
+	}
+	for _, b := range p.Balances {
+		u := load[b.Metric]
+		for _, share := range b.Share {
+			u = max(u, float64(share))
+		}
+		u /= float64(b.Unit)
+		worst[b.Tier] += float64(b.Weight) * u * u
+	}
+	for _, a := range p.Affinities {
+		most, scale := 0.0, 1.0
+		for _, row := range a.Cost {
+			for _, c := range row {
+				most = max(most, float64(c))
+			}
+		}
+		if scale = float64(p.Replicas); a.Scale >= 0 {
+			scale = load[a.Scale]
+		}
+		worst[a.Tier] += float64(max(a.Weight, 1)) * most * scale
+	}
+	for _, c := range p.Opening.Cost {
+		worst[p.Opening.Tier] += float64(c) * float64(p.Opening.Weight)
+	}
+	for _, s := range p.Spreads {
+		worst[s.Goal.Tier] += float64(s.Goal.Weight) * float64(s.Want)
+	}
+	for _, c := range p.Movement.Replica {
+		worst[p.Movement.Tier] += float64(c) * float64(p.Movement.ReplicaWeight)
+	}
+	worst[p.Movement.Tier] += float64(p.Movement.GroupWeight) * float64(p.Replicas)
+	if p.Movement.Route != nil {
+		worst[p.Movement.Tier] += float64(p.Movement.RouteWeight) * math.MaxUint32 * float64(p.Replicas)
+	}
+	for t, w := range worst {
+		if w > maxAmount {
+			return fmt.Errorf("tier %d could cost %.3g: %w", t, w, ErrOverflow)
+		}
+	}
+	return nil
+}

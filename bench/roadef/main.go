@@ -1,0 +1,140 @@
+// Roadef solves instances of the machine reassignment problem of the ROADEF/EURO challenge 2012 with the placement engine, and prints one line
+// of JSON: what was found, in what time, and what it costs by this program's own account.
+//
+// Usage: go run ./bench/roadef -model MODEL -initial ASSIGNMENT -out SOLUTION [-time 60s] [-workers 2] [-seed 1] [-steps N -horizon N]
+//
+// A timed run measures first how fast the engine is here, and plans its cooling for the time that is left. The line says the steps and the horizon of
+// that: with -steps and -horizon the same run is repeated exactly.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/engine"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/run"
+	"github.com/shardmanager/shardmanager/bench/internal/rss"
+)
+
+type result struct {
+	Case       string  `json:"case"`
+	Seconds    float64 `json:"seconds"` // of solving, without reading and writing
+	Cost       int64   `json:"cost"`
+	Initial    int64   `json:"initial_cost"`
+	Moves      int     `json:"moves"`
+	Violations int     `json:"violations"`
+	PeakRSS    int64   `json:"peak_rss_mib"`
+	Seed       uint64  `json:"seed"`
+	Workers    int     `json:"workers"`
+	Steps      int64   `json:"steps"` // of each worker
+	Horizon    int64   `json:"horizon"`
+}
+
+func main() {
+	model := flag.String("model", "", "file with the instance")
+	initial := flag.String("initial", "", "file with the initial assignment")
+	out := flag.String("out", "", "file for the solution; empty: it is not written")
+	limit := flag.Duration("time", time.Minute, "time to search; not used with -steps")
+	config := run.Config{Explore: true}
+	flag.IntVar(&config.Workers, "workers", 2, "searches side by side")
+	flag.Uint64Var(&config.Seed, "seed", 1, "of the random choices")
+	flag.Int64Var(&config.Steps, "steps", 0, "steps of each worker; 0: as many as there is time for")
+	flag.Int64Var(&config.Horizon, "horizon", 0, "steps that cooling is planned for; 0: what the time allows, or -steps")
+	flag.Parse()
+	if *model == "" || *initial == "" || flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "roadef: -model and -initial are needed, and nothing but flags is taken")
+		os.Exit(2)
+	}
+	r, err := solve(*model, *initial, *out, *limit, config)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "roadef:", err)
+		os.Exit(1)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+		fmt.Fprintln(os.Stderr, "roadef:", err)
+		os.Exit(1)
+	}
+}
+
+func solve(model, initial, out string, limit time.Duration, c run.Config) (*result, error) {
+	in, err := readModel(model)
+	if err != nil {
+		return nil, err
+	}
+	places, err := in.readAssignment(initial)
+	if err != nil {
+		return nil, err
+	}
+	r := &result{Case: strings.TrimPrefix(strings.TrimSuffix(filepath.Base(model), ".txt"), "model_"), Seed: c.Seed, Workers: c.Workers}
+	if r.Initial, r.Violations = in.score(places, places); r.Violations > 0 {
+		return nil, fmt.Errorf("%s: breaks %d constraints", initial, r.Violations)
+	}
+	p := in.problem(places)
+	begin := time.Now()
+	if c.Steps == 0 {
+		if c.Horizon == 0 {
+			if c.Horizon, err = horizon(p, begin, limit, c); err != nil {
+				return nil, err
+			}
+		}
+		c.Time = max(limit-time.Since(begin), time.Millisecond)
+	} else if c.Horizon == 0 {
+		c.Horizon = c.Steps
+	}
+	found, err := run.Search(context.Background(), p, c)
+	if err != nil {
+		return nil, err
+	}
+	r.Seconds, r.Steps, r.Horizon = time.Since(begin).Seconds(), found.Steps, c.Horizon
+	r.Cost, r.Violations = in.score(places, found.Places)
+	if found.Broken != 0 || r.Cost != found.Cost[0] {
+		return nil, errors.New("the engine's account differs from the definitions: a defect")
+	}
+	for i, m := range found.Places {
+		if m != places[i] {
+			r.Moves++
+		}
+	}
+	r.PeakRSS = rss.PeakMiB()
+	if out == "" {
+		return r, nil
+	}
+	return r, write(out, found.Places)
+}
+
+// horizon measures how many steps of exploration there is time for.
+func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Config) (int64, error) {
+	const trial = 1_000_000
+	s, err := engine.NewSearch(p, engine.Options{Seed: c.Seed, Explore: true, Horizon: trial})
+	if err != nil {
+		return 0, err
+	}
+	for !s.Descended() && time.Since(begin) < limit/4 {
+		s.Step(10_000)
+	}
+	descended := time.Since(begin)
+	s.Step(trial)
+	perStep := float64(time.Since(begin)-descended) / trial
+	return int64(max(float64(limit-2*descended)/perStep, 1)), nil
+}
+
+func write(path string, places []int32) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	for _, m := range places {
+		fmt.Fprint(w, m, " ")
+	}
+	return errors.Join(w.Flush(), f.Close())
+}
