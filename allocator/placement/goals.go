@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -257,7 +256,7 @@ func (s *state) distinct(i int, width locality.Domain) (n int) {
 	return n
 }
 
-// repair mends what the input breaks: replicas too near to each other, regions with too few, servers with more than they can take.
+// repair mends what the input breaks between replicas: some too near to each other, regions with too few.
 func (s *state) repair() {
 	for i := range s.in.Shards {
 		if !s.held(i) {
@@ -265,7 +264,6 @@ func (s *state) repair() {
 			s.fillRegions(i)
 		}
 	}
-	s.relieve()
 }
 
 // separate moves apart replicas of one shard that share a domain which they may not share.
@@ -325,52 +323,4 @@ func (s *state) fillRegion(i, r int) bool {
 		}
 	}
 	return false
-}
-
-// relieve takes from servers what is more than their capacity.
-func (s *state) relieve() {
-	var over []cell
-	for server := range s.in.Servers {
-		for m := range s.metrics.Len() {
-			if s.settled[server][m] > s.capacity[server][m] && s.in.Servers[server].Accepts {
-				over = append(over, cell{server, m})
-			}
-		}
-	}
-	if over == nil {
-		return
-	}
-	on := make([][]ref, len(s.in.Servers))
-	for i := range s.in.Shards {
-		for k, r := range s.replicas[i] {
-			if r.movable() && !s.restless(i) {
-				on[r.on] = append(on[r.on], ref{i, k})
-			}
-		}
-	}
-	for _, c := range over {
-		s.relieveCell(c, on[c.server])
-	}
-}
-
-// relieveCell moves the largest replicas first, so that few move.
-func (s *state) relieveCell(c cell, on []ref) {
-	weight := func(r ref) int64 { return s.load(r.i, s.replicas[r.i][r.k].role)[c.metric] }
-	slices.SortStableFunc(on, func(a, b ref) int { return cmp.Or(cmp.Compare(weight(b), weight(a)), cmp.Compare(a.i, b.i)) })
-	for _, r := range on {
-		if s.settled[c.server][c.metric] <= s.capacity[c.server][c.metric] || s.full() || s.capped(c.server) {
-			return
-		}
-		if weight(r) == 0 || s.moved[r.i] {
-			continue
-		}
-		why := fmt.Sprintf("%s has %d of %s and room for %d; ", s.serverID(c.server), s.settled[c.server][c.metric], s.metrics.Name(c.metric),
-			s.capacity[c.server][c.metric])
-		if c.metric == s.primaries && s.handOver(r.i, r.k, Repair, everywhere, why) {
-			continue
-		}
-		if to, width := s.home(s.relocation(r.i, r.k)); to >= 0 {
-			s.migrate(r.i, r.k, to, Repair, s.whyHere(r.i, to, width, why))
-		}
-	}
 }

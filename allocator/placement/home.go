@@ -11,8 +11,7 @@ import (
 type quest struct {
 	i, k    int // the shard, and which of its replicas leaves its place for it; k −1: it is one more
 	role    shard.Role
-	by      int   // key of the tree
-	bound   int64 // only keys below it
+	by      int // key of the tree
 	need    load.Vector
 	width   locality.Domain       // not in a domain of this width with another replica
 	regions []int                 // only there; nil: everywhere
@@ -23,7 +22,7 @@ type quest struct {
 
 // quest is the question with nothing but the hard constraints.
 func (s *state) quest(i, k int, role shard.Role) quest {
-	return quest{i: i, k: k, role: role, by: s.byScore(role), bound: field.Never, need: s.load(i, role), width: s.spread}
+	return quest{i: i, k: k, role: role, by: s.byScore(role), need: s.load(i, role), width: s.spread}
 }
 
 // find answers: the server with the smallest key; −1: none.
@@ -51,7 +50,7 @@ func (s *state) find(q quest) int {
 		within = nil
 	}
 	heed := !q.heedless && len(s.in.Shards[q.i].Avoid) > 0
-	leaf := s.tree.Find(&field.Search{By: q.by, Bound: q.bound, Need: q.need, Within: within, Except: except, Allowed: func(leaf int) bool {
+	leaf := s.tree.Find(&field.Search{By: q.by, Bound: field.Never, Need: q.need, Within: within, Except: except, Allowed: func(leaf int) bool {
 		server := s.where.Order[leaf]
 		return !(heed && s.avoids(q.i, server)) && (q.allowed == nil || q.allowed(server))
 	}})

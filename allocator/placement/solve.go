@@ -22,9 +22,8 @@ import (
 // another by more than the tolerance; move as little as possible. No goal is served at the cost of an earlier one, but that a server
 // that is to be left is left although the place found is less preferred or nearer. Ties go to the lower locality, then to the lower id.
 //
-// Places are chosen greedily, largest shard first, at the server that is least utilised afterwards; the balance is a local search that
-// takes from the fullest server what brings it closest to the emptiest one, and stops where no single move lowers the higher of the two.
-// That is exact for shards of equal load. Its cost is about (replicas + moves) × log(servers).
+// Places for what has none are chosen greedily, largest shard first, at the server that is least utilised afterwards: about (replicas + moves) ×
+// log(servers). The balance, and what is more than a server can take, is the engine's: see even.
 func Solve(in Input) Plan {
 	s := newState(&in)
 	s.solve()

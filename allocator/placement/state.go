@@ -32,7 +32,7 @@ type state struct {
 	charged   []load.Vector
 	settled   []load.Vector
 	share     []load.Vector // fair share; 0: the server has no part in balancing this metric
-	tree      *field.Tree   // accepting servers; keys: relative load per metric, then the scores
+	tree      *field.Tree   // accepting servers; keys: the scores of both roles
 	open      int           // moves under the caps, those in progress included
 	moves     []int         // by server, likewise
 	moved     []bool        // by shard: in the plan
@@ -70,8 +70,8 @@ func newState(in *Input) *state {
 	}
 	s.loadShards()
 	s.shareOut(false)
-	s.scratch = make([]int64, n+2)
-	s.tree = field.NewTree(len(in.Servers), n+2, n)
+	s.scratch = make([]int64, 2)
+	s.tree = field.NewTree(len(in.Servers), 2, n)
 	for i := range in.Servers {
 		s.refresh(i)
 	}
@@ -212,9 +212,9 @@ func (s *state) score(server int, role shard.Role) int64 {
 // byScore is the key of the tree that orders servers as places for a role.
 func (s *state) byScore(role shard.Role) int {
 	if role == shard.Primary {
-		return s.metrics.Len()
+		return 0
 	}
-	return s.metrics.Len() + 1
+	return 1
 }
 
 // refresh brings the tree up to date with a server.
@@ -222,14 +222,7 @@ func (s *state) refresh(server int) {
 	if server < 0 || !s.in.Servers[server].Accepts {
 		return
 	}
-	n := s.metrics.Len()
-	for m := range n {
-		s.scratch[m] = field.Never
-		if s.share[server][m] > 0 {
-			s.scratch[m] = min(s.relative(server, m), field.Never-1)
-		}
-	}
-	s.scratch[n], s.scratch[n+1] = s.score(server, shard.Primary), s.score(server, shard.Secondary)
+	s.scratch[0], s.scratch[1] = s.score(server, shard.Primary), s.score(server, shard.Secondary)
 	s.tree.Set(s.where.Leaf[server], s.scratch, s.room(server))
 }
 

@@ -103,7 +103,7 @@ func (s *Search) nextRound() {
 	s.active = s.nextTier()
 	loss := s.meanLoss()
 	a.temperature, a.factor = hot*loss, math.Pow(cold, 1.0/stages)
-	if a.loose = s.options.Loose; a.loose {
+	if a.loose = s.options.Loose && s.cost[0] == 0; a.loose {
 		s.careful = true
 		a.temperature, a.factor, a.rise = looseHot*loss, math.Pow(looseCold, 1.0/stages), math.Pow(lastPrice, 1.0/stages)
 		s.setPrices(firstPrice * loss)

@@ -34,6 +34,10 @@ const (
 // descend does one piece of work: one server or one replica of the list.
 func (s *Search) descend() {
 	d := &s.descent
+	if c := s.m.Caps.Total; c > 0 && s.movedAll >= c {
+		d.over = true // what is left to do takes another plan
+		return
+	}
 	if d.at == len(d.list) {
 		s.nextList()
 		return
@@ -150,10 +154,17 @@ func (s *Search) settle(r int32) bool {
 
 // cool takes from one server what makes it best.
 func (s *Search) cool(t int32) bool {
+	if c := s.m.Caps.Server; c != nil && s.touched[t] >= c[t] {
+		s.steps++
+		return false
+	}
 	s.findSources(t)
 	best := proposal{r: -1}
 	for _, c := range s.descent.sources {
 		s.tryTargets(c.r, &best)
+	}
+	if best.r < 0 {
+		s.pull(t, &best)
 	}
 	if best.r < 0 {
 		for _, c := range s.descent.sources {
@@ -161,6 +172,27 @@ func (s *Search) cool(t int32) bool {
 		}
 	}
 	return s.carryOut(&best)
+}
+
+// pull improves a proposal by shifts to a server, which may have less than its share.
+func (s *Search) pull(t int32, best *proposal) {
+	d := &s.descent
+	if s.m.Replicas == 0 || s.m.balances.end[max(d.tier, 1)-1] == s.m.balances.end[d.tier] {
+		return
+	}
+	if d.wide {
+		for r := range s.place {
+			if !s.m.pinned(int32(r)) {
+				s.tryShift(int32(r), t, best)
+			}
+		}
+		return
+	}
+	for range mostSources * mostTargets {
+		if r := int32(d.random.below(s.m.Replicas)); !s.m.pinned(r) {
+			s.tryShift(r, t, best)
+		}
+	}
 }
 
 // findSources are the replicas of a server whose leaving helps it most in the tier, few of those that are alike.

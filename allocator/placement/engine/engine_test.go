@@ -56,6 +56,20 @@ func draw(t *rapid.T, most int) *problem.Problem {
 			}
 		}
 	}
+	if rapid.Bool().Draw(t, "first") {
+		for r := range p.Replicas {
+			p.First = append(p.First, p.Start[r])
+			if p.Start[r] < 0 && !p.Pinned[r] {
+				p.First[r] = int32(n("first", -1, p.Servers-1))
+			}
+		}
+	}
+	if rapid.Bool().Draw(t, "caps") {
+		p.Caps = problem.Caps{Group: int32(n("cap", 0, 2)), Total: int32(n("cap", 0, 5))}
+		for range p.Servers {
+			p.Caps.Server = append(p.Caps.Server, int32(n("cap", 0, 3)))
+		}
+	}
 	drawGoals(t, p, goal, some)
 	return p
 }
@@ -71,7 +85,8 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 		p.Ratios = append(p.Ratios, problem.Ratio{A: metric(), B: metric(), Target: int64(n("target", 0, 3)), Goal: goal()})
 	}
 	for range n("balances", 0, 2) {
-		p.Balances = append(p.Balances, problem.Balance{Metric: metric(), Share: some("share", p.Servers, 0, 10), Unit: int64(n("unit", 1, 3)), Goal: goal()})
+		p.Balances = append(p.Balances, problem.Balance{Metric: metric(), Share: some("share", p.Servers, -3, 10), Slack: some("slack", p.Servers, 0, 3),
+			Unit: some("unit", p.Servers, 1, 3), Goal: goal()})
 	}
 	for range n("affinities", 0, 2) {
 		of := make([]int32, p.Replicas)
@@ -107,7 +122,11 @@ func TestSums(t *testing.T) {
 		p := draw(t, 24)
 		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: rapid.Bool().Draw(t, "explore"), Loose: rapid.Bool().Draw(t, "loose"), Horizon: 20_000}
 		s := mustNew(t, p, o)
-		brokenAtFirst, costAtFirst := naive(p, p.Start)
+		first := p.Start
+		if p.First != nil {
+			first = p.First
+		}
+		brokenAtFirst, costAtFirst := naive(p, first)
 		for range 30 {
 			s.Step(int64(rapid.IntRange(1, 2000).Draw(t, "steps")))
 			places, brokenNow, costNow := s.Current()
@@ -121,13 +140,41 @@ func TestSums(t *testing.T) {
 			if brokenNow > brokenAtFirst || brokenNow == brokenAtFirst && slices.Compare(costNow[:], costAtFirst[:]) > 0 {
 				t.Fatalf("worse than at first: %d %v, then %d %v", brokenAtFirst, costAtFirst, brokenNow, costNow)
 			}
+			if !keepsCaps(p, places) {
+				t.Fatalf("more moves than the caps %+v allow: %v", p.Caps, places)
+			}
+			atFirst := charged(p, first)
+			for i, c := range charged(p, places) {
+				if c > max(p.Capacity[i], atFirst[i]) {
+					t.Fatalf("server %d is charged with %d during the moves, %d at first, and has room for %d", i/p.Metrics, c, atFirst[i], p.Capacity[i])
+				}
+			}
 			for r, pinned := range p.Pinned {
-				if pinned && places[r] != p.Start[r] {
+				if pinned && places[r] != first[r] {
 					t.Fatalf("pinned replica %d went from %d to %d", r, p.Start[r], places[r])
 				}
 			}
 		}
 	})
+}
+
+// keepsCaps reports whether an assignment takes no more moves than the caps allow.
+func keepsCaps(p *problem.Problem, places []int32) bool {
+	servers, groups, total := make([]int32, p.Servers), make([]int32, p.Groups), int32(0)
+	for r, to := range places {
+		if from := p.Start[r]; from != to && from >= 0 && to >= 0 {
+			servers[from]++
+			servers[to]++
+			groups[p.Group[r]]++
+			total++
+		}
+	}
+	for s, most := range p.Caps.Server {
+		if servers[s] > most {
+			return false
+		}
+	}
+	return (p.Caps.Group == 0 || len(groups) == 0 || slices.Max(groups) <= p.Caps.Group) && (p.Caps.Total == 0 || total <= p.Caps.Total)
 }
 
 // TestStepsAddUp: the same seed and number of steps give the same assignment, however they are called for.
@@ -159,7 +206,7 @@ func TestOracle(t *testing.T) {
 		if free := rapid.Bool().Draw(t, "free"); free {
 			p.Capacity = slices.Repeat([]int64{1000}, len(p.Capacity))
 			p.Exclusive = make([]bool, p.Groups)
-			p.Relations = nil
+			p.Relations, p.Caps = nil, problem.Caps{}
 			for i := range p.Spreads {
 				p.Spreads[i].Min, p.Spreads[i].Max = 0, 0
 			}
@@ -186,20 +233,24 @@ func TestOracle(t *testing.T) {
 
 // oracle tries all assignments. A replica that has a place keeps one.
 func oracle(p *problem.Problem) (broken int64, cost [problem.MaxTiers]int64) {
-	places := slices.Clone(p.Start)
+	first := p.Start
+	if p.First != nil {
+		first = p.First
+	}
+	places := slices.Clone(first)
 	broken, cost = naive(p, places)
 	var try func(r int)
 	try = func(r int) {
 		if r == p.Replicas {
-			if b, c := naive(p, places); b < broken || b == broken && slices.Compare(c[:], cost[:]) < 0 {
+			if b, c := naive(p, places); keepsCaps(p, places) && (b < broken || b == broken && slices.Compare(c[:], cost[:]) < 0) {
 				broken, cost = b, c
 			}
 			return
 		}
-		places[r] = p.Start[r]
+		places[r] = first[r]
 		try(r + 1)
 		for t := range p.Servers {
-			if !p.Pinned[r] && int32(t) != p.Start[r] {
+			if !p.Pinned[r] && int32(t) != first[r] {
 				places[r] = int32(t)
 				try(r + 1)
 			}

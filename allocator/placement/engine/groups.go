@@ -5,6 +5,9 @@ package engine
 func (s *state) permits(r, from, to int32) bool {
 	m := s.m
 	g := m.Group[r]
+	if !m.uncapped && s.capped(r, from, to) {
+		return false
+	}
 	if m.Exclusive[g] && to != m.nowhere && s.neighbours(r, to) > 0 {
 		return false
 	}

@@ -118,7 +118,7 @@ func (m *model) layGoals() {
 	}
 	balances := byTier(m.Balances, func(g problem.Balance) problem.Goal { return g.Goal })
 	for _, g := range balances {
-		m.balances.add(g.Tier, evenness{int32(g.Metric), g.Unit, g.Weight})
+		m.balances.add(g.Tier, evenness{int32(g.Metric), g.Weight})
 	}
 	m.limit = make([]int64, (m.Servers+1)*len(thresholds))
 	for i, g := range thresholds {
@@ -126,12 +126,17 @@ func (m *model) layGoals() {
 			m.limit[s*len(thresholds)+i] = v
 		}
 	}
-	m.share = make([]int64, (m.Servers+1)*len(balances))
+	m.share = make([]fair, (m.Servers+1)*len(balances))
 	for i, g := range balances {
 		for s, v := range g.Share {
-			m.share[s*len(balances)+i] = v
+			f := fair{share: v, unit: g.Unit[s]}
+			if g.Slack != nil {
+				f.slack = g.Slack[s]
+			}
+			m.share[s*len(balances)+i] = f
 		}
 	}
+	m.uncapped = m.Caps.Server == nil && m.Caps.Group == 0 && m.Caps.Total == 0
 	m.affinities.close()
 	m.thresholds.close()
 	m.ratios.close()

@@ -53,20 +53,26 @@ func (s *Search) reprice() {
 	}
 }
 
-// fitsHard is fits in the metrics that may not be exceeded.
+// fitsHard is fits in the metrics that may not be exceeded, those that are charged during a move.
 func (s *Search) fitsHard(r, out, t int32) bool {
 	if t == s.m.nowhere {
 		return true
 	}
 	n := s.m.Metrics
-	slack := s.slack[int(t)*n:][:n:n]
-	leaving := s.m.zero
+	slack, use, capacity := s.slack[int(t)*n:][:n:n], s.use[int(t)*n:][:n:n], s.m.Capacity[int(t)*n:][:n:n]
+	leaving, less := s.m.zero, s.m.zero
 	if out >= 0 {
-		leaving = s.charged(out, t)
+		leaving, less = s.charged(out, t), s.load(out)
 	}
-	leaving = leaving[:len(slack)]
-	for i, l := range s.charged(r, t)[:len(slack)] {
-		if more := l - leaving[i]; more > slack[i] && more > 0 && s.anneal.price[i] == 0 {
+	coming, home := s.charged(r, t), s.m.start[r] == t
+	for i, l := range s.load(r) {
+		if s.anneal.price[i] > 0 {
+			continue
+		}
+		if more := coming[i] - leaving[i]; more > slack[i] && more > 0 {
+			return false
+		}
+		if more := l - less[i]; home && more > 0 && use[i]+more > capacity[i] {
 			return false
 		}
 	}

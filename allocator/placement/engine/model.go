@@ -36,7 +36,8 @@ type model struct {
 	balances   tiered[evenness]
 	moveCost   []int64 // [Replicas], weighted; nil: 0
 	limit      []int64 // [(Servers + 1) × thresholds], in the order of thresholds
-	share      []int64 // [(Servers + 1) × balances], in the order of balances
+	share      []fair  // [(Servers + 1) × balances], in the order of balances
+	uncapped   bool    // no cap on moves
 }
 
 // row counts the replicas of one group in each domain of one level.
@@ -88,9 +89,12 @@ type ratio struct {
 }
 
 type evenness struct {
-	metric       int32
-	unit, weight int64
+	metric int32
+	weight int64
 }
+
+// fair is what one server should use of one metric.
+type fair struct{ share, slack, unit int64 }
 
 func newModel(p *problem.Problem) (*model, error) {
 	m := &model{Problem: p, nowhere: int32(p.Servers), tiers: p.Tiers + 1, zero: make([]int64, p.Metrics)}

@@ -60,16 +60,40 @@ func (s *state) mostMoved(g, d, h, e int32) int32 {
 	return 0
 }
 
+// capped reports whether the caps on moves forbid that replica r goes from one server to another.
+func (s *state) capped(r, from, to int32) bool {
+	c := &s.m.Caps
+	if !s.away(r, to) {
+		return false
+	}
+	if c.Server != nil && s.touched[to] >= c.Server[to] {
+		return true
+	}
+	if s.away(r, from) {
+		return false
+	}
+	return c.Total > 0 && s.movedAll >= c.Total || c.Group > 0 && s.moved[s.m.Group[r]] >= c.Group ||
+		c.Server != nil && s.touched[s.m.start[r]] >= c.Server[s.m.start[r]]
+}
+
 // shiftMovement adjusts what movement and places cost for a move of replica r.
 func (s *state) shiftMovement(r, from, to int32) {
 	m := s.m
 	tier := m.Movement.Tier + 1
 	s.cost[tier] += s.moving(r, to) - s.moving(r, from)
 	s.cost[m.Unplaced.Tier+1] += s.placing(from, to)
+	if s.away(r, from) {
+		s.touched[from]--
+	}
+	if s.away(r, to) {
+		s.touched[to]++
+	}
 	by := s.awayBy(r, from, to)
 	if by == 0 {
 		return
 	}
+	s.touched[m.start[r]] += by
+	s.movedAll += by
 	g := m.Group[r]
 	most := s.mostMoved(g, by, g, 0)
 	s.cost[tier] += int64(most) * m.Movement.GroupWeight

@@ -2,20 +2,31 @@ package engine_test
 
 import "github.com/shardmanager/shardmanager/allocator/placement/problem"
 
+// charged is what servers are charged with while an assignment is carried out.
+func charged(p *problem.Problem, places []int32) []int64 {
+	list := make([]int64, p.Servers*p.Metrics)
+	for r, t := range places {
+		for m := range p.Metrics {
+			if t >= 0 {
+				list[int(t)*p.Metrics+m] += p.Load[r*p.Metrics+m]
+			}
+			if s := p.Start[r]; s >= 0 && s != t && p.During[m] {
+				list[int(s)*p.Metrics+m] += p.Load[r*p.Metrics+m]
+			}
+		}
+	}
+	return list
+}
+
 // naive computes from the definitions what an assignment breaks and costs. Nothing of the engine is used.
 func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxTiers]int64) {
 	use := make([]int64, p.Servers*p.Metrics)
-	charged := make([]int64, p.Servers*p.Metrics)
 	held := make([]int, p.Servers)
 	for r, t := range places {
 		for m := range p.Metrics {
 			l := p.Load[r*p.Metrics+m]
 			if t >= 0 {
 				use[int(t)*p.Metrics+m] += l
-				charged[int(t)*p.Metrics+m] += l
-			}
-			if s := p.Start[r]; s >= 0 && s != t && p.During[m] {
-				charged[int(s)*p.Metrics+m] += l
 			}
 		}
 		if t >= 0 {
@@ -24,8 +35,8 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 			cost[p.Unplaced.Tier] += p.Unplaced.Weight
 		}
 	}
-	for i, c := range charged {
-		if over := c - p.Capacity[i]; over > 0 {
+	for i, u := range use {
+		if over := u - p.Capacity[i]; over > 0 {
 			broken += 1 + over/(p.Capacity[i]/1000+1)
 		}
 	}
@@ -43,7 +54,11 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 	}
 	for _, g := range p.Balances {
 		for t, share := range g.Share {
-			u := (use[t*p.Metrics+g.Metric] - share) / g.Unit
+			off := use[t*p.Metrics+g.Metric] - share
+			if off < 0 {
+				off = -off
+			}
+			u := max(0, off-g.Slack[t]) / g.Unit[t]
 			cost[g.Tier] += g.Weight * u * u
 		}
 	}

@@ -10,7 +10,7 @@ type Options struct {
 	// the search ends where no proposal of the descent improves anything.
 	Explore bool
 
-	// Loose explores through assignments that exceed capacities, which Best never has.
+	// Loose explores through assignments that exceed capacities, which Best never has, once nothing is broken.
 	Loose bool
 
 	// Horizon is for how many steps exploration is planned; 0: it is planned anew in rounds that grow.

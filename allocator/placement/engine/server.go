@@ -1,5 +1,7 @@
 package engine
 
+import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+
 // overflowCost is what one metric over capacity costs in tier 0: 1, and the excess in thousandths of the capacity, so that each
 // step towards room is worth something.
 func overflowCost(excess, capacity int64) int64 {
@@ -36,7 +38,7 @@ func (s *state) fits(r, t int32) bool {
 			return false
 		}
 	}
-	return true
+	return s.m.start[r] != t || s.fitsAtHome(r, -1, t)
 }
 
 // fitsFor reports whether replica r may come to server t, which replica out leaves.
@@ -49,18 +51,36 @@ func (s *state) fitsFor(r, out, t int32) bool {
 			return false
 		}
 	}
+	return s.m.start[r] != t || s.fitsAtHome(r, out, t)
+}
+
+// fitsAtHome reports whether replica r fits where it started, which replica out leaves or, if it is -1, nobody. It is charged there all the
+// time, but a server may be charged with more than it has room for while something leaves it.
+func (s *state) fitsAtHome(r, out, t int32) bool {
+	n := s.m.Metrics
+	use, capacity := s.use[int(t)*n:][:n:n], s.m.Capacity[int(t)*n:][:n:n]
+	less := s.m.zero
+	if out >= 0 {
+		less = s.load(out)
+	}
+	for i, l := range s.load(r) {
+		if more := l - less[i]; more > 0 && use[i]+more > capacity[i] {
+			return false
+		}
+	}
 	return true
 }
 
-// overflow is what server t costs in tier 0.
+// overflow is what server t costs in tier 0: what is over capacity once all moves are done. During them nothing comes where it does not fit
+// beside what is still leaving, so that is broken by nobody.
 func (s *state) overflow(t int32) int64 {
 	if t == s.m.nowhere {
 		return 0
 	}
 	n, cost := s.m.Metrics, int64(0)
-	for i, free := range s.slack[int(t)*n:][:n:n] {
-		if free < 0 {
-			cost += overflowCost(-free, s.m.Capacity[int(t)*n+i])
+	for i, u := range s.use[int(t)*n:][:n:n] {
+		if c := s.m.Capacity[int(t)*n+i]; u > c {
+			cost += overflowCost(u-c, c)
 		}
 	}
 	return cost
@@ -72,10 +92,10 @@ func (s *state) overflowWithout(r, t int32) int64 {
 		return 0
 	}
 	n, cost := s.m.Metrics, int64(0)
-	leaving := s.charged(r, t)
-	for i, free := range s.slack[int(t)*n:][:n:n] {
-		if free += leaving[i]; free < 0 {
-			cost += overflowCost(-free, s.m.Capacity[int(t)*n+i])
+	load := s.load(r)
+	for i, u := range s.use[int(t)*n:][:n:n] {
+		if c := s.m.Capacity[int(t)*n+i]; u-load[i] > c {
+			cost += overflowCost(u-load[i]-c, c)
 		}
 	}
 	return cost
@@ -117,8 +137,15 @@ func (s *state) unevenness(t int32, tier int, use []int64) int64 {
 	share := m.share[int(t)*n:][:n:n]
 	for i := m.balances.end[tier-1]; i < m.balances.end[tier]; i++ {
 		g := &m.balances.list[i]
-		u := (use[g.metric] - share[i]) / g.unit
-		cost += g.weight * u * u
+		f := &share[i]
+		off := use[g.metric] - f.share
+		if off < 0 {
+			off = -off
+		}
+		if off -= f.slack; off > 0 {
+			u := min(off/f.unit, problem.MaxUnits)
+			cost += g.weight * u * u
+		}
 	}
 	return cost
 }

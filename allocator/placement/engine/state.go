@@ -1,5 +1,7 @@
 package engine
 
+import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+
 // state is an assignment with all sums that the search needs, kept incrementally. Only apply changes it.
 type state struct {
 	m     *model
@@ -19,6 +21,8 @@ type state struct {
 	moved     []int32 // [Groups]: replicas away from their start
 	movedHist []int32 // [largest group + 1]: groups by moved
 	movedMost int32
+	movedAll  int32
+	touched   []int32 // [Servers + 1]: replicas that started there and are elsewhere, and that came there
 
 	held       []int32 // [Servers + 1]: replicas there
 	head       []int32 // [Servers + 1]: a replica on the server, or -1; the others follow by next
@@ -39,6 +43,7 @@ func newState(m *model) *state {
 		count:     make([]int32, m.cells),
 		distinct:  make([]int32, len(m.rows)),
 		moved:     make([]int32, m.Groups),
+		touched:   make([]int32, m.Servers+1),
 		held:      make([]int32, m.Servers+1),
 		head:      make([]int32, m.Servers+1),
 		next:      make([]int32, m.Replicas),
@@ -72,6 +77,12 @@ func newState(m *model) *state {
 	}
 	for r, t := range m.start {
 		s.addPlace(int32(r), t)
+	}
+	for r, t := range m.First {
+		if t == problem.Unplaced {
+			t = m.nowhere
+		}
+		s.apply(int32(r), t)
 	}
 	s.unchecked = false
 	return s

@@ -42,14 +42,43 @@ func (p *Problem) checkGoals() error {
 		if err := errors.Join(p.goal("balance", i, b.Goal), index("metric of balance", i, b.Metric, p.Metrics)); err != nil {
 			return err
 		}
-		if len(b.Share) != p.Servers {
-			return fmt.Errorf("shares of balance %d: %d values, not %d: %w", i, len(b.Share), p.Servers, ErrShape)
-		}
-		if b.Unit < 1 {
-			return fmt.Errorf("unit of balance %d: %d, not at least 1: %w", i, b.Unit, ErrNegative)
+		if err := p.checkBalance(i, b); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (p *Problem) checkBalance(i int, b Balance) error {
+	if len(b.Share) != p.Servers || len(b.Unit) != p.Servers || b.Slack != nil && len(b.Slack) != p.Servers {
+		return fmt.Errorf("balance %d: %d shares, %d units and %d slacks for %d servers: %w", i, len(b.Share), len(b.Unit), len(b.Slack), p.Servers, ErrShape)
+	}
+	for s, u := range b.Unit {
+		if u < 1 {
+			return fmt.Errorf("unit of balance %d at server %d: %d, not at least 1: %w", i, s, u, ErrNegative)
+		}
+		if b.Share[s] > maxAmount || b.Share[s] < -maxAmount {
+			return fmt.Errorf("share of balance %d at server %d: %d: %w", i, s, b.Share[s], ErrOverflow)
+		}
+		if b.Slack != nil {
+			if err := amount(fmt.Sprintf("slack of balance %d at server", i), s, b.Slack[s]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Problem) checkCaps() error {
+	if n := len(p.Caps.Server); n != 0 && n != p.Servers {
+		return fmt.Errorf("caps: %d servers, not %d: %w", n, p.Servers, ErrShape)
+	}
+	for s, c := range p.Caps.Server {
+		if err := amount("cap of server", s, int64(c)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(amount("cap of group", 0, int64(p.Caps.Group)), amount("cap", 0, int64(p.Caps.Total)))
 }
 
 func (p *Problem) checkAffinities() error {
@@ -128,12 +157,7 @@ func (p *Problem) checkSums() error {
 		worst[r.Tier] += float64(max(r.Weight, 1)) * free
 	}
 	for _, b := range p.Balances {
-		u := load[b.Metric]
-		for _, share := range b.Share {
-			u = max(u, float64(share))
-		}
-		u /= float64(b.Unit)
-		worst[b.Tier] += float64(b.Weight) * u * u
+		worst[b.Tier] += float64(b.Weight) * MaxUnits * MaxUnits * float64(p.Servers)
 	}
 	for _, a := range p.Affinities {
 		most, scale := 0.0, 1.0

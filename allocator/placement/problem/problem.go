@@ -17,6 +17,7 @@ type Problem struct {
 	Load     []int64    // [Replicas × Metrics], replica by replica
 	Group    []int32    // [Replicas]: the shard or service
 	Start    []int32    // [Replicas]: the server now, or Unplaced
+	First    []int32    // [Replicas]: where the search begins; nil: at Start
 	Pinned   []bool     // [Replicas]: stays where it is; nil: none
 	Class    []int32    // [Replicas]: its row of Eligible; nil: all of class 0
 	Eligible [][]uint64 // [classes]: bits of the servers where it may be; nil, or a nil row: everywhere
@@ -24,6 +25,7 @@ type Problem struct {
 	Exclusive []bool // [Groups]: no two replicas on one server
 	Spreads   []Spread
 	Relations []Relation
+	Caps      Caps
 
 	Tiers      int // of goals, at most MaxTiers; tier 0 is the most important
 	Unplaced   Goal
@@ -60,6 +62,13 @@ type Relation struct {
 	Not              bool
 }
 
+// Caps bound how many replicas are elsewhere than they started: the moves that carry it out. 0 bounds nothing.
+type Caps struct {
+	Server []int32 // [Servers] or nil: from or to a server
+	Group  int32   // of one group
+	Total  int32
+}
+
 // Affinity costs Weight × Cost[Of[replica]][domain of its server], for each unit of the metric Scale if that is not negative. Region
 // preferences, latency, and servers that are to be left are all of this kind.
 type Affinity struct {
@@ -85,14 +94,18 @@ type Ratio struct {
 	Goal
 }
 
-// Balance costs Weight × u² on each server, where u is by how many units its use of the metric differs from its share. The sum of squares
-// is least when all servers have their share.
+// Balance costs Weight × u² on each server, where u is by how many units its use of the metric differs from its share by more than the
+// slack, rounded down. The sum of squares is least when all servers have their share. u is at most MaxUnits.
 type Balance struct {
 	Metric int
-	Share  []int64 // [Servers]
-	Unit   int64   // at least 1
+	Share  []int64 // [Servers]; it may be negative, where load that is not in the problem is on the server
+	Slack  []int64 // [Servers]; nil: none
+	Unit   []int64 // [Servers], at least 1
 	Goal
 }
+
+// MaxUnits is the largest difference that a Balance tells apart.
+const MaxUnits = 1 << 20
 
 // Opening costs Weight × Cost[server] for each server with a replica ("per server-hour").
 type Opening struct {

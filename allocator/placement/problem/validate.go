@@ -26,7 +26,7 @@ const (
 
 // Validate says by name what is wrong with a problem: the first thing found, with its index.
 func (p *Problem) Validate() error {
-	for _, check := range []func() error{p.checkSizes, p.checkAmounts, p.checkPlaces, p.checkConstraints, p.checkGoals, p.checkAffinities, p.checkMovement, p.checkSums} {
+	for _, check := range []func() error{p.checkSizes, p.checkAmounts, p.checkPlaces, p.checkConstraints, p.checkCaps, p.checkGoals, p.checkAffinities, p.checkMovement, p.checkSums} {
 		if err := check(); err != nil {
 			return fmt.Errorf("problem: %w", err)
 		}
@@ -67,7 +67,7 @@ func (p *Problem) checkSizes() error {
 	for _, s := range []struct {
 		name       string
 		have, want int
-	}{{"pinned", len(p.Pinned), p.Replicas}, {"class", len(p.Class), p.Replicas}, {"costs of opening", len(p.Opening.Cost), p.Servers}} {
+	}{{"first", len(p.First), p.Replicas}, {"pinned", len(p.Pinned), p.Replicas}, {"class", len(p.Class), p.Replicas}, {"costs of opening", len(p.Opening.Cost), p.Servers}} {
 		if s.have != 0 && s.have != s.want {
 			return fmt.Errorf("%s: %d values, not %d: %w", s.name, s.have, s.want, ErrShape)
 		}
@@ -137,6 +137,11 @@ func (p *Problem) checkPlaces() error {
 		}
 		if p.Start[r] != Unplaced {
 			if err := index("start of replica", r, int(p.Start[r]), p.Servers); err != nil {
+				return err
+			}
+		}
+		if p.First != nil && p.First[r] != Unplaced {
+			if err := index("first place of replica", r, int(p.First[r]), p.Servers); err != nil {
 				return err
 			}
 		}
