@@ -121,7 +121,7 @@ func (s *state) group(server, metric int) int {
 }
 
 // gather lists the replicas that may move: one of each shard at most does, and shards that are changing stay as they are. Additions of this
-// plan may go elsewhere.
+// plan may go elsewhere; where a lost primary waits for the plan, nothing else does.
 func (e *evening) gather() {
 	e.p.Eligible = [][]uint64{e.bits(func(int) bool { return true })}
 	e.classes[confines{-1, -1, false}] = 0
@@ -130,7 +130,7 @@ func (e *evening) gather() {
 			continue
 		}
 		adds := slices.ContainsFunc(e.replicas[i], func(r replica) bool { return r.added() })
-		if !adds && e.restless(i) {
+		if !adds && (e.urgent || e.restless(i)) {
 			continue
 		}
 		for k, r := range e.replicas[i] {

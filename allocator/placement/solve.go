@@ -58,6 +58,7 @@ func (s *state) place() {
 	}
 	s.expect(len(list))
 	for _, i := range s.ordered(list) {
+		s.urgent = s.urgent || s.in.Shards[i].Urgent
 		if slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.settled && !r.leaving }) {
 			s.failOver(i)
 			continue
