@@ -134,7 +134,7 @@ func write(path string, places []int32) error {
 	}
 	w := bufio.NewWriter(f)
 	for _, m := range places {
-		fmt.Fprint(w, m, " ")
+		_, _ = fmt.Fprint(w, m, " ") // Flush says what failed
 	}
 	return errors.Join(w.Flush(), f.Close())
 }

@@ -93,12 +93,12 @@ const (
 	maxOfKind = 1 << 20 // machines, services, processes
 )
 
-func open(path string, read func(*numbers)) error {
+func open(path string, read func(*numbers)) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	n := &numbers{in: bufio.NewReaderSize(f, 1<<20)}
 	read(n)
 	if err := n.end(); err != nil {

@@ -204,7 +204,7 @@ func (s *Search) findSources(t int32) {
 		if s.m.pinned(r) {
 			continue
 		}
-		after := int64(0)
+		var after int64
 		if d.tier == 0 {
 			after = s.overflowWithout(r, t)
 		} else {

@@ -14,58 +14,57 @@ const small = 16
 // maxCounts bounds the counters of large groups in domains, 4 bytes each.
 const maxCounts = 1 << 29
 
-type place struct{ group, level int32 }
-
 // layRows gives rows to the groups with a spread or a relation, and to those that others relate to.
 func (m *model) layRows() error {
-	rows := map[place]row{}
+	relations := slices.DeleteFunc(slices.Clone(m.Relations), func(d problem.Relation) bool { return d.Group == d.On })
+	m.rows = make([]row, 0, len(m.Spreads)+2*len(relations))
 	for _, s := range m.Spreads {
-		k := place{int32(s.Group), int32(s.Level)}
-		rows[k] = row{least: int32(s.Min), most: int32(s.Max), want: int32(s.Want), weight: s.Goal.Weight, tier: int32(s.Goal.Tier) + 1}
+		m.rows = append(m.rows, row{group: int32(s.Group), level: int32(s.Level), least: int32(s.Min), most: int32(s.Max), want: int32(s.Want),
+			weight: s.Goal.Weight, tier: int32(s.Goal.Tier) + 1})
 		if s.Want > 0 && s.Goal.Weight > 0 {
 			m.wants[s.Goal.Tier+1] = true
 		}
 	}
-	relations := slices.DeleteFunc(slices.Clone(m.Relations), func(d problem.Relation) bool { return d.Group == d.On })
 	for _, d := range relations {
-		for _, g := range []int{d.Group, d.On} {
-			k := place{int32(g), int32(d.Level)}
-			rows[k] = rows[k] // with nothing demanded
-		}
+		m.rows = append(m.rows, row{group: int32(d.Group), level: int32(d.Level)}, row{group: int32(d.On), level: int32(d.Level)})
 	}
-	keys := make([]place, 0, len(rows))
-	for k := range rows {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b place) int { return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.level, b.level)) })
-	index := make(map[place]int32, len(keys))
+	// A spread comes before the rows without one, and stays.
+	slices.SortStableFunc(m.rows, func(a, b row) int { return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.level, b.level)) })
+	m.rows = slices.CompactFunc(m.rows, func(a, b row) bool { return a.group == b.group && a.level == b.level })
 	m.rowStart = make([]int32, m.Groups+1)
-	for _, k := range keys {
-		w := rows[k]
-		w.group, w.level, w.base = k.group, k.level, -1
-		if m.memberStart[k.group+1]-m.memberStart[k.group] > small {
+	for i := range m.rows {
+		w := &m.rows[i]
+		w.base = -1
+		if m.memberStart[w.group+1]-m.memberStart[w.group] > small {
 			w.base = int32(m.cells)
-			if m.cells += int(m.width[k.level]); m.cells > maxCounts {
+			if m.cells += int(m.width[w.level]); m.cells > maxCounts {
 				return fmt.Errorf("engine: counters of large groups in domains: more than %d: %w", maxCounts, problem.ErrLimit)
 			}
 		}
-		index[k] = int32(len(m.rows))
-		m.rows = append(m.rows, w)
-		m.rowStart[k.group+1]++
+		m.rowStart[w.group+1]++
 	}
 	for g := range m.Groups {
 		m.rowStart[g+1] += m.rowStart[g]
 	}
-	m.layRelations(relations, index)
+	m.layRelations(relations)
 	return nil
 }
 
-func (m *model) layRelations(relations []problem.Relation, index map[place]int32) {
+// rowAt is the row of a group that has one at a level.
+func (m *model) rowAt(group, level int) int32 {
+	for i := m.rowStart[group]; ; i++ {
+		if m.rows[i].level == int32(level) {
+			return i
+		}
+	}
+}
+
+func (m *model) layRelations(relations []problem.Relation) {
 	m.needStart = make([]int32, m.Groups+1)
 	slices.SortStableFunc(relations, func(a, b problem.Relation) int { return cmp.Compare(a.Group, b.Group) })
 	for _, d := range relations {
 		m.needStart[d.Group+1]++
-		m.needs = append(m.needs, need{row: index[place{int32(d.On), int32(d.Level)}], not: d.Not})
+		m.needs = append(m.needs, need{row: m.rowAt(d.On, d.Level), not: d.Not})
 	}
 	for g := range m.Groups {
 		m.needStart[g+1] += m.needStart[g]
@@ -78,7 +77,7 @@ func (m *model) layRelations(relations []problem.Relation, index map[place]int32
 			if d.Not != (not == 1) {
 				continue
 			}
-			on := &m.rows[index[place{int32(d.On), int32(d.Level)}]]
+			on := &m.rows[m.rowAt(d.On, d.Level)]
 			from, to := &on.askedFrom, &on.askedTo
 			if d.Not {
 				from, to = &on.notFrom, &on.notTo
@@ -86,7 +85,7 @@ func (m *model) layRelations(relations []problem.Relation, index map[place]int32
 			if *to == 0 {
 				*from = int32(len(m.asked))
 			}
-			m.asked = append(m.asked, index[place{int32(d.Group), int32(d.Level)}])
+			m.asked = append(m.asked, m.rowAt(d.Group, d.Level))
 			*to = int32(len(m.asked))
 		}
 	}

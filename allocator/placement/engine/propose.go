@@ -56,8 +56,9 @@ func (s *Search) shift(home bool) {
 	if to == from || !s.admits(r, -1, to) {
 		return
 	}
-	d, hopeless := int64(0), false
+	d := int64(0)
 	if s.anneal.loose {
+		var hopeless bool
 		if d, hopeless = s.excessive(r, -1, from, to); hopeless {
 			return
 		}
@@ -82,8 +83,9 @@ func (s *Search) swap() {
 	if a == b || a == s.m.nowhere || b == s.m.nowhere || s.m.Group[r] == s.m.Group[q] || !s.admits(r, q, b) || !s.admits(q, r, a) {
 		return
 	}
-	d, hopeless := int64(0), false
+	d := int64(0)
 	if s.anneal.loose {
+		var hopeless bool
 		if d, hopeless = s.excessive(r, q, a, b); hopeless {
 			return
 		}

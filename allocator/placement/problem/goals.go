@@ -160,13 +160,13 @@ func (p *Problem) checkSums() error {
 		worst[b.Tier] += float64(b.Weight) * MaxUnits * MaxUnits * float64(p.Servers)
 	}
 	for _, a := range p.Affinities {
-		most, scale := 0.0, 1.0
+		most, scale := 0.0, float64(p.Replicas)
 		for _, row := range a.Cost {
 			for _, c := range row {
 				most = max(most, float64(c))
 			}
 		}
-		if scale = float64(p.Replicas); a.Scale >= 0 {
+		if a.Scale >= 0 {
 			scale = load[a.Scale]
 		}
 		worst[a.Tier] += float64(max(a.Weight, 1)) * most * scale
