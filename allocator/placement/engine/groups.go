@@ -265,20 +265,30 @@ func (s *state) enter(i, d, r int32, careful bool) {
 func (s *state) countRow(i int32) {
 	m := s.m
 	w := &m.rows[i]
-	seen := map[int32]int32{}
-	for _, r := range m.membersOf(w.group) {
+	members := m.membersOf(w.group)
+	for k, r := range members {
 		d := m.domainOf(w.level, s.place[r])
+		before := int32(0) // members in the domain that were counted
 		if w.base >= 0 {
+			before = s.count[w.base+d]
 			s.count[w.base+d]++
+		} else {
+			for _, other := range members[:k] {
+				if m.domainOf(w.level, s.place[other]) == d {
+					before++
+				}
+			}
 		}
 		if s.place[r] == m.nowhere {
 			continue
 		}
-		if seen[d]++; w.most > 0 && seen[d] > w.most {
+		if before == 0 {
+			s.distinct[i]++
+		}
+		if w.most > 0 && before >= w.most {
 			s.lacking++
 		}
 	}
-	s.distinct[i] = int32(len(seen))
 	s.lacking += int64(max(0, w.least-s.distinct[i]))
 	if w.want > 0 {
 		s.cost[w.tier] += w.weight * int64(max(0, w.want-s.distinct[i]))
