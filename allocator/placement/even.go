@@ -27,6 +27,18 @@ type evening struct {
 	at      []int32 // their order, by position; -1: not in the problem
 	refs    []ref   // replicas of the problem
 	classes map[confines]int32
+	scale   []int64 // by metric: units of the problem for one of ours, so that small numbers have fractions
+}
+
+const (
+	mostLoad = math.MaxInt64 / 8 // of anything in the problem
+	fine     = 1000              // units of the problem that an average load has at least
+)
+
+// scaled is an amount of a metric in units of the problem.
+func (e *evening) scaled(m int, v int64) int64 {
+	most := mostLoad / e.scale[m]
+	return min(max(v, -most), most) * e.scale[m]
 }
 
 // confines are the regions that a replica stays within. Two that are alike are one class.
@@ -52,6 +64,9 @@ func (s *state) even() {
 			e.at[i] = int32(len(e.servers))
 			e.servers = append(e.servers, i)
 		}
+	}
+	for _, average := range s.average {
+		e.scale = append(e.scale, fine/min(max(average, 1), fine))
 	}
 	e.gather()
 	if len(e.refs) == 0 {
@@ -160,8 +175,8 @@ func (e *evening) add(r ref, pinned bool) {
 	e.p.Start = append(e.p.Start, at)
 	e.p.Pinned = append(e.p.Pinned, pinned)
 	e.p.Class = append(e.p.Class, e.class(r))
-	for _, l := range e.load(r.i, rep.role) {
-		e.p.Load = append(e.p.Load, min(l, math.MaxInt64/8))
+	for m, l := range e.load(r.i, rep.role) {
+		e.p.Load = append(e.p.Load, e.scaled(m, l))
 	}
 }
 
@@ -209,11 +224,10 @@ func (e *evening) stateServers() {
 			inside[int(t)*n+m] += e.p.Load[r*n+m]
 		}
 	}
-	const most = math.MaxInt64 / 8
 	for t, server := range e.servers {
 		for m := range n {
-			room := min(e.capacity[server][m], most) - min(e.charged[server][m], most) + inside[t*n+m]
-			e.p.Capacity = append(e.p.Capacity, max(room, 0))
+			room := e.scaled(m, e.capacity[server][m]) - e.scaled(m, e.charged[server][m]) + inside[t*n+m]
+			e.p.Capacity = append(e.p.Capacity, min(max(room, 0), mostLoad))
 		}
 	}
 	for m := range n {
@@ -222,12 +236,13 @@ func (e *evening) stateServers() {
 			b.Tier = 2 // no move is worth it, but of equal ones it decides
 		}
 		for t, server := range e.servers {
-			share := e.share[server][m]
-			b.Share = append(b.Share, share-e.settled[server][m]+inside[t*n+m])
-			b.Slack = append(b.Slack, load.MulDiv(share, int64(e.in.Policy.TolerancePercent), 200))
+			share := e.scaled(m, e.share[server][m])
+			b.Share = append(b.Share, share-e.scaled(m, e.settled[server][m])+inside[t*n+m])
+			// No server can come nearer to its share than by half of what moves.
+			b.Slack = append(b.Slack, load.MulDiv(share, int64(e.in.Policy.TolerancePercent), 200)+e.scaled(m, e.average[m])/2)
 			b.Unit = append(b.Unit, max(1, share/1000))
 			if share == 0 {
-				b.Unit[t] = most
+				b.Unit[t] = mostLoad
 			}
 		}
 		e.p.Balances = append(e.p.Balances, b)
