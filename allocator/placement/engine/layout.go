@@ -9,7 +9,7 @@ import (
 )
 
 // small is the largest group whose members are counted when asked; larger ones have counters.
-const small = 16
+const small = 4
 
 // maxCounts bounds the counters of large groups in domains, 4 bytes each.
 const maxCounts = 1 << 29
