@@ -222,7 +222,7 @@ func (s *Search) findSources(t int32) {
 		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.m.alike(kept[len(kept)-1].r, c.r) {
 			alike = 1
 		}
-		if alike <= mostAlike {
+		if alike <= mostAlike || s.options.Ungrouped {
 			kept = append(kept, c)
 		}
 		if len(kept) == mostSources && !d.wide {
@@ -273,7 +273,7 @@ func (s *Search) sampleTargets(r int32) {
 	d.targets = d.targets[:0]
 	strata := 0
 	for i := range m.affinities.list {
-		if g := &m.affinities.list[i]; strata < 2 {
+		if g := &m.affinities.list[i]; strata < 2 && !s.options.Ungrouped {
 			domain := g.best[g.of[r]]
 			for range mostTargets / 4 {
 				d.targets = append(d.targets, m.someServer(g.level, domain, &d.random))
@@ -303,7 +303,7 @@ func (s *Search) tryShift(r, to int32, best *proposal) {
 	if s.cost[0] > 0 {
 		first = 0
 	}
-	decided := false // better than to stay
+	decided := false // better than to stay, in the tier that is being improved or above
 	for tier := first; tier < s.m.tiers; tier++ {
 		if tier == 0 {
 			if !s.permits(r, from, to) {
@@ -314,7 +314,7 @@ func (s *Search) tryShift(r, to int32, best *proposal) {
 			d[tier] = s.shiftDelta(r, from, to, tier)
 		}
 		switch {
-		case !decided && d[tier] > 0, same && d[tier] > best.delta[tier]:
+		case !decided && (d[tier] > 0 || d[tier] == 0 && tier >= s.descent.tier), same && d[tier] > best.delta[tier]:
 			return
 		case d[tier] < 0:
 			decided = true
@@ -361,7 +361,7 @@ func (s *Search) trySwap(r, q int32, best *proposal) {
 	for tier := 1; tier < s.m.tiers; tier++ {
 		d[tier] = s.swapDelta(r, q, a, b, tier)
 		switch {
-		case !decided && d[tier] > 0, same && d[tier] > best.delta[tier]:
+		case !decided && (d[tier] > 0 || d[tier] == 0 && tier >= s.descent.tier), same && d[tier] > best.delta[tier]:
 			return
 		case d[tier] < 0:
 			decided = true

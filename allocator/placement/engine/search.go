@@ -13,6 +13,9 @@ type Options struct {
 	// Loose explores through assignments that exceed capacities, which Best never has, once nothing is broken.
 	Loose bool
 
+	// Ungrouped samples targets anywhere, and tries replicas that are alike one by one: for comparison.
+	Ungrouped bool
+
 	// Horizon is for how many steps exploration is planned; 0: it is planned anew in rounds that grow.
 	Horizon int64
 }
@@ -164,3 +167,9 @@ func (s *Search) Proven() bool { return s.bestCost == vector{} }
 
 // Steps is how many proposals were judged.
 func (s *Search) Steps() int64 { return s.steps }
+
+// Cost is what the best assignment so far breaks, and costs by tier of goals.
+func (s *Search) Cost() (broken int64, cost [problem.MaxTiers]int64) {
+	copy(cost[:], s.bestCost[1:])
+	return s.bestCost[0], cost
+}
