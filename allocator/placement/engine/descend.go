@@ -281,6 +281,12 @@ func (s *Search) sampleTargets(r int32) {
 			strata++
 		}
 	}
+	if g, t := m.Group[r], s.place[r]; m.rowStart[g] < m.rowStart[g+1] && t != m.nowhere && !s.options.Ungrouped {
+		level := m.rows[m.rowStart[g]].level // where it can go without losing what it has
+		for range mostTargets / 3 {
+			d.targets = append(d.targets, m.someServer(level, m.domainOf(level, t), &d.random))
+		}
+	}
 	if start := m.start[r]; start != s.place[r] && start != m.nowhere {
 		d.targets = append(d.targets, start)
 	}
