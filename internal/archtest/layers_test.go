@@ -20,6 +20,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},
 	{"L1", "allocator/placement/field", "where servers stand"},
 	{"L1", "allocator/placement", "pure core: solver"},
+	{"L1", "allocator/simulation", "pure core: what placement would do"},
 	{"L1", "allocator/spec", "what an app wants"},
 	{"L1", "allocator/evidence", "pure core: what losses mean"},
 	{"L1", "allocator/row", "pure core: what is durable about one shard, and one server"},
