@@ -26,7 +26,7 @@ type Result struct {
 	Before  State            // before the changes, the moves under way done
 	After   State
 	End     placement.Input // what After is of
-	Blocked []Block // by kind, reason and constraint
+	Blocked []Block         // by kind, reason and constraint
 	Notes   []string
 
 	PrimariesLost int // shards whose primary is lost by the changes

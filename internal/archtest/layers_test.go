@@ -59,6 +59,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/policy", "policies: read, checked, composed"},
 	{"L2", "allocator/placement/run", "searches side by side, for a time"},
 	{"L2", "allocator/appspec", "app specs to and from proto"},
+	{"L2", "allocator/whatif", "simulations to and from proto"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
 	{"L2", "allocator/events", "what the leader decided and saw"},
 	{"L2", "allocator/regions", "where agents are, and how far regions are apart"},
