@@ -76,7 +76,7 @@ func play(in *placement.Input, r *Result, rounds int, stop func() string) string
 			return ""
 		}
 		if len(r.Rounds) >= rounds {
-			return fmt.Sprintf("%d rounds are over, and the next plan has %d moves", rounds, len(plan.Moves))
+			return fmt.Sprintf("the most rounds (%d) are over, and the next plan has %d moves", rounds, len(plan.Moves))
 		}
 		if why := stop(); why != "" {
 			return why

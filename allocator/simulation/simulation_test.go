@@ -246,7 +246,7 @@ func TestItEnds(t *testing.T) {
 	t.Parallel()
 	c := simulation.Changes{Drain: []shard.ServerID{server(0)}}
 	r, err := simulation.Run(app(2, 40, 1), c, 1, goOn)
-	if err != nil || r.Stopped != "1 rounds are over, and the next plan has 8 moves" || r.Moves != 8 || r.After.Leaving != 12 {
+	if err != nil || r.Stopped != "the most rounds (1) are over, and the next plan has 8 moves" || r.Moves != 8 || r.After.Leaving != 12 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	r, err = simulation.Run(app(2, 40, 1), c, most, func() string { return "out of time" })

@@ -76,7 +76,7 @@ func load(text string) (*pb.SimulatedLoad, error) {
 	metric, number, valued := strings.Cut(rest, ":")
 	value, err := strconv.ParseInt(number, 10, 64)
 	if !named || !valued || id == "" || metric == "" || err != nil || value < 0 {
-		return nil, fmt.Errorf("--load: expected SHARD=METRIC:VALUE with a whole VALUE of 0 or more, such as 07=cpu_milli:250, not %q", text)
+		return nil, fmt.Errorf("--load: expected SHARD=METRIC:VALUE with a whole VALUE of 0 or more, such as 07=requests:250, not %q", text)
 	}
 	return &pb.SimulatedLoad{Shard: id, Metric: metric, Value: value}, nil
 }
@@ -86,7 +86,7 @@ func factor(text string) (*pb.LoadFactor, error) {
 	metric, number, ok := strings.Cut(text, "=")
 	by, err := strconv.ParseFloat(number, 64)
 	if !ok || metric == "" || err != nil || !(by >= 0 && by <= million) { // NaN is neither
-		return nil, fmt.Errorf("--load-factor: expected METRIC=FACTOR with a FACTOR of 0 to %d, such as cpu_milli=1.5, not %q", million, text)
+		return nil, fmt.Errorf("--load-factor: expected METRIC=FACTOR with a FACTOR of 0 to %d, such as requests=1.5, not %q", million, text)
 	}
 	return &pb.LoadFactor{Metric: metric, Millionths: int64(math.Round(by * million))}, nil
 }

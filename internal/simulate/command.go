@@ -52,7 +52,7 @@ func Command(s Shell) *cobra.Command {
 			"The state is that of the leader now, or one that --save wrote: then no allocator is asked.",
 		Example: "  shardmanager simulate kv --drain node-1.kv\n" +
 			"  shardmanager simulate kv --lose-region eu --add-servers 3@us/1\n" +
-			"  shardmanager simulate kv --spec kv.yaml --load-factor cpu_milli=1.5\n" +
+			"  shardmanager simulate kv --spec kv.yaml --load-factor requests=1.5\n" +
 			"  shardmanager simulate kv --save kv.state.json\n" +
 			"  shardmanager simulate kv --snapshot kv.state.json --lose-zone eu/1 -o json",
 		RunE: v.run,
@@ -65,7 +65,7 @@ func Command(s Shell) *cobra.Command {
 	f.StringSliceVar(&v.add, "add-servers", nil, "`N@REGION/ZONE[/RACK]`: N servers join, with the median capacity of those that are there")
 	f.StringVar(&v.specFile, "spec", "", "`FILE` with another spec of the app: replicas, spread, regions, tolerance, caps")
 	f.StringSliceVar(&v.loads, "load", nil, "`SHARD=METRIC:VALUE`: the load of a shard, per replica, in the unit of the metric's capacities")
-	f.StringSliceVar(&v.factors, "load-factor", nil, "`METRIC=FACTOR`: the load of every shard is so many times what it is, such as cpu_milli=1.5")
+	f.StringSliceVar(&v.factors, "load-factor", nil, "`METRIC=FACTOR`: the load of every shard is so many times what it is, such as requests=1.5")
 	f.StringVar(&v.save, "save", "", "`FILE` to write the state before the changes to")
 	f.StringVar(&v.snapshot, "snapshot", "", "`FILE` that --save wrote: simulate from the state in it")
 	f.Uint32Var(&v.maxRounds, "max-rounds", 0, "end after so many rounds, 1 to 10000 (default 1000)")
@@ -160,10 +160,23 @@ var flags = map[string]string{
 	"changes.add_servers": "--add-servers", "changes.loads": "--load", "changes.load_factors": "--load-factor", "max_rounds": "--max-rounds",
 }
 
+// remedies say where to look, by the field that names what is not there.
+var remedies = map[string]string{
+	"changes.drain": listServers, "changes.lose_servers": listServers, "changes.lose_regions": listServers, "changes.lose_zones": listServers,
+}
+
+const listServers = "`shardmanager servers` shows them all"
+
 // flagged words a refusal of a field as one of the flag that set it.
 func (v *verb) flagged(field, expected string, err error) error {
 	if flag := flags[field]; flag != "" {
+		if remedy := remedies[field]; remedy != "" {
+			expected += "; " + remedy
+		}
 		return v.Refuse(fmt.Errorf("%s: %s", flag, expected))
+	}
+	if field == "app" {
+		return fmt.Errorf("%w; `shardmanager app list` shows the apps", err)
 	}
 	path, ok := strings.CutPrefix(field, "changes.spec")
 	if !ok || v.spec == nil {
