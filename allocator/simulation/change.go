@@ -91,13 +91,13 @@ func (c Changes) apply(in placement.Input, r *Result) (placement.Input, error) {
 // lost is by position which servers are gone.
 func (c Changes) lost(in *placement.Input) ([]bool, error) {
 	lost := make([]bool, len(in.Servers))
-	mark := func(is func(s *placement.Server) bool) (any bool) {
+	mark := func(is func(s *placement.Server) bool) (some bool) {
 		for i := range in.Servers {
 			if is(&in.Servers[i]) {
-				lost[i], any = true, true
+				lost[i], some = true, true
 			}
 		}
-		return any
+		return some
 	}
 	for _, id := range c.LoseServers {
 		if !mark(func(s *placement.Server) bool { return s.ID == id }) {

@@ -81,7 +81,7 @@ func stand(in *placement.Input) State {
 	for i := range in.Shards {
 		if !hole(&in.Shards[i]) {
 			s.count(in, &in.Shards[i], regions)
-			addUse(in, &in.Shards[i], metrics, used, one)
+			addUse(&in.Shards[i], metrics, used, one)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(regions)) {
@@ -113,7 +113,7 @@ func everyLoad(in *placement.Input) iter.Seq[map[string]int64] {
 }
 
 // addUse adds what a shard loads its servers with.
-func addUse(in *placement.Input, sh *placement.Shard, metrics load.Metrics, used []load.Vector, scratch load.Vector) {
+func addUse(sh *placement.Shard, metrics load.Metrics, used []load.Vector, scratch load.Vector) {
 	metrics.Fill(scratch, sh.Load, 0)
 	primaries := -1
 	for m := range scratch {

@@ -82,7 +82,7 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "examples/...", "applications"},
 	{"–", "internal/dev/...", "the demo"},
 	{"–", "internal/daemon", "what the daemons of the binary share"},
-	{"–", "internal/simulate", "the verb of simulations"},
+	{"–", "cmd/shardmanager/simulate", "the verb of simulations"},
 	{"–", "cmd/shardmanager", "the binary"},
 	{"–", "e2e", "tests over processes"},
 	{"–", "e2e/hosts", "tests over hosts that fail"},
