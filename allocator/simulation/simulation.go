@@ -101,21 +101,31 @@ func counts(moves []placement.Move) (list []Count) {
 	return list
 }
 
-// blocked sums up what a plan wants and cannot do, by what forbids it.
+// blocked sums up what a plan wants and cannot do, by what forbids it. A shard that lacks several replicas for one reason counts once.
 func blocked(in *placement.Input, plan placement.Plan) (list []Block) {
-	note := func(kind placement.Kind, reason placement.Reason, binds, why string, id shard.ID) {
-		i := slices.IndexFunc(list, func(b Block) bool { return b.Kind == kind && b.Reason == reason && b.Binds == binds })
-		if i < 0 {
-			i, list = len(list), append(list, Block{Kind: kind, Reason: reason, Binds: binds, Why: why})
-		}
-		b := &list[i]
-		if b.Shards++; len(b.Examples) < maxExamples && !slices.Contains(b.Examples, id) {
-			b.Examples = append(b.Examples, id)
-		}
+	type cause struct {
+		kind   placement.Kind
+		reason placement.Reason
+		binds  string
 	}
+	type instance struct {
+		cause
+		at shard.Index
+	}
+	at, told := map[cause]int{}, map[instance]bool{}
 	for _, d := range plan.Decisions {
-		if i, ok := position(in, d.Shard); ok && !hole(&in.Shards[i]) && d.To == "" && d.Binds != "" {
-			note(d.Kind, d.Reason, d.Binds, d.Why, in.Shards[i].ID)
+		i, ok := position(in, d.Shard)
+		why := cause{d.Kind, d.Reason, d.Binds}
+		if !ok || hole(&in.Shards[i]) || d.To != "" || d.Binds == "" || told[instance{why, d.Shard}] {
+			continue
+		}
+		told[instance{why, d.Shard}] = true
+		if _, known := at[why]; !known {
+			at[why], list = len(list), append(list, Block{Kind: d.Kind, Reason: d.Reason, Binds: d.Binds, Why: d.Why})
+		}
+		b := &list[at[why]]
+		if b.Shards++; len(b.Examples) < maxExamples {
+			b.Examples = append(b.Examples, in.Shards[i].ID)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Block) int {

@@ -192,6 +192,11 @@ func TestTheBindingConstraintIsNamed(t *testing.T) {
 	if b.Kind != placement.Add || b.Reason != placement.Replicas || b.Binds != "spread host" || b.Shards != 6 || len(b.Examples) != 6 || b.Why == "" {
 		t.Errorf("%+v", b)
 	}
+	in = app(2, 6, 2)
+	in.Policy.Replicas = 4
+	if r = simulate(t, in, simulation.Changes{}); len(r.Blocked) != 1 || r.Blocked[0].Shards != 6 || r.After.Missing != 12 {
+		t.Errorf("two replicas of each shard are missing: %+v", r)
+	}
 	r = simulate(t, app(3, 60, 1), simulation.Changes{Factors: []simulation.Factor{{Metric: "cpu", Millionths: 4_500_000}}, Drain: []shard.ServerID{server(2)}})
 	if r.After.Leaving == 0 || r.After.FullCount == 0 || len(r.Blocked) == 0 || r.Blocked[0].Binds != "capacity.cpu" {
 		t.Errorf("%+v", r)
