@@ -174,3 +174,37 @@ func readEvents(ctx context.Context, n *node, after *pb.EventPosition, note func
 	}
 	return at, list, stream.Err()
 }
+
+// A simulation of what is live says what would be, and nothing comes of it.
+func TestSimulationOfWhatIsLive(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t)
+	n := c.start("a1")
+	c.leader(n)
+	c.createApp(n, "kv", 8)
+	x := c.agent("x", "kv", 1, n)
+	eventually(t, "x serves", func() bool { return placed(8, x) })
+	ask := func(changes *pb.SimulatedChanges) *pb.SimulateResponse {
+		t.Helper()
+		answer, err := n.admin.Simulate(t.Context(), &pb.SimulateRequest{App: "kv", Changes: changes, WithState: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	alone := ask(&pb.SimulatedChanges{Drain: []string{"x.kv"}})
+	if !alone.AtRest || alone.Moves != 0 || alone.After.Leaving != 8 || len(alone.Blocked) != 1 || alone.Blocked[0].Binds != "accepts" || len(alone.State.Shards) != 8 {
+		t.Errorf("the only server drained: %v", alone)
+	}
+	more := ask(&pb.SimulatedChanges{AddServers: []*pb.AddedServers{{Count: 3}}, LoseServers: []string{"x.kv"}})
+	if !more.AtRest || more.PrimariesLost != 8 || more.ShardsLost != 8 || more.After.Unplaced != 0 || more.After.Servers != 3 || more.ReplicasMoved != 8 {
+		t.Errorf("the only server lost, and others instead: %v", more)
+	}
+	servers, err := n.admin.ListServers(t.Context(), new(pb.ListServersRequest))
+	if err != nil || len(servers.Servers) != 1 || servers.Servers[0].Draining || servers.Servers[0].Shards != 8 || servers.Servers[0].Moves != 0 {
+		t.Errorf("something came of it: %v, %v", servers, err)
+	}
+	if code, answer := n.call(t, "Simulate", `{"app":"kv","changes":{"drain":["y.kv"]}}`); code != http.StatusBadRequest {
+		t.Errorf("a server that is not there: %d %v", code, answer)
+	}
+}

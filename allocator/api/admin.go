@@ -31,6 +31,7 @@ type Admin struct {
 	gossip Gossip // nil: takes no part
 
 	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
+	simulating chan struct{} // capacity 1: a simulation costs as much as many
 	rotating   chan struct{} // capacity 1: two rotations at once would undo each other
 	watchers   chan struct{} // capacity maxWatchers
 }
@@ -41,7 +42,7 @@ var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places, gossip Gossip) *Admin {
 	return &Admin{
 		node: node, maps: maps, usages: usages, events: log, places: places, gossip: gossip,
-		explaining: make(chan struct{}, 1), rotating: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers),
+		explaining: make(chan struct{}, 1), simulating: make(chan struct{}, 1), rotating: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers),
 	}
 }
 

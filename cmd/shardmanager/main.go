@@ -81,7 +81,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, appCommand(), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), eventsCommand(), drainCommand(),
+	add(root, groupOperators, appCommand(), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), simulateCommand(), eventsCommand(), drainCommand(),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())

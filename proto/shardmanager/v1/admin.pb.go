@@ -3351,6 +3351,1575 @@ func (x *Candidate) GetWhy() string {
 	return ""
 }
 
+type SimulateRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	App     string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Changes *SimulatedChanges      `protobuf:"bytes,2,opt,name=changes,proto3" json:"changes,omitempty"`
+	// Rounds of placement at most, 1 to 10 000; 0 means the default, 1 000.
+	MaxRounds uint32 `protobuf:"varint,3,opt,name=max_rounds,json=maxRounds,proto3" json:"max_rounds,omitempty"`
+	// Answer with the state before the changes too.
+	WithState     bool `protobuf:"varint,4,opt,name=with_state,json=withState,proto3" json:"with_state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulateRequest) Reset() {
+	*x = SimulateRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulateRequest) ProtoMessage() {}
+
+func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulateRequest.ProtoReflect.Descriptor instead.
+func (*SimulateRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *SimulateRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *SimulateRequest) GetChanges() *SimulatedChanges {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *SimulateRequest) GetMaxRounds() uint32 {
+	if x != nil {
+		return x.MaxRounds
+	}
+	return 0
+}
+
+func (x *SimulateRequest) GetWithState() bool {
+	if x != nil {
+		return x.WithState
+	}
+	return false
+}
+
+// SimulatedChanges are what a simulation begins with. Losses come first, then the rest in the order of the fields.
+type SimulatedChanges struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of servers to be drained.
+	Drain []string `protobuf:"bytes,1,rep,name=drain,proto3" json:"drain,omitempty"`
+	// Ids of servers that are gone, with what they hold.
+	LoseServers []string `protobuf:"bytes,2,rep,name=lose_servers,json=loseServers,proto3" json:"lose_servers,omitempty"`
+	// Names of regions of which every server is gone.
+	LoseRegions []string `protobuf:"bytes,3,rep,name=lose_regions,json=loseRegions,proto3" json:"lose_regions,omitempty"`
+	// Zones of which every server is gone, by region and zone.
+	LoseZones []*Locality `protobuf:"bytes,4,rep,name=lose_zones,json=loseZones,proto3" json:"lose_zones,omitempty"`
+	// Servers that join.
+	AddServers []*AddedServers `protobuf:"bytes,5,rep,name=add_servers,json=addServers,proto3" json:"add_servers,omitempty"`
+	// Another spec of the app; of the key space it must be the same.
+	Spec          *AppSpec         `protobuf:"bytes,6,opt,name=spec,proto3" json:"spec,omitempty"`
+	Loads         []*SimulatedLoad `protobuf:"bytes,7,rep,name=loads,proto3" json:"loads,omitempty"`
+	LoadFactors   []*LoadFactor    `protobuf:"bytes,8,rep,name=load_factors,json=loadFactors,proto3" json:"load_factors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedChanges) Reset() {
+	*x = SimulatedChanges{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedChanges) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedChanges) ProtoMessage() {}
+
+func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedChanges.ProtoReflect.Descriptor instead.
+func (*SimulatedChanges) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *SimulatedChanges) GetDrain() []string {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetLoseServers() []string {
+	if x != nil {
+		return x.LoseServers
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetLoseRegions() []string {
+	if x != nil {
+		return x.LoseRegions
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetLoseZones() []*Locality {
+	if x != nil {
+		return x.LoseZones
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetAddServers() []*AddedServers {
+	if x != nil {
+		return x.AddServers
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetSpec() *AppSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetLoads() []*SimulatedLoad {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+func (x *SimulatedChanges) GetLoadFactors() []*LoadFactor {
+	if x != nil {
+		return x.LoadFactors
+	}
+	return nil
+}
+
+// AddedServers are servers that take shards, each on a host of its own; of every metric they have the median of the app's servers as capacity.
+type AddedServers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 10 000.
+	Count         uint32    `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Locality      *Locality `protobuf:"bytes,2,opt,name=locality,proto3" json:"locality,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddedServers) Reset() {
+	*x = AddedServers{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddedServers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddedServers) ProtoMessage() {}
+
+func (x *AddedServers) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddedServers.ProtoReflect.Descriptor instead.
+func (*AddedServers) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *AddedServers) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AddedServers) GetLocality() *Locality {
+	if x != nil {
+		return x.Locality
+	}
+	return nil
+}
+
+// SimulatedLoad is another load of a shard, per replica.
+type SimulatedLoad struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Shard id.
+	Shard  string `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Metric string `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
+	// Fixed point, as the app reports it; 0 or more.
+	Value         int64 `protobuf:"varint,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedLoad) Reset() {
+	*x = SimulatedLoad{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedLoad) ProtoMessage() {}
+
+func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedLoad.ProtoReflect.Descriptor instead.
+func (*SimulatedLoad) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *SimulatedLoad) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *SimulatedLoad) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *SimulatedLoad) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+// LoadFactor changes the load of every shard in a metric.
+type LoadFactor struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Metric string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	// Millionths: 1 500 000 is half as much again; 0 or more.
+	Millionths    int64 `protobuf:"varint,2,opt,name=millionths,proto3" json:"millionths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoadFactor) Reset() {
+	*x = LoadFactor{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoadFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoadFactor) ProtoMessage() {}
+
+func (x *LoadFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoadFactor.ProtoReflect.Descriptor instead.
+func (*LoadFactor) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *LoadFactor) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *LoadFactor) GetMillionths() int64 {
+	if x != nil {
+		return x.Millionths
+	}
+	return 0
+}
+
+// SimulateResponse is what placement would do.
+type SimulateResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	App    string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Rounds []*SimulatedRound      `protobuf:"bytes,2,rep,name=rounds,proto3" json:"rounds,omitempty"`
+	// True if the last plan was empty; else what ended the simulation is in stopped.
+	AtRest bool `protobuf:"varint,3,opt,name=at_rest,json=atRest,proto3" json:"at_rest,omitempty"`
+	// For people; empty at rest.
+	Stopped string `protobuf:"bytes,4,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// Moves over all rounds.
+	Moves uint32 `protobuf:"varint,5,opt,name=moves,proto3" json:"moves,omitempty"`
+	// Replicas that begin on another server: migrated, added and granted where none was.
+	ReplicasMoved uint32 `protobuf:"varint,6,opt,name=replicas_moved,json=replicasMoved,proto3" json:"replicas_moved,omitempty"`
+	// Loads of those replicas, per metric.
+	LoadMoved map[string]int64 `protobuf:"bytes,7,rep,name=load_moved,json=loadMoved,proto3" json:"load_moved,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Shards whose primary is lost by the changes, and of them those of which no replica is left.
+	PrimariesLost uint32 `protobuf:"varint,8,opt,name=primaries_lost,json=primariesLost,proto3" json:"primaries_lost,omitempty"`
+	ShardsLost    uint32 `protobuf:"varint,9,opt,name=shards_lost,json=shardsLost,proto3" json:"shards_lost,omitempty"`
+	// Before the changes, and after the last round.
+	Before *SimulatedState `protobuf:"bytes,10,opt,name=before,proto3" json:"before,omitempty"`
+	After  *SimulatedState `protobuf:"bytes,11,opt,name=after,proto3" json:"after,omitempty"`
+	// What is wanted and stays undone, and the constraint that forbids it.
+	Blocked []*SimulatedBlock `protobuf:"bytes,12,rep,name=blocked,proto3" json:"blocked,omitempty"`
+	// For people.
+	Notes []string `protobuf:"bytes,13,rep,name=notes,proto3" json:"notes,omitempty"`
+	// The state before the changes, if it was asked for.
+	State         *PlacementState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulateResponse) Reset() {
+	*x = SimulateResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulateResponse) ProtoMessage() {}
+
+func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulateResponse.ProtoReflect.Descriptor instead.
+func (*SimulateResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SimulateResponse) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *SimulateResponse) GetRounds() []*SimulatedRound {
+	if x != nil {
+		return x.Rounds
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetAtRest() bool {
+	if x != nil {
+		return x.AtRest
+	}
+	return false
+}
+
+func (x *SimulateResponse) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
+func (x *SimulateResponse) GetMoves() uint32 {
+	if x != nil {
+		return x.Moves
+	}
+	return 0
+}
+
+func (x *SimulateResponse) GetReplicasMoved() uint32 {
+	if x != nil {
+		return x.ReplicasMoved
+	}
+	return 0
+}
+
+func (x *SimulateResponse) GetLoadMoved() map[string]int64 {
+	if x != nil {
+		return x.LoadMoved
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetPrimariesLost() uint32 {
+	if x != nil {
+		return x.PrimariesLost
+	}
+	return 0
+}
+
+func (x *SimulateResponse) GetShardsLost() uint32 {
+	if x != nil {
+		return x.ShardsLost
+	}
+	return 0
+}
+
+func (x *SimulateResponse) GetBefore() *SimulatedState {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetAfter() *SimulatedState {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetBlocked() []*SimulatedBlock {
+	if x != nil {
+		return x.Blocked
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetState() *PlacementState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// SimulatedRound is one plan of placement.
+type SimulatedRound struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Moves         uint32                 `protobuf:"varint,1,opt,name=moves,proto3" json:"moves,omitempty"`
+	By            []*SimulatedMoves      `protobuf:"bytes,2,rep,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedRound) Reset() {
+	*x = SimulatedRound{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedRound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedRound) ProtoMessage() {}
+
+func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedRound.ProtoReflect.Descriptor instead.
+func (*SimulatedRound) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SimulatedRound) GetMoves() uint32 {
+	if x != nil {
+		return x.Moves
+	}
+	return 0
+}
+
+func (x *SimulatedRound) GetBy() []*SimulatedMoves {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+// SimulatedMoves counts moves of a kind for a reason.
+type SimulatedMoves struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          MoveKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=shardmanager.v1.MoveKind" json:"kind,omitempty"`
+	Reason        MoveReason             `protobuf:"varint,2,opt,name=reason,proto3,enum=shardmanager.v1.MoveReason" json:"reason,omitempty"`
+	Moves         uint32                 `protobuf:"varint,3,opt,name=moves,proto3" json:"moves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedMoves) Reset() {
+	*x = SimulatedMoves{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedMoves) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedMoves) ProtoMessage() {}
+
+func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedMoves.ProtoReflect.Descriptor instead.
+func (*SimulatedMoves) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SimulatedMoves) GetKind() MoveKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MoveKind_MOVE_KIND_UNSPECIFIED
+}
+
+func (x *SimulatedMoves) GetReason() MoveReason {
+	if x != nil {
+		return x.Reason
+	}
+	return MoveReason_MOVE_REASON_UNSPECIFIED
+}
+
+func (x *SimulatedMoves) GetMoves() uint32 {
+	if x != nil {
+		return x.Moves
+	}
+	return 0
+}
+
+// SimulatedBlock is something that is wanted for shards and that one constraint forbids.
+type SimulatedBlock struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Kind   MoveKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=shardmanager.v1.MoveKind" json:"kind,omitempty"`
+	Reason MoveReason             `protobuf:"varint,2,opt,name=reason,proto3,enum=shardmanager.v1.MoveReason" json:"reason,omitempty"`
+	// The constraint, as Explain names it.
+	Binds  string `protobuf:"bytes,3,opt,name=binds,proto3" json:"binds,omitempty"`
+	Shards uint32 `protobuf:"varint,4,opt,name=shards,proto3" json:"shards,omitempty"`
+	// Ids of the first of them, at most 20.
+	Examples []string `protobuf:"bytes,5,rep,name=examples,proto3" json:"examples,omitempty"`
+	// Why the first of them, with numbers, for people.
+	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedBlock) Reset() {
+	*x = SimulatedBlock{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedBlock) ProtoMessage() {}
+
+func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedBlock.ProtoReflect.Descriptor instead.
+func (*SimulatedBlock) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SimulatedBlock) GetKind() MoveKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MoveKind_MOVE_KIND_UNSPECIFIED
+}
+
+func (x *SimulatedBlock) GetReason() MoveReason {
+	if x != nil {
+		return x.Reason
+	}
+	return MoveReason_MOVE_REASON_UNSPECIFIED
+}
+
+func (x *SimulatedBlock) GetBinds() string {
+	if x != nil {
+		return x.Binds
+	}
+	return ""
+}
+
+func (x *SimulatedBlock) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *SimulatedBlock) GetExamples() []string {
+	if x != nil {
+		return x.Examples
+	}
+	return nil
+}
+
+func (x *SimulatedBlock) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// SimulatedState is how an app stands.
+type SimulatedState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Servers uint32                 `protobuf:"varint,1,opt,name=servers,proto3" json:"servers,omitempty"`
+	// Of them, those that take shards.
+	Accepting uint32 `protobuf:"varint,2,opt,name=accepting,proto3" json:"accepting,omitempty"`
+	Shards    uint32 `protobuf:"varint,3,opt,name=shards,proto3" json:"shards,omitempty"`
+	Replicas  uint32 `protobuf:"varint,4,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// Shards without a primary; in an app without primaries, without any replica.
+	Unplaced uint32 `protobuf:"varint,5,opt,name=unplaced,proto3" json:"unplaced,omitempty"`
+	// Replicas fewer than wanted.
+	Missing uint32 `protobuf:"varint,6,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Replicas on servers that are drained.
+	Leaving uint32 `protobuf:"varint,7,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// Replicas on servers that are not there and that are waited for.
+	Awaited uint32 `protobuf:"varint,8,opt,name=awaited,proto3" json:"awaited,omitempty"`
+	// Shards of which two replicas are nearer to each other than the spread allows.
+	SpreadBroken uint32 `protobuf:"varint,9,opt,name=spread_broken,json=spreadBroken,proto3" json:"spread_broken,omitempty"`
+	// Shards with fewer replicas in a region than it must have.
+	RegionsShort uint32 `protobuf:"varint,10,opt,name=regions_short,json=regionsShort,proto3" json:"regions_short,omitempty"`
+	// Primaries in the most preferred region that has servers, in any preferred one, and in all.
+	PrimariesInFirst     uint32              `protobuf:"varint,11,opt,name=primaries_in_first,json=primariesInFirst,proto3" json:"primaries_in_first,omitempty"`
+	PrimariesInPreferred uint32              `protobuf:"varint,12,opt,name=primaries_in_preferred,json=primariesInPreferred,proto3" json:"primaries_in_preferred,omitempty"`
+	Primaries            uint32              `protobuf:"varint,13,opt,name=primaries,proto3" json:"primaries,omitempty"`
+	Regions              []*SimulatedRegion  `protobuf:"bytes,14,rep,name=regions,proto3" json:"regions,omitempty"`
+	Balance              []*SimulatedBalance `protobuf:"bytes,15,rep,name=balance,proto3" json:"balance,omitempty"`
+	// Servers at more than 90 % of a capacity, the fullest first, at most 100; and how many there are.
+	Full      []*SimulatedUse `protobuf:"bytes,16,rep,name=full,proto3" json:"full,omitempty"`
+	FullCount uint32          `protobuf:"varint,17,opt,name=full_count,json=fullCount,proto3" json:"full_count,omitempty"`
+	// Of them, servers beyond a capacity.
+	OverCapacity  uint32 `protobuf:"varint,18,opt,name=over_capacity,json=overCapacity,proto3" json:"over_capacity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedState) Reset() {
+	*x = SimulatedState{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedState) ProtoMessage() {}
+
+func (x *SimulatedState) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedState.ProtoReflect.Descriptor instead.
+func (*SimulatedState) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *SimulatedState) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetAccepting() uint32 {
+	if x != nil {
+		return x.Accepting
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetUnplaced() uint32 {
+	if x != nil {
+		return x.Unplaced
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetMissing() uint32 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetLeaving() uint32 {
+	if x != nil {
+		return x.Leaving
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetAwaited() uint32 {
+	if x != nil {
+		return x.Awaited
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetSpreadBroken() uint32 {
+	if x != nil {
+		return x.SpreadBroken
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetRegionsShort() uint32 {
+	if x != nil {
+		return x.RegionsShort
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetPrimariesInFirst() uint32 {
+	if x != nil {
+		return x.PrimariesInFirst
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetPrimariesInPreferred() uint32 {
+	if x != nil {
+		return x.PrimariesInPreferred
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetPrimaries() uint32 {
+	if x != nil {
+		return x.Primaries
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetRegions() []*SimulatedRegion {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+func (x *SimulatedState) GetBalance() []*SimulatedBalance {
+	if x != nil {
+		return x.Balance
+	}
+	return nil
+}
+
+func (x *SimulatedState) GetFull() []*SimulatedUse {
+	if x != nil {
+		return x.Full
+	}
+	return nil
+}
+
+func (x *SimulatedState) GetFullCount() uint32 {
+	if x != nil {
+		return x.FullCount
+	}
+	return 0
+}
+
+func (x *SimulatedState) GetOverCapacity() uint32 {
+	if x != nil {
+		return x.OverCapacity
+	}
+	return 0
+}
+
+type SimulatedRegion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	Servers       uint32                 `protobuf:"varint,2,opt,name=servers,proto3" json:"servers,omitempty"`
+	Replicas      uint32                 `protobuf:"varint,3,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Primaries     uint32                 `protobuf:"varint,4,opt,name=primaries,proto3" json:"primaries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedRegion) Reset() {
+	*x = SimulatedRegion{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedRegion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedRegion) ProtoMessage() {}
+
+func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedRegion.ProtoReflect.Descriptor instead.
+func (*SimulatedRegion) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SimulatedRegion) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *SimulatedRegion) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *SimulatedRegion) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *SimulatedRegion) GetPrimaries() uint32 {
+	if x != nil {
+		return x.Primaries
+	}
+	return 0
+}
+
+// SimulatedBalance is the fullest and the emptiest of the servers that take shards, in one metric.
+type SimulatedBalance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Metric        string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	Fullest       *SimulatedUse          `protobuf:"bytes,2,opt,name=fullest,proto3" json:"fullest,omitempty"`
+	Emptiest      *SimulatedUse          `protobuf:"bytes,3,opt,name=emptiest,proto3" json:"emptiest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedBalance) Reset() {
+	*x = SimulatedBalance{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedBalance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedBalance) ProtoMessage() {}
+
+func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedBalance.ProtoReflect.Descriptor instead.
+func (*SimulatedBalance) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SimulatedBalance) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *SimulatedBalance) GetFullest() *SimulatedUse {
+	if x != nil {
+		return x.Fullest
+	}
+	return nil
+}
+
+func (x *SimulatedBalance) GetEmptiest() *SimulatedUse {
+	if x != nil {
+		return x.Emptiest
+	}
+	return nil
+}
+
+// SimulatedUse is what a server carries of a metric.
+type SimulatedUse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Metric string                 `protobuf:"bytes,2,opt,name=metric,proto3" json:"metric,omitempty"`
+	Load   int64                  `protobuf:"varint,3,opt,name=load,proto3" json:"load,omitempty"`
+	// Percent of its fair share, which is by capacity where every server has one.
+	SharePercent int64 `protobuf:"varint,4,opt,name=share_percent,json=sharePercent,proto3" json:"share_percent,omitempty"`
+	// -1: unlimited.
+	Capacity int64 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	// Percent of its capacity; -1: unlimited.
+	CapacityPercent int64 `protobuf:"varint,6,opt,name=capacity_percent,json=capacityPercent,proto3" json:"capacity_percent,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SimulatedUse) Reset() {
+	*x = SimulatedUse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedUse) ProtoMessage() {}
+
+func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedUse.ProtoReflect.Descriptor instead.
+func (*SimulatedUse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *SimulatedUse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *SimulatedUse) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *SimulatedUse) GetLoad() int64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+func (x *SimulatedUse) GetSharePercent() int64 {
+	if x != nil {
+		return x.SharePercent
+	}
+	return 0
+}
+
+func (x *SimulatedUse) GetCapacity() int64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *SimulatedUse) GetCapacityPercent() int64 {
+	if x != nil {
+		return x.CapacityPercent
+	}
+	return 0
+}
+
+// PlacementState is one app as placement sees it: enough to simulate without the cluster.
+type PlacementState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Wants *PlacementWants        `protobuf:"bytes,2,opt,name=wants,proto3" json:"wants,omitempty"`
+	// By id.
+	Servers []*PlacementServer `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
+	// By index.
+	Shards        []*PlacementShard `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
+	Latencies     []*RegionLatency  `protobuf:"bytes,5,rep,name=latencies,proto3" json:"latencies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementState) Reset() {
+	*x = PlacementState{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementState) ProtoMessage() {}
+
+func (x *PlacementState) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementState.ProtoReflect.Descriptor instead.
+func (*PlacementState) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *PlacementState) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *PlacementState) GetWants() *PlacementWants {
+	if x != nil {
+		return x.Wants
+	}
+	return nil
+}
+
+func (x *PlacementState) GetServers() []*PlacementServer {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *PlacementState) GetShards() []*PlacementShard {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *PlacementState) GetLatencies() []*RegionLatency {
+	if x != nil {
+		return x.Latencies
+	}
+	return nil
+}
+
+// PlacementWants is what the app's spec comes to, the defaults filled in.
+type PlacementWants struct {
+	state                       protoimpl.MessageState `protogen:"open.v1"`
+	Replicas                    uint32                 `protobuf:"varint,1,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Primary                     bool                   `protobuf:"varint,2,opt,name=primary,proto3" json:"primary,omitempty"`
+	Spread                      FaultDomain            `protobuf:"varint,3,opt,name=spread,proto3,enum=shardmanager.v1.FaultDomain" json:"spread,omitempty"`
+	RegionReplicas              map[string]uint32      `protobuf:"bytes,4,rep,name=region_replicas,json=regionReplicas,proto3" json:"region_replicas,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	PreferredRegions            []string               `protobuf:"bytes,5,rep,name=preferred_regions,json=preferredRegions,proto3" json:"preferred_regions,omitempty"`
+	MaxConcurrentMoves          uint32                 `protobuf:"varint,6,opt,name=max_concurrent_moves,json=maxConcurrentMoves,proto3" json:"max_concurrent_moves,omitempty"`
+	MaxConcurrentMovesPerServer uint32                 `protobuf:"varint,7,opt,name=max_concurrent_moves_per_server,json=maxConcurrentMovesPerServer,proto3" json:"max_concurrent_moves_per_server,omitempty"`
+	BalanceTolerancePercent     uint32                 `protobuf:"varint,8,opt,name=balance_tolerance_percent,json=balanceTolerancePercent,proto3" json:"balance_tolerance_percent,omitempty"`
+	unknownFields               protoimpl.UnknownFields
+	sizeCache                   protoimpl.SizeCache
+}
+
+func (x *PlacementWants) Reset() {
+	*x = PlacementWants{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementWants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementWants) ProtoMessage() {}
+
+func (x *PlacementWants) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementWants.ProtoReflect.Descriptor instead.
+func (*PlacementWants) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *PlacementWants) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *PlacementWants) GetPrimary() bool {
+	if x != nil {
+		return x.Primary
+	}
+	return false
+}
+
+func (x *PlacementWants) GetSpread() FaultDomain {
+	if x != nil {
+		return x.Spread
+	}
+	return FaultDomain_FAULT_DOMAIN_UNSPECIFIED
+}
+
+func (x *PlacementWants) GetRegionReplicas() map[string]uint32 {
+	if x != nil {
+		return x.RegionReplicas
+	}
+	return nil
+}
+
+func (x *PlacementWants) GetPreferredRegions() []string {
+	if x != nil {
+		return x.PreferredRegions
+	}
+	return nil
+}
+
+func (x *PlacementWants) GetMaxConcurrentMoves() uint32 {
+	if x != nil {
+		return x.MaxConcurrentMoves
+	}
+	return 0
+}
+
+func (x *PlacementWants) GetMaxConcurrentMovesPerServer() uint32 {
+	if x != nil {
+		return x.MaxConcurrentMovesPerServer
+	}
+	return 0
+}
+
+func (x *PlacementWants) GetBalanceTolerancePercent() uint32 {
+	if x != nil {
+		return x.BalanceTolerancePercent
+	}
+	return 0
+}
+
+type PlacementServer struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Incarnation uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Locality    *Locality              `protobuf:"bytes,3,opt,name=locality,proto3" json:"locality,omitempty"`
+	// Per metric; one that is absent is unlimited.
+	Capacity map[string]int64 `protobuf:"bytes,4,rep,name=capacity,proto3" json:"capacity,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// It takes shards.
+	Accepts bool `protobuf:"varint,5,opt,name=accepts,proto3" json:"accepts,omitempty"`
+	// It is drained.
+	Leaving       bool   `protobuf:"varint,6,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Moves         uint32 `protobuf:"varint,7,opt,name=moves,proto3" json:"moves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementServer) Reset() {
+	*x = PlacementServer{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementServer) ProtoMessage() {}
+
+func (x *PlacementServer) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementServer.ProtoReflect.Descriptor instead.
+func (*PlacementServer) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *PlacementServer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PlacementServer) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *PlacementServer) GetLocality() *Locality {
+	if x != nil {
+		return x.Locality
+	}
+	return nil
+}
+
+func (x *PlacementServer) GetCapacity() map[string]int64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return nil
+}
+
+func (x *PlacementServer) GetAccepts() bool {
+	if x != nil {
+		return x.Accepts
+	}
+	return false
+}
+
+func (x *PlacementServer) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *PlacementServer) GetMoves() uint32 {
+	if x != nil {
+		return x.Moves
+	}
+	return 0
+}
+
+type PlacementShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Load          map[string]int64       `protobuf:"bytes,3,rep,name=load,proto3" json:"load,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Replicas      []*PlacementReplica    `protobuf:"bytes,4,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Pinned        bool                   `protobuf:"varint,5,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Avoid         []string               `protobuf:"bytes,6,rep,name=avoid,proto3" json:"avoid,omitempty"`
+	Urgent        bool                   `protobuf:"varint,7,opt,name=urgent,proto3" json:"urgent,omitempty"`
+	Backoff       bool                   `protobuf:"varint,8,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementShard) Reset() {
+	*x = PlacementShard{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementShard) ProtoMessage() {}
+
+func (x *PlacementShard) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementShard.ProtoReflect.Descriptor instead.
+func (*PlacementShard) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *PlacementShard) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PlacementShard) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PlacementShard) GetLoad() map[string]int64 {
+	if x != nil {
+		return x.Load
+	}
+	return nil
+}
+
+func (x *PlacementShard) GetReplicas() []*PlacementReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *PlacementShard) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
+func (x *PlacementShard) GetAvoid() []string {
+	if x != nil {
+		return x.Avoid
+	}
+	return nil
+}
+
+func (x *PlacementShard) GetUrgent() bool {
+	if x != nil {
+		return x.Urgent
+	}
+	return false
+}
+
+func (x *PlacementShard) GetBackoff() bool {
+	if x != nil {
+		return x.Backoff
+	}
+	return false
+}
+
+// PlacementReplica names servers by 1 + their position; 0: none, or one that is not there.
+type PlacementReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            uint32                 `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	To            uint32                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	Role          Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
+	Settled       bool                   `protobuf:"varint,4,opt,name=settled,proto3" json:"settled,omitempty"`
+	Leaving       bool                   `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementReplica) Reset() {
+	*x = PlacementReplica{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementReplica) ProtoMessage() {}
+
+func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementReplica.ProtoReflect.Descriptor instead.
+func (*PlacementReplica) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PlacementReplica) GetOn() uint32 {
+	if x != nil {
+		return x.On
+	}
+	return 0
+}
+
+func (x *PlacementReplica) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *PlacementReplica) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *PlacementReplica) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *PlacementReplica) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events after this one; absent: all that are remembered.
@@ -3365,7 +4934,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +4946,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +4959,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -3426,7 +4995,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3438,7 +5007,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3451,7 +5020,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -3481,7 +5050,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3493,7 +5062,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3506,7 +5075,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -3542,7 +5111,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +5123,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +5136,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -3675,7 +5244,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3687,7 +5256,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3700,7 +5269,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -3776,7 +5345,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +5357,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +5370,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -3861,7 +5430,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +5442,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +5455,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -3923,7 +5492,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3935,7 +5504,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3948,7 +5517,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -3979,7 +5548,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3991,7 +5560,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4004,7 +5573,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -4045,7 +5614,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +5626,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +5639,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -4098,7 +5667,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +5679,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +5692,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -4178,7 +5747,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4190,7 +5759,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4203,7 +5772,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -4221,7 +5790,7 @@ type ListRegionsRequest struct {
 
 func (x *ListRegionsRequest) Reset() {
 	*x = ListRegionsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4233,7 +5802,7 @@ func (x *ListRegionsRequest) String() string {
 func (*ListRegionsRequest) ProtoMessage() {}
 
 func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4246,7 +5815,7 @@ func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 type ListRegionsResponse struct {
@@ -4261,7 +5830,7 @@ type ListRegionsResponse struct {
 
 func (x *ListRegionsResponse) Reset() {
 	*x = ListRegionsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4273,7 +5842,7 @@ func (x *ListRegionsResponse) String() string {
 func (*ListRegionsResponse) ProtoMessage() {}
 
 func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4286,7 +5855,7 @@ func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListRegionsResponse) GetRegions() []*Region {
@@ -4316,7 +5885,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4328,7 +5897,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4341,7 +5910,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Region) GetName() string {
@@ -4373,7 +5942,7 @@ type ListGossipMembersRequest struct {
 
 func (x *ListGossipMembersRequest) Reset() {
 	*x = ListGossipMembersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4385,7 +5954,7 @@ func (x *ListGossipMembersRequest) String() string {
 func (*ListGossipMembersRequest) ProtoMessage() {}
 
 func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4398,7 +5967,7 @@ func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
 }
 
 type ListGossipMembersResponse struct {
@@ -4411,7 +5980,7 @@ type ListGossipMembersResponse struct {
 
 func (x *ListGossipMembersResponse) Reset() {
 	*x = ListGossipMembersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +5992,7 @@ func (x *ListGossipMembersResponse) String() string {
 func (*ListGossipMembersResponse) ProtoMessage() {}
 
 func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +6005,7 @@ func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListGossipMembersResponse) GetMembers() []*GossipMember {
@@ -4470,7 +6039,7 @@ type GossipMember struct {
 
 func (x *GossipMember) Reset() {
 	*x = GossipMember{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4482,7 +6051,7 @@ func (x *GossipMember) String() string {
 func (*GossipMember) ProtoMessage() {}
 
 func (x *GossipMember) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4495,7 +6064,7 @@ func (x *GossipMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipMember.ProtoReflect.Descriptor instead.
 func (*GossipMember) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GossipMember) GetLife() string {
@@ -4576,7 +6145,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4588,7 +6157,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4601,7 +6170,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GossipKey) GetName() string {
@@ -4633,7 +6202,7 @@ type ListGossipKeysRequest struct {
 
 func (x *ListGossipKeysRequest) Reset() {
 	*x = ListGossipKeysRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +6214,7 @@ func (x *ListGossipKeysRequest) String() string {
 func (*ListGossipKeysRequest) ProtoMessage() {}
 
 func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +6227,7 @@ func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
 }
 
 type ListGossipKeysResponse struct {
@@ -4676,7 +6245,7 @@ type ListGossipKeysResponse struct {
 
 func (x *ListGossipKeysResponse) Reset() {
 	*x = ListGossipKeysResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4688,7 +6257,7 @@ func (x *ListGossipKeysResponse) String() string {
 func (*ListGossipKeysResponse) ProtoMessage() {}
 
 func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4701,7 +6270,7 @@ func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListGossipKeysResponse) GetKeys() []*GossipKey {
@@ -4743,7 +6312,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4755,7 +6324,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4768,7 +6337,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RotateGossipKeyRequest) GetStep() GossipKeyStep {
@@ -4800,7 +6369,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4812,7 +6381,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4825,7 +6394,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RotateGossipKeyResponse) GetKey() string {
@@ -5060,7 +6629,157 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x04rank\x18\x03 \x01(\rR\x04rank\x12/\n" +
 	"\x13utilisation_percent\x18\x04 \x01(\x03R\x12utilisationPercent\x12\x14\n" +
 	"\x05binds\x18\x05 \x01(\tR\x05binds\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"t\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"\x9e\x01\n" +
+	"\x0fSimulateRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12;\n" +
+	"\achanges\x18\x02 \x01(\v2!.shardmanager.v1.SimulatedChangesR\achanges\x12\x1d\n" +
+	"\n" +
+	"max_rounds\x18\x03 \x01(\rR\tmaxRounds\x12\x1d\n" +
+	"\n" +
+	"with_state\x18\x04 \x01(\bR\twithState\"\x8c\x03\n" +
+	"\x10SimulatedChanges\x12\x14\n" +
+	"\x05drain\x18\x01 \x03(\tR\x05drain\x12!\n" +
+	"\flose_servers\x18\x02 \x03(\tR\vloseServers\x12!\n" +
+	"\flose_regions\x18\x03 \x03(\tR\vloseRegions\x128\n" +
+	"\n" +
+	"lose_zones\x18\x04 \x03(\v2\x19.shardmanager.v1.LocalityR\tloseZones\x12>\n" +
+	"\vadd_servers\x18\x05 \x03(\v2\x1d.shardmanager.v1.AddedServersR\n" +
+	"addServers\x12,\n" +
+	"\x04spec\x18\x06 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\x124\n" +
+	"\x05loads\x18\a \x03(\v2\x1e.shardmanager.v1.SimulatedLoadR\x05loads\x12>\n" +
+	"\fload_factors\x18\b \x03(\v2\x1b.shardmanager.v1.LoadFactorR\vloadFactors\"[\n" +
+	"\fAddedServers\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x125\n" +
+	"\blocality\x18\x02 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\"S\n" +
+	"\rSimulatedLoad\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\tR\x05shard\x12\x16\n" +
+	"\x06metric\x18\x02 \x01(\tR\x06metric\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\x03R\x05value\"D\n" +
+	"\n" +
+	"LoadFactor\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x1e\n" +
+	"\n" +
+	"millionths\x18\x02 \x01(\x03R\n" +
+	"millionths\"\x9c\x05\n" +
+	"\x10SimulateResponse\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x127\n" +
+	"\x06rounds\x18\x02 \x03(\v2\x1f.shardmanager.v1.SimulatedRoundR\x06rounds\x12\x17\n" +
+	"\aat_rest\x18\x03 \x01(\bR\x06atRest\x12\x18\n" +
+	"\astopped\x18\x04 \x01(\tR\astopped\x12\x14\n" +
+	"\x05moves\x18\x05 \x01(\rR\x05moves\x12%\n" +
+	"\x0ereplicas_moved\x18\x06 \x01(\rR\rreplicasMoved\x12O\n" +
+	"\n" +
+	"load_moved\x18\a \x03(\v20.shardmanager.v1.SimulateResponse.LoadMovedEntryR\tloadMoved\x12%\n" +
+	"\x0eprimaries_lost\x18\b \x01(\rR\rprimariesLost\x12\x1f\n" +
+	"\vshards_lost\x18\t \x01(\rR\n" +
+	"shardsLost\x127\n" +
+	"\x06before\x18\n" +
+	" \x01(\v2\x1f.shardmanager.v1.SimulatedStateR\x06before\x125\n" +
+	"\x05after\x18\v \x01(\v2\x1f.shardmanager.v1.SimulatedStateR\x05after\x129\n" +
+	"\ablocked\x18\f \x03(\v2\x1f.shardmanager.v1.SimulatedBlockR\ablocked\x12\x14\n" +
+	"\x05notes\x18\r \x03(\tR\x05notes\x125\n" +
+	"\x05state\x18\x0e \x01(\v2\x1f.shardmanager.v1.PlacementStateR\x05state\x1a<\n" +
+	"\x0eLoadMovedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"W\n" +
+	"\x0eSimulatedRound\x12\x14\n" +
+	"\x05moves\x18\x01 \x01(\rR\x05moves\x12/\n" +
+	"\x02by\x18\x02 \x03(\v2\x1f.shardmanager.v1.SimulatedMovesR\x02by\"\x8a\x01\n" +
+	"\x0eSimulatedMoves\x12-\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x19.shardmanager.v1.MoveKindR\x04kind\x123\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1b.shardmanager.v1.MoveReasonR\x06reason\x12\x14\n" +
+	"\x05moves\x18\x03 \x01(\rR\x05moves\"\xd0\x01\n" +
+	"\x0eSimulatedBlock\x12-\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x19.shardmanager.v1.MoveKindR\x04kind\x123\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1b.shardmanager.v1.MoveReasonR\x06reason\x12\x14\n" +
+	"\x05binds\x18\x03 \x01(\tR\x05binds\x12\x16\n" +
+	"\x06shards\x18\x04 \x01(\rR\x06shards\x12\x1a\n" +
+	"\bexamples\x18\x05 \x03(\tR\bexamples\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"\xa2\x05\n" +
+	"\x0eSimulatedState\x12\x18\n" +
+	"\aservers\x18\x01 \x01(\rR\aservers\x12\x1c\n" +
+	"\taccepting\x18\x02 \x01(\rR\taccepting\x12\x16\n" +
+	"\x06shards\x18\x03 \x01(\rR\x06shards\x12\x1a\n" +
+	"\breplicas\x18\x04 \x01(\rR\breplicas\x12\x1a\n" +
+	"\bunplaced\x18\x05 \x01(\rR\bunplaced\x12\x18\n" +
+	"\amissing\x18\x06 \x01(\rR\amissing\x12\x18\n" +
+	"\aleaving\x18\a \x01(\rR\aleaving\x12\x18\n" +
+	"\aawaited\x18\b \x01(\rR\aawaited\x12#\n" +
+	"\rspread_broken\x18\t \x01(\rR\fspreadBroken\x12#\n" +
+	"\rregions_short\x18\n" +
+	" \x01(\rR\fregionsShort\x12,\n" +
+	"\x12primaries_in_first\x18\v \x01(\rR\x10primariesInFirst\x124\n" +
+	"\x16primaries_in_preferred\x18\f \x01(\rR\x14primariesInPreferred\x12\x1c\n" +
+	"\tprimaries\x18\r \x01(\rR\tprimaries\x12:\n" +
+	"\aregions\x18\x0e \x03(\v2 .shardmanager.v1.SimulatedRegionR\aregions\x12;\n" +
+	"\abalance\x18\x0f \x03(\v2!.shardmanager.v1.SimulatedBalanceR\abalance\x121\n" +
+	"\x04full\x18\x10 \x03(\v2\x1d.shardmanager.v1.SimulatedUseR\x04full\x12\x1d\n" +
+	"\n" +
+	"full_count\x18\x11 \x01(\rR\tfullCount\x12#\n" +
+	"\rover_capacity\x18\x12 \x01(\rR\foverCapacity\"}\n" +
+	"\x0fSimulatedRegion\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x18\n" +
+	"\aservers\x18\x02 \x01(\rR\aservers\x12\x1a\n" +
+	"\breplicas\x18\x03 \x01(\rR\breplicas\x12\x1c\n" +
+	"\tprimaries\x18\x04 \x01(\rR\tprimaries\"\x9e\x01\n" +
+	"\x10SimulatedBalance\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x127\n" +
+	"\afullest\x18\x02 \x01(\v2\x1d.shardmanager.v1.SimulatedUseR\afullest\x129\n" +
+	"\bemptiest\x18\x03 \x01(\v2\x1d.shardmanager.v1.SimulatedUseR\bemptiest\"\xbe\x01\n" +
+	"\fSimulatedUse\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
+	"\x06metric\x18\x02 \x01(\tR\x06metric\x12\x12\n" +
+	"\x04load\x18\x03 \x01(\x03R\x04load\x12#\n" +
+	"\rshare_percent\x18\x04 \x01(\x03R\fsharePercent\x12\x1a\n" +
+	"\bcapacity\x18\x05 \x01(\x03R\bcapacity\x12)\n" +
+	"\x10capacity_percent\x18\x06 \x01(\x03R\x0fcapacityPercent\"\x8c\x02\n" +
+	"\x0ePlacementState\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x125\n" +
+	"\x05wants\x18\x02 \x01(\v2\x1f.shardmanager.v1.PlacementWantsR\x05wants\x12:\n" +
+	"\aservers\x18\x03 \x03(\v2 .shardmanager.v1.PlacementServerR\aservers\x127\n" +
+	"\x06shards\x18\x04 \x03(\v2\x1f.shardmanager.v1.PlacementShardR\x06shards\x12<\n" +
+	"\tlatencies\x18\x05 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\tlatencies\"\xfe\x03\n" +
+	"\x0ePlacementWants\x12\x1a\n" +
+	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x18\n" +
+	"\aprimary\x18\x02 \x01(\bR\aprimary\x124\n" +
+	"\x06spread\x18\x03 \x01(\x0e2\x1c.shardmanager.v1.FaultDomainR\x06spread\x12\\\n" +
+	"\x0fregion_replicas\x18\x04 \x03(\v23.shardmanager.v1.PlacementWants.RegionReplicasEntryR\x0eregionReplicas\x12+\n" +
+	"\x11preferred_regions\x18\x05 \x03(\tR\x10preferredRegions\x120\n" +
+	"\x14max_concurrent_moves\x18\x06 \x01(\rR\x12maxConcurrentMoves\x12D\n" +
+	"\x1fmax_concurrent_moves_per_server\x18\a \x01(\rR\x1bmaxConcurrentMovesPerServer\x12:\n" +
+	"\x19balance_tolerance_percent\x18\b \x01(\rR\x17balanceTolerancePercent\x1aA\n" +
+	"\x13RegionReplicasEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xcd\x02\n" +
+	"\x0fPlacementServer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x125\n" +
+	"\blocality\x18\x03 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\x12J\n" +
+	"\bcapacity\x18\x04 \x03(\v2..shardmanager.v1.PlacementServer.CapacityEntryR\bcapacity\x12\x18\n" +
+	"\aaccepts\x18\x05 \x01(\bR\aaccepts\x12\x18\n" +
+	"\aleaving\x18\x06 \x01(\bR\aleaving\x12\x14\n" +
+	"\x05moves\x18\a \x01(\rR\x05moves\x1a;\n" +
+	"\rCapacityEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xcd\x02\n" +
+	"\x0ePlacementShard\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12=\n" +
+	"\x04load\x18\x03 \x03(\v2).shardmanager.v1.PlacementShard.LoadEntryR\x04load\x12=\n" +
+	"\breplicas\x18\x04 \x03(\v2!.shardmanager.v1.PlacementReplicaR\breplicas\x12\x16\n" +
+	"\x06pinned\x18\x05 \x01(\bR\x06pinned\x12\x14\n" +
+	"\x05avoid\x18\x06 \x03(\tR\x05avoid\x12\x16\n" +
+	"\x06urgent\x18\a \x01(\bR\x06urgent\x12\x18\n" +
+	"\abackoff\x18\b \x01(\bR\abackoff\x1a7\n" +
+	"\tLoadEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x91\x01\n" +
+	"\x10PlacementReplica\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\rR\x02on\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\rR\x02to\x12)\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12\x18\n" +
+	"\asettled\x18\x04 \x01(\bR\asettled\x12\x18\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\"t\n" +
 	"\x12WatchEventsRequest\x124\n" +
 	"\x05after\x18\x01 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x05after\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x16\n" +
@@ -5234,7 +6953,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
 	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
-	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xb8\x10\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\x89\x11\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -5251,7 +6970,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x0fListQuarantined\x12'.shardmanager.v1.ListQuarantinedRequest\x1a(.shardmanager.v1.ListQuarantinedResponse\x12j\n" +
 	"\x11ReleaseQuarantine\x12).shardmanager.v1.ReleaseQuarantineRequest\x1a*.shardmanager.v1.ReleaseQuarantineResponse\x12R\n" +
 	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponse\x12L\n" +
-	"\aExplain\x12\x1f.shardmanager.v1.ExplainRequest\x1a .shardmanager.v1.ExplainResponse\x12Z\n" +
+	"\aExplain\x12\x1f.shardmanager.v1.ExplainRequest\x1a .shardmanager.v1.ExplainResponse\x12O\n" +
+	"\bSimulate\x12 .shardmanager.v1.SimulateRequest\x1a!.shardmanager.v1.SimulateResponse\x12Z\n" +
 	"\vWatchEvents\x12#.shardmanager.v1.WatchEventsRequest\x1a$.shardmanager.v1.WatchEventsResponse0\x01\x12R\n" +
 	"\tAbortMove\x12!.shardmanager.v1.AbortMoveRequest\x1a\".shardmanager.v1.AbortMoveResponse\x12O\n" +
 	"\bSkipStep\x12 .shardmanager.v1.SkipStepRequest\x1a!.shardmanager.v1.SkipStepResponse\x12X\n" +
@@ -5273,7 +6993,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(CoordinationLoss)(0),                   // 0: shardmanager.v1.CoordinationLoss
 	(Replication)(0),                        // 1: shardmanager.v1.Replication
@@ -5326,149 +7046,208 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*ReplicaStatus)(nil),                   // 48: shardmanager.v1.ReplicaStatus
 	(*Proposal)(nil),                        // 49: shardmanager.v1.Proposal
 	(*Candidate)(nil),                       // 50: shardmanager.v1.Candidate
-	(*WatchEventsRequest)(nil),              // 51: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 52: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 53: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 54: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 55: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 56: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 57: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 58: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 59: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 60: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 61: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 62: shardmanager.v1.SkipStepResponse
-	(*ListRegionsRequest)(nil),              // 63: shardmanager.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),             // 64: shardmanager.v1.ListRegionsResponse
-	(*Region)(nil),                          // 65: shardmanager.v1.Region
-	(*ListGossipMembersRequest)(nil),        // 66: shardmanager.v1.ListGossipMembersRequest
-	(*ListGossipMembersResponse)(nil),       // 67: shardmanager.v1.ListGossipMembersResponse
-	(*GossipMember)(nil),                    // 68: shardmanager.v1.GossipMember
-	(*GossipKey)(nil),                       // 69: shardmanager.v1.GossipKey
-	(*ListGossipKeysRequest)(nil),           // 70: shardmanager.v1.ListGossipKeysRequest
-	(*ListGossipKeysResponse)(nil),          // 71: shardmanager.v1.ListGossipKeysResponse
-	(*RotateGossipKeyRequest)(nil),          // 72: shardmanager.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil),         // 73: shardmanager.v1.RotateGossipKeyResponse
-	nil,                                     // 74: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 75: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 76: shardmanager.v1.Placement.DefaultLoadEntry
-	(*KeySpace)(nil),                        // 77: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 78: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 79: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 80: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 81: shardmanager.v1.Epoch
-	(Role)(0),                               // 82: shardmanager.v1.Role
-	(*RegionLatency)(nil),                   // 83: shardmanager.v1.RegionLatency
+	(*SimulateRequest)(nil),                 // 51: shardmanager.v1.SimulateRequest
+	(*SimulatedChanges)(nil),                // 52: shardmanager.v1.SimulatedChanges
+	(*AddedServers)(nil),                    // 53: shardmanager.v1.AddedServers
+	(*SimulatedLoad)(nil),                   // 54: shardmanager.v1.SimulatedLoad
+	(*LoadFactor)(nil),                      // 55: shardmanager.v1.LoadFactor
+	(*SimulateResponse)(nil),                // 56: shardmanager.v1.SimulateResponse
+	(*SimulatedRound)(nil),                  // 57: shardmanager.v1.SimulatedRound
+	(*SimulatedMoves)(nil),                  // 58: shardmanager.v1.SimulatedMoves
+	(*SimulatedBlock)(nil),                  // 59: shardmanager.v1.SimulatedBlock
+	(*SimulatedState)(nil),                  // 60: shardmanager.v1.SimulatedState
+	(*SimulatedRegion)(nil),                 // 61: shardmanager.v1.SimulatedRegion
+	(*SimulatedBalance)(nil),                // 62: shardmanager.v1.SimulatedBalance
+	(*SimulatedUse)(nil),                    // 63: shardmanager.v1.SimulatedUse
+	(*PlacementState)(nil),                  // 64: shardmanager.v1.PlacementState
+	(*PlacementWants)(nil),                  // 65: shardmanager.v1.PlacementWants
+	(*PlacementServer)(nil),                 // 66: shardmanager.v1.PlacementServer
+	(*PlacementShard)(nil),                  // 67: shardmanager.v1.PlacementShard
+	(*PlacementReplica)(nil),                // 68: shardmanager.v1.PlacementReplica
+	(*WatchEventsRequest)(nil),              // 69: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 70: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 71: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 72: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 73: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 74: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 75: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 76: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 77: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 78: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 79: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 80: shardmanager.v1.SkipStepResponse
+	(*ListRegionsRequest)(nil),              // 81: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 82: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 83: shardmanager.v1.Region
+	(*ListGossipMembersRequest)(nil),        // 84: shardmanager.v1.ListGossipMembersRequest
+	(*ListGossipMembersResponse)(nil),       // 85: shardmanager.v1.ListGossipMembersResponse
+	(*GossipMember)(nil),                    // 86: shardmanager.v1.GossipMember
+	(*GossipKey)(nil),                       // 87: shardmanager.v1.GossipKey
+	(*ListGossipKeysRequest)(nil),           // 88: shardmanager.v1.ListGossipKeysRequest
+	(*ListGossipKeysResponse)(nil),          // 89: shardmanager.v1.ListGossipKeysResponse
+	(*RotateGossipKeyRequest)(nil),          // 90: shardmanager.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),         // 91: shardmanager.v1.RotateGossipKeyResponse
+	nil,                                     // 92: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 93: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 94: shardmanager.v1.Placement.DefaultLoadEntry
+	nil,                                     // 95: shardmanager.v1.SimulateResponse.LoadMovedEntry
+	nil,                                     // 96: shardmanager.v1.PlacementWants.RegionReplicasEntry
+	nil,                                     // 97: shardmanager.v1.PlacementServer.CapacityEntry
+	nil,                                     // 98: shardmanager.v1.PlacementShard.LoadEntry
+	(*KeySpace)(nil),                        // 99: shardmanager.v1.KeySpace
+	(*ShardMapSnapshot)(nil),                // 100: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 101: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 102: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 103: shardmanager.v1.Epoch
+	(Role)(0),                               // 104: shardmanager.v1.Role
+	(*Locality)(nil),                        // 105: shardmanager.v1.Locality
+	(*RegionLatency)(nil),                   // 106: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	77, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
-	1,  // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	12, // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	74, // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	75, // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	0,  // 5: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
-	76, // 6: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	2,  // 7: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	11, // 8: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	11, // 9: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	11, // 10: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	11, // 11: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	11, // 12: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	11, // 13: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	78, // 14: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	31, // 15: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	79, // 16: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
-	3,  // 17: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	80, // 18: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
-	9,  // 19: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
-	34, // 20: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	34, // 21: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	4,  // 22: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	5,  // 23: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	39, // 24: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	81, // 25: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	53, // 26: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	31, // 27: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	34, // 28: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	7,  // 29: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	54, // 30: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	34, // 31: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	49, // 32: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	50, // 33: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	48, // 34: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	82, // 35: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	6,  // 36: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	4,  // 37: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	8,  // 38: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	82, // 39: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	53, // 40: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	54, // 41: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	53, // 42: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	81, // 43: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	53, // 44: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	55, // 45: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	56, // 46: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	57, // 47: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	58, // 48: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	3,  // 49: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	5,  // 50: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	65, // 51: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	83, // 52: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	68, // 53: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	9,  // 54: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	69, // 55: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	10, // 56: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	13, // 57: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	15, // 58: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	17, // 59: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	19, // 60: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	21, // 61: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	23, // 62: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	25, // 63: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	27, // 64: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	29, // 65: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	32, // 66: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	35, // 67: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	37, // 68: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	40, // 69: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	42, // 70: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	44, // 71: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	46, // 72: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	51, // 73: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	59, // 74: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	61, // 75: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	63, // 76: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	66, // 77: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	70, // 78: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	72, // 79: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	14, // 80: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	16, // 81: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	18, // 82: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	20, // 83: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	22, // 84: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	24, // 85: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	26, // 86: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	28, // 87: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	30, // 88: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	33, // 89: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	36, // 90: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	38, // 91: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	41, // 92: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	43, // 93: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	45, // 94: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	47, // 95: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	52, // 96: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	60, // 97: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	62, // 98: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	64, // 99: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	67, // 100: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	71, // 101: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	73, // 102: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	80, // [80:103] is the sub-list for method output_type
-	57, // [57:80] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	99,  // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	1,   // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
+	12,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	92,  // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	93,  // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	0,   // 5: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
+	94,  // 6: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	2,   // 7: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	11,  // 8: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	11,  // 9: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	11,  // 10: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	11,  // 11: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	11,  // 12: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	11,  // 13: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	100, // 14: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	31,  // 15: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	101, // 16: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	3,   // 17: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
+	102, // 18: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	9,   // 19: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
+	34,  // 20: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	34,  // 21: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	4,   // 22: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	5,   // 23: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	39,  // 24: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	103, // 25: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	71,  // 26: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	31,  // 27: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	34,  // 28: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	7,   // 29: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	72,  // 30: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	34,  // 31: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	49,  // 32: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	50,  // 33: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	48,  // 34: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	104, // 35: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	6,   // 36: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	4,   // 37: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	8,   // 38: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	104, // 39: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	52,  // 40: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
+	105, // 41: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
+	53,  // 42: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
+	11,  // 43: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
+	54,  // 44: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
+	55,  // 45: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
+	105, // 46: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
+	57,  // 47: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
+	95,  // 48: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
+	60,  // 49: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
+	60,  // 50: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
+	59,  // 51: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
+	64,  // 52: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
+	58,  // 53: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
+	8,   // 54: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
+	4,   // 55: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
+	8,   // 56: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
+	4,   // 57: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
+	61,  // 58: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
+	62,  // 59: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
+	63,  // 60: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
+	63,  // 61: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
+	63,  // 62: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
+	65,  // 63: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
+	66,  // 64: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
+	67,  // 65: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
+	106, // 66: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
+	2,   // 67: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
+	96,  // 68: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
+	105, // 69: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
+	97,  // 70: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
+	98,  // 71: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
+	68,  // 72: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
+	104, // 73: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
+	71,  // 74: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	72,  // 75: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	71,  // 76: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	103, // 77: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	71,  // 78: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	73,  // 79: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	74,  // 80: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	75,  // 81: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	76,  // 82: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	3,   // 83: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	5,   // 84: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	83,  // 85: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	106, // 86: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	86,  // 87: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	9,   // 88: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	87,  // 89: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	10,  // 90: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	13,  // 91: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	15,  // 92: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	17,  // 93: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	19,  // 94: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	21,  // 95: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	23,  // 96: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	25,  // 97: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	27,  // 98: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	29,  // 99: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	32,  // 100: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	35,  // 101: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	37,  // 102: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	40,  // 103: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	42,  // 104: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	44,  // 105: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	46,  // 106: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	51,  // 107: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
+	69,  // 108: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	77,  // 109: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	79,  // 110: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	81,  // 111: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	84,  // 112: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	88,  // 113: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	90,  // 114: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	14,  // 115: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	16,  // 116: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	18,  // 117: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	20,  // 118: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	22,  // 119: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	24,  // 120: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	26,  // 121: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	28,  // 122: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	30,  // 123: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	33,  // 124: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	36,  // 125: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	38,  // 126: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	41,  // 127: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	43,  // 128: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	45,  // 129: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	47,  // 130: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	56,  // 131: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	70,  // 132: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	78,  // 133: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	80,  // 134: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	82,  // 135: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	85,  // 136: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	89,  // 137: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	91,  // 138: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	115, // [115:139] is the sub-list for method output_type
+	91,  // [91:115] is the sub-list for method input_type
+	91,  // [91:91] is the sub-list for extension type_name
+	91,  // [91:91] is the sub-list for extension extendee
+	0,   // [0:91] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -5479,7 +7258,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
 	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
-	file_shardmanager_v1_admin_proto_msgTypes[43].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[61].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -5491,7 +7270,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   66,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -73,6 +73,8 @@ const (
 	AdminServiceGetStatusProcedure = "/shardmanager.v1.AdminService/GetStatus"
 	// AdminServiceExplainProcedure is the fully-qualified name of the AdminService's Explain RPC.
 	AdminServiceExplainProcedure = "/shardmanager.v1.AdminService/Explain"
+	// AdminServiceSimulateProcedure is the fully-qualified name of the AdminService's Simulate RPC.
+	AdminServiceSimulateProcedure = "/shardmanager.v1.AdminService/Simulate"
 	// AdminServiceWatchEventsProcedure is the fully-qualified name of the AdminService's WatchEvents
 	// RPC.
 	AdminServiceWatchEventsProcedure = "/shardmanager.v1.AdminService/WatchEvents"
@@ -125,6 +127,8 @@ type AdminServiceClient interface {
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// Simulate says what placement would do with an app after changes, round by round until it comes to rest. Nothing is executed.
+	Simulate(context.Context, *v1.SimulateRequest) (*v1.SimulateResponse, error)
 	// WatchEvents streams what the leader decides and sees, in order, as far back as it remembers. The stream ends with NOT_LEADER when the
 	// leadership does; a reader goes on at the next leader from the position that it came to.
 	WatchEvents(context.Context, *v1.WatchEventsRequest) (*connect.ServerStreamForClient[v1.WatchEventsResponse], error)
@@ -249,6 +253,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("Explain")),
 			connect.WithClientOptions(opts...),
 		),
+		simulate: connect.NewClient[v1.SimulateRequest, v1.SimulateResponse](
+			httpClient,
+			baseURL+AdminServiceSimulateProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Simulate")),
+			connect.WithClientOptions(opts...),
+		),
 		watchEvents: connect.NewClient[v1.WatchEventsRequest, v1.WatchEventsResponse](
 			httpClient,
 			baseURL+AdminServiceWatchEventsProcedure,
@@ -312,6 +322,7 @@ type adminServiceClient struct {
 	releaseQuarantine *connect.Client[v1.ReleaseQuarantineRequest, v1.ReleaseQuarantineResponse]
 	getStatus         *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	explain           *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	simulate          *connect.Client[v1.SimulateRequest, v1.SimulateResponse]
 	watchEvents       *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
 	abortMove         *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
 	skipStep          *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
@@ -465,6 +476,15 @@ func (c *adminServiceClient) Explain(ctx context.Context, req *v1.ExplainRequest
 	return nil, err
 }
 
+// Simulate calls shardmanager.v1.AdminService.Simulate.
+func (c *adminServiceClient) Simulate(ctx context.Context, req *v1.SimulateRequest) (*v1.SimulateResponse, error) {
+	response, err := c.simulate.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // WatchEvents calls shardmanager.v1.AdminService.WatchEvents.
 func (c *adminServiceClient) WatchEvents(ctx context.Context, req *v1.WatchEventsRequest) (*connect.ServerStreamForClient[v1.WatchEventsResponse], error) {
 	return c.watchEvents.CallServerStream(ctx, connect.NewRequest(req))
@@ -555,6 +575,8 @@ type AdminServiceHandler interface {
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
 	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
+	// Simulate says what placement would do with an app after changes, round by round until it comes to rest. Nothing is executed.
+	Simulate(context.Context, *v1.SimulateRequest) (*v1.SimulateResponse, error)
 	// WatchEvents streams what the leader decides and sees, in order, as far back as it remembers. The stream ends with NOT_LEADER when the
 	// leadership does; a reader goes on at the next leader from the position that it came to.
 	WatchEvents(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error
@@ -675,6 +697,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("Explain")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceSimulateHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceSimulateProcedure,
+		svc.Simulate,
+		connect.WithSchema(adminServiceMethods.ByName("Simulate")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceWatchEventsHandler := connect.NewServerStreamHandlerSimple(
 		AdminServiceWatchEventsProcedure,
 		svc.WatchEvents,
@@ -751,6 +779,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
 		case AdminServiceExplainProcedure:
 			adminServiceExplainHandler.ServeHTTP(w, r)
+		case AdminServiceSimulateProcedure:
+			adminServiceSimulateHandler.ServeHTTP(w, r)
 		case AdminServiceWatchEventsProcedure:
 			adminServiceWatchEventsHandler.ServeHTTP(w, r)
 		case AdminServiceAbortMoveProcedure:
@@ -836,6 +866,10 @@ func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatus
 
 func (UnimplementedAdminServiceHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.Explain is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Simulate(context.Context, *v1.SimulateRequest) (*v1.SimulateResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.Simulate is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) WatchEvents(context.Context, *v1.WatchEventsRequest, *connect.ServerStream[v1.WatchEventsResponse]) error {

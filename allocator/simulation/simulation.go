@@ -1,0 +1,135 @@
+// Package simulation says what placement would do with an app after changes: it is the pure what-if behind `shardmanager simulate`.
+//
+// It repeats the real solver on a copy of its input: it takes the moves of each plan as done, and solves again, until a plan is empty.
+// Nothing of it is executed, and nothing that it is given is changed. Called by allocator/whatif; it keeps no state and reads no clock.
+package simulation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// maxExamples is how many shards a Block names.
+const maxExamples = 20
+
+// Result is what placement would do.
+type Result struct {
+	Rounds  [][]Count // what each plan moves, by kind and reason
+	Stopped string    // what ended the simulation; empty: the last plan was empty
+	Moves   int
+	Arrived int              // replicas that begin on another server
+	Moved   map[string]int64 // their loads
+	Before  State            // before the changes, the moves under way done
+	After   State
+	End     placement.Input // what After is of
+	Blocked []Block         // by kind, reason and constraint
+	Notes   []string
+
+	PrimariesLost int // shards whose primary is lost by the changes
+	ShardsLost    int // shards of which the changes leave no replica
+}
+
+// Count is how many moves are of a kind and for a reason.
+type Count struct {
+	Kind   placement.Kind
+	Reason placement.Reason
+	Moves  int
+}
+
+// Block is what is wanted for some shards and one constraint forbids.
+type Block struct {
+	Kind     placement.Kind
+	Reason   placement.Reason
+	Binds    string
+	Shards   int
+	Examples []shard.ID // the first of them
+	Why      string     // of the first
+}
+
+// Run simulates. It solves at most so many times, and not again once stop gives a reason; its error is a *ChangeError.
+func Run(in placement.Input, c Changes, rounds int, stop func() string) (Result, error) {
+	in = copied(in)
+	settle(&in)
+	r := Result{Before: stand(&in), Moved: map[string]int64{}}
+	in, err := c.apply(in, &r)
+	if err != nil {
+		return Result{}, err
+	}
+	if why := play(&in, &r, rounds, stop); why != "" {
+		r.Stopped = why
+	}
+	r.After, r.End = stand(&in), in
+	return r, nil
+}
+
+// play solves and moves until there is nothing to move, or says what ended it.
+func play(in *placement.Input, r *Result, rounds int, stop func() string) string {
+	notes := r.Notes
+	for {
+		plan := placement.Solve(*in)
+		r.Notes = append(slices.Clip(notes), plan.Notes...)
+		if r.Blocked = blocked(in, plan); len(plan.Moves) == 0 {
+			return ""
+		}
+		if len(r.Rounds) >= rounds {
+			return fmt.Sprintf("the most rounds (%d) are over, and the next plan has %d moves", rounds, len(plan.Moves))
+		}
+		if why := stop(); why != "" {
+			return why
+		}
+		advance(in, plan.Moves, r)
+		r.Rounds = append(r.Rounds, counts(plan.Moves))
+		r.Moves += len(plan.Moves)
+	}
+}
+
+// counts sums up moves by kind and reason.
+func counts(moves []placement.Move) (list []Count) {
+	for _, m := range moves {
+		i, found := slices.BinarySearchFunc(list, m, func(c Count, m placement.Move) int {
+			return cmp.Or(cmp.Compare(c.Kind, m.Kind), cmp.Compare(c.Reason, m.Reason))
+		})
+		if !found {
+			list = slices.Insert(list, i, Count{Kind: m.Kind, Reason: m.Reason})
+		}
+		list[i].Moves++
+	}
+	return list
+}
+
+// blocked sums up what a plan wants and cannot do, by what forbids it. A shard that lacks several replicas for one reason counts once.
+func blocked(in *placement.Input, plan placement.Plan) (list []Block) {
+	type cause struct {
+		kind   placement.Kind
+		reason placement.Reason
+		binds  string
+	}
+	type instance struct {
+		cause
+		at shard.Index
+	}
+	at, told := map[cause]int{}, map[instance]bool{}
+	for _, d := range plan.Decisions {
+		i, ok := position(in, d.Shard)
+		why := cause{d.Kind, d.Reason, d.Binds}
+		if !ok || hole(&in.Shards[i]) || d.To != "" || d.Binds == "" || told[instance{why, d.Shard}] {
+			continue
+		}
+		told[instance{why, d.Shard}] = true
+		if _, known := at[why]; !known {
+			at[why], list = len(list), append(list, Block{Kind: d.Kind, Reason: d.Reason, Binds: d.Binds, Why: d.Why})
+		}
+		b := &list[at[why]]
+		if b.Shards++; len(b.Examples) < maxExamples {
+			b.Examples = append(b.Examples, in.Shards[i].ID)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Block) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Binds, b.Binds))
+	})
+	return list
+}
