@@ -62,7 +62,7 @@ func TestSimulate(t *testing.T) {
 		{"simulate kv --drain node-1.kv", exitOK, []string{"kv: at rest after ", "migrate (drain)", "that take shards 4 3"}},
 		{"simulate kv --lose-region us", exitOK, []string{"lost by the changes: the primary of 6 shards, every replica of 0 shards", "6 promote (failover)", "us 2 → 0"}},
 		{"simulate kv --lose-server node-1.kv,node-2.kv --lose-zone us/1", exitOK, []string{"STAYS UNDONE", "add (replicas)", "capacity.cpu", "00 01 02 03 04"}},
-		{"simulate kv --add-servers 4@za/1/r --load-factor cpu=1.5 --load 07=cpu:40", exitOK, []string{"za 0 → 4", "simulated-"}},
+		{"simulate kv --add-servers 4@za/1/r --load-factor cpu=1.5 --load 07=cpu:40", exitOK, []string{"za 0 → 4", "0 → 4"}},
 		{"simulate kv --spec " + spec, exitOK, []string{"12 add (replicas)"}},
 		{"simulate kv --drain node-1.kv --max-rounds 1", exitOK, []string{"NOT at rest after 1 round: the most rounds (1) are over"}},
 		{"simulate kv --drain node-1.kv -o json", exitOK, []string{`"atRest": true`, `"MOVE_KIND_MIGRATE"`}},
