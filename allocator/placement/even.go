@@ -215,9 +215,9 @@ func (e *evening) bits(ok func(server int) bool) []uint64 {
 // stateServers states capacities and shares, less what is on the servers and not in the problem.
 func (e *evening) stateServers() {
 	n := e.metrics.Len()
-	e.p.Metrics, e.p.Servers, e.p.Replicas, e.p.Tiers = n, len(e.servers), len(e.refs), 3
+	e.p.Metrics, e.p.Servers, e.p.Replicas, e.p.Tiers = n, len(e.servers), len(e.refs), 4
 	e.p.During = slices.Repeat([]bool{true}, n)
-	e.p.Movement.Tier, e.p.Movement.ReplicaWeight, e.p.Movement.Replica = 1, 1, slices.Repeat([]int64{1}, len(e.refs))
+	e.p.Movement.Tier, e.p.Movement.ReplicaWeight, e.p.Movement.Replica = 2, 1, slices.Repeat([]int64{1}, len(e.refs))
 	inside := make([]int64, len(e.servers)*n) // load of the problem's replicas
 	for r, t := range e.p.First {
 		for m := range n {
@@ -233,7 +233,7 @@ func (e *evening) stateServers() {
 	for m := range n {
 		b := problem.Balance{Metric: m, Goal: problem.Goal{Weight: 1}}
 		if e.promoted(m) {
-			b.Tier = 2 // no move is worth it, but of equal ones it decides
+			b.Tier = 3 // no move is worth it, but of equal ones it decides
 		}
 		for t, server := range e.servers {
 			share := e.scaled(m, e.share[server][m])
@@ -244,6 +244,11 @@ func (e *evening) stateServers() {
 			if share == 0 {
 				b.Unit[t] = mostLoad
 			}
+		}
+		if !e.promoted(m) { // what is above its share goes before what is below: that is where load is felt
+			b.Above = true
+			e.p.Balances = append(e.p.Balances, b)
+			b.Above, b.Tier = false, 1
 		}
 		e.p.Balances = append(e.p.Balances, b)
 	}

@@ -117,7 +117,7 @@ func (m *model) layGoals() {
 	}
 	balances := byTier(m.Balances, func(g problem.Balance) problem.Goal { return g.Goal })
 	for _, g := range balances {
-		m.balances.add(g.Tier, evenness{int32(g.Metric), g.Weight})
+		m.balances.add(g.Tier, evenness{int32(g.Metric), g.Above, g.Weight})
 	}
 	m.limit = make([]int64, (m.Servers+1)*len(thresholds))
 	for i, g := range thresholds {

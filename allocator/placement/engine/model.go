@@ -90,6 +90,7 @@ type ratio struct {
 
 type evenness struct {
 	metric int32
+	above  bool
 	weight int64
 }
 

@@ -55,7 +55,7 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 	for _, g := range p.Balances {
 		for t, share := range g.Share {
 			off := use[t*p.Metrics+g.Metric] - share
-			if off < 0 {
+			if off < 0 && !g.Above {
 				off = -off
 			}
 			u := max(0, off-g.Slack[t]) / g.Unit[t]

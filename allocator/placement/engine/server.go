@@ -140,6 +140,9 @@ func (s *state) unevenness(t int32, tier int, use []int64) int64 {
 		f := &share[i]
 		off := use[g.metric] - f.share
 		if off < 0 {
+			if g.above {
+				continue
+			}
 			off = -off
 		}
 		if off -= f.slack; off > 0 {
