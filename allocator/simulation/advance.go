@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -69,7 +70,7 @@ func advance(in *placement.Input, moves []placement.Move, r *Result) {
 		if i, ok := position(in, m.Shard); ok && move(&in.Shards[i], m.Kind, place(m.From), place(m.To)) {
 			r.Arrived++
 			for metric, n := range in.Shards[i].Load {
-				r.Moved[metric] = plus(r.Moved[metric], n)
+				r.Moved[metric] = load.Plus(r.Moved[metric], n)
 			}
 		}
 	}

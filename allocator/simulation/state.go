@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
@@ -213,7 +212,7 @@ func (s *State) balance(in *placement.Input, metrics load.Metrics, used []load.V
 			if in.Servers[i].Accepts {
 				_, has := in.Servers[i].Capacity[metrics.Name(m)]
 				limited = limited && has
-				total = plus(total, used[i][m])
+				total = load.Plus(total, used[i][m])
 			}
 		}
 		weight := func(i int) int64 {
@@ -224,7 +223,7 @@ func (s *State) balance(in *placement.Input, metrics load.Metrics, used []load.V
 		}
 		for i := range in.Servers {
 			if in.Servers[i].Accepts {
-				weights = plus(weights, weight(i))
+				weights = load.Plus(weights, weight(i))
 			}
 		}
 		b := Balance{Metric: metrics.Name(m)}
@@ -277,12 +276,4 @@ func use(in *placement.Input, server int, metric string, n int64) Use {
 		u.Capacity, u.CapacityPercent = capacity, load.MulDiv(n, 100, max(1, capacity))
 	}
 	return u
-}
-
-// plus adds loads, which are not negative.
-func plus(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
 }

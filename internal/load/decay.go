@@ -44,5 +44,5 @@ func decayed(v uint64, elapsed, halfLife time.Duration) int64 {
 
 // Smooth is the exponential average after a sample: what was known fades with the half-life, the sample takes its place.
 func Smooth(known, sample int64, elapsed, halfLife time.Duration) int64 {
-	return add(sample, Decay(sub(known, sample), elapsed, halfLife))
+	return Plus(sample, Decay(sub(known, sample), elapsed, halfLife))
 }

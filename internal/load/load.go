@@ -72,7 +72,7 @@ func Vectors(n, length int) []Vector {
 // Add adds w to v; sums saturate.
 func (v Vector) Add(w Vector) {
 	for i, x := range w {
-		v[i] = add(v[i], x)
+		v[i] = Plus(v[i], x)
 	}
 }
 
@@ -95,7 +95,8 @@ func (v Vector) Fits(free Vector) bool {
 	return true
 }
 
-func add(a, b int64) int64 {
+// Plus is a + b; it saturates.
+func Plus(a, b int64) int64 {
 	switch sum := a + b; {
 	case a > 0 && b > 0 && sum < 0:
 		return math.MaxInt64
