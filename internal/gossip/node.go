@@ -23,10 +23,11 @@ import (
 const (
 	// forgetAfter is how long those that failed or left are remembered. Lives have names of their own: nobody comes back under an old one.
 	forgetAfter = time.Hour
-	// farewell is how many rounds of gossip a call of serf's waits for others to hear of something, such as that this member leaves, which is
-	// two things to say. What was not said by then goes on being said; the last members to leave wait for it in vain. Whoever has said that it
-	// leaves is there for afterwards rounds: seven in all are enough for a thousand members, and whoever stops the process does not wait long.
-	farewell, afterwards = 2, 3
+	// farewell is how many rounds of gossip a call of serf's waits at most for others to hear of something, such as that this member leaves,
+	// which is two things to say: whoever hears the second before the first takes it for a failure, so the first has time to go out where a
+	// process comes to its turn late. What was not said by then goes on being said; the last members to leave wait for it in vain. Whoever has
+	// said that it leaves is there for afterwards rounds. That is eleven rounds at most, and fewer wherever the words go out at once.
+	farewell, afterwards = 4, 3
 	// settleProbes is how many probes a coordinate needs: among regions 90 to 200 ms apart, estimates are off by 14 % after as many.
 	settleProbes = 15
 	// queueDepth is how many broadcasts may wait; serf drops the oldest beyond it.
