@@ -7,8 +7,8 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// balance evens out what loads servers, by moves, and then how many primaries they have, by promotions, which move no state. Neither makes
-// the other worse in a way that the next plan would undo: a promotion changes no load but the number of primaries.
+// balance evens out how many primaries servers have, by promotions, which move no state, and then what loads them, by moves. A promotion changes no
+// load but the number of primaries, so the next plan has no reason to undo a move.
 func (s *state) balance() {
 	if len(s.where.Ranks) > 0 {
 		s.shareOut(true)
@@ -16,16 +16,15 @@ func (s *state) balance() {
 			s.refresh(server)
 		}
 	}
-	s.even()
 	if s.primaries >= 0 && s.in.Policy.Replicas > 1 {
 		s.evenPrimaries()
 	}
+	s.even()
 }
 
 // evenPrimaries lowers, again and again, the server with the most primaries that a promotion can lower. Every promotion makes the sorted list
 // of all numbers smaller (the largest falls, and none rises to where it was), so it ends, and two solves never undo each other.
 func (s *state) evenPrimaries() {
-	tolerance := load.MulDiv(fair, int64(s.in.Policy.TolerancePercent), 100)
 	on := make([][]ref, len(s.in.Servers))
 	for i := range s.in.Shards {
 		if k := s.primaryOf(i); k >= 0 && !s.restless(i) && s.replicas[i][k].movable() && s.in.Servers[s.replicas[i][k].on].Accepts {
@@ -34,9 +33,9 @@ func (s *state) evenPrimaries() {
 	}
 	spent, progress := make([]bool, len(s.in.Servers)), false
 	for !s.full() {
-		server := s.mostPrimaries(on, spent, tolerance)
+		server := s.mostPrimaries(on, spent)
 		switch {
-		case server >= 0 && s.lowerPrimaries(server, on[server], tolerance):
+		case server >= 0 && s.lowerPrimaries(server, on[server]):
 			progress = true
 		case server >= 0:
 			spent[server] = true
@@ -51,23 +50,15 @@ func (s *state) evenPrimaries() {
 
 // mostPrimaries is the server with the most primaries, for its share, that was not given up and is above the one with the fewest by more than
 // the tolerance; −1: there is none.
-func (s *state) mostPrimaries(on [][]ref, spent []bool, tolerance int64) int {
-	least := map[int]int64{}
-	for server := range s.in.Servers {
-		if s.share[server][s.primaries] == 0 {
-			continue
-		}
-		g, r := s.group(server, s.primaries), s.relative(server, s.primaries)
-		if v, ok := least[g]; !ok || r < v {
-			least[g] = r
-		}
-	}
+func (s *state) mostPrimaries(on [][]ref, spent []bool) int {
+	least := s.lowest(s.primaries)
 	best, most := -1, int64(-1)
 	for server := range s.in.Servers {
 		if len(on[server]) == 0 || spent[server] || s.capped(server) || s.share[server][s.primaries] == 0 {
 			continue
 		}
-		if r := s.relative(server, s.primaries); r > most && r-least[s.group(server, s.primaries)] > tolerance {
+		over := s.settled[server][s.primaries] > s.capacity[server][s.primaries]
+		if r := s.relative(server, s.primaries); r > most && (over || r-least[s.group(server, s.primaries)] > s.tolerance()) {
 			best, most = server, r
 		}
 	}
@@ -75,10 +66,10 @@ func (s *state) mostPrimaries(on [][]ref, spent []bool, tolerance int64) int {
 }
 
 // lowerPrimaries lets a secondary elsewhere take over a primary: no state moves for the sake of the number of primaries.
-func (s *state) lowerPrimaries(from int, on []ref, tolerance int64) bool {
+func (s *state) lowerPrimaries(from int, on []ref) bool {
 	m := s.primaries
 	high := s.relative(from, m)
-	best, to, least := ref{i: -1}, -1, high-tolerance
+	best, to, least := ref{i: -1}, -1, high-s.tolerance()
 	for _, r := range on {
 		if s.replicas[r.i][r.k].role != shard.Primary || s.moved[r.i] {
 			continue // in the plan already

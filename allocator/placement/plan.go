@@ -1,8 +1,6 @@
 package placement
 
 import (
-	"slices"
-
 	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -78,35 +76,12 @@ func (s *state) propose(m Move, why string) (move, decision int) {
 	return len(s.plan.Moves) - 1, len(s.plan.Decisions) - 1
 }
 
-// retarget gives a replica that the plan adds or migrates another target, or takes a migration back to where the replica is. Every prefix of the plan
-// still keeps the constraints: what is charged only grows along the plan, and there is room at its end.
+// retarget gives a replica that the plan adds another target. Every prefix of the plan still keeps the constraints: what is charged only grows along
+// the plan, and there is room at its end.
 func (s *state) retarget(i, k, to int) {
 	r := &s.replicas[i][k]
-	m, d, from, on := &s.plan.Moves[r.move], &s.plan.Decisions[r.decision], r.at, r.on
 	s.change(i, k, func(r *replica) { r.at = to })
-	m.To, d.To = s.serverID(to), s.serverID(to)
-	if on < 0 {
-		return
-	}
-	s.moves[from]--
-	if to != on {
-		s.moves[to]++
-		return
-	}
-	s.moves[on]--
-	s.open--
-	s.taken++
-	s.moved[i], r.move, r.decision = false, -1, -1
-	m.Kind, d.Kind = 0, 0
-}
-
-// finish is the plan without what was taken back.
-func (s *state) finish() Plan {
-	if s.taken > 0 {
-		s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.Kind == 0 })
-		s.plan.Decisions = slices.DeleteFunc(s.plan.Decisions, func(d Decision) bool { return d.Kind == 0 })
-	}
-	return s.plan
+	s.plan.Moves[r.move].To, s.plan.Decisions[r.decision].To = s.serverID(to), s.serverID(to)
 }
 
 // stuck explains what is wanted and cannot be done.

@@ -27,7 +27,7 @@ import (
 func Solve(in Input) Plan {
 	s := newState(&in)
 	s.solve()
-	return s.finish()
+	return s.plan
 }
 
 func (s *state) solve() {

@@ -38,7 +38,6 @@ type state struct {
 	moved     []bool        // by shard: in the plan
 	filled    bool          // the plan fills up what is missing
 	urgent    bool          // it replaces lost primaries
-	taken     int           // moves of the plan that were taken back: they have no kind until finish
 	scratch   []int64
 	spans     [2][]field.Span
 	plan      Plan

@@ -130,18 +130,6 @@ func (m *model) withUnplaced(list, places []int32) []int32 {
 // Better reports whether its best assignment is better than that of another search of the same problem.
 func (s *Search) Better(than *Search) bool { return s.bestCost.less(&than.bestCost, s.m.tiers) }
 
-// Adopt goes on from another search's best assignment.
-func (s *Search) Adopt(from *Search) {
-	s.unchecked = true
-	for r, t := range from.best {
-		if s.place[r] != t {
-			s.move(int32(r), t)
-		}
-	}
-	s.unchecked = false
-	s.note()
-}
-
 // Step judges at least n proposals, as many more as finish a piece of work: the result of Step(a) and Step(b) is that of Step(a + b), if
 // all is counted from the start. It does nothing once the search is over.
 func (s *Search) Step(n int64) {
