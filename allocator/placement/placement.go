@@ -5,6 +5,7 @@
 package placement
 
 import (
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
 	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -22,6 +23,7 @@ type Input struct {
 	Servers []Server // in the order of ids
 	Shards  []Shard  // in the order of indexes
 	Policy  Policy
+	Terms   *terms.Terms   // what policies say beyond that; nil: nothing
 	Apart   latency.Matrix // between regions, as far as known: where primaries go that no preferred region has room for
 }
 
@@ -30,10 +32,11 @@ type Server struct {
 	ID          shard.ServerID
 	Incarnation shard.Incarnation
 	Locality    shard.Locality
-	Capacity    map[string]int64 // per metric, fixed point; a metric that is absent is unlimited
-	Accepts     bool             // attached, not draining, not suspected
-	Leaving     bool             // draining: its replicas want to go elsewhere
-	Moves       int              // open moves from or to it
+	Capacity    map[string]int64  // per metric, fixed point; a metric that is absent is unlimited
+	Labels      map[string]string // for whoever makes Terms; never modified
+	Accepts     bool              // attached, not draining, not suspected
+	Leaving     bool              // draining: its replicas want to go elsewhere
+	Moves       int               // open moves from or to it
 }
 
 // Shard is one shard with the replicas that it has.
@@ -78,6 +81,8 @@ type Policy struct {
 	Moves            int // open moves of the app at once, those in progress included; emergency placements are exempt
 	MovesPerServer   int // from or to one server, likewise
 	TolerancePercent int // balance until the fullest exceeds the emptiest by at most this share of the mean
+
+	Written []byte // the app's policy as it was written, for whoever makes Terms of it; nil: there is none
 }
 
 // Kind is what a move changes.

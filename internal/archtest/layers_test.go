@@ -19,6 +19,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement/problem", "what the constraint solver solves"},
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},
 	{"L1", "allocator/placement/balance", "how balance is stated for the constraint solver"},
+	{"L1", "allocator/placement/terms", "what policies say, for placement"},
 	{"L1", "allocator/placement/field", "where servers stand"},
 	{"L1", "allocator/placement", "pure core: solver"},
 	{"L1", "allocator/simulation", "pure core: what placement would do"},
