@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 
+	"github.com/shardmanager/shardmanager/allocator/placement/goals"
 	"github.com/shardmanager/shardmanager/internal/load"
 )
 
@@ -29,7 +30,7 @@ func (s *state) binds(q quest) (binds, why string) {
 		}
 	}
 	free := q
-	free.allowed, free.heedless, free.width = nil, true, s.spread
+	free.allowed, free.heedless, free.width = nil, true, s.width(q.i)
 	if free.regions == nil && q.k >= 0 && !s.spare(q.i, q.k) {
 		free.regions = []int{s.where.InRegion[s.replicas[q.i][q.k].at]}
 	}
@@ -61,11 +62,30 @@ func (s *state) bindsWhere(free quest) (binds, why string) {
 				home.Least, home, home.Accepts)
 		}
 	}
-	why = fmt.Sprintf("%d replicas wanted, %d %ss have servers", s.in.Policy.Replicas, s.where.Open[s.spread], s.spread)
-	if s.where.Open[s.spread] >= s.in.Policy.Replicas {
+	if binds, why := s.bindsPolicy(free.i); binds != "" {
+		return binds, why
+	}
+	why = fmt.Sprintf("%d replicas wanted, %d %ss have servers", s.in.Policy.Replicas, s.where.Open[free.width], free.width)
+	if s.where.Open[free.width] >= s.in.Policy.Replicas {
 		why += ", and no other of them is free"
 	}
-	return "spread " + s.spread.String(), why
+	return "spread " + free.width.String(), why
+}
+
+// bindsPolicy says whether policies alone exclude every server that accepts, and how many each constraint excludes.
+func (s *state) bindsPolicy(i int) (binds, why string) {
+	counts := map[string]int{}
+	for server := range s.in.Servers {
+		if !s.in.Servers[server].Accepts {
+			continue
+		}
+		name, _ := s.barred(i, server)
+		if name == "" {
+			return "", ""
+		}
+		counts[name]++
+	}
+	return goals.Binding(counts)
 }
 
 // bindsRoom says whether the servers where a replica might be lack room, and of what.
@@ -79,7 +99,7 @@ func (s *state) bindsRoom(free quest, accepting int) (binds, why string) {
 		free.need[m] = need
 		if s.find(free) < 0 {
 			return bindsCapacity + s.metrics.Name(m), fmt.Sprintf("it needs %d of %s; no server in a %s without another replica has so much left",
-				need, s.metrics.Name(m), s.spread)
+				need, s.metrics.Name(m), free.width)
 		}
 	}
 	return "capacity", fmt.Sprintf("none of %d servers has room in all %d metrics at once", accepting, len(all))

@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/shardmanager/shardmanager/allocator/placement/balance"
+	"github.com/shardmanager/shardmanager/allocator/placement/goals"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/locality"
@@ -21,58 +21,65 @@ const (
 // evening gathers what may move, and where to, and carries out what the engine finds.
 type evening struct {
 	*state
-	task    balance.Task
-	servers []int   // positions of those that accept, in the order of the task
+	task    goals.Task
+	servers []int   // positions of those in the task, in its order
 	at      []int32 // their order, by position; -1: not in the task
 	refs    []ref   // replicas of the task
-	classes map[confines]int32
 }
 
-// confines are the regions that a replica stays within. Two that are alike are one class.
-type confines struct {
-	region int // -1: any
-	rank   int // the largest; -1: any
-	exact  bool
-}
-
-// even lets the engine balance what loads servers, and relieve those that have more than they can take.
+// even lets the engine serve the goals of policies, balance what loads servers, and relieve those that have more than they can take.
 func (s *state) even() {
-	overfull := false
-	for server := range s.in.Servers {
-		overfull = overfull || s.overfull(server)
-	}
-	if s.full() || !overfull && !s.uneven() {
+	if s.in.Terms == nil && (s.full() || !s.overloaded() && !s.uneven()) {
 		return
 	}
-	e := &evening{state: s, at: make([]int32, len(s.in.Servers)), classes: map[confines]int32{}}
-	e.task = balance.Task{Average: s.average, Tolerance: int64(s.in.Policy.TolerancePercent), Tie: -1, Moves: atMost(s.in.Policy.Moves - s.open)}
-	if s.promoted(s.primaries) {
-		e.task.Tie = s.primaries
-	}
-	for i := range e.at {
-		e.at[i] = -1
-		if s.in.Servers[i].Accepts {
-			e.at[i] = int32(len(e.servers))
-			e.servers = append(e.servers, i)
-			e.task.Servers = append(e.task.Servers, balance.Server{Capacity: s.capacity[i], Charged: s.charged[i], Settled: s.settled[i], Share: s.share[i],
-				Moves: atMost(s.in.Policy.MovesPerServer - s.moves[i])})
-		}
-	}
-	e.gather()
+	e := s.gathered()
 	if len(e.refs) == 0 {
 		return
 	}
-	e.stateDomains()
 	steps := int64(maxSteps)
 	if s.filled {
 		steps = maxUrgentSteps
 	}
-	places, err := e.task.Solve(steps)
+	found, err := e.task.Solve(steps)
 	if err != nil {
 		s.plan.Notes = append(s.plan.Notes, "not balanced: "+err.Error())
 		return
 	}
-	e.carryOut(places)
+	e.carryOut(found)
+}
+
+// gathered states what the engine is to solve.
+func (s *state) gathered() *evening {
+	e := &evening{state: s, at: make([]int32, len(s.in.Servers))}
+	e.task = goals.Task{Average: s.average, Tolerance: int64(s.in.Policy.TolerancePercent), Tie: -1, Moves: atMost(s.in.Policy.Moves - s.open), Terms: s.in.Terms,
+		Apart: s.in.Apart}
+	for m := range s.metrics.Len() {
+		e.task.Metrics = append(e.task.Metrics, s.metrics.Name(m))
+	}
+	if s.promoted(s.primaries) {
+		e.task.Tie = s.primaries
+	}
+	for i, server := range s.in.Servers {
+		e.at[i] = -1
+		if server.Accepts || s.in.Terms != nil {
+			e.at[i] = int32(len(e.servers))
+			e.servers = append(e.servers, i)
+			e.task.Servers = append(e.task.Servers, goals.Server{Position: i, Region: server.Locality.Region, InRegion: s.where.InRegion[i], Rank: s.where.Rank(i),
+				Accepts: server.Accepts, Capacity: s.capacity[i], Charged: s.charged[i], Settled: s.settled[i], Share: s.share[i],
+				Moves: atMost(s.in.Policy.MovesPerServer - s.moves[i])})
+		}
+	}
+	for width := locality.Host; width <= locality.Region; width++ {
+		level := make([]int32, len(e.servers))
+		for t, server := range e.servers {
+			level[t] = int32(s.where.Domains[width][server].From)
+		}
+		e.task.Domains = append(e.task.Domains, level)
+	}
+	for i := range s.in.Shards {
+		e.gather(i)
+	}
+	return e
 }
 
 func atMost(n int) int32 { return int32(min(max(n, 0), math.MaxInt32)) }
@@ -121,6 +128,15 @@ func (s *state) overfull(server int) bool {
 	return false
 }
 
+func (s *state) overloaded() bool {
+	for server := range s.in.Servers {
+		if s.overfull(server) {
+			return true
+		}
+	}
+	return false
+}
+
 // promoted reports whether a metric is balanced by promotions instead of moves.
 func (s *state) promoted(m int) bool { return m >= 0 && m == s.primaries && s.in.Policy.Replicas > 1 }
 
@@ -132,83 +148,64 @@ func (s *state) group(server, metric int) int {
 	return len(s.where.Ranks)
 }
 
-// gather lists the replicas that may move: one of each shard at most does, and shards that are changing stay as they are. Additions of this
-// plan may go elsewhere; where a lost primary waits for the plan, nothing else does.
-func (e *evening) gather() {
-	for i := range e.in.Shards {
-		if len(e.in.Shards[i].Avoid) > 0 || len(e.replicas[i]) > 1 && e.distinct(i, e.spread) < e.count(i) || slices.ContainsFunc(e.replicas[i], e.changing) {
+// gather lists the replicas of a shard: one of each shard at most moves, and shards that are changing stay as they are. Additions of this plan may
+// go elsewhere; where a lost primary waits for the plan, nothing else does. Without policies, what stays is no more than a load.
+func (e *evening) gather(i int) {
+	changing := len(e.in.Shards[i].Avoid) > 0 || len(e.replicas[i]) > 1 && e.distinct(i, e.width(i)) < e.count(i) || slices.ContainsFunc(e.replicas[i], e.changing)
+	adds := slices.ContainsFunc(e.replicas[i], func(r replica) bool { return r.added() })
+	stays := changing && !e.choosy(i) || !adds && (e.urgent || e.restless(i))
+	if stays && e.in.Terms == nil {
+		return
+	}
+	group := int32(e.task.Groups)
+	for k, r := range e.replicas[i] {
+		if r.leaving || r.at < 0 || e.at[r.at] < 0 {
 			continue
 		}
-		adds := slices.ContainsFunc(e.replicas[i], func(r replica) bool { return r.added() })
-		if len(e.replicas[i]) == 0 || !adds && (e.urgent || e.restless(i)) {
-			continue
-		}
-		for k, r := range e.replicas[i] {
-			e.refs = append(e.refs, ref{i, k})
-			e.task.Replicas = append(e.task.Replicas, balance.Replica{Group: int32(e.task.Groups), At: e.at[r.at], Class: e.class(ref{i, k}), Load: e.load(i, r.role),
-				Added: r.added(), Pinned: !r.added() && (adds || !r.movable() || !e.in.Servers[r.on].Accepts)})
-		}
-		e.stateApart(i)
-		e.task.Groups++
+		leaves := e.choosy(i) && r.on == r.at && e.in.Servers[r.on].Leaving
+		stuck := !r.movable() || !leaves && !e.in.Servers[r.on].Accepts
+		e.refs = append(e.refs, ref{i, k})
+		e.task.Replicas = append(e.task.Replicas, goals.Replica{Group: group, Shard: i, At: e.at[r.at], Class: e.task.Class(e.confines(i, k)), Load: e.load(i, r.role),
+			Primary: r.role == shard.Primary, Added: r.added(), Free: r.added() && e.choosy(i), Leaves: leaves,
+			Pinned: stays || !r.added() && (adds || stuck || e.pinnedAt(i, r.on))})
+		e.task.Groups = int(group) + 1
+	}
+	if e.task.Groups > int(group) && !changing {
+		e.stateApart(i, int(group))
 	}
 }
 
 // changing reports whether a replica is about to be elsewhere, or gone, so that its shard is left alone.
 func (e *evening) changing(r replica) bool {
-	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !r.added() && r.at != r.on
+	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !e.in.Servers[r.at].Accepts || !r.added() && r.at != r.on
 }
 
-// class is where a replica may be: in its region, if that needs it, and a primary nowhere less preferred.
-func (e *evening) class(r ref) int32 {
-	rep := &e.replicas[r.i][r.k]
-	c := confines{-1, -1, false}
-	if !e.spare(r.i, r.k) {
-		c.region = e.where.InRegion[rep.at]
+// confines are where a replica may be: in its region, if that needs it, and a primary nowhere less preferred.
+func (e *evening) confines(i, k int) goals.Confines {
+	rep := &e.replicas[i][k]
+	c := goals.Confines{Region: -1, Rank: -1, Terms: e.class(i), Pin: -1}
+	if !e.spare(i, k) {
+		c.Region = e.where.InRegion[rep.at]
 	}
 	if rep.role == shard.Primary && len(e.where.Ranks) > 0 {
-		c.rank, c.exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
+		c.Rank, c.Exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
 	}
-	class, ok := e.classes[c]
-	if !ok {
-		class = int32(len(e.task.Eligible))
-		e.classes[c] = class
-		bits := make([]uint64, (len(e.servers)+63)/64)
-		for t, server := range e.servers {
-			rank := e.where.Rank(server)
-			if (c.region < 0 || e.where.InRegion[server] == c.region) && (c.rank < 0 || rank == c.rank || rank < c.rank && !c.exact) {
-				bits[t/64] |= 1 << (t % 64)
-			}
-		}
-		e.task.Eligible = append(e.task.Eligible, bits)
+	if e.pinnedAt(i, rep.at) && rep.added() {
+		c.Pin = rep.at
 	}
-	return class
-}
-
-// stateDomains states what is in one domain, by width.
-func (e *evening) stateDomains() {
-	for width := locality.Host; width <= locality.Region; width++ {
-		level, seen := make([]int32, len(e.servers)), map[int]int32{}
-		for t, server := range e.servers {
-			first := e.where.Domains[width][server].From
-			if _, ok := seen[first]; !ok {
-				seen[first] = int32(len(seen))
-			}
-			level[t] = seen[first]
-		}
-		e.task.Domains = append(e.task.Domains, level)
-	}
+	return c
 }
 
 // stateApart keeps the replicas of a shard in as many domains as they are: of the widest width at which each has its own, which says it of all
 // narrower ones, and of those wider.
-func (e *evening) stateApart(i int) {
+func (e *evening) stateApart(i, group int) {
 	if len(e.replicas[i]) < 2 {
 		return
 	}
 	for width := locality.Region; width >= locality.Host; width-- {
 		n := e.distinct(i, width)
 		if n > 1 {
-			e.task.Spreads = append(e.task.Spreads, problem.Spread{Group: e.task.Groups, Level: int(width - locality.Host), Min: n})
+			e.task.Spreads = append(e.task.Spreads, problem.Spread{Group: group, Level: int(width - locality.Host), Min: n})
 		}
 		if n == e.count(i) {
 			return
@@ -217,28 +214,54 @@ func (e *evening) stateApart(i int) {
 }
 
 // carryOut proposes what the engine found.
-func (e *evening) carryOut(places []int32) {
-	for r, t := range places {
-		if t == e.task.Replicas[r].At {
+func (e *evening) carryOut(found *goals.Outcome) {
+	for r, t := range found.Places {
+		i, k := e.refs[r].i, e.refs[r].k
+		added, from := e.replicas[i][k].added(), e.replicas[i][k].at
+		switch {
+		case t == problem.Unplaced && added:
+			binds, why := found.Nowhere(r)
+			e.withdraw(i, k, binds, why)
+			continue
+		case t == e.task.Replicas[r].At || from < 0:
 			continue
 		}
-		i, k, to := e.refs[r].i, e.refs[r].k, e.servers[t]
-		from := e.replicas[i][k].at
+		to := e.servers[t]
 		c := e.worst(from, to, i, k)
 		high, low := e.relative(from, c), e.relative(to, c)
-		if e.replicas[i][k].added() {
+		if added {
 			e.retarget(i, k, to)
 			e.plan.Decisions[e.replicas[i][k].decision].Why = fmt.Sprintf("%s keeps the balance of %s: %d %% of its fair share before",
 				e.serverID(to), e.metrics.Name(c), percent(low))
 			continue
 		}
-		reason := Balance
-		if e.overfull(from) {
-			reason = Repair
+		reason, why := e.reason(found, r, from)
+		e.migrate(i, k, to, reason, why)
+		if why == "" {
+			e.plan.Decisions[e.replicas[i][k].decision].Why = e.whyBalance(c, from, to, high, low)
 		}
-		e.migrate(i, k, to, reason, "")
-		e.plan.Decisions[e.replicas[i][k].decision].Why = e.whyBalance(c, from, to, high, low)
 	}
+}
+
+// reason is why the engine moves a replica; for balance the numbers are the caller's to tell.
+func (e *evening) reason(found *goals.Outcome, r, from int) (reason Reason, why string) {
+	if e.overfull(from) {
+		return Repair, ""
+	}
+	d, ok := found.Decisive(r)
+	switch {
+	case !ok || d.Kind == goals.Balance:
+		return Balance, ""
+	case d.Kind == goals.Broken:
+		return Repair, fmt.Sprintf("%s forbids %s", d.Goal, e.serverID(from))
+	case d.Kind == goals.Drain:
+		return Drain, fmt.Sprintf("%s is to be left", e.serverID(from))
+	case d.Kind == goals.Apart:
+		reason = Spread
+	default:
+		reason = Preference
+	}
+	return reason, fmt.Sprintf("%s: it would cost %d more on %s", d.Goal, d.More, e.serverID(from))
 }
 
 // worst is the metric that a move evens out most.

@@ -148,13 +148,16 @@ func (s *state) excludes(q quest, server int) (binds, why string) {
 	case !q.heedless && s.avoids(q.i, server):
 		return bindsAvoid, "callbacks for the shard failed there lately"
 	}
+	if binds, why := s.barred(q.i, server); binds != "" {
+		return binds, why
+	}
 	for k, r := range s.replicas[q.i] {
 		for _, other := range [2]int{r.on, r.at} {
 			switch {
 			case other == server:
 				return "held", "it has a replica of the shard, or is to get one"
-			case other >= 0 && k != q.k && !r.leaving && s.where.Shared(server, other, s.spread):
-				return "spread " + s.spread.String(), fmt.Sprintf("it is in the same %s as the replica on %s", s.spread, s.serverID(other))
+			case other >= 0 && k != q.k && !r.leaving && s.where.Shared(server, other, q.width):
+				return "spread " + q.width.String(), fmt.Sprintf("it is in the same %s as the replica on %s", q.width, s.serverID(other))
 			}
 		}
 	}

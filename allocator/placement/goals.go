@@ -70,14 +70,14 @@ func (s *state) drainShard(i int) {
 		}
 		q := s.relocation(i, k)
 		left := fmt.Sprintf("%s is to be left; ", s.serverID(r.on))
-		if to, width := s.home(q); to >= 0 {
+		if to, width := s.home(q); to >= 0 && !s.choosy(i) {
 			s.migrate(i, k, to, Drain, s.whyHere(i, to, width, left))
 			return
 		}
 		if r.role == shard.Primary && s.handOver(i, k, Drain, everywhere, left+"no server has room for the replica; ") {
 			return
 		}
-		if binds, why := s.binds(q); binds != bindsCap {
+		if binds, why := s.binds(q); binds != bindsCap && !s.choosy(i) {
 			s.stuck(i, Migrate, r.on, Drain, binds, why)
 		}
 	}
@@ -174,7 +174,7 @@ func (s *state) preferRank(i, k, rank int) bool {
 // settleIn migrates a replica to regions of a rank, where it can be the primary, from less preferred ones.
 func (s *state) settleIn(i, k, rank int, why string) bool {
 	on := s.replicas[i][k].on
-	if s.capped(on) || s.where.Rank(on) <= rank {
+	if s.capped(on) || s.where.Rank(on) <= rank || s.choosy(i) {
 		return false
 	}
 	q := s.relocation(i, k)
@@ -212,7 +212,7 @@ func (s *state) widen() {
 }
 
 func (s *state) widenShard(i int) {
-	for width := locality.Region; width > s.spread; width-- {
+	for width := locality.Region; width > s.width(i) && !s.choosy(i); width-- {
 		if s.distinct(i, width) >= min(s.count(i), s.where.Open[width]) {
 			continue
 		}
@@ -259,9 +259,29 @@ func (s *state) distinct(i int, width locality.Domain) (n int) {
 // repair mends what the input breaks between replicas: some too near to each other, regions with too few.
 func (s *state) repair() {
 	for i := range s.in.Shards {
-		if !s.held(i) {
+		if !s.held(i) && !s.choosy(i) {
+			s.enclose(i)
 			s.separate(i)
 			s.fillRegions(i)
+		}
+	}
+}
+
+// enclose moves a replica from a server where policies do not let it be.
+func (s *state) enclose(i int) {
+	for _, k := range s.secondariesFirst(i) {
+		on := s.replicas[i][k].on
+		binds, why := s.barred(i, on)
+		if binds == "" || s.pinnedAt(i, on) || s.restless(i) || s.capped(on) || s.full() {
+			continue
+		}
+		q := s.relocation(i, k)
+		if to, width := s.home(q); to >= 0 {
+			s.migrate(i, k, to, Repair, s.whyHere(i, to, width, fmt.Sprintf("%s forbids %s: %s; ", binds, s.serverID(on), why)))
+			return
+		}
+		if binds, why := s.binds(q); binds != bindsCap {
+			s.stuck(i, Migrate, on, Repair, binds, why)
 		}
 	}
 }
@@ -272,12 +292,12 @@ func (s *state) separate(i int) {
 		return
 	}
 	for _, k := range s.secondariesFirst(i) {
-		if s.alone(i, k) >= s.spread || s.restless(i) || s.capped(s.replicas[i][k].on) || s.full() {
+		if s.alone(i, k) >= s.width(i) || s.restless(i) || s.capped(s.replicas[i][k].on) || s.full() {
 			continue
 		}
 		q := s.relocation(i, k)
 		if to, width := s.home(q); to >= 0 {
-			s.migrate(i, k, to, Repair, s.whyHere(i, to, width, fmt.Sprintf("another replica is in the same %s; ", s.spread)))
+			s.migrate(i, k, to, Repair, s.whyHere(i, to, width, fmt.Sprintf("another replica is in the same %s; ", s.width(i))))
 			return
 		}
 		if binds, why := s.binds(q); binds != bindsCap {

@@ -22,7 +22,7 @@ type quest struct {
 
 // quest is the question with nothing but the hard constraints.
 func (s *state) quest(i, k int, role shard.Role) quest {
-	return quest{i: i, k: k, role: role, by: s.byScore(role), need: s.load(i, role), width: s.spread}
+	return quest{i: i, k: k, role: role, by: s.byScore(role), need: s.load(i, role), width: s.width(i)}
 }
 
 // find answers: the server with the smallest key; −1: none.
@@ -52,6 +52,9 @@ func (s *state) find(q quest) int {
 	heed := !q.heedless && len(s.in.Shards[q.i].Avoid) > 0
 	leaf := s.tree.Find(&field.Search{By: q.by, Bound: field.Never, Need: q.need, Within: within, Except: except, Allowed: func(leaf int) bool {
 		server := s.where.Order[leaf]
+		if binds, _ := s.barred(q.i, server); binds != "" {
+			return false
+		}
 		return !(heed && s.avoids(q.i, server)) && (q.allowed == nil || q.allowed(server))
 	}})
 	if leaf < 0 {

@@ -84,6 +84,21 @@ func (s *state) retarget(i, k, to int) {
 	s.plan.Moves[r.move].To, s.plan.Decisions[r.decision].To = s.serverID(to), s.serverID(to)
 }
 
+// withdraw takes back what the plan adds, as nothing permits it. A shard whose primary has no place gets no other replicas.
+func (s *state) withdraw(i, k int, binds, why string) {
+	r := &s.replicas[i][k]
+	d := &s.plan.Decisions[r.decision]
+	s.plan.Moves[r.move].Kind = 0
+	d.To, d.Why, d.Binds = "", why, binds
+	primary := r.role == shard.Primary
+	s.change(i, k, func(r *replica) { r.at, r.leaving, r.move = -1, true, -1 })
+	for other := range s.replicas[i] {
+		if primary && s.replicas[i][other].added() {
+			s.withdraw(i, other, binds, "its primary has no place: "+why)
+		}
+	}
+}
+
 // stuck explains what is wanted and cannot be done.
 func (s *state) stuck(i int, kind Kind, from int, reason Reason, binds, why string) {
 	d := Decision{Shard: s.in.Shards[i].Index, Kind: kind, Reason: reason, Why: why, Binds: binds}

@@ -39,6 +39,7 @@ func (s *state) solve() {
 	s.prefer()
 	s.widen()
 	s.balance()
+	s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.Kind == 0 }) // what was withdrawn
 }
 
 // place finds primaries for shards that have none; no cap holds it back.

@@ -18,7 +18,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/latency", "round trips between regions"},
 	{"L1", "allocator/placement/problem", "what the constraint solver solves"},
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},
-	{"L1", "allocator/placement/balance", "how balance is stated for the constraint solver"},
+	{"L1", "allocator/placement/goals", "what an app wants, stated for the constraint solver"},
 	{"L1", "allocator/placement/terms", "what policies say, for placement"},
 	{"L1", "allocator/placement/field", "where servers stand"},
 	{"L1", "allocator/placement", "pure core: solver"},

@@ -38,7 +38,7 @@ type Problem struct {
 }
 
 // MaxTiers is how many tiers of goals there may be.
-const MaxTiers = 11
+const MaxTiers = 22
 
 // Goal is how much a unit of something costs, and in which tier.
 type Goal struct {

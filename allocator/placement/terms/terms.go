@@ -3,7 +3,11 @@
 // It is data, and never modified.
 package terms
 
-import "github.com/shardmanager/shardmanager/internal/locality"
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/internal/locality"
+)
 
 // Terms are the policies of an app. Nil says nothing.
 type Terms struct {
@@ -24,6 +28,31 @@ type Class struct {
 	Goals     []Goal // by tier
 	Moves     int    // open moves of each shard at once
 	Group     string // that movement counts together
+}
+
+// Barred is the first fence that does not let replicas on a server; nil: none.
+func (c *Class) Barred(server int) *Fence {
+	for i := range c.Fences {
+		if !c.Fences[i].Has(server) {
+			return &c.Fences[i]
+		}
+	}
+	return nil
+}
+
+// Choosy reports whether constraints hold that depend on where other replicas are, other than replicas of the shard in fault domains.
+func (c *Class) Choosy() bool {
+	return len(c.Relations) > 0 || slices.ContainsFunc(c.Spreads, func(s Spread) bool { return s.Over.Width == 0 || s.AtMost != 1 })
+}
+
+// Width is the widest fault domain that no two replicas of a shard share; 0: none.
+func (c *Class) Width() (width locality.Domain) {
+	for _, s := range c.Spreads {
+		if s.AtMost == 1 {
+			width = max(width, s.Over.Width)
+		}
+	}
+	return width
 }
 
 // Metric is one that binds.

@@ -1,4 +1,4 @@
-package balance_test
+package goals_test
 
 import (
 	"errors"
@@ -6,14 +6,14 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/shardmanager/shardmanager/allocator/placement/balance"
+	"github.com/shardmanager/shardmanager/allocator/placement/goals"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/internal/load"
 )
 
 // task is servers that carry so much besides the replicas, which are all on the first one and weigh 1 each.
-func task(replicas int, fixed ...int64) *balance.Task {
-	t := &balance.Task{Groups: replicas, Average: load.Vector{1}, Tolerance: 10, Tie: -1, Moves: 1000, Eligible: [][]uint64{nil}}
+func task(replicas int, fixed ...int64) *goals.Task {
+	t := &goals.Task{Groups: replicas, Average: load.Vector{1}, Tolerance: 10, Metrics: []string{"shards"}, Tie: -1, Moves: 1000, Eligible: [][]uint64{nil}}
 	total := int64(replicas)
 	for _, f := range fixed {
 		total += f
@@ -22,11 +22,11 @@ func task(replicas int, fixed ...int64) *balance.Task {
 		if i == 0 {
 			f += int64(replicas)
 		}
-		t.Servers = append(t.Servers, balance.Server{Capacity: load.Vector{load.Unlimited}, Charged: load.Vector{f}, Settled: load.Vector{f},
+		t.Servers = append(t.Servers, goals.Server{Capacity: load.Vector{load.Unlimited}, Charged: load.Vector{f}, Settled: load.Vector{f},
 			Share: load.Vector{total / int64(len(fixed))}, Moves: 1000})
 	}
 	for r := range replicas {
-		t.Replicas = append(t.Replicas, balance.Replica{Group: int32(r), Load: load.Vector{1}})
+		t.Replicas = append(t.Replicas, goals.Replica{Group: int32(r), Load: load.Vector{1}})
 	}
 	return t
 }
@@ -41,23 +41,23 @@ func counts(places []int32, servers int) []int {
 
 func TestSolve(t *testing.T) {
 	for name, c := range map[string]struct {
-		task *balance.Task
+		task *goals.Task
 		want []int
 	}{
 		"to an empty server":           {task(20, 0, 0), []int{10, 10}},
 		"beside what is not in it":     {task(20, 0, 10), []int{15, 5}},
 		"no finer than one replica":    {task(2, 9, 9), []int{2, 0}},
-		"no more moves than there are": {func() *balance.Task { t := task(20, 0, 0); t.Moves = 3; return t }(), []int{17, 3}},
-		"nor from or to a server":      {func() *balance.Task { t := task(20, 0, 0); t.Servers[1].Moves = 2; return t }(), []int{18, 2}},
-		"where there is room":          {func() *balance.Task { t := task(20, 0, 0); t.Servers[1].Capacity[0] = 4; return t }(), []int{16, 4}},
-		"a metric that only decides":   {func() *balance.Task { t := task(20, 0, 0); t.Tie = 0; return t }(), []int{20, 0}},
+		"no more moves than there are": {func() *goals.Task { t := task(20, 0, 0); t.Moves = 3; return t }(), []int{17, 3}},
+		"nor from or to a server":      {func() *goals.Task { t := task(20, 0, 0); t.Servers[1].Moves = 2; return t }(), []int{18, 2}},
+		"where there is room":          {func() *goals.Task { t := task(20, 0, 0); t.Servers[1].Capacity[0] = 4; return t }(), []int{16, 4}},
+		"a metric that only decides":   {func() *goals.Task { t := task(20, 0, 0); t.Tie = 0; return t }(), []int{20, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			places, err := c.task.Solve(1_000_000)
+			found, err := c.task.Solve(1_000_000)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := counts(places, len(c.task.Servers))
+			got := counts(found.Places, len(c.task.Servers))
 			// within half a replica and the tolerance, several are as good
 			for i := range got {
 				if d := got[i] - c.want[i]; d < -1 || d > 1 || slices.Contains(c.want, 0) && d != 0 {

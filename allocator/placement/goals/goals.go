@@ -1,0 +1,163 @@
+package goals
+
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/load"
+)
+
+// stateGoals states what policies try to reach. What a goal says of servers is said once, whichever classes of shards it is said for.
+func (s *stated) stateGoals() {
+	var said []terms.Goal
+	for c := range s.Terms.Classes {
+		for _, g := range s.Terms.Classes[c].Goals {
+			goal := problem.Goal{Weight: g.Weight, Tier: s.tiers.of[g.Tier]}
+			switch g.Kind {
+			case terms.Preference:
+				s.prefer(c, &g, goal)
+				continue
+			case terms.Apart:
+				s.apart(c, &g, goal)
+				continue
+			case terms.Latency:
+				s.near(c, &g, goal)
+				continue
+			case terms.Movement:
+				s.movement(c, &g, goal)
+				continue
+			}
+			if !slices.ContainsFunc(said, func(other terms.Goal) bool { return same(g, other) }) {
+				said = append(said, g)
+				s.ofServers(&g, goal)
+			}
+		}
+	}
+}
+
+// same reports whether two goals say the same of servers.
+func same(a, b terms.Goal) bool {
+	return a.Kind == b.Kind && a.Tier == b.Tier && a.Metric == b.Metric && a.Other == b.Other && a.Regional == b.Regional && a.Largest == b.Largest &&
+		a.Percent == b.Percent && a.Milli == b.Milli && slices.Equal(a.Price, b.Price)
+}
+
+// ofServers states a goal that counts on each server by itself.
+func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
+	m := slices.Index(s.Task.Metrics, g.Metric) // -1: nothing loads it, and no server limits it
+	switch g.Kind {
+	case terms.Utilization:
+		if m >= 0 {
+			s.utilization(m, g, goal)
+		}
+	case terms.Balance:
+		other := slices.Index(s.Task.Metrics, g.Other)
+		switch {
+		case m < 0:
+		case g.Other == "":
+			goal.Weight = s.bounded(goal.Weight)
+			s.Problem.Balances = append(s.Problem.Balances, s.balance(m, s.shares(m, g.Regional), int64(g.Percent), goal))
+		case other >= 0:
+			s.Problem.Ratios = append(s.Problem.Ratios, s.ratio(m, other, g.Milli, goal))
+		}
+	case terms.Cost:
+		s.price(g, goal)
+	}
+}
+
+// bounded is a weight of a sum of squares, that the sum stays in 64 bits.
+func (s *stated) bounded(weight int64) int64 {
+	return min(weight, max(1, mostLoad/(problem.MaxUnits*problem.MaxUnits)/int64(len(s.Task.Servers))/16))
+}
+
+// stateDrain counts what is where it is not to stay.
+func (s *stated) stateDrain() {
+	a := problem.Affinity{Of: make([]int32, s.Problem.Replicas), Scale: -1, Goal: problem.Goal{Weight: 1, Tier: s.tiers.drain}}
+	for i := range s.Task.Replicas {
+		if s.Task.Replicas[i].Leaves {
+			a.Of[i] = 1
+		}
+	}
+	if !slices.Contains(a.Of, 1) {
+		return
+	}
+	level := make([]int32, len(s.Task.Servers))
+	for i := range s.Task.Servers {
+		if s.Task.Servers[i].Accepts {
+			level[i] = 1
+		}
+	}
+	level = dense(level)
+	row := make([]int64, slices.Max(level)+1)
+	for i, d := range level {
+		if !s.Task.Servers[i].Accepts {
+			row[d] = 1
+		}
+	}
+	a.Level, a.Cost = len(s.Problem.Domains), [][]int64{make([]int64, len(row)), row}
+	s.Problem.Domains, s.Problem.Affinities = append(s.Problem.Domains, level), append(s.Problem.Affinities, a)
+}
+
+// utilization counts what a server has above its safety capacity.
+func (s *stated) utilization(m int, g *terms.Goal, goal problem.Goal) {
+	t := problem.Threshold{Metric: m, Goal: goal}
+	for i := range s.Task.Servers {
+		limit := int64(mostLoad)
+		if c := s.Task.Servers[i].Capacity[m]; c != load.Unlimited {
+			limit = max(0, s.scaled(m, load.MulDiv(c, int64(g.Percent), 100))-s.outside(i, m))
+		}
+		t.Limit = append(t.Limit, limit)
+	}
+	s.Problem.Thresholds = append(s.Problem.Thresholds, t)
+}
+
+// shares are what servers should have of a metric, of all that is on those that are targets: by capacity where all of them limit it, else alike.
+func (s *stated) shares(m int, regional bool) func(server int) int64 {
+	group := func(server int) string {
+		if regional {
+			return s.Task.Servers[server].Region
+		}
+		return ""
+	}
+	limited := !slices.ContainsFunc(s.Task.Servers, func(v Server) bool { return v.Accepts && v.Capacity[m] == load.Unlimited })
+	weight := func(server int) int64 {
+		switch {
+		case !s.Task.Servers[server].Accepts:
+			return 0
+		case limited:
+			return max(0, s.Task.Servers[server].Capacity[m])
+		}
+		return 1
+	}
+	total, weights := map[string]int64{}, map[string]int64{}
+	for i := range s.Task.Servers {
+		if w := weight(i); w > 0 {
+			total[group(i)] = load.Plus(total[group(i)], s.Task.Servers[i].Settled[m])
+			weights[group(i)] = load.Plus(weights[group(i)], w)
+		}
+	}
+	return func(server int) int64 {
+		w := weight(server)
+		if w == 0 {
+			return 0
+		}
+		return max(1, load.MulDiv(total[group(server)], w, weights[group(server)]))
+	}
+}
+
+// ratio wants milli units of another metric free for 1000 of the metric.
+func (s *stated) ratio(m, other int, milli int64, goal problem.Goal) problem.Ratio {
+	return problem.Ratio{A: m, B: other, Target: load.MulDiv(milli, s.scale[other], 1000*s.scale[m]), Goal: goal}
+}
+
+// price counts what servers with a replica cost. Prices are of the order of a million for a coin, so that thousandths of them are enough.
+func (s *stated) price(g *terms.Goal, goal problem.Goal) {
+	if g.Price == nil {
+		return
+	}
+	o := problem.Opening{Goal: goal}
+	for i := range s.Task.Servers {
+		o.Cost = append(o.Cost, g.Price[s.Task.Servers[i].Position])
+	}
+	s.Problem.Opening = o
+}

@@ -1,0 +1,171 @@
+package goals
+
+import (
+	"slices"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/locality"
+)
+
+const regions = int(locality.Region - locality.Host) // level of Task.Domains
+
+// regionNames are the regions by their domain.
+func (s *stated) regionNames() []string {
+	var names []string
+	for i, d := range s.Task.Domains[regions] {
+		for int(d) >= len(names) {
+			names = append(names, "")
+		}
+		names[d] = s.Task.Servers[i].Region
+	}
+	return names
+}
+
+// affinityOf is a kind of goal in a tier, of which a replica has one row at most.
+type affinityOf struct {
+	kind      terms.Kind
+	primaries bool
+	tier      int
+}
+
+// places states what it costs that those replicas of a class that count are in a region.
+func (s *stated) places(class int, key affinityOf, weight int64, row []int64, counts func(r *Replica) bool) {
+	at, known := s.affinities[key]
+	if !known {
+		at = len(s.Problem.Affinities)
+		s.affinities[key] = at
+		s.Problem.Affinities = append(s.Problem.Affinities, problem.Affinity{Level: regions, Cost: [][]int64{make([]int64, len(row))}, Scale: -1,
+			Of: make([]int32, s.Problem.Replicas), Goal: problem.Goal{Weight: 1, Tier: key.tier}})
+	}
+	a := &s.Problem.Affinities[at]
+	for i := range row {
+		row[i] *= weight
+	}
+	a.Cost = append(a.Cost, row)
+	for _, i := range s.ofClass[class] {
+		if counts(&s.Task.Replicas[i]) {
+			a.Of[i] = int32(len(a.Cost) - 1)
+		}
+	}
+}
+
+// prefer counts the place of a replica's region in a list.
+func (s *stated) prefer(class int, g *terms.Goal, goal problem.Goal) {
+	var row []int64
+	for _, name := range s.regionNames() {
+		at := slices.Index(g.Regions, name)
+		if at < 0 {
+			at = len(g.Regions)
+		}
+		row = append(row, int64(at))
+	}
+	s.places(class, affinityOf{g.Kind, g.Primaries, goal.Tier}, goal.Weight, row, func(r *Replica) bool { return r.Primary || !g.Primaries })
+}
+
+// near counts microseconds to clients, by their share.
+func (s *stated) near(class int, g *terms.Goal, goal problem.Goal) {
+	var row []int64
+	for _, name := range s.regionNames() {
+		row = append(row, s.distance(name, g.Clients))
+	}
+	s.places(class, affinityOf{g.Kind, g.Primaries, goal.Tier}, goal.Weight, row, func(r *Replica) bool { return r.Primary || !g.Primaries })
+}
+
+// distance is the mean round trip from clients to a region in microseconds. A pair that nobody measured is as far apart as any that was.
+func (s *stated) distance(region string, clients map[string]int64) int64 {
+	far := time.Duration(0)
+	for _, p := range s.Apart.Pairs() {
+		far = max(far, p.Median)
+	}
+	sum, shares := int64(0), int64(0)
+	for client, share := range clients {
+		trip := far
+		if e, known := s.Apart.Between(client, region); known {
+			trip = e.Median
+		} else if client == region {
+			trip = 0
+		}
+		sum += share * trip.Microseconds()
+		shares += share
+	}
+	return sum / max(shares, 1)
+}
+
+// apart counts the domains that the replicas of a shard of a class lack.
+func (s *stated) apart(class int, g *terms.Goal, goal problem.Goal) {
+	level := s.level(g.Spread.Over)
+	s.eachGroup(s.ofClass[class], func(group, _, replicas int) {
+		want := min(g.Spread.AtLeast, replicas)
+		if g.Spread.AtMost > 0 {
+			want = (replicas + g.Spread.AtMost - 1) / g.Spread.AtMost // in fewer domains, one has too many
+		}
+		s.spread(problem.Spread{Group: group, Level: level, Want: want, Goal: goal}, "")
+	})
+}
+
+// movement counts moves of the replicas of a class, each with its weight.
+func (s *stated) movement(class int, g *terms.Goal, goal problem.Goal) {
+	m := &s.Problem.Movement
+	if m.Replica == nil {
+		m.Replica, m.Tier = make([]int64, s.Problem.Replicas), goal.Tier
+	}
+	if g.MostMoved {
+		m.GroupWeight = max(m.GroupWeight, goal.Weight)
+		return
+	}
+	m.ReplicaWeight = 1
+	metric := slices.Index(s.Task.Metrics, g.Metric)
+	for _, i := range s.ofClass[class] {
+		m.Replica[i] += goal.Weight * s.weight(&s.Task.Replicas[i], g.Metric, metric)
+	}
+	s.routes(class, g, goal)
+}
+
+// weight is what the move of a replica weighs.
+func (s *stated) weight(r *Replica, name string, metric int) int64 {
+	switch {
+	case name == "":
+		return 1
+	case metric < 0:
+		return 0
+	}
+	return r.Load[metric]
+}
+
+// routes states what moves between regions add: as what it costs that a replica that started in one region is in another. To stay must cost no more
+// than a move within the region, so what that adds is on the move itself, and taken off all others.
+func (s *stated) routes(class int, g *terms.Goal, goal problem.Goal) {
+	names := s.regionNames()
+	for from, name := range names {
+		if !slices.ContainsFunc(g.Moves, func(r terms.Route) bool { return r.From == name }) {
+			continue
+		}
+		add := make([]int64, len(names))
+		for to, other := range names {
+			for _, r := range g.Moves {
+				if r.From == name && r.To == other {
+					add[to] = r.Cost
+				}
+			}
+		}
+		within := add[from]
+		row := make([]int64, len(names))
+		for to := range row {
+			row[to] = add[to] - within
+		}
+		row[from] = 0
+		least := min(0, slices.Min(row))
+		for to := range row {
+			row[to] -= least
+		}
+		starts := func(r *Replica) bool { return !r.Added && int(s.Task.Domains[regions][r.At]) == from }
+		s.places(class, affinityOf{g.Kind, false, goal.Tier}, goal.Weight, row, starts)
+		for _, i := range s.ofClass[class] {
+			if starts(&s.Task.Replicas[i]) {
+				s.Problem.Movement.Replica[i] += goal.Weight * within
+			}
+		}
+	}
+}

@@ -1,0 +1,220 @@
+// Package goals states for the engine where the replicas of an app may be and should be: what policies say (terms), tier by tier, and below that the
+// balance that every app has: servers near to their fair shares, in as few moves as it takes.
+package goals
+
+import (
+	"math"
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/engine"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/latency"
+	"github.com/shardmanager/shardmanager/internal/load"
+)
+
+// Task is what is to be solved. What is not among the replicas takes room and share from the server where it is.
+type Task struct {
+	Metrics   []string
+	Servers   []Server
+	Replicas  []Replica // group by group
+	Groups    int
+	Average   load.Vector      // of a replica: no server can come nearer to its share than by half of it
+	Tolerance int64            // in percent of a share
+	Tie       int              // a metric that no move is worth, and that decides between equal ones; -1: none
+	Eligible  [][]uint64       // made by Class
+	Domains   [][]int32        // fault domains of the servers, by any label: hosts, racks, zones, regions
+	Spreads   []problem.Spread // over them
+	Moves     int32            // at most, one of each group
+	Terms     *terms.Terms     // nil: nothing
+	Apart     latency.Matrix
+
+	classes map[Confines]int32
+}
+
+// Server is a place, with all that is on it.
+type Server struct {
+	Position                          int         // in the terms
+	Region                            string      // by name
+	InRegion, Rank                    int         // its position among the regions, and how much primaries prefer that
+	Accepts                           bool        // a target
+	Capacity, Charged, Settled, Share load.Vector // Charged counts a replica in motion at both places, Settled where it will be
+	Moves                             int32       // at most, from or to it
+}
+
+// Replica is one that is counted on a server.
+type Replica struct {
+	Group, At, Class int32
+	Shard            int // position in the terms
+	Load             load.Vector
+	Primary          bool
+	Added            bool // it is not there yet, and may go elsewhere for nothing
+	Free             bool // it is added, and At is only where it is counted: the engine finds its place, or none
+	Leaves           bool // its server is to be left
+	Pinned           bool
+}
+
+const (
+	mostLoad = math.MaxInt64 / 8 // of anything in the problem
+	fine     = 1000              // units of the problem that an average load has at least
+)
+
+// Outcome is what was found.
+type Outcome struct {
+	Places []int32 // of the replicas; problem.Unplaced: a free one has no place
+	search *engine.Search
+	stated *stated
+}
+
+// Solve answers where the replicas go, in at most so many steps of the engine.
+func (t *Task) Solve(steps int64) (*Outcome, error) {
+	s := t.state()
+	search, err := engine.NewSearch(&s.Problem, engine.Options{})
+	if err != nil {
+		return nil, err
+	}
+	search.Step(steps)
+	places, _, _ := search.Best(nil)
+	return &Outcome{Places: places[:len(t.Replicas)], search: search, stated: s}, nil
+}
+
+// stated is a task in the terms of the engine.
+type stated struct {
+	problem.Problem
+	*Task
+	scale  []int64 // by metric: units of the problem for one of ours, so that small numbers have fractions
+	inside []int64 // [servers × metrics]: load of the replicas
+	tiers  tiers
+
+	ofClass    [][]int32          // replicas by class of the terms
+	groups     map[spreadOf]int   // position of what is said of a group at a level
+	affinities map[affinityOf]int // likewise
+
+	named   map[spreadOf]string // constraints of policies
+	related map[problem.Relation]string
+}
+
+func (t *Task) state() *stated {
+	n := len(t.Average)
+	s := &stated{Task: t, inside: make([]int64, len(t.Servers)*n), groups: map[spreadOf]int{}, named: map[spreadOf]string{},
+		related: map[problem.Relation]string{}, affinities: map[affinityOf]int{}}
+	for _, average := range t.Average {
+		s.scale = append(s.scale, fine/min(max(average, 1), fine))
+	}
+	s.Problem = problem.Problem{Metrics: n, Servers: len(t.Servers), Replicas: len(t.Replicas), Groups: t.Groups, During: slices.Repeat([]bool{true}, n),
+		Exclusive: slices.Repeat([]bool{true}, t.Groups), Eligible: t.Eligible, Caps: problem.Caps{Group: 1, Total: t.Moves}}
+	for _, labels := range t.Domains {
+		s.Problem.Domains = append(s.Problem.Domains, dense(labels))
+	}
+	s.stateReplicas()
+	s.stateServers()
+	for _, spread := range t.Spreads {
+		s.spread(spread, "")
+	}
+	s.tiers = tiersOf(t.Terms)
+	s.Problem.Tiers = s.tiers.count
+	s.Problem.Unplaced = problem.Goal{Weight: 1, Tier: 0}
+	if t.Terms != nil {
+		s.classify()
+		s.stateConstraints()
+		s.stateGoals()
+	}
+	s.stateDrain()
+	s.stateBalance()
+	if s.Problem.Movement.Replica == nil {
+		s.Problem.Movement = problem.Movement{Replica: slices.Repeat([]int64{1}, s.Problem.Replicas), ReplicaWeight: 1, Tier: s.tiers.movement}
+	}
+	return s
+}
+
+func (s *stated) stateReplicas() {
+	n := s.Problem.Metrics
+	for i := range s.Task.Replicas {
+		r := &s.Task.Replicas[i]
+		first, start := r.At, r.At
+		if r.Added {
+			start = problem.Unplaced
+		}
+		if r.Free {
+			first = problem.Unplaced
+		}
+		s.add(r.Group, start, first, r.Class, r.Pinned)
+		for m, l := range r.Load {
+			s.Problem.Load = append(s.Problem.Load, s.scaled(m, l))
+			s.inside[int(r.At)*n+m] += s.scaled(m, l)
+		}
+	}
+}
+
+// classify lists the replicas of each class of the terms.
+func (s *stated) classify() {
+	s.ofClass = make([][]int32, len(s.Terms.Classes))
+	for i := range s.Task.Replicas {
+		class := s.Terms.Of[s.Task.Replicas[i].Shard]
+		s.ofClass[class] = append(s.ofClass[class], int32(i))
+	}
+}
+
+// add appends a replica but for its load.
+func (s *stated) add(group, start, first, class int32, pinned bool) {
+	p := &s.Problem
+	p.Group, p.Start, p.First = append(p.Group, group), append(p.Start, start), append(p.First, first)
+	p.Class, p.Pinned = append(p.Class, class), append(p.Pinned, pinned)
+}
+
+func (s *stated) stateServers() {
+	n := s.Problem.Metrics
+	for i := range s.Task.Servers {
+		server := &s.Task.Servers[i]
+		s.Problem.Caps.Server = append(s.Problem.Caps.Server, server.Moves)
+		for m := range n {
+			room := s.scaled(m, server.Capacity[m]) - s.scaled(m, server.Charged[m]) + s.inside[i*n+m]
+			s.Problem.Capacity = append(s.Problem.Capacity, min(max(room, 0), mostLoad))
+		}
+	}
+}
+
+// scaled is an amount of a metric in units of the problem.
+func (s *stated) scaled(m int, v int64) int64 {
+	most := mostLoad / s.scale[m]
+	return min(max(v, -most), most) * s.scale[m]
+}
+
+// outside is what a server carries of a metric that is not among the replicas.
+func (s *stated) outside(server, m int) int64 {
+	return s.scaled(m, s.Task.Servers[server].Settled[m]) - s.inside[server*s.Problem.Metrics+m]
+}
+
+// stateBalance states the balance that every app has, of the metrics that no goal balances.
+func (s *stated) stateBalance() {
+	for m := range s.Problem.Metrics {
+		if s.tiers.balanced[s.Task.Metrics[m]] {
+			continue
+		}
+		share := func(server int) int64 { return s.Task.Servers[server].Share[m] }
+		b := s.balance(m, share, s.Task.Tolerance, problem.Goal{Weight: 1, Tier: s.tiers.ties})
+		if m == s.Task.Tie {
+			s.Problem.Balances = append(s.Problem.Balances, b)
+			continue
+		}
+		high := b
+		high.Above, high.Tier, b.Tier = true, s.tiers.above, s.tiers.below
+		s.Problem.Balances = append(s.Problem.Balances, high, b)
+	}
+}
+
+// balance states that servers have their shares of a metric, within a tolerance in percent; a share of 0 takes no part.
+func (s *stated) balance(m int, share func(server int) int64, tolerance int64, goal problem.Goal) problem.Balance {
+	b := problem.Balance{Metric: m, Goal: goal}
+	for i := range s.Task.Servers {
+		v := s.scaled(m, share(i))
+		unit := max(1, v/1000)
+		if v == 0 {
+			unit = mostLoad // it takes no part in this metric
+		}
+		b.Share = append(b.Share, v-s.outside(i, m))
+		b.Slack = append(b.Slack, load.MulDiv(v, tolerance, 200)+s.scaled(m, s.Average[m])/2)
+		b.Unit = append(b.Unit, unit)
+	}
+	return b
+}

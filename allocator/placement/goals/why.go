@@ -1,0 +1,145 @@
+package goals
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/engine"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/internal/locality"
+)
+
+// Kind of what decides.
+type Kind uint8
+
+// Kinds.
+const (
+	Balance Kind = iota + 1
+	Broken       // a constraint does not hold
+	Drain
+	Apart
+	Wanted // another goal of a policy
+)
+
+// Cost is what a goal, or goals of one tier, would cost more.
+type Cost struct {
+	Goal string
+	Kind Kind
+	More int64 // in the goal's own unit; negative: less
+}
+
+// Elsewhere says of a replica of the task what it would mean that it were on another server: which constraint forbids it, by name, or what it would
+// cost, the most important tier first.
+func (o *Outcome) Elsewhere(replica int, server int) (binds string, costs []Cost) {
+	v := o.search.Judge(int32(replica), int32(server))
+	if v.Refused != engine.Allowed {
+		return o.stated.refusal(replica, server, v), nil
+	}
+	for tier, more := range v.Cost[:o.stated.tiers.count] {
+		if more != 0 {
+			costs = append(costs, Cost{o.stated.tiers.names[tier], o.stated.tiers.kinds[tier], more})
+		}
+	}
+	return "", costs
+}
+
+// Decisive is the goal for which a replica is where it is and not where it started; false: it is as good there.
+func (o *Outcome) Decisive(replica int) (Cost, bool) {
+	start := o.stated.Start[replica]
+	if start == problem.Unplaced || start == o.Places[replica] {
+		return Cost{}, false
+	}
+	binds, costs := o.Elsewhere(replica, int(start))
+	switch {
+	case binds != "":
+		return Cost{Goal: binds, Kind: Broken}, true
+	case len(costs) == 0:
+		return Cost{}, false
+	}
+	return costs[0], true
+}
+
+// Nowhere says why a replica has no place: the constraint that excludes most servers, and how many each excludes.
+func (o *Outcome) Nowhere(replica int) (binds, why string) {
+	counts := map[string]int{}
+	for server := range o.stated.Task.Servers {
+		name, _ := o.Elsewhere(replica, server)
+		counts[name]++
+	}
+	return Binding(counts)
+}
+
+// Binding is the constraint that excludes most servers, and for people how many each excludes.
+func Binding(counts map[string]int) (binds, why string) {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+	total := 0
+	var parts []string
+	for _, name := range names {
+		total += counts[name]
+		parts = append(parts, fmt.Sprintf("%s excludes %d", name, counts[name]))
+	}
+	if total == 0 {
+		return "", ""
+	}
+	return names[0], fmt.Sprintf("of %d servers, %s", total, strings.Join(parts, ", "))
+}
+
+// refusal names the constraint.
+func (s *stated) refusal(replica, server int, v engine.Verdict) string {
+	switch v.Refused {
+	case engine.Pinned:
+		return "moving"
+	case engine.Ineligible:
+		return s.ineligible(replica, server)
+	case engine.Full:
+		return "capacity." + s.Task.Metrics[v.Metric]
+	case engine.Together:
+		return "held"
+	case engine.Crowded:
+		return s.constraint(s.named[spreadOf{int(s.Group[replica]), v.Level}], "spread", v.Level)
+	case engine.Unrelated:
+		return s.constraint(s.relation(replica, v.Level), "relation", v.Level)
+	}
+	return "moves"
+}
+
+func (s *stated) ineligible(replica, server int) string {
+	t, at := s.Terms, &s.Task.Servers[server]
+	switch {
+	case !at.Accepts:
+		return "accepts"
+	case t == nil:
+		return "region"
+	}
+	if f := t.Classes[t.Of[s.Task.Replicas[replica].Shard]].Barred(at.Position); f != nil {
+		return f.Name
+	}
+	return "region"
+}
+
+// constraint is the name of a constraint of a policy, or what is built in.
+func (s *stated) constraint(name, kind string, level int) string {
+	switch {
+	case name != "":
+		return name
+	case level < len(s.Task.Domains):
+		return fmt.Sprintf("%s %s", kind, locality.Host+locality.Domain(level))
+	case level-len(s.Task.Domains) < len(s.Terms.Labels):
+		return fmt.Sprintf("%s %s", kind, s.Terms.Labels[level-len(s.Task.Domains)].Key)
+	}
+	return kind
+}
+
+// relation is the first relation of a replica's group at a level, or one of others to it.
+func (s *stated) relation(replica, level int) string {
+	group := int(s.Group[replica])
+	for _, r := range s.Problem.Relations {
+		if r.Level == level && (r.Group == group || r.On == group) {
+			return s.related[r]
+		}
+	}
+	return ""
+}

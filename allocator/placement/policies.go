@@ -1,0 +1,67 @@
+package placement
+
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/locality"
+)
+
+// class is the position of what policies say of a shard; -1: nothing.
+func (s *state) class(i int) int {
+	if s.in.Terms == nil {
+		return -1
+	}
+	return int(s.in.Terms.Of[i])
+}
+
+// width is the widest domain that two replicas of a shard never share.
+func (s *state) width(i int) locality.Domain {
+	if c := s.class(i); c >= 0 {
+		return max(s.spread, s.in.Terms.Classes[c].Width())
+	}
+	return s.spread
+}
+
+// choosy reports whether constraints on a shard look at more than servers and the shard's own fault domains. Its replicas are then placed and moved by
+// the engine alone; the rules only change its roles.
+func (s *state) choosy(i int) bool {
+	c := s.class(i)
+	return c >= 0 && s.in.Terms.Classes[c].Choosy()
+}
+
+// barred says why policies forbid a server the replicas of a shard; empty: they do not.
+func (s *state) barred(i, server int) (binds, why string) {
+	c := s.class(i)
+	if c < 0 {
+		return "", ""
+	}
+	class := &s.in.Terms.Classes[c]
+	if f := class.Barred(server); f != nil {
+		if slices.Contains(f.Invalid, server) {
+			return f.Name, "its expression has no value for the server"
+		}
+		return f.Name, "its expression is false for the server"
+	}
+	for _, p := range class.Pins {
+		if p.Servers != nil && !s.pinnedAt(i, server) && s.unfilled(i) {
+			return p.Name, "a replica is missing on a server that it names"
+		}
+	}
+	return "", ""
+}
+
+// pinnedAt reports whether a replica of a shard that is on a server stays there.
+func (s *state) pinnedAt(i, server int) bool {
+	c := s.class(i)
+	return c >= 0 && slices.ContainsFunc(s.in.Terms.Classes[c].Pins, func(p terms.Pin) bool { return p.Servers == nil || slices.Contains(p.Servers, int32(server)) })
+}
+
+// unfilled reports whether a server that a pin names has no replica of the shard.
+func (s *state) unfilled(i int) bool {
+	return slices.ContainsFunc(s.in.Terms.Classes[s.class(i)].Pins, func(p terms.Pin) bool {
+		return slices.ContainsFunc(p.Servers, func(server int32) bool {
+			return !slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.at == int(server) && !r.leaving })
+		})
+	})
+}
