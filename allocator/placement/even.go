@@ -29,7 +29,7 @@ type evening struct {
 
 // even lets the engine serve the goals of policies, balance what loads servers, and relieve those that have more than they can take.
 func (s *state) even() {
-	if s.in.Terms == nil && (s.full() || !s.overloaded() && !s.uneven()) {
+	if s.in.Terms == nil && (s.full() || !s.overloaded() && !s.uneven() && !s.tooNear()) {
 		return
 	}
 	e := s.gathered()
@@ -52,7 +52,7 @@ func (s *state) even() {
 func (s *state) gathered() *evening {
 	e := &evening{state: s, at: make([]int32, len(s.in.Servers))}
 	e.task = goals.Task{Average: s.average, Tolerance: int64(s.in.Policy.TolerancePercent), Tie: -1, Moves: atMost(s.in.Policy.Moves - s.open), Terms: s.in.Terms,
-		Apart: s.in.Apart}
+		Latency: s.in.Apart}
 	for m := range s.metrics.Len() {
 		e.task.Metrics = append(e.task.Metrics, s.metrics.Name(m))
 	}
@@ -151,7 +151,7 @@ func (s *state) group(server, metric int) int {
 // gather lists the replicas of a shard: one of each shard at most moves, and shards that are changing stay as they are. Additions of this plan may
 // go elsewhere; where a lost primary waits for the plan, nothing else does. Without policies, what stays is no more than a load.
 func (e *evening) gather(i int) {
-	changing := len(e.in.Shards[i].Avoid) > 0 || len(e.replicas[i]) > 1 && e.distinct(i, e.width(i)) < e.count(i) || slices.ContainsFunc(e.replicas[i], e.changing)
+	changing := len(e.in.Shards[i].Avoid) > 0 || slices.ContainsFunc(e.replicas[i], e.changing)
 	adds := slices.ContainsFunc(e.replicas[i], func(r replica) bool { return r.added() })
 	stays := changing && !e.choosy(i) || !adds && (e.urgent || e.restless(i))
 	if stays && e.in.Terms == nil {
@@ -196,21 +196,40 @@ func (e *evening) confines(i, k int) goals.Confines {
 	return c
 }
 
-// stateApart keeps the replicas of a shard in as many domains as they are: of the widest width at which each has its own, which says it of all
-// narrower ones, and of those wider.
+// stateApart wants the replicas of a shard in as many domains as there are, and keeps those that they have: of the widest width at which each has
+// its own, which says it of all narrower ones, and of those wider.
 func (e *evening) stateApart(i, group int) {
 	if len(e.replicas[i]) < 2 {
 		return
 	}
+	count := e.count(i)
 	for width := locality.Region; width >= locality.Host; width-- {
-		n := e.distinct(i, width)
-		if n > 1 {
-			e.task.Spreads = append(e.task.Spreads, problem.Spread{Group: group, Level: int(width - locality.Host), Min: n})
+		a := goals.Spread{Group: group, Width: width, Min: e.distinct(i, width), Want: min(count, e.where.Open[width])}
+		if width <= e.width(i) {
+			a.Max, a.Want = 1, 0
 		}
-		if n == e.count(i) {
+		e.task.Spreads = append(e.task.Spreads, a)
+		if a.Min == count || a.Max == 1 {
 			return
 		}
 	}
+}
+
+// tooNear reports whether replicas of a shard are in fewer domains than there are for them, or in one that they must not share.
+func (s *state) tooNear() bool {
+	for i := range s.in.Shards {
+		if len(s.replicas[i]) < 2 || s.restless(i) {
+			continue
+		}
+		for width, n := locality.Region, s.count(i); width >= s.width(i); width-- {
+			if d := s.distinct(i, width); d == n {
+				break
+			} else if d < min(n, s.where.Open[width]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // carryOut proposes what the engine found.
@@ -223,7 +242,7 @@ func (e *evening) carryOut(found *goals.Outcome) {
 			binds, why := found.Nowhere(r)
 			e.withdraw(i, k, binds, why)
 			continue
-		case t == e.task.Replicas[r].At || from < 0:
+		case t == e.task.Replicas[r].At || from < 0 || e.crowds(i, k, e.servers[t]):
 			continue
 		}
 		to := e.servers[t]
@@ -241,6 +260,16 @@ func (e *evening) carryOut(found *goals.Outcome) {
 			e.plan.Decisions[e.replicas[i][k].decision].Why = e.whyBalance(c, from, to, high, low)
 		}
 	}
+}
+
+// crowds reports whether a server shares a domain with another replica of the shard that it must not: what is broken is repaired, or left alone.
+func (e *evening) crowds(i, k, server int) bool {
+	for other, r := range e.replicas[i] {
+		if other != k && !r.leaving && r.at >= 0 && e.where.Shared(server, r.at, e.width(i)) {
+			return true
+		}
+	}
+	return false
 }
 
 // reason is why the engine moves a replica; for balance the numbers are the caller's to tell.

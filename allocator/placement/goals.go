@@ -196,52 +196,6 @@ func (s *state) settleIn(i, k, rank int, why string) bool {
 	return to >= 0
 }
 
-// widen moves replicas apart that share a domain with another of their shard although a server in a free one has room.
-func (s *state) widen() {
-	if s.in.Policy.Replicas < 2 {
-		return
-	}
-	for i := range s.in.Shards {
-		if s.full() {
-			return
-		}
-		if !s.restless(i) && len(s.replicas[i]) > 1 {
-			s.widenShard(i)
-		}
-	}
-}
-
-func (s *state) widenShard(i int) {
-	for width := locality.Region; width > s.width(i) && !s.choosy(i); width-- {
-		if s.distinct(i, width) >= min(s.count(i), s.where.Open[width]) {
-			continue
-		}
-		for _, k := range s.secondariesFirst(i) {
-			if s.alone(i, k) >= width || s.capped(s.replicas[i][k].on) {
-				continue
-			}
-			q := s.relocation(i, k)
-			q.width = width
-			for _, q.regions = range s.choicesKeepingRank(i, k) {
-				if to := s.find(q); to >= 0 {
-					s.migrate(i, k, to, Spread, s.whyHere(i, to, width, fmt.Sprintf("another replica is in the same %s; ", width)))
-					return
-				}
-			}
-		}
-	}
-}
-
-// choicesKeepingRank lists sets of regions for a replica that stays as preferred as it is.
-func (s *state) choicesKeepingRank(i, k int) [][]int {
-	list := s.choices(i, k, s.replicas[i][k].role)
-	if s.replicas[i][k].role != shard.Primary || len(s.where.Ranks) == 0 {
-		return list
-	}
-	rank := s.where.Rank(s.replicas[i][k].at)
-	return slices.DeleteFunc(slices.Clone(list), func(set []int) bool { return s.where.Regions[set[0]].Rank > rank })
-}
-
 // distinct counts the domains of a width that a shard's replicas are in.
 func (s *state) distinct(i int, width locality.Domain) (n int) {
 	for k, r := range s.replicas[i] {
@@ -256,12 +210,11 @@ func (s *state) distinct(i int, width locality.Domain) (n int) {
 	return n
 }
 
-// repair mends what the input breaks between replicas: some too near to each other, regions with too few.
+// repair mends what the input breaks: replicas where policies forbid them, regions with too few. Replicas too near to each other are the engine's.
 func (s *state) repair() {
 	for i := range s.in.Shards {
 		if !s.held(i) && !s.choosy(i) {
 			s.enclose(i)
-			s.separate(i)
 			s.fillRegions(i)
 		}
 	}
@@ -282,27 +235,6 @@ func (s *state) enclose(i int) {
 		}
 		if binds, why := s.binds(q); binds != bindsCap {
 			s.stuck(i, Migrate, on, Repair, binds, why)
-		}
-	}
-}
-
-// separate moves apart replicas of one shard that share a domain which they may not share.
-func (s *state) separate(i int) {
-	if len(s.replicas[i]) < 2 {
-		return
-	}
-	for _, k := range s.secondariesFirst(i) {
-		if s.alone(i, k) >= s.width(i) || s.restless(i) || s.capped(s.replicas[i][k].on) || s.full() {
-			continue
-		}
-		q := s.relocation(i, k)
-		if to, width := s.home(q); to >= 0 {
-			s.migrate(i, k, to, Repair, s.whyHere(i, to, width, fmt.Sprintf("another replica is in the same %s; ", s.width(i))))
-			return
-		}
-		if binds, why := s.binds(q); binds != bindsCap {
-			s.stuck(i, Migrate, s.replicas[i][k].on, Repair, binds, why)
-			return
 		}
 	}
 }

@@ -37,7 +37,6 @@ func (s *state) solve() {
 	s.repair()
 	s.drain()
 	s.prefer()
-	s.widen()
 	s.balance()
 	s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.Kind == 0 }) // what was withdrawn
 }

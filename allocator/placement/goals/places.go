@@ -76,13 +76,13 @@ func (s *stated) near(class int, g *terms.Goal, goal problem.Goal) {
 // distance is the mean round trip from clients to a region in microseconds. A pair that nobody measured is as far apart as any that was.
 func (s *stated) distance(region string, clients map[string]int64) int64 {
 	far := time.Duration(0)
-	for _, p := range s.Apart.Pairs() {
+	for _, p := range s.Latency.Pairs() {
 		far = max(far, p.Median)
 	}
 	sum, shares := int64(0), int64(0)
 	for client, share := range clients {
 		trip := far
-		if e, known := s.Apart.Between(client, region); known {
+		if e, known := s.Latency.Between(client, region); known {
 			trip = e.Median
 		} else if client == region {
 			trip = 0

@@ -11,6 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
 	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/load"
+	"github.com/shardmanager/shardmanager/internal/locality"
 )
 
 // Task is what is to be solved. What is not among the replicas takes room and share from the server where it is.
@@ -19,15 +20,15 @@ type Task struct {
 	Servers   []Server
 	Replicas  []Replica // group by group
 	Groups    int
-	Average   load.Vector      // of a replica: no server can come nearer to its share than by half of it
-	Tolerance int64            // in percent of a share
-	Tie       int              // a metric that no move is worth, and that decides between equal ones; -1: none
-	Eligible  [][]uint64       // made by Class
-	Domains   [][]int32        // fault domains of the servers, by any label: hosts, racks, zones, regions
-	Spreads   []problem.Spread // over them
-	Moves     int32            // at most, one of each group
-	Terms     *terms.Terms     // nil: nothing
-	Apart     latency.Matrix
+	Average   load.Vector  // of a replica: no server can come nearer to its share than by half of it
+	Tolerance int64        // in percent of a share
+	Tie       int          // a metric that no move is worth, and that decides between equal ones; -1: none
+	Eligible  [][]uint64   // made by Class
+	Domains   [][]int32    // fault domains of the servers, by any label: hosts, racks, zones, regions
+	Spreads   []Spread     // over them
+	Moves     int32        // at most, one of each group
+	Terms     *terms.Terms // nil: nothing
+	Latency   latency.Matrix
 
 	classes map[Confines]int32
 }
@@ -40,6 +41,15 @@ type Server struct {
 	Accepts                           bool        // a target
 	Capacity, Charged, Settled, Share load.Vector // Charged counts a replica in motion at both places, Settled where it will be
 	Moves                             int32       // at most, from or to it
+}
+
+// Spread says over how many domains of a width the replicas of a group are spread. 0 demands nothing.
+type Spread struct {
+	Group int
+	Width locality.Domain
+	Min   int // at least
+	Max   int // replicas in one domain
+	Want  int // a goal
 }
 
 // Replica is one that is counted on a server.
@@ -108,10 +118,11 @@ func (t *Task) state() *stated {
 	}
 	s.stateReplicas()
 	s.stateServers()
-	for _, spread := range t.Spreads {
-		s.spread(spread, "")
-	}
 	s.tiers = tiersOf(t.Terms)
+	for _, a := range t.Spreads {
+		goal := problem.Goal{Weight: 1 << (10 * (a.Width - locality.Host)), Tier: s.tiers.apart} // a wider domain is worth a thousand narrower ones
+		s.spread(problem.Spread{Group: a.Group, Level: int(a.Width - locality.Host), Min: a.Min, Max: a.Max, Want: a.Want, Goal: goal}, "")
+	}
 	s.Problem.Tiers = s.tiers.count
 	s.Problem.Unplaced = problem.Goal{Weight: 1, Tier: 0}
 	if t.Terms != nil {
@@ -123,6 +134,11 @@ func (t *Task) state() *stated {
 	s.stateBalance()
 	if s.Problem.Movement.Replica == nil {
 		s.Problem.Movement = problem.Movement{Replica: slices.Repeat([]int64{1}, s.Problem.Replicas), ReplicaWeight: 1, Tier: s.tiers.movement}
+		for i := range t.Replicas {
+			if t.Replicas[i].Primary {
+				s.Problem.Movement.Replica[i] = 2 // clients feel it
+			}
+		}
 	}
 	return s
 }

@@ -16,6 +16,7 @@ type tiers struct {
 	moved    bool // a policy says what moves cost
 
 	drain int
+	apart int
 	// First above the share: that is where load is felt. Ties are metrics that are worth no move.
 	above, below, movement, ties int
 	count                        int
@@ -46,9 +47,9 @@ func tiersOf(t *terms.Terms) tiers {
 			s.names, s.kinds = append(s.names, strings.Join(names[tier], ", ")), append(s.kinds, kinds[tier])
 		}
 	}
-	s.above = len(s.names)
-	s.below, s.movement, s.ties = s.above+1, s.above+2, s.above+3
-	s.names, s.kinds = append(s.names, "balance", "balance", "movement", "balance"), append(s.kinds, Balance, Balance, Balance, Balance)
+	s.apart = len(s.names)
+	s.above, s.below, s.movement, s.ties = s.apart+1, s.apart+2, s.apart+3, s.apart+4
+	s.names, s.kinds = append(s.names, "spread", "balance", "balance", "movement", "balance"), append(s.kinds, Apart, Balance, Balance, Balance, Balance)
 	s.count = len(s.names)
 	return s
 }
