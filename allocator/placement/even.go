@@ -46,6 +46,7 @@ func (s *state) even() {
 		return
 	}
 	e.carryOut(found)
+	e.unrepaired(found)
 }
 
 // gathered states what the engine is to solve.
@@ -158,7 +159,8 @@ func (e *evening) gather(i int) {
 		return
 	}
 	group := int32(e.task.Groups)
-	for k, r := range e.replicas[i] {
+	for _, k := range e.primaryLast(i) {
+		r := e.replicas[i][k]
 		if r.leaving || r.at < 0 || e.at[r.at] < 0 {
 			continue
 		}
@@ -173,6 +175,18 @@ func (e *evening) gather(i int) {
 	if e.task.Groups > int(group) && !changing {
 		e.stateApart(i, int(group))
 	}
+}
+
+// primaryLast is the order of replicas in the task: where it is all the same, those that come first move.
+func (e *evening) primaryLast(i int) []int {
+	list := make([]int, 0, len(e.replicas[i]))
+	for k := range e.replicas[i] {
+		list = append(list, k)
+	}
+	if p := e.primaryOf(i); p >= 0 {
+		list = append(slices.Delete(list, p, p+1), p)
+	}
+	return list
 }
 
 // changing reports whether a replica is about to be elsewhere, or gone, so that its shard is left alone.
@@ -258,6 +272,17 @@ func (e *evening) carryOut(found *goals.Outcome) {
 		e.migrate(i, k, to, reason, why)
 		if why == "" {
 			e.plan.Decisions[e.replicas[i][k].decision].Why = e.whyBalance(c, from, to, high, low)
+		}
+	}
+}
+
+// unrepaired says what is broken on, and why nothing repairs it.
+func (e *evening) unrepaired(found *goals.Outcome) {
+	for r := len(e.refs) - 1; r >= 0; r-- {
+		i, k := e.refs[r].i, e.refs[r].k
+		if binds, why := found.Broken(r); binds != "" && !e.restless(i) {
+			e.stuck(i, Migrate, e.replicas[i][k].on, Repair, binds, why)
+			e.moved[i] = true
 		}
 	}
 }

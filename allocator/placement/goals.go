@@ -210,31 +210,11 @@ func (s *state) distinct(i int, width locality.Domain) (n int) {
 	return n
 }
 
-// repair mends what the input breaks: replicas where policies forbid them, regions with too few. Replicas too near to each other are the engine's.
+// repair fills regions with too few replicas. What else the input breaks is the engine's.
 func (s *state) repair() {
 	for i := range s.in.Shards {
 		if !s.held(i) && !s.choosy(i) {
-			s.enclose(i)
 			s.fillRegions(i)
-		}
-	}
-}
-
-// enclose moves a replica from a server where policies do not let it be.
-func (s *state) enclose(i int) {
-	for _, k := range s.secondariesFirst(i) {
-		on := s.replicas[i][k].on
-		binds, why := s.barred(i, on)
-		if binds == "" || s.pinnedAt(i, on) || s.restless(i) || s.capped(on) || s.full() {
-			continue
-		}
-		q := s.relocation(i, k)
-		if to, width := s.home(q); to >= 0 {
-			s.migrate(i, k, to, Repair, s.whyHere(i, to, width, fmt.Sprintf("%s forbids %s: %s; ", binds, s.serverID(on), why)))
-			return
-		}
-		if binds, why := s.binds(q); binds != bindsCap {
-			s.stuck(i, Migrate, on, Repair, binds, why)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package placement
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 
@@ -84,30 +83,11 @@ func newMap(in *Input) *field.Map {
 	for i, server := range in.Servers {
 		sites[i] = field.Site{Locality: server.Locality, Accepts: server.Accepts}
 	}
-	return field.NewMap(sites, in.Policy.Regions, preferences(in))
-}
-
-// preferences lists the regions of primaries by how much they are preferred, those of a rank together: the policy's, then all that are known by
-// how near they are to its first, where they go while it has no room.
-func preferences(in *Input) (list [][]string) {
-	prefer := in.Policy.PreferRegions
-	if !in.Policy.Primary || len(prefer) == 0 {
-		return nil
+	var prefer [][]string
+	if in.Policy.Primary && len(in.Policy.PreferRegions) > 0 {
+		prefer = field.Preferences(in.Policy.PreferRegions, in.Apart.Ranks(in.Policy.PreferRegions[0]))
 	}
-	for _, name := range prefer {
-		list = append(list, []string{name})
-	}
-	near := in.Apart.Ranks(prefer[0])
-	others := slices.DeleteFunc(shard.SortedKeys(near), func(name string) bool { return slices.Contains(prefer, name) })
-	slices.SortStableFunc(others, func(a, b string) int { return cmp.Compare(near[a], near[b]) })
-	for at, name := range others {
-		if at > 0 && near[name] == near[others[at-1]] {
-			list[len(list)-1] = append(list[len(list)-1], name)
-		} else {
-			list = append(list, []string{name})
-		}
-	}
-	return list
+	return field.NewMap(sites, in.Policy.Regions, prefer)
 }
 
 // everyLoad yields whatever names metrics.

@@ -78,6 +78,32 @@ func (s *Search) refuses(r, from, to int32) (why Refusal, metric, level int) {
 	return Allowed, 0, 0
 }
 
+// Breaks is the constraint that a replica breaks where it is, and at which level; Allowed: none. Capacity is a server's, and not looked at.
+func (s *Search) Breaks(r int32) (why Refusal, level int) {
+	m, t := s.m, s.place[r]
+	g := m.Group[r]
+	switch {
+	case t == m.nowhere:
+		return Allowed, 0
+	case !m.eligible(r, t):
+		return Ineligible, 0
+	case m.Exclusive[g] && s.neighbours(r, t) > 0:
+		return Together, 0
+	}
+	for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
+		w := &m.rows[i]
+		if s.distinct[i] < w.least || w.most > 0 && s.there(i, m.domainOf(w.level, t), -1) > w.most {
+			return Crowded, int(w.level)
+		}
+	}
+	for _, n := range m.needsOf(g) {
+		if s.there(n.row, m.domainOf(m.rows[n.row].level, t), -1) > 0 == n.not {
+			return Unrelated, int(m.rows[n.row].level)
+		}
+	}
+	return Allowed, 0
+}
+
 // scarce is the metric of which server t has the least room for replica r, for what it needs.
 func (s *state) scarce(r, t int32) int {
 	n := s.m.Metrics

@@ -152,3 +152,21 @@ func (g *Map) RegionOf(server int) *Region { return &g.Regions[g.InRegion[server
 
 // Shared reports whether two servers are in one domain of a width.
 func (g *Map) Shared(a, b int, d locality.Domain) bool { return g.Domains[d][a] == g.Domains[d][b] }
+
+// Preferences lists regions by how much they are preferred, those of a rank together: the preferred ones, then all others by how near they are to
+// the first, where replicas go while it has no room.
+func Preferences(prefer []string, near map[string]int) (list [][]string) {
+	for _, name := range prefer {
+		list = append(list, []string{name})
+	}
+	others := slices.DeleteFunc(shard.SortedKeys(near), func(name string) bool { return slices.Contains(prefer, name) })
+	slices.SortStableFunc(others, func(a, b string) int { return cmp.Compare(near[a], near[b]) })
+	for at, name := range others {
+		if at > 0 && near[name] == near[others[at-1]] {
+			list[len(list)-1] = append(list[len(list)-1], name)
+		} else {
+			list = append(list, []string{name})
+		}
+	}
+	return list
+}

@@ -134,11 +134,6 @@ func (t *Task) state() *stated {
 	s.stateBalance()
 	if s.Problem.Movement.Replica == nil {
 		s.Problem.Movement = problem.Movement{Replica: slices.Repeat([]int64{1}, s.Problem.Replicas), ReplicaWeight: 1, Tier: s.tiers.movement}
-		for i := range t.Replicas {
-			if t.Replicas[i].Primary {
-				s.Problem.Movement.Replica[i] = 2 // clients feel it
-			}
-		}
 	}
 	return s
 }

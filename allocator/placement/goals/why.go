@@ -87,6 +87,17 @@ func Binding(counts map[string]int) (binds, why string) {
 	return names[0], fmt.Sprintf("of %d servers, %s", total, strings.Join(parts, ", "))
 }
 
+// Broken says of a replica which constraint it breaks where it is, and why it does not go elsewhere; empty: none.
+func (o *Outcome) Broken(replica int) (binds, why string) {
+	refused, level := o.search.Breaks(int32(replica))
+	if refused == engine.Allowed {
+		return "", ""
+	}
+	binds = o.stated.refusal(replica, int(o.Places[replica]), engine.Verdict{Refused: refused, Level: level})
+	_, why = o.Nowhere(replica)
+	return binds, why
+}
+
 // refusal names the constraint.
 func (s *stated) refusal(replica, server int, v engine.Verdict) string {
 	switch v.Refused {
