@@ -177,18 +177,6 @@ func (e *evening) gather(i int) {
 	}
 }
 
-// primaryLast is the order of replicas in the task: where it is all the same, those that come first move.
-func (e *evening) primaryLast(i int) []int {
-	list := make([]int, 0, len(e.replicas[i]))
-	for k := range e.replicas[i] {
-		list = append(list, k)
-	}
-	if p := e.primaryOf(i); p >= 0 {
-		list = append(slices.Delete(list, p, p+1), p)
-	}
-	return list
-}
-
 // changing reports whether a replica is about to be elsewhere, or gone, so that its shard is left alone.
 func (e *evening) changing(r replica) bool {
 	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !e.in.Servers[r.at].Accepts || !r.added() && r.at != r.on

@@ -21,19 +21,17 @@ func (s *state) relocation(i, k int) quest {
 
 // secondariesFirst lists the replicas of a shard that may move, the primary last: its move costs more.
 func (s *state) secondariesFirst(i int) []int {
-	var list []int
-	primary := -1
+	return slices.DeleteFunc(s.primaryLast(i), func(k int) bool { return !s.replicas[i][k].movable() })
+}
+
+// primaryLast is the order in which replicas of a shard are looked at: where it is all the same, those that come first move.
+func (s *state) primaryLast(i int) []int {
+	list := make([]int, 0, len(s.replicas[i]))
 	for k := range s.replicas[i] {
-		switch r := &s.replicas[i][k]; {
-		case !r.movable():
-		case r.role == shard.Primary:
-			primary = k
-		default:
-			list = append(list, k)
-		}
+		list = append(list, k)
 	}
-	if primary >= 0 {
-		list = append(list, primary)
+	if p := s.primaryOf(i); p >= 0 {
+		list = append(slices.Delete(list, p, p+1), p)
 	}
 	return list
 }

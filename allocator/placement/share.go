@@ -1,6 +1,9 @@
 package placement
 
-import "github.com/shardmanager/shardmanager/internal/load"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement/share"
+	"github.com/shardmanager/shardmanager/internal/load"
+)
 
 // shareOut gives every accepting server its fair share of all that should end up on accepting servers: by capacity where all of them
 // limit the metric, else equally. With byRank, what follows the primaries into regions that they prefer is shared out among the servers
@@ -19,43 +22,23 @@ func (s *state) shareOut(byRank bool) {
 	}
 	s.share = load.Vectors(len(s.in.Servers), n)
 	total := s.total()
+	accepts := func(server int) bool { return s.in.Servers[server].Accepts }
+	capacity := make([]int64, len(s.in.Servers))
 	for m := range n {
-		limited := s.everyoneLimits(m)
-		weight := func(server int) int64 {
-			switch {
-			case !s.in.Servers[server].Accepts:
-				return 0
-			case limited:
-				return max(0, s.capacity[server][m])
-			}
-			return 1
+		for server := range capacity {
+			capacity[server] = s.capacity[server][m]
 		}
-		if !byRank || !s.follows(m) {
-			s.divide(m, total[m], s.where.Order, weight)
-			continue
-		}
-		servers, here := make([][]int, len(s.where.Ranks)), load.Vectors(len(s.where.Ranks), 1)
-		for server := range s.in.Servers {
-			if rank := s.where.Rank(server); weight(server) > 0 {
-				servers[rank] = append(servers[rank], server)
-				here[rank].Add(s.settled[server][m : m+1])
+		weights, totals, group := share.Weights(capacity, accepts), []int64{total[m]}, share.All
+		if byRank && s.follows(m) {
+			totals, group = make([]int64, len(s.where.Ranks)), s.where.Rank
+			for server, w := range weights {
+				if w > 0 {
+					totals[group(server)] = load.Plus(totals[group(server)], s.settled[server][m])
+				}
 			}
 		}
-		for rank := range servers {
-			s.divide(m, here[rank][0], servers[rank], weight)
-		}
-	}
-}
-
-// divide shares out one metric among some servers.
-func (s *state) divide(m int, total int64, servers []int, weight func(server int) int64) {
-	sum := make(load.Vector, 1)
-	for _, server := range servers {
-		sum.Add(load.Vector{weight(server)})
-	}
-	for _, server := range servers {
-		if w := weight(server); w > 0 {
-			s.share[server][m] = max(1, load.MulDiv(total, w, sum[0]))
+		for server, v := range share.Divide(totals, weights, group) {
+			s.share[server][m] = v
 		}
 	}
 }
@@ -88,13 +71,4 @@ func (s *state) total() load.Vector {
 // follows reports whether a metric is where the primaries are, so that the regions that they prefer decide about it.
 func (s *state) follows(m int) bool {
 	return len(s.where.Ranks) > 0 && (m == s.primaries || s.in.Policy.Replicas <= 1)
-}
-
-func (s *state) everyoneLimits(m int) bool {
-	for i, server := range s.in.Servers {
-		if server.Accepts && s.capacity[i][m] == load.Unlimited {
-			return false
-		}
-	}
-	return true
 }

@@ -3,9 +3,9 @@ package placement
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -183,7 +183,9 @@ func (s *state) ordered(list []int) []int {
 	size := make([]int64, len(s.in.Shards))
 	for _, i := range list {
 		for m, l := range s.base[i] {
-			size[i] = max(size[i], relativeSize(l, s.average[m]))
+			if s.average[m] > 0 {
+				size[i] = max(size[i], load.MulDiv(l, fair, s.average[m]))
+			}
 		}
 	}
 	slices.SortStableFunc(list, func(a, b int) int {
@@ -191,13 +193,6 @@ func (s *state) ordered(list []int) []int {
 		return cmp.Or(cmp.Compare(placing(y), placing(x)), cmp.Compare(size[b], size[a]), cmp.Compare(len(y.Avoid), len(x.Avoid)), cmp.Compare(x.Index, y.Index))
 	})
 	return list
-}
-
-func relativeSize(l, average int64) int64 {
-	if average <= 0 {
-		return 0
-	}
-	return min(l, math.MaxInt64/fair) * fair / average
 }
 
 // trim drops replicas beyond the wanted number, once all that would be left are settled.

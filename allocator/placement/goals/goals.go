@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/share"
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
 	"github.com/shardmanager/shardmanager/internal/load"
 )
@@ -113,36 +114,23 @@ func (s *stated) utilization(m int, g *terms.Goal, goal problem.Goal) {
 
 // shares are what servers should have of a metric, of all that is on those that are targets: by capacity where all of them limit it, else alike.
 func (s *stated) shares(m int, regional bool) func(server int) int64 {
-	group := func(server int) string {
-		if regional {
-			return s.Task.Servers[server].Region
-		}
-		return ""
+	group, totals := share.All, []int64{0}
+	if regional {
+		group = func(server int) int { return int(s.Problem.Domains[regions][server]) }
+		totals = make([]int64, len(s.Task.Servers))
 	}
-	limited := !slices.ContainsFunc(s.Task.Servers, func(v Server) bool { return v.Accepts && v.Capacity[m] == load.Unlimited })
-	weight := func(server int) int64 {
-		switch {
-		case !s.Task.Servers[server].Accepts:
-			return 0
-		case limited:
-			return max(0, s.Task.Servers[server].Capacity[m])
-		}
-		return 1
+	capacity := make([]int64, len(s.Task.Servers))
+	for i := range capacity {
+		capacity[i] = s.Task.Servers[i].Capacity[m]
 	}
-	total, weights := map[string]int64{}, map[string]int64{}
-	for i := range s.Task.Servers {
-		if w := weight(i); w > 0 {
-			total[group(i)] = load.Plus(total[group(i)], s.Task.Servers[i].Settled[m])
-			weights[group(i)] = load.Plus(weights[group(i)], w)
+	weights := share.Weights(capacity, func(server int) bool { return s.Task.Servers[server].Accepts })
+	for i, w := range weights {
+		if w > 0 {
+			totals[group(i)] = load.Plus(totals[group(i)], s.Task.Servers[i].Settled[m])
 		}
 	}
-	return func(server int) int64 {
-		w := weight(server)
-		if w == 0 {
-			return 0
-		}
-		return max(1, load.MulDiv(total[group(server)], w, weights[group(server)]))
-	}
+	shares := share.Divide(totals, weights, group)
+	return func(server int) int64 { return shares[server] }
 }
 
 // ratio wants milli units of another metric free for 1000 of the metric.

@@ -14,7 +14,7 @@ const regions = int(locality.Region - locality.Host) // level of Task.Domains
 // regionNames are the regions by their domain.
 func (s *stated) regionNames() []string {
 	var names []string
-	for i, d := range s.Task.Domains[regions] {
+	for i, d := range s.Problem.Domains[regions] {
 		for int(d) >= len(names) {
 			names = append(names, "")
 		}
@@ -160,7 +160,7 @@ func (s *stated) routes(class int, g *terms.Goal, goal problem.Goal) {
 		for to := range row {
 			row[to] -= least
 		}
-		starts := func(r *Replica) bool { return !r.Added && int(s.Task.Domains[regions][r.At]) == from }
+		starts := func(r *Replica) bool { return !r.Added && int(s.Problem.Domains[regions][r.At]) == from }
 		s.places(class, affinityOf{g.Kind, false, goal.Tier}, goal.Weight, row, starts)
 		for _, i := range s.ofClass[class] {
 			if starts(&s.Task.Replicas[i]) {
