@@ -111,6 +111,7 @@ func (t *Task) state() *problem.Problem {
 // goals are those of a metric.
 func (t *Task) goals(m int, inside []int64) []problem.Balance {
 	b := problem.Balance{Metric: m, Goal: problem.Goal{Weight: 1, Tier: ties}}
+	over := make([]int64, 0, len(t.Servers))
 	for i := range t.Servers {
 		s := &t.Servers[i]
 		share := t.scaled(m, s.Share[m])
@@ -119,13 +120,26 @@ func (t *Task) goals(m int, inside []int64) []problem.Balance {
 			unit = mostLoad // it takes no part in this metric
 		}
 		b.Share = append(b.Share, share-t.scaled(m, s.Settled[m])+inside[i*len(t.Average)+m])
-		b.Slack = append(b.Slack, load.MulDiv(share, t.Tolerance, 200)+t.scaled(m, t.Average[m])/2)
+		half, off := load.MulDiv(share, t.Tolerance, 400), t.scaled(m, s.Settled[m])-share
+		slack := half + t.scaled(m, t.Average[m])/2
+		b.Slack, b.Free = append(b.Slack, slack), append(b.Free, free(max(off, -off), slack, half, unit))
+		over = append(over, free(off, slack, half, unit))
 		b.Unit = append(b.Unit, unit)
 	}
 	if m == t.Tie {
 		return []problem.Balance{b}
 	}
 	high := b
-	high.Above, high.Tier, b.Tier = true, above, below
+	high.Free, high.Above, high.Tier, b.Tier = over, true, above, below
 	return []problem.Balance{high, b}
+}
+
+// free is what a server is off its share costs already, if it is within the tolerance: half of that is what servers are brought within, with half a
+// replica's load to spare. So none within the tolerance has to move, one beyond comes half way in, and loads that go up and down by as much move nothing.
+func free(off, slack, half, unit int64) int64 {
+	if off <= slack || off > slack+half {
+		return 0
+	}
+	u := min((off-slack)/unit, problem.MaxUnits)
+	return u * u
 }
