@@ -33,6 +33,7 @@ type confines struct {
 	region int // -1: any
 	rank   int // the largest; -1: any
 	exact  bool
+	left   int // the shard whose Left it is not to go back to; -1: none
 }
 
 // even lets the engine balance what loads servers, and relieve those that have more than they can take.
@@ -158,15 +159,20 @@ func (e *evening) changing(r replica) bool {
 	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !r.added() && r.at != r.on
 }
 
-// class is where a replica may be: in its region, if that needs it, and a primary nowhere less preferred.
+// class is where a replica may be: in its region, if that needs it, a primary nowhere less preferred, and none where it was lately, unless its server
+// has more than it can take.
 func (e *evening) class(r ref) int32 {
 	rep := &e.replicas[r.i][r.k]
-	c := confines{-1, -1, false}
+	c := confines{-1, -1, false, -1}
 	if !e.spare(r.i, r.k) {
 		c.region = e.where.InRegion[rep.at]
 	}
 	if rep.role == shard.Primary && len(e.where.Ranks) > 0 {
 		c.rank, c.exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
+	}
+	left := e.in.Shards[r.i].Left
+	if len(left) > 0 && !e.overfull(rep.at) {
+		c.left = r.i
 	}
 	class, ok := e.classes[c]
 	if !ok {
@@ -175,6 +181,9 @@ func (e *evening) class(r ref) int32 {
 		bits := make([]uint64, (len(e.servers)+63)/64)
 		for t, server := range e.servers {
 			rank := e.where.Rank(server)
+			if c.left >= 0 && server != rep.at && slices.Contains(left, e.serverID(server)) {
+				continue
+			}
 			if (c.region < 0 || e.where.InRegion[server] == c.region) && (c.rank < 0 || rank == c.rank || rank < c.rank && !c.exact) {
 				bits[t/64] |= 1 << (t % 64)
 			}
