@@ -28,7 +28,8 @@ type app struct {
 	thin     int                  // what Ledger.thin counted last
 	thinAt   shard.Instant        // and when
 	lost     int                  // of unplaced, those whose owner is gone
-	avoid    map[shard.Index]map[shard.ServerID]shard.Instant
+	avoid    timing.Memory        // servers whose callbacks failed
+	left     timing.Memory        // servers that shards were moved away from to even out loads
 	loads    load.Book
 	ids      []shard.ID
 	named    map[shard.ID]shard.Index // of a named key space: the shards that there are
@@ -42,7 +43,7 @@ func newApp(spec Spec) *app {
 	n := spec.Space.Hash.Shards
 	a := &app{
 		spec: spec, rows: make([]Row, n), staged: map[shard.Index]Row{}, stagedIn: map[int][]shard.Index{},
-		work: map[shard.Index]*work{}, unplaced: map[shard.Index]bool{}, avoid: map[shard.Index]map[shard.ServerID]shard.Instant{},
+		work: map[shard.Index]*work{}, unplaced: map[shard.Index]bool{},
 		loads: load.NewBook(placement.MetricShards), ids: make([]shard.ID, n),
 		askers: map[shard.Index][]Reply{}, named: map[shard.ID]shard.Index{}, batches: map[shard.Index][]*batch{},
 	}
@@ -90,14 +91,6 @@ func (a *app) clearUnplaced(at shard.Index) {
 		a.lost--
 	}
 	delete(a.unplaced, at)
-}
-
-// pause asks that a shard not go to a server for a while.
-func (a *app) avoidServer(at shard.Index, id shard.ServerID, until shard.Instant) {
-	if a.avoid[at] == nil {
-		a.avoid[at] = map[shard.ServerID]shard.Instant{}
-	}
-	a.avoid[at][id] = until
 }
 
 func (l *Ledger) membershipChanged(name shard.App) {

@@ -19,7 +19,7 @@ func (t *task) open(from, to *life, reason placement.Reason, why string, stays b
 }
 
 // avoid keeps the shard away for a while from a server that failed it, so that the next plan tries another.
-func (t *task) avoid(o Owner) { t.a.avoidServer(t.at, o.Server, t.now.Add(avoidFor)) }
+func (t *task) avoid(o Owner) { t.a.avoid.Keep(t.at, o.Server, t.now.Add(avoidFor)) }
 
 // opened is rows 2 to 4: load at the target, hand over at the source, then the point of no return. Forward needs the target prepared
 // and the source stopped or over; back is a durable decision (PROTOCOL R10).

@@ -169,7 +169,8 @@ func (l *Ledger) namesStored(a *app, at shard.Index, old, row *Row) {
 		}
 		delete(a.named, old.ID)
 		l.keeper.ForgetShard(probation.Suspect{App: a.spec.Name, Index: at})
-		delete(a.avoid, at)
+		a.avoid.Forget(at)
+		a.left.Forget(at)
 		a.loads.Forget(at)
 		a.ids[at], a.free = "", append(a.free, at)
 	case row.Deleting && !old.Deleting:

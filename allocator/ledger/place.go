@@ -83,7 +83,7 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 	if next, ok := a.staged[at]; ok {
 		row, pending = next, true
 	}
-	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoided(at, l.now)}
+	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoid.Of(at, l.now), Left: a.left.Of(at, l.now)}
 	sh.Backoff = l.keeper.Quarantined(a.spec.Name, at) != ""
 	lost, free := a.unplaced[at]
 	if row.ID == "" && a.spec.Space.Named || row.Deleting {
@@ -150,24 +150,6 @@ func (l *Ledger) planSecondaries(row *Row, places map[*life]int, replicas []plac
 	return replicas
 }
 
-func (a *app) avoided(at shard.Index, now shard.Instant) []shard.ServerID {
-	if len(a.avoid[at]) == 0 {
-		return nil
-	}
-	var list []shard.ServerID
-	for _, id := range shard.SortedKeys(a.avoid[at]) {
-		if a.avoid[at][id].Passed(now) {
-			delete(a.avoid[at], id)
-			continue
-		}
-		list = append(list, id)
-	}
-	if len(list) == 0 {
-		delete(a.avoid, at)
-	}
-	return list
-}
-
 // planReady checks every proposal again and stages those that still hold.
 func (l *Ledger) planReady(ev PlanReady) {
 	a := l.apps[ev.Plan.App]
@@ -198,6 +180,9 @@ func (l *Ledger) planReady(ev PlanReady) {
 		}
 		if l.propose(a, moves, why) {
 			opened++
+			if m := moves[0]; m.Kind == placement.Migrate && m.Reason == placement.Balance {
+				a.left.Keep(m.Shard, m.From, l.now.Add(timing.NoReturn))
+			}
 		}
 	}
 	if opened > 0 {

@@ -182,20 +182,35 @@ func (e *evening) changing(r replica) bool {
 	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !e.in.Servers[r.at].Accepts || !r.added() && r.at != r.on
 }
 
-// confines are where a replica may be: in its region, if that needs it, and a primary nowhere less preferred.
+// confines are where a replica may be: in its region, if that needs it, a primary nowhere less preferred, and none where it was lately, unless its
+// server has more than it can take.
 func (e *evening) confines(i, k int) goals.Confines {
 	rep := &e.replicas[i][k]
-	c := goals.Confines{Region: -1, Rank: -1, Terms: e.class(i), Pin: -1}
+	c := goals.Confines{Region: -1, Rank: -1, Terms: e.class(i), Pin: -1, Left: -1}
 	if !e.spare(i, k) {
 		c.Region = e.where.InRegion[rep.at]
 	}
 	if rep.role == shard.Primary && len(e.where.Ranks) > 0 {
 		c.Rank, c.Exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
 	}
+	if len(e.in.Shards[i].Left) > 0 && !e.overfull(rep.at) {
+		c.Left = len(e.task.Left)
+		e.task.Left = append(e.task.Left, e.leftBy(i, rep.at))
+	}
 	if e.pinnedAt(i, rep.at) && rep.added() {
 		c.Pin = rep.at
 	}
 	return c
+}
+
+// leftBy are the servers that a shard left lately, but for one where it is.
+func (e *evening) leftBy(i, at int) (list []int32) {
+	for server := range e.in.Servers {
+		if server != at && slices.Contains(e.in.Shards[i].Left, e.serverID(server)) {
+			list = append(list, int32(server))
+		}
+	}
+	return list
 }
 
 // stateApart wants the replicas of a shard in as many domains as there are, and keeps those that they have: of the widest width at which each has

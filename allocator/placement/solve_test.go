@@ -83,6 +83,15 @@ func TestSolve(t *testing.T) {
 		{name: "a suspected server is neither left nor filled", in: with(build(2, 0, -1), func(in *placement.Input) { in.Servers[0].Accepts = false }),
 			moves: "place 1:->1_"},
 		{name: "a new server gets its share", in: build(2, 0, 0, 0, 0), moves: "balance 0:_>1_ balance 1:_>1_"},
+		{name: "balance moves nothing back to where it was lately", in: with(build(2, 0, 0, 0, 0), func(in *placement.Input) {
+			in.Shards[0].Left, in.Shards[1].Left = []shard.ServerID{"s0001.kv"}, []shard.ServerID{"s0001.kv", "s0000.kv"}
+		}), moves: "balance 2:_>1_ balance 3:_>1_"},
+		{name: "but from a server that has too much", in: with(capacity(build(2, 0, 0), 1, 2), func(in *placement.Input) {
+			in.Shards[0].Left, in.Shards[1].Left = []shard.ServerID{"s0001.kv"}, []shard.ServerID{"s0001.kv"}
+		}), moves: "repair 0:_>1_"},
+		{name: "and a drain does", in: with(build(2, 0), func(in *placement.Input) {
+			in.Servers[0].Accepts, in.Servers[0].Leaving, in.Shards[0].Left = false, true, []shard.ServerID{"s0001.kv"}
+		}), moves: "drain 0:_>1_"},
 		{name: "no swap where one cannot be even", in: build(2, 0, 0, 1)},
 		{name: "room is shared by capacity", in: capacity(build(2, 0, 0, 0, 1), 9, 3)},
 		{name: "both copies are charged", in: with(capacity(build(3, 0, 0, 1, -1), 4, 2, 1), func(in *placement.Input) {

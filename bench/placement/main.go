@@ -50,6 +50,7 @@ type result struct {
 	RoundMS    float64 `json:"round_ms,omitempty"`    // churn: mean of the rounds
 	RoundMoves float64 `json:"round_moves,omitempty"` // likewise
 	Emergency  float64 `json:"emergency_seconds,omitempty"`
+	Swings     []swing `json:"swings,omitempty"` // thrash
 }
 
 func main() {
@@ -65,7 +66,7 @@ func main() {
 	flag.Parse()
 	o.ungrouped = !*grouped
 	o.greedy = *solver == "greedy"
-	cases := map[string]func(options) (*result, error){"zippy": zippy, "sev0": sev0, "failover": failover, "churn": churn}
+	cases := map[string]func(options) (*result, error){"zippy": zippy, "sev0": sev0, "failover": failover, "churn": churn, "thrash": thrash}
 	run, ok := cases[*which]
 	switch {
 	case !ok:

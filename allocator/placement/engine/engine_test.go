@@ -86,7 +86,7 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 	}
 	for range n("balances", 0, 2) {
 		p.Balances = append(p.Balances, problem.Balance{Metric: metric(), Share: some("share", p.Servers, -3, 10), Slack: some("slack", p.Servers, 0, 3),
-			Unit: some("unit", p.Servers, 1, 3), Above: rapid.Bool().Draw(t, "above"), Goal: goal()})
+			Unit: some("unit", p.Servers, 1, 3), Free: some("free", p.Servers, 0, 4), Above: rapid.Bool().Draw(t, "above"), Goal: goal()})
 	}
 	for range n("affinities", 0, 2) {
 		of := make([]int32, p.Replicas)

@@ -132,6 +132,9 @@ func (m *model) layGoals() {
 			if g.Slack != nil {
 				f.slack = g.Slack[s]
 			}
+			if g.Free != nil {
+				f.free = g.Free[s]
+			}
 			m.share[s*len(balances)+i] = f
 		}
 	}

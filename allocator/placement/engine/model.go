@@ -95,7 +95,7 @@ type evenness struct {
 }
 
 // fair is what one server should use of one metric.
-type fair struct{ share, slack, unit int64 }
+type fair struct{ share, slack, unit, free int64 }
 
 func newModel(p *problem.Problem) (*model, error) {
 	m := &model{Problem: p, nowhere: int32(p.Servers), tiers: p.Tiers + 1, zero: make([]int64, p.Metrics)}

@@ -59,7 +59,7 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 				off = -off
 			}
 			u := max(0, off-g.Slack[t]) / g.Unit[t]
-			cost[g.Tier] += g.Weight * u * u
+			cost[g.Tier] += g.Weight * max(0, u*u-g.Free[t])
 		}
 	}
 	for t, c := range p.Opening.Cost {

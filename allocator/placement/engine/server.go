@@ -147,7 +147,7 @@ func (s *state) unevenness(t int32, tier int, use []int64) int64 {
 		}
 		if off -= f.slack; off > 0 {
 			u := min(off/f.unit, problem.MaxUnits)
-			cost += g.weight * u * u
+			cost += g.weight * max(0, u*u-f.free)
 		}
 	}
 	return cost

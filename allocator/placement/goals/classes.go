@@ -1,5 +1,7 @@
 package goals
 
+import "slices"
+
 // Confines are the regions and servers that a replica stays within. Two that are alike are one class.
 type Confines struct {
 	Region int // position of Server.InRegion; -1: any
@@ -7,6 +9,7 @@ type Confines struct {
 	Exact  bool
 	Terms  int // class whose fences hold; -1: none
 	Pin    int // position of the server in the terms that it belongs on; -1: none
+	Left   int // position in Left; -1: none
 }
 
 // Class is the position in Eligible of a replica's confines.
@@ -32,6 +35,8 @@ func (t *Task) Class(c Confines) int32 {
 func (t *Task) within(s *Server, c Confines) bool {
 	switch {
 	case !s.Accepts, c.Region >= 0 && s.InRegion != c.Region, c.Rank >= 0 && s.Rank > c.Rank, c.Exact && s.Rank != c.Rank, c.Pin >= 0 && s.Position != c.Pin:
+		return false
+	case c.Left >= 0 && slices.Contains(t.Left[c.Left], int32(s.Position)):
 		return false
 	case c.Terms < 0:
 		return true

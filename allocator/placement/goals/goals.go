@@ -57,7 +57,7 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		case m < 0:
 		case g.Other == "":
 			goal.Weight = s.bounded(goal.Weight)
-			s.Problem.Balances = append(s.Problem.Balances, s.balance(m, s.shares(m, g.Regional), int64(g.Percent), goal))
+			s.Problem.Balances = append(s.Problem.Balances, s.balance(m, s.shares(m, g.Regional), int64(g.Percent), true, goal))
 		case other >= 0:
 			s.Problem.Ratios = append(s.Problem.Ratios, s.ratio(m, other, g.Milli, goal))
 		}

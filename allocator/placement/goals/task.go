@@ -30,6 +30,8 @@ type Task struct {
 	Terms     *terms.Terms // nil: nothing
 	Latency   latency.Matrix
 
+	Left [][]int32 // positions in the terms of servers that replicas are not to go back to
+
 	classes map[Confines]int32
 }
 
@@ -203,20 +205,21 @@ func (s *stated) stateBalance() {
 			continue
 		}
 		share := func(server int) int64 { return s.Task.Servers[server].Share[m] }
-		b := s.balance(m, share, s.Task.Tolerance, problem.Goal{Weight: 1, Tier: s.tiers.ties})
+		state := func(above bool, tier int) {
+			s.Problem.Balances = append(s.Problem.Balances, s.balance(m, share, s.Task.Tolerance, above, problem.Goal{Weight: 1, Tier: tier}))
+		}
 		if m == s.Task.Tie {
-			s.Problem.Balances = append(s.Problem.Balances, b)
+			state(false, s.tiers.ties)
 			continue
 		}
-		high := b
-		high.Above, high.Tier, b.Tier = true, s.tiers.above, s.tiers.below
-		s.Problem.Balances = append(s.Problem.Balances, high, b)
+		state(true, s.tiers.above)
+		state(false, s.tiers.below)
 	}
 }
 
-// balance states that servers have their shares of a metric, within a tolerance in percent; a share of 0 takes no part.
-func (s *stated) balance(m int, share func(server int) int64, tolerance int64, goal problem.Goal) problem.Balance {
-	b := problem.Balance{Metric: m, Goal: goal}
+// balance states that servers have their shares of a metric, or no more than those, within a tolerance in percent; a share of 0 takes no part.
+func (s *stated) balance(m int, share func(server int) int64, tolerance int64, above bool, goal problem.Goal) problem.Balance {
+	b := problem.Balance{Metric: m, Above: above, Goal: goal}
 	for i := range s.Task.Servers {
 		v := s.scaled(m, share(i))
 		unit := max(1, v/1000)
@@ -224,8 +227,23 @@ func (s *stated) balance(m int, share func(server int) int64, tolerance int64, g
 			unit = mostLoad // it takes no part in this metric
 		}
 		b.Share = append(b.Share, v-s.outside(i, m))
-		b.Slack = append(b.Slack, load.MulDiv(v, tolerance, 200)+s.scaled(m, s.Average[m])/2)
+		half, off := load.MulDiv(v, tolerance, 400), s.scaled(m, s.Task.Servers[i].Settled[m])-v
+		slack := half + s.scaled(m, s.Average[m])/2
+		if !above {
+			off = max(off, -off)
+		}
+		b.Slack, b.Free = append(b.Slack, slack), append(b.Free, free(off, slack, half, unit))
 		b.Unit = append(b.Unit, unit)
 	}
 	return b
+}
+
+// free is what a server is off its share costs already, if it is within the tolerance: half of that is what servers are brought within, with half a
+// replica's load to spare. So none within the tolerance has to move, one beyond comes half way in, and loads that go up and down by as much move nothing.
+func free(off, slack, half, unit int64) int64 {
+	if off <= slack || off > slack+half {
+		return 0
+	}
+	u := min((off-slack)/unit, problem.MaxUnits)
+	return u * u
 }

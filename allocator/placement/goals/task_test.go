@@ -51,6 +51,8 @@ func TestSolve(t *testing.T) {
 		"nor from or to a server":      {func() *goals.Task { t := task(20, 0, 0); t.Servers[1].Moves = 2; return t }(), []int{18, 2}},
 		"where there is room":          {func() *goals.Task { t := task(20, 0, 0); t.Servers[1].Capacity[0] = 4; return t }(), []int{16, 4}},
 		"a metric that only decides":   {func() *goals.Task { t := task(20, 0, 0); t.Tie = 0; return t }(), []int{20, 0}},
+		"nothing within the band":      {task(20, 85, 95), []int{20, 0}},
+		"from its edge half way in":    {task(20, 87, 93), []int{16, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, err := c.task.Solve(1_000_000)

@@ -50,8 +50,9 @@ func (p *Problem) checkGoals() error {
 }
 
 func (p *Problem) checkBalance(i int, b Balance) error {
-	if len(b.Share) != p.Servers || len(b.Unit) != p.Servers || b.Slack != nil && len(b.Slack) != p.Servers {
-		return fmt.Errorf("balance %d: %d shares, %d units and %d slacks for %d servers: %w", i, len(b.Share), len(b.Unit), len(b.Slack), p.Servers, ErrShape)
+	if len(b.Share) != p.Servers || len(b.Unit) != p.Servers || b.Slack != nil && len(b.Slack) != p.Servers || b.Free != nil && len(b.Free) != p.Servers {
+		return fmt.Errorf("balance %d: %d shares, %d units, %d slacks and %d free amounts for %d servers: %w", i, len(b.Share), len(b.Unit), len(b.Slack), len(b.Free),
+			p.Servers, ErrShape)
 	}
 	for s, u := range b.Unit {
 		if u < 1 {
@@ -62,6 +63,11 @@ func (p *Problem) checkBalance(i int, b Balance) error {
 		}
 		if b.Slack != nil {
 			if err := amount(fmt.Sprintf("slack of balance %d at server", i), s, b.Slack[s]); err != nil {
+				return err
+			}
+		}
+		if b.Free != nil {
+			if err := amount(fmt.Sprintf("what is free of balance %d at server", i), s, b.Free[s]); err != nil {
 				return err
 			}
 		}

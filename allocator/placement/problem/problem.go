@@ -101,6 +101,7 @@ type Balance struct {
 	Share  []int64 // [Servers]; it may be negative, where load that is not in the problem is on the server
 	Slack  []int64 // [Servers]; nil: none
 	Unit   []int64 // [Servers], at least 1
+	Free   []int64 // [Servers]: so much of u² costs nothing: what is uneven already, and may stay; nil: none
 	Above  bool    // only what is above the share counts
 	Goal
 }

@@ -72,6 +72,7 @@ func TestBadProblems(t *testing.T) {
 		"unknown scale":           {func(p *problem.Problem) { p.Affinities[0].Scale = 2 }, problem.ErrIndex, ""},
 		"unknown row":             {func(p *problem.Problem) { p.Affinities[0].Of[1] = 1 }, problem.ErrIndex, ""},
 		"short row":               {func(p *problem.Problem) { p.Affinities[0].Cost[0] = []int64{1} }, problem.ErrShape, ""},
+		"less than nothing free":  {func(p *problem.Problem) { p.Balances[0].Free = []int64{0, -1} }, problem.ErrNegative, ""},
 		"unit of 0":               {func(p *problem.Problem) { p.Balances[0].Unit[1] = 0 }, problem.ErrNegative, ""},
 		"short limits":            {func(p *problem.Problem) { p.Thresholds[0].Limit = nil }, problem.ErrShape, ""},
 		"short routes":            {func(p *problem.Problem) { p.Movement.Route = p.Movement.Route[1:] }, problem.ErrShape, ""},
