@@ -29,9 +29,6 @@ type evening struct {
 
 // even lets the engine serve the goals of policies, balance what loads servers, and relieve those that have more than they can take.
 func (s *state) even() {
-	if s.in.Terms == nil && (s.full() || !s.overloaded() && !s.uneven() && !s.tooNear()) {
-		return
-	}
 	e := s.gathered()
 	if len(e.refs) == 0 {
 		return
@@ -100,22 +97,6 @@ func (s *state) lowest(m int) map[int]int64 {
 	return least
 }
 
-// uneven reports whether any two servers that share a metric differ by more than the tolerance.
-func (s *state) uneven() bool {
-	for m := range s.metrics.Len() {
-		if s.promoted(m) {
-			continue
-		}
-		least := s.lowest(m)
-		for server := range s.in.Servers {
-			if s.share[server][m] > 0 && s.relative(server, m)-least[s.group(server, m)] > s.tolerance() {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // tolerance is by how much relative loads may differ.
 func (s *state) tolerance() int64 { return load.MulDiv(fair, int64(s.in.Policy.TolerancePercent), 100) }
 
@@ -123,15 +104,6 @@ func (s *state) tolerance() int64 { return load.MulDiv(fair, int64(s.in.Policy.T
 func (s *state) overfull(server int) bool {
 	for m, used := range s.settled[server] {
 		if used > s.capacity[server][m] && s.in.Servers[server].Accepts {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *state) overloaded() bool {
-	for server := range s.in.Servers {
-		if s.overfull(server) {
 			return true
 		}
 	}
@@ -154,7 +126,7 @@ func (s *state) group(server, metric int) int {
 func (e *evening) gather(i int) {
 	changing := len(e.in.Shards[i].Avoid) > 0 || slices.ContainsFunc(e.replicas[i], e.changing)
 	adds := slices.ContainsFunc(e.replicas[i], func(r replica) bool { return r.added() })
-	stays := changing && !e.choosy(i) || !adds && (e.urgent || e.restless(i))
+	stays := changing && !e.choosy(i) || !adds && (e.urgent || e.full() || e.restless(i))
 	if stays && e.in.Terms == nil {
 		return
 	}
@@ -232,23 +204,6 @@ func (e *evening) stateApart(i, group int) {
 	}
 }
 
-// tooNear reports whether replicas of a shard are in fewer domains than there are for them, or in one that they must not share.
-func (s *state) tooNear() bool {
-	for i := range s.in.Shards {
-		if len(s.replicas[i]) < 2 || s.restless(i) {
-			continue
-		}
-		for width, n := locality.Region, s.count(i); width >= s.width(i); width-- {
-			if d := s.distinct(i, width); d == n {
-				break
-			} else if d < min(n, s.where.Open[width]) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // carryOut proposes what the engine found.
 func (e *evening) carryOut(found *goals.Outcome) {
 	for r, t := range found.Places {
@@ -259,7 +214,7 @@ func (e *evening) carryOut(found *goals.Outcome) {
 			binds, why := found.Nowhere(r)
 			e.withdraw(i, k, binds, why)
 			continue
-		case t == e.task.Replicas[r].At || from < 0 || e.crowds(i, k, e.servers[t]):
+		case t == e.task.Replicas[r].At || from < 0 || !added && e.crowds(i, k, e.servers[t]):
 			continue
 		}
 		to := e.servers[t]
