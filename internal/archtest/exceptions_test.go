@@ -7,7 +7,6 @@ var exceptions = map[string]exception{
 	"package cmd/shardmanager":           {2200, "a file for each group of verbs, and no logic"},
 	"package agent":                      {2650, "one loop with everything that it performs; its handlers and calls are packages of their own already"},
 	"package internal/dev":               {2300, "scenarios and their measures share the one cluster that they play with"},
-	"package allocator/placement/engine": {2200, "one search over one state, and nothing else can read it"},
 	"package allocator/placement":        {2050, "one search over one state"},
 	"package sdk":                        {4500, "the public library is one package, so that its users import one; Host and Router are apart by files"},
 

@@ -17,6 +17,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/progress", "how far state has come"},
 	{"L0", "internal/latency", "round trips between regions"},
 	{"L1", "allocator/placement/problem", "what the constraint solver solves"},
+	{"L1", "allocator/placement/layout", "pure core: a problem laid out for search"},
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},
 	{"L1", "allocator/placement/terms", "what policies say, for placement"},
 	{"L1", "allocator/placement/share", "fair parts"},

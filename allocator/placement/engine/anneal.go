@@ -115,8 +115,8 @@ func (s *Search) nextRound() {
 
 // nextTier is the tier that the round improves: in turn, of those that cost something.
 func (s *Search) nextTier() int {
-	for i := range s.m.tiers - 1 {
-		if tier := 1 + (s.active+i)%(s.m.tiers-1); s.cost[tier] > 0 {
+	for i := range s.m.Tiers - 1 {
+		if tier := 1 + (s.active+i)%(s.m.Tiers-1); s.cost[tier] > 0 {
 			return tier
 		}
 	}

@@ -53,7 +53,7 @@ func (s *Search) descend() {
 	if improved {
 		d.better = true
 		s.note()
-		if item >= 0 && s.goal[int(item)*s.m.tiers+d.tier] > 0 {
+		if item >= 0 && s.goal[int(item)*s.m.Tiers+d.tier] > 0 {
 			d.at-- // once more
 		}
 	}
@@ -68,7 +68,7 @@ func (s *Search) nextList() {
 		d.wide = false
 	case !d.wide:
 		d.wide = true
-	case d.tier+1 < s.m.tiers:
+	case d.tier+1 < s.m.Tiers:
 		d.tier, d.wide = d.tier+1, false
 	default:
 		d.over = true
@@ -83,12 +83,12 @@ func (s *Search) nextList() {
 		s.steps++
 		return
 	}
-	for t := range s.m.nowhere {
-		if s.goal[int(t)*s.m.tiers+d.tier] > 0 {
+	for t := range s.m.Nowhere {
+		if s.goal[int(t)*s.m.Tiers+d.tier] > 0 {
 			d.list = append(d.list, t)
 		}
 	}
-	hot := func(t int32) int64 { return s.goal[int(t)*s.m.tiers+d.tier] }
+	hot := func(t int32) int64 { return s.goal[int(t)*s.m.Tiers+d.tier] }
 	slices.SortStableFunc(d.list, func(a, b int32) int { return cmp.Compare(hot(b), hot(a)) })
 	if s.placesCount(d.tier) {
 		for r := range s.place {
@@ -103,30 +103,30 @@ func (s *Search) nextList() {
 // placesCount reports whether a tier has costs that are a replica's and not a server's.
 func (s *state) placesCount(tier int) bool {
 	m := s.m
-	return tier == 0 && s.lacking+s.pairs+s.astray > 0 || tier > 0 && m.affinities.end[tier-1] < m.affinities.end[tier] || m.wants[tier] ||
-		tier == m.Unplaced.Tier+1 && s.held[m.nowhere] > 0
+	return tier == 0 && s.lacking+s.pairs+s.astray > 0 || tier > 0 && m.Affinities.End[tier-1] < m.Affinities.End[tier] || m.Wants[tier] ||
+		tier == m.Unplaced.Tier+1 && s.held[m.Nowhere] > 0
 }
 
 // costsHere reports whether a replica costs something in a tier because of where it is, apart from what its server costs by itself.
 func (s *state) costsHere(r int32, tier int) bool {
 	m, t := s.m, s.place[r]
-	if m.pinned(r) {
+	if m.Pinned(r) {
 		return false
 	}
-	if t == m.nowhere {
+	if t == m.Nowhere {
 		return tier == m.Unplaced.Tier+1 && m.Unplaced.Weight > 0
 	}
 	g := m.Group[r]
 	if tier == 0 {
-		if !m.eligible(r, t) || m.Exclusive[g] && s.pairs > 0 && s.neighbours(r, t) > 0 {
+		if !m.Eligible(r, t) || m.Exclusive[g] && s.pairs > 0 && s.neighbours(r, t) > 0 {
 			return true
 		}
 		if s.lacking == 0 {
 			return false
 		}
-		for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
-			w := &m.rows[i]
-			if s.distinct[i] < w.least || w.most > 0 && s.there(i, m.domainOf(w.level, t), -1) > w.most {
+		for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
+			w := &m.Rows[i]
+			if s.distinct[i] < w.Least || w.Most > 0 && s.there(i, m.DomainOf(w.Level, t), -1) > w.Most {
 				return true
 			}
 		}
@@ -135,9 +135,9 @@ func (s *state) costsHere(r int32, tier int) bool {
 	if s.affinity(r, t, tier) > 0 {
 		return true
 	}
-	if m.wants[tier] {
-		for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
-			if w := &m.rows[i]; int(w.tier) == tier && s.distinct[i] < w.want && s.there(i, m.domainOf(w.level, t), -1) > 1 {
+	if m.Wants[tier] {
+		for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
+			if w := &m.Rows[i]; int(w.Tier) == tier && s.distinct[i] < w.Want && s.there(i, m.DomainOf(w.Level, t), -1) > 1 {
 				return true
 			}
 		}
@@ -178,9 +178,9 @@ func (s *Search) cool(t int32) bool {
 func (s *Search) findSources(t int32) {
 	d := &s.descent
 	d.sources = d.sources[:0]
-	now := s.goal[int(t)*s.m.tiers+d.tier]
+	now := s.goal[int(t)*s.m.Tiers+d.tier]
 	for r := s.head[t]; r >= 0; r = s.next[r] {
-		if s.m.pinned(r) {
+		if s.m.Pinned(r) {
 			continue
 		}
 		var after int64
@@ -198,7 +198,7 @@ func (s *Search) findSources(t int32) {
 	slices.SortFunc(d.sources, func(a, b source) int { return cmp.Or(cmp.Compare(b.gain, a.gain), cmp.Compare(a.r, b.r)) })
 	kept, alike := d.sources[:0], 0
 	for _, c := range d.sources {
-		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.m.alike(kept[len(kept)-1].r, c.r) {
+		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.m.Alike(kept[len(kept)-1].r, c.r) {
 			alike = 1
 		}
 		if alike <= mostAlike || s.options.Ungrouped {
@@ -211,20 +211,6 @@ func (s *Search) findSources(t int32) {
 	d.sources = kept
 }
 
-// alike reports whether two replicas have the same loads and classes.
-func (m *model) alike(r, q int32) bool {
-	n := m.Metrics
-	if !slices.Equal(m.Load[int(r)*n:][:n], m.Load[int(q)*n:][:n]) || m.Class != nil && m.Class[r] != m.Class[q] {
-		return false
-	}
-	for i := range m.affinities.list {
-		if of := m.affinities.list[i].of; of[r] != of[q] {
-			return false
-		}
-	}
-	return true
-}
-
 // proposal is the best one so far for some replicas: a shift of r to a server, or a swap with q.
 type proposal struct {
 	r, to, q int32
@@ -234,7 +220,7 @@ type proposal struct {
 // tryTargets improves a proposal by the shifts of one replica.
 func (s *Search) tryTargets(r int32, best *proposal) {
 	if s.descent.wide {
-		for t := range s.m.nowhere {
+		for t := range s.m.Nowhere {
 			s.tryShift(r, t, best)
 		}
 		return
@@ -251,22 +237,22 @@ func (s *Search) sampleTargets(r int32) {
 	d, m := &s.descent, s.m
 	d.targets = d.targets[:0]
 	strata := 0
-	for i := range m.affinities.list {
-		if g := &m.affinities.list[i]; strata < 2 && !s.options.Ungrouped {
-			domain := g.best[g.of[r]]
+	for i := range m.Affinities.List {
+		if g := &m.Affinities.List[i]; strata < 2 && !s.options.Ungrouped {
+			domain := g.Best[g.Of[r]]
 			for range mostTargets / 4 {
-				d.targets = append(d.targets, m.someServer(g.level, domain, &d.random))
+				d.targets = append(d.targets, s.someServer(g.Level, domain))
 			}
 			strata++
 		}
 	}
-	if g, t := m.Group[r], s.place[r]; m.rowStart[g] < m.rowStart[g+1] && t != m.nowhere && !s.options.Ungrouped {
-		level := m.rows[m.rowStart[g]].level // where it can go without losing what it has
+	if g, t := m.Group[r], s.place[r]; m.RowStart[g] < m.RowStart[g+1] && t != m.Nowhere && !s.options.Ungrouped {
+		level := m.Rows[m.RowStart[g]].Level // where it can go without losing what it has
 		for range mostTargets / 3 {
-			d.targets = append(d.targets, m.someServer(level, m.domainOf(level, t), &d.random))
+			d.targets = append(d.targets, s.someServer(level, m.DomainOf(level, t)))
 		}
 	}
-	if start := m.start[r]; start != s.place[r] && start != m.nowhere {
+	if start := m.Home[r]; start != s.place[r] && start != m.Nowhere {
 		d.targets = append(d.targets, start)
 	}
 	for len(d.targets) < mostTargets {
@@ -274,10 +260,18 @@ func (s *Search) sampleTargets(r int32) {
 	}
 }
 
+// someServer draws a server of a domain; a domain may be empty, and then it is one anywhere.
+func (s *Search) someServer(level, domain int32) int32 {
+	if within := s.m.Within(level, domain); len(within) > 0 {
+		return within[s.descent.random.below(len(within))]
+	}
+	return int32(s.descent.random.below(s.m.Servers))
+}
+
 func (s *Search) tryShift(r, to int32, best *proposal) {
 	from := s.place[r]
 	s.steps++
-	if to == from || !s.m.eligible(r, to) || !s.fits(r, to) {
+	if to == from || !s.m.Eligible(r, to) || !s.fits(r, to) {
 		return
 	}
 	s.useWith(from, -1, r, s.useA)
@@ -289,7 +283,7 @@ func (s *Search) tryShift(r, to int32, best *proposal) {
 		first = 0
 	}
 	decided := false // better than to stay, in the tier that is being improved or above
-	for tier := first; tier < s.m.tiers; tier++ {
+	for tier := first; tier < s.m.Tiers; tier++ {
 		if tier == 0 {
 			if !s.permits(r, from, to) {
 				return
@@ -325,7 +319,7 @@ func (s *Search) carryOut(best *proposal) bool {
 		if !s.exchange(best.r, best.q) {
 			return false
 		}
-		if !s.cost.less(&before, s.m.tiers) { // soft spreads of groups that both are in
+		if !s.cost.less(&before, s.m.Tiers) { // soft spreads of groups that both are in
 			s.move(best.r, a)
 			s.move(best.q, best.to)
 			return false

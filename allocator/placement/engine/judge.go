@@ -34,11 +34,11 @@ func (s *Search) Judge(r, to int32) (v Verdict) {
 	if v.Refused, v.Metric, v.Level = s.refuses(r, from, to); v.Refused != Allowed {
 		return v
 	}
-	if from != s.m.nowhere {
+	if from != s.m.Nowhere {
 		s.useWith(from, -1, r, s.useA)
 	}
 	s.useWith(to, r, -1, s.useB)
-	for tier := 1; tier < s.m.tiers; tier++ {
+	for tier := 1; tier < s.m.Tiers; tier++ {
 		v.Cost[tier-1] = s.shiftDelta(r, from, to, tier)
 	}
 	return v
@@ -48,9 +48,9 @@ func (s *Search) Judge(r, to int32) (v Verdict) {
 func (s *Search) refuses(r, from, to int32) (why Refusal, metric, level int) {
 	m := s.m
 	switch {
-	case m.pinned(r):
+	case m.Pinned(r):
 		return Pinned, 0, 0
-	case !m.eligible(r, to):
+	case !m.Eligible(r, to):
 		return Ineligible, 0, 0
 	case !s.fits(r, to):
 		return Full, s.scarce(r, to), 0
@@ -58,17 +58,17 @@ func (s *Search) refuses(r, from, to int32) (why Refusal, metric, level int) {
 		return Together, 0, 0
 	}
 	g := m.Group[r]
-	for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
-		if w := &m.rows[i]; !s.rowPermits(i, r, from, to) {
-			if others := s.there(i, m.domainOf(w.level, to), r); w.most > 0 && others >= w.most || s.distinct[i] <= w.least && others > 0 {
-				return Crowded, 0, int(w.level)
+	for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
+		if w := &m.Rows[i]; !s.rowPermits(i, r, from, to) {
+			if others := s.there(i, m.DomainOf(w.Level, to), r); w.Most > 0 && others >= w.Most || s.distinct[i] <= w.Least && others > 0 {
+				return Crowded, 0, int(w.Level)
 			}
-			return Unrelated, 0, int(w.level)
+			return Unrelated, 0, int(w.Level)
 		}
 	}
-	for _, n := range m.needsOf(g) {
-		l := m.rows[n.row].level
-		if d := m.domainOf(l, to); d != m.domainOf(l, from) && s.there(n.row, d, -1) > 0 == n.not {
+	for _, n := range m.NeedsOf(g) {
+		l := m.Rows[n.Row].Level
+		if d := m.DomainOf(l, to); d != m.DomainOf(l, from) && s.there(n.Row, d, -1) > 0 == n.Not {
 			return Unrelated, 0, int(l)
 		}
 	}
@@ -83,22 +83,22 @@ func (s *Search) Breaks(r int32) (why Refusal, level int) {
 	m, t := s.m, s.place[r]
 	g := m.Group[r]
 	switch {
-	case t == m.nowhere:
+	case t == m.Nowhere:
 		return Allowed, 0
-	case !m.eligible(r, t):
+	case !m.Eligible(r, t):
 		return Ineligible, 0
 	case m.Exclusive[g] && s.neighbours(r, t) > 0:
 		return Together, 0
 	}
-	for i := m.rowStart[g]; i < m.rowStart[g+1]; i++ {
-		w := &m.rows[i]
-		if s.distinct[i] < w.least || w.most > 0 && s.there(i, m.domainOf(w.level, t), -1) > w.most {
-			return Crowded, int(w.level)
+	for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
+		w := &m.Rows[i]
+		if s.distinct[i] < w.Least || w.Most > 0 && s.there(i, m.DomainOf(w.Level, t), -1) > w.Most {
+			return Crowded, int(w.Level)
 		}
 	}
-	for _, n := range m.needsOf(g) {
-		if s.there(n.row, m.domainOf(m.rows[n.row].level, t), -1) > 0 == n.not {
-			return Unrelated, int(m.rows[n.row].level)
+	for _, n := range m.NeedsOf(g) {
+		if s.there(n.Row, m.DomainOf(m.Rows[n.Row].Level, t), -1) > 0 == n.Not {
+			return Unrelated, int(m.Rows[n.Row].Level)
 		}
 	}
 	return Allowed, 0

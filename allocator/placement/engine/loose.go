@@ -5,12 +5,12 @@ package engine
 
 // excess is the price of what would be over capacity on server t after replica in came and replica out left, either of which may be -1.
 func (s *Search) excess(t, in, out int32) int64 {
-	if t == s.m.nowhere {
+	if t == s.m.Nowhere {
 		return 0
 	}
 	n := s.m.Metrics
 	slack := s.slack[int(t)*n:][:n:n]
-	coming, leaving := s.m.zero, s.m.zero
+	coming, leaving := s.m.Zero, s.m.Zero
 	if in >= 0 {
 		coming = s.charged(in, t)
 	}
@@ -48,23 +48,23 @@ func (s *Search) setPrices(loss float64) {
 }
 
 func (s *Search) reprice() {
-	for t := range s.m.nowhere {
+	for t := range s.m.Nowhere {
 		s.anneal.over[t] = s.excess(t, -1, -1)
 	}
 }
 
 // fitsHard is fits in the metrics that may not be exceeded, those that are charged during a move.
 func (s *Search) fitsHard(r, out, t int32) bool {
-	if t == s.m.nowhere {
+	if t == s.m.Nowhere {
 		return true
 	}
 	n := s.m.Metrics
 	slack, use, capacity := s.slack[int(t)*n:][:n:n], s.use[int(t)*n:][:n:n], s.m.Capacity[int(t)*n:][:n:n]
-	leaving, less := s.m.zero, s.m.zero
+	leaving, less := s.m.Zero, s.m.Zero
 	if out >= 0 {
 		leaving, less = s.charged(out, t), s.load(out)
 	}
-	coming, home := s.charged(r, t), s.m.start[r] == t
+	coming, home := s.charged(r, t), s.m.Home[r] == t
 	for i, l := range s.load(r) {
 		if s.anneal.price[i] > 0 {
 			continue
@@ -82,7 +82,7 @@ func (s *Search) fitsHard(r, out, t int32) bool {
 // excessive is what a loose proposal adds to the price of excess: r goes from a to b and q, if it is not -1, from b to a. hopeless: so
 // much that no gain of the two servers makes up for it.
 func (s *Search) excessive(r, q, a, b int32) (more int64, hopeless bool) {
-	over, n := s.anneal.over, s.m.tiers
+	over, n := s.anneal.over, s.m.Tiers
 	most := int64(8*s.anneal.temperature) + s.goal[int(a)*n+s.active] + s.goal[int(b)*n+s.active]
 	more = s.excess(b, r, q) - over[a] - over[b]
 	if more > most {

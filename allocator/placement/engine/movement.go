@@ -2,8 +2,8 @@ package engine
 
 // away reports whether a replica at a server counts as moved.
 func (s *state) away(r, t int32) bool {
-	start := s.m.start[r]
-	return t != start && t != s.m.nowhere && start != s.m.nowhere
+	start := s.m.Home[r]
+	return t != start && t != s.m.Nowhere && start != s.m.Nowhere
 }
 
 // moving is what it costs that replica r is at server t, without its group's share.
@@ -12,11 +12,11 @@ func (s *state) moving(r, t int32) int64 {
 		return 0
 	}
 	cost := int64(0)
-	if s.m.moveCost != nil {
-		cost = s.m.moveCost[r]
+	if s.m.MoveCost != nil {
+		cost = s.m.MoveCost[r]
 	}
 	if route := s.m.Movement.Route; route != nil {
-		cost += s.m.Movement.RouteWeight * int64(route[int(s.m.start[r])*s.m.Servers+int(t)])
+		cost += s.m.Movement.RouteWeight * int64(route[int(s.m.Home[r])*s.m.Servers+int(t)])
 	}
 	return cost
 }
@@ -73,7 +73,7 @@ func (s *state) capped(r, from, to int32) bool {
 		return false
 	}
 	return c.Total > 0 && s.movedAll >= c.Total || c.Group > 0 && s.moved[s.m.Group[r]] >= c.Group ||
-		c.Server != nil && s.touched[s.m.start[r]] >= c.Server[s.m.start[r]]
+		c.Server != nil && s.touched[s.m.Home[r]] >= c.Server[s.m.Home[r]]
 }
 
 // shiftMovement adjusts what movement and places cost for a move of replica r.
@@ -92,7 +92,7 @@ func (s *state) shiftMovement(r, from, to int32) {
 	if by == 0 {
 		return
 	}
-	s.touched[m.start[r]] += by
+	s.touched[m.Home[r]] += by
 	s.movedAll += by
 	g := m.Group[r]
 	most := s.mostMoved(g, by, g, 0)
@@ -105,7 +105,7 @@ func (s *state) shiftMovement(r, from, to int32) {
 
 // placing is what a move changes in the cost of replicas without a place.
 func (s *state) placing(from, to int32) int64 {
-	switch s.m.nowhere {
+	switch s.m.Nowhere {
 	case from:
 		return -s.m.Unplaced.Weight
 	case to:

@@ -3,10 +3,10 @@ package engine
 // shiftDelta is what a tier costs more if replica r goes from one server to another. useA and useB are what the servers would use.
 func (s *state) shiftDelta(r, from, to int32, tier int) int64 {
 	m := s.m
-	own := int64(m.tiers)
+	own := int64(m.Tiers)
 	d := s.goals(from, tier, s.useA, s.held[from]-1) + s.goals(to, tier, s.useB, s.held[to]+1) -
 		s.goal[int64(from)*own+int64(tier)] - s.goal[int64(to)*own+int64(tier)]
-	if m.affinities.end[tier-1] < m.affinities.end[tier] {
+	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.affinity(r, to, tier) - s.affinity(r, from, tier)
 	}
 	if tier == m.Movement.Tier+1 {
@@ -19,7 +19,7 @@ func (s *state) shiftDelta(r, from, to int32, tier int) int64 {
 	if tier == m.Unplaced.Tier+1 {
 		d += s.placing(from, to)
 	}
-	if m.wants[tier] {
+	if m.Wants[tier] {
 		d += s.widened(r, from, to, tier)
 	}
 	return d
@@ -28,10 +28,10 @@ func (s *state) shiftDelta(r, from, to int32, tier int) int64 {
 // swapDelta is what a tier costs more if replicas r and q of different groups, on servers a and b, change places.
 func (s *state) swapDelta(r, q, a, b int32, tier int) int64 {
 	m := s.m
-	own := int64(m.tiers)
+	own := int64(m.Tiers)
 	d := s.goals(a, tier, s.useA, s.held[a]) + s.goals(b, tier, s.useB, s.held[b]) -
 		s.goal[int64(a)*own+int64(tier)] - s.goal[int64(b)*own+int64(tier)]
-	if m.affinities.end[tier-1] < m.affinities.end[tier] {
+	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.affinity(r, b, tier) - s.affinity(r, a, tier) + s.affinity(q, a, tier) - s.affinity(q, b, tier)
 	}
 	if tier == m.Movement.Tier+1 {
@@ -40,7 +40,7 @@ func (s *state) swapDelta(r, q, a, b int32, tier int) int64 {
 			d += w * int64(s.mostMoved(m.Group[r], s.awayBy(r, a, b), m.Group[q], s.awayBy(q, b, a)))
 		}
 	}
-	if m.wants[tier] {
+	if m.Wants[tier] {
 		d += s.widened(r, a, b, tier) + s.widened(q, b, a, tier)
 	}
 	return d
@@ -49,8 +49,8 @@ func (s *state) swapDelta(r, q, a, b int32, tier int) int64 {
 // shift proposes to move one replica, drawn at random, to a random server or home, where it started.
 func (s *Search) shift(home bool) {
 	r := int32(s.random.below(s.m.Replicas))
-	from, to := s.place[r], s.m.start[r]
-	if !home || to == from || to == s.m.nowhere {
+	from, to := s.place[r], s.m.Home[r]
+	if !home || to == from || to == s.m.Nowhere {
 		to = int32(s.random.below(s.m.Servers))
 	}
 	if to == from || !s.admits(r, -1, to) {
@@ -80,7 +80,7 @@ func (s *Search) shift(home bool) {
 func (s *Search) swap() {
 	r, q := int32(s.random.below(s.m.Replicas)), int32(s.random.below(s.m.Replicas))
 	a, b := s.place[r], s.place[q]
-	if a == b || a == s.m.nowhere || b == s.m.nowhere || s.m.Group[r] == s.m.Group[q] || !s.admits(r, q, b) || !s.admits(q, r, a) {
+	if a == b || a == s.m.Nowhere || b == s.m.Nowhere || s.m.Group[r] == s.m.Group[q] || !s.admits(r, q, b) || !s.admits(q, r, a) {
 		return
 	}
 	d := int64(0)
@@ -104,7 +104,7 @@ func (s *Search) swap() {
 
 // admits reports whether server t may take replica r, which out (or -1) leaves for it, as far as r and t are concerned.
 func (s *Search) admits(r, out, t int32) bool {
-	if s.m.pinned(r) || !s.m.eligible(r, t) {
+	if s.m.Pinned(r) || !s.m.Eligible(r, t) {
 		return false
 	}
 	if s.anneal.loose {

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+)
 
 // Options of a search.
 type Options struct {
@@ -41,14 +44,14 @@ func NewSearch(p *problem.Problem, o Options) (*Search, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	m, err := newModel(p)
+	m, err := layout.New(p)
 	if err != nil {
 		return nil, err
 	}
 	return newSearch(m, o), nil
 }
 
-func newSearch(m *model, o Options) *Search {
+func newSearch(m *layout.Model, o Options) *Search {
 	s := &Search{state: *newState(m), options: o, random: random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
 	s.descent.random = random(o.Seed ^ 0x5bd1e995)
 	s.best = append([]int32(nil), s.place...)
@@ -74,7 +77,7 @@ func (s *Search) move(r, to int32) {
 
 // note keeps the assignment if it is the best so far.
 func (s *Search) note() {
-	if !s.cost.less(&s.bestCost, s.m.tiers) {
+	if !s.cost.less(&s.bestCost, s.m.Tiers) {
 		return
 	}
 	s.bestCost = s.cost
@@ -108,27 +111,17 @@ func (v *vector) less(w *vector, tiers int) bool {
 // and its cost by tier of goals.
 func (s *Search) Best(places []int32) (list []int32, broken int64, cost [problem.MaxTiers]int64) {
 	copy(cost[:], s.bestCost[1:])
-	return s.m.withUnplaced(places, s.best), s.bestCost[0], cost
+	return s.m.WithUnplaced(places, s.best), s.bestCost[0], cost
 }
 
 // Current is Best for the assignment that the search is at.
 func (s *Search) Current() (list []int32, broken int64, cost [problem.MaxTiers]int64) {
 	copy(cost[:], s.cost[1:])
-	return s.m.withUnplaced(nil, s.place), s.cost[0], cost
-}
-
-func (m *model) withUnplaced(list, places []int32) []int32 {
-	for _, t := range places {
-		if t == m.nowhere {
-			t = problem.Unplaced
-		}
-		list = append(list, t)
-	}
-	return list
+	return s.m.WithUnplaced(nil, s.place), s.cost[0], cost
 }
 
 // Better reports whether its best assignment is better than that of another search of the same problem.
-func (s *Search) Better(than *Search) bool { return s.bestCost.less(&than.bestCost, s.m.tiers) }
+func (s *Search) Better(than *Search) bool { return s.bestCost.less(&than.bestCost, s.m.Tiers) }
 
 // Step judges at least n proposals, as many more as finish a piece of work: the result of Step(a) and Step(b) is that of Step(a + b), if
 // all is counted from the start. It does nothing once the search is over.

@@ -12,11 +12,11 @@ func overflowCost(excess, capacity int64) int64 {
 // charged already.
 func (s *state) charged(r, t int32) []int64 {
 	n := s.m.Metrics
-	if s.m.start[r] == t {
-		if s.m.soft == nil {
-			return s.m.zero
+	if s.m.Home[r] == t {
+		if s.m.Soft == nil {
+			return s.m.Zero
 		}
-		return s.m.soft[int(r)*n:][:n:n]
+		return s.m.Soft[int(r)*n:][:n:n]
 	}
 	return s.m.Load[int(r)*n:][:n:n]
 }
@@ -28,7 +28,7 @@ func (s *state) load(r int32) []int64 {
 
 // fits reports whether replica r may come to server t: no metric goes over capacity, or further over.
 func (s *state) fits(r, t int32) bool {
-	if t == s.m.nowhere {
+	if t == s.m.Nowhere {
 		return true
 	}
 	n := s.m.Metrics
@@ -38,7 +38,7 @@ func (s *state) fits(r, t int32) bool {
 			return false
 		}
 	}
-	return s.m.start[r] != t || s.fitsAtHome(r, -1, t)
+	return s.m.Home[r] != t || s.fitsAtHome(r, -1, t)
 }
 
 // fitsFor reports whether replica r may come to server t, which replica out leaves.
@@ -51,7 +51,7 @@ func (s *state) fitsFor(r, out, t int32) bool {
 			return false
 		}
 	}
-	return s.m.start[r] != t || s.fitsAtHome(r, out, t)
+	return s.m.Home[r] != t || s.fitsAtHome(r, out, t)
 }
 
 // fitsAtHome reports whether replica r fits where it started, which replica out leaves or, if it is -1, nobody. It is charged there all the
@@ -59,7 +59,7 @@ func (s *state) fitsFor(r, out, t int32) bool {
 func (s *state) fitsAtHome(r, out, t int32) bool {
 	n := s.m.Metrics
 	use, capacity := s.use[int(t)*n:][:n:n], s.m.Capacity[int(t)*n:][:n:n]
-	less := s.m.zero
+	less := s.m.Zero
 	if out >= 0 {
 		less = s.load(out)
 	}
@@ -74,7 +74,7 @@ func (s *state) fitsAtHome(r, out, t int32) bool {
 // overflow is what server t costs in tier 0: what is over capacity once all moves are done. During them nothing comes where it does not fit
 // beside what is still leaving, so that is broken by nobody.
 func (s *state) overflow(t int32) int64 {
-	if t == s.m.nowhere {
+	if t == s.m.Nowhere {
 		return 0
 	}
 	n, cost := s.m.Metrics, int64(0)
@@ -88,7 +88,7 @@ func (s *state) overflow(t int32) int64 {
 
 // overflowWithout is what server t would cost in tier 0 if replica r left it.
 func (s *state) overflowWithout(r, t int32) int64 {
-	if t == s.m.nowhere {
+	if t == s.m.Nowhere {
 		return 0
 	}
 	n, cost := s.m.Metrics, int64(0)
@@ -104,25 +104,25 @@ func (s *state) overflowWithout(r, t int32) int64 {
 // goals is what server t would cost by itself in a goals' tier (from 1) with the given use of its metrics and number of replicas.
 func (s *state) goals(t int32, tier int, use []int64, held int32) int64 {
 	m := s.m
-	if t == m.nowhere {
+	if t == m.Nowhere {
 		return 0
 	}
 	cost := int64(0)
-	n := len(m.thresholds.list)
-	limit := m.limit[int(t)*n:][:n:n]
-	for i := m.thresholds.end[tier-1]; i < m.thresholds.end[tier]; i++ {
-		g := &m.thresholds.list[i]
-		if over := use[g.metric] - limit[i]; over > 0 {
-			cost += g.weight * over
+	n := len(m.Thresholds.List)
+	limit := m.Limit[int(t)*n:][:n:n]
+	for i := m.Thresholds.End[tier-1]; i < m.Thresholds.End[tier]; i++ {
+		g := &m.Thresholds.List[i]
+		if over := use[g.Metric] - limit[i]; over > 0 {
+			cost += g.Weight * over
 		}
 	}
-	if m.ratios.end[tier-1] < m.ratios.end[tier] {
+	if m.Ratios.End[tier-1] < m.Ratios.End[tier] {
 		capacity := m.Capacity[int(t)*m.Metrics:][:m.Metrics]
-		for _, g := range m.ratios.of(tier) {
-			cost += g.weight * max(0, g.target*(capacity[g.a]-use[g.a])-(capacity[g.b]-use[g.b]))
+		for _, g := range m.Ratios.Of(tier) {
+			cost += g.Weight * max(0, g.Target*(capacity[g.A]-use[g.A])-(capacity[g.B]-use[g.B]))
 		}
 	}
-	if m.balances.end[tier-1] < m.balances.end[tier] {
+	if m.Balances.End[tier-1] < m.Balances.End[tier] {
 		cost += s.unevenness(t, tier, use)
 	}
 	if held > 0 && m.Opening.Cost != nil && tier == m.Opening.Tier+1 {
@@ -133,21 +133,21 @@ func (s *state) goals(t int32, tier int, use []int64, held int32) int64 {
 
 func (s *state) unevenness(t int32, tier int, use []int64) int64 {
 	m, cost := s.m, int64(0)
-	n := len(m.balances.list)
-	share := m.share[int(t)*n:][:n:n]
-	for i := m.balances.end[tier-1]; i < m.balances.end[tier]; i++ {
-		g := &m.balances.list[i]
+	n := len(m.Balances.List)
+	share := m.Share[int(t)*n:][:n:n]
+	for i := m.Balances.End[tier-1]; i < m.Balances.End[tier]; i++ {
+		g := &m.Balances.List[i]
 		f := &share[i]
-		off := use[g.metric] - f.share
+		off := use[g.Metric] - f.Share
 		if off < 0 {
-			if g.above {
+			if g.Above {
 				continue
 			}
 			off = -off
 		}
-		if off -= f.slack; off > 0 {
-			u := min(off/f.unit, problem.MaxUnits)
-			cost += g.weight * max(0, u*u-f.free)
+		if off -= f.Slack; off > 0 {
+			u := min(off/f.Unit, problem.MaxUnits)
+			cost += g.Weight * max(0, u*u-f.Free)
 		}
 	}
 	return cost
@@ -156,14 +156,14 @@ func (s *state) unevenness(t int32, tier int, use []int64) int64 {
 // affinity is what replica r costs in a goals' tier by its place.
 func (s *state) affinity(r, t int32, tier int) int64 {
 	m, cost := s.m, int64(0)
-	if t == m.nowhere {
+	if t == m.Nowhere {
 		return 0
 	}
-	for i := m.affinities.end[tier-1]; i < m.affinities.end[tier]; i++ {
-		g := &m.affinities.list[i]
-		c := g.cost[g.of[r]*g.width+m.domainOf(g.level, t)]
-		if g.scale >= 0 {
-			c *= m.Load[int(r)*m.Metrics+int(g.scale)]
+	for i := m.Affinities.End[tier-1]; i < m.Affinities.End[tier]; i++ {
+		g := &m.Affinities.List[i]
+		c := g.Cost[g.Of[r]*g.Width+m.DomainOf(g.Level, t)]
+		if g.Scale >= 0 {
+			c *= m.Load[int(r)*m.Metrics+int(g.Scale)]
 		}
 		cost += c
 	}

@@ -1,10 +1,16 @@
 package engine
 
-import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+)
+
+// vector is an amount per tier of the search: tier 0 is what is broken, the goals' tiers follow.
+type vector [problem.MaxTiers + 1]int64
 
 // state is an assignment with all sums that the search needs, kept incrementally. Only apply changes it.
 type state struct {
-	m     *model
+	m     *layout.Model
 	place []int32 // [Replicas]: server, or nowhere
 
 	use   []int64 // [(Servers + 1) × Metrics]: load of the replicas that are there
@@ -33,15 +39,15 @@ type state struct {
 	unchecked  bool    // moves may break constraints: the start is being built, or an assignment is restored
 }
 
-func newState(m *model) *state {
+func newState(m *layout.Model) *state {
 	s := &state{
 		m:         m,
 		place:     make([]int32, m.Replicas),
 		use:       make([]int64, (m.Servers+1)*m.Metrics),
 		slack:     make([]int64, (m.Servers+1)*m.Metrics),
-		goal:      make([]int64, (m.Servers+1)*m.tiers),
-		count:     make([]int32, m.cells),
-		distinct:  make([]int32, len(m.rows)),
+		goal:      make([]int64, (m.Servers+1)*m.Tiers),
+		count:     make([]int32, m.Cells),
+		distinct:  make([]int32, len(m.Rows)),
 		moved:     make([]int32, m.Groups),
 		touched:   make([]int32, m.Servers+1),
 		held:      make([]int32, m.Servers+1),
@@ -58,16 +64,16 @@ func newState(m *model) *state {
 	}
 	most := int32(0)
 	for g := range m.Groups {
-		most = max(most, m.memberStart[g+1]-m.memberStart[g])
+		most = max(most, m.MemberStart[g+1]-m.MemberStart[g])
 	}
 	s.movedHist = make([]int32, most+1)
 	s.movedHist[0] = int32(m.Groups)
-	copy(s.place, m.start)
-	for r, t := range m.start {
+	copy(s.place, m.Home)
+	for r, t := range m.Home {
 		s.link(int32(r), t)
 		s.charge(int32(r), t)
 	}
-	for i := range m.rows {
+	for i := range m.Rows {
 		s.countRow(int32(i))
 	}
 	s.countBroken()
@@ -75,12 +81,12 @@ func newState(m *model) *state {
 	for t := range m.Servers {
 		s.price(int32(t), true)
 	}
-	for r, t := range m.start {
+	for r, t := range m.Home {
 		s.addPlace(int32(r), t)
 	}
 	for r, t := range m.First {
 		if t == problem.Unplaced {
-			t = m.nowhere
+			t = m.Nowhere
 		}
 		s.apply(int32(r), t)
 	}
@@ -100,10 +106,10 @@ func (s *state) charge(r, t int32) {
 
 // addPlace adds what replica r costs at its start to the tiers: its affinities, or that it has no place.
 func (s *state) addPlace(r, t int32) {
-	for tier := 1; tier < s.m.tiers; tier++ {
+	for tier := 1; tier < s.m.Tiers; tier++ {
 		s.cost[tier] += s.affinity(r, t, tier)
 	}
-	if t == s.m.nowhere {
+	if t == s.m.Nowhere {
 		s.cost[s.m.Unplaced.Tier+1] += s.m.Unplaced.Weight
 	}
 }
@@ -112,7 +118,7 @@ func (s *state) addPlace(r, t int32) {
 func (s *state) price(t int32, careful bool) {
 	n := s.m.Metrics
 	use := s.use[int(t)*n:][:n:n]
-	own := s.goal[int(t)*s.m.tiers:][:s.m.tiers]
+	own := s.goal[int(t)*s.m.Tiers:][:s.m.Tiers]
 	if careful {
 		over := s.overflow(t)
 		s.cost[0] += over - own[0]
@@ -136,8 +142,8 @@ func (s *state) apply(r, to int32) {
 	s.cost[0] -= s.lacking + s.pairs + s.astray
 	s.shiftGroup(r, from, to, careful)
 	s.cost[0] += s.lacking + s.pairs + s.astray
-	for tier := 1; tier < m.tiers; tier++ {
-		if len(m.affinities.of(tier)) > 0 {
+	for tier := 1; tier < m.Tiers; tier++ {
+		if len(m.Affinities.Of(tier)) > 0 {
 			s.cost[tier] += s.affinity(r, to, tier) - s.affinity(r, from, tier)
 		}
 	}
