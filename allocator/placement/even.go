@@ -139,7 +139,7 @@ func (e *evening) gather(i int) {
 		leaves := e.choosy(i) && r.on == r.at && e.in.Servers[r.on].Leaving
 		stuck := !r.movable() || !leaves && !e.in.Servers[r.on].Accepts
 		e.refs = append(e.refs, ref{i, k})
-		e.task.Replicas = append(e.task.Replicas, goals.Replica{Group: group, Shard: i, At: e.at[r.at], Class: e.task.Class(e.confines(i, k)), Load: e.load(i, r.role),
+		e.task.Replicas = append(e.task.Replicas, goals.Replica{Group: group, Shard: i, At: e.at[r.at], Now: e.now(r), Class: e.task.Class(e.confines(i, k)), Load: e.load(i, r.role),
 			Primary: r.role == shard.Primary, Added: r.added(), Free: r.added() && e.choosy(i), Leaves: leaves,
 			Pinned: stays || !r.added() && (adds || stuck || e.pinnedAt(i, r.on))})
 		e.task.Groups = int(group) + 1
@@ -147,6 +147,14 @@ func (e *evening) gather(i int) {
 	if e.task.Groups > int(group) && !changing {
 		e.stateApart(i, int(group))
 	}
+}
+
+// now is where a replica is, in the order of the task.
+func (e *evening) now(r replica) int32 {
+	if r.on < 0 {
+		return -1
+	}
+	return e.at[r.on]
 }
 
 // changing reports whether a replica is about to be elsewhere, or gone, so that its shard is left alone.
@@ -234,13 +242,19 @@ func (e *evening) carryOut(found *goals.Outcome) {
 	}
 }
 
-// unrepaired says what is broken on, and why nothing repairs it.
+// unrepaired says what is broken on, or not left although it is to be, and why.
 func (e *evening) unrepaired(found *goals.Outcome) {
 	for r := len(e.refs) - 1; r >= 0; r-- {
 		i, k := e.refs[r].i, e.refs[r].k
-		if binds, why := found.Broken(r); binds != "" && !e.restless(i) {
-			e.stuck(i, Migrate, e.replicas[i][k].on, Repair, binds, why)
-			e.moved[i] = true
+		reason := Repair
+		binds, why := found.Broken(r)
+		if e.task.Replicas[r].Leaves {
+			reason = Drain
+			binds, why = found.Nowhere(r)
+		}
+		if binds != "" && binds != goals.Capped && !e.restless(i) {
+			e.stuck(i, Migrate, e.replicas[i][k].on, reason, binds, why)
+			e.moved[i] = true // once is enough
 		}
 	}
 }
@@ -262,12 +276,12 @@ func (e *evening) reason(found *goals.Outcome, r, from int) (reason Reason, why 
 	}
 	d, ok := found.Decisive(r)
 	switch {
+	case e.task.Replicas[r].Leaves:
+		return Drain, fmt.Sprintf("%s is to be left", e.serverID(from))
 	case !ok || d.Kind == goals.Balance:
 		return Balance, ""
 	case d.Kind == goals.Broken:
 		return Repair, fmt.Sprintf("%s forbids %s", d.Goal, e.serverID(from))
-	case d.Kind == goals.Drain:
-		return Drain, fmt.Sprintf("%s is to be left", e.serverID(from))
 	case d.Kind == goals.Apart:
 		reason = Spread
 	default:

@@ -23,12 +23,9 @@ func (s *state) width(i int) locality.Domain {
 	return s.spread
 }
 
-// choosy reports whether constraints on a shard look at more than servers and the shard's own fault domains. Its replicas are then placed and moved by
-// the engine alone; the rules only change its roles.
-func (s *state) choosy(i int) bool {
-	c := s.class(i)
-	return c >= 0 && s.in.Terms.Classes[c].Choosy()
-}
+// choosy reports whether constraints on a shard look at more than servers and the shard's own fault domains, or others' look at the shard. Its
+// replicas are then placed and moved by the engine alone; the rules only change its roles.
+func (s *state) choosy(i int) bool { return s.in.Terms != nil && s.choosers[i] }
 
 // barred says why policies forbid a server the replicas of a shard; empty: they do not.
 func (s *state) barred(i, server int) (binds, why string) {

@@ -35,6 +35,7 @@ type state struct {
 	open      int           // moves under the caps, those in progress included
 	moves     []int         // by server, likewise
 	moved     []bool        // by shard: in the plan
+	choosers  []bool        // by shard: see choosy
 	filled    bool          // the plan fills up what is missing
 	urgent    bool          // it replaces lost primaries
 	scratch   []int64
@@ -56,6 +57,9 @@ func newState(in *Input) *state {
 	s := &state{in: in, where: newMap(in), spread: max(in.Policy.Spread, locality.Host), plan: Plan{App: in.App},
 		moved: make([]bool, len(in.Shards)), moves: make([]int, len(in.Servers))}
 	s.plan.Notes = s.where.Empty(in.Policy.PreferRegions)
+	if in.Terms != nil {
+		s.choosers = in.Terms.Choosers()
+	}
 	s.metrics = load.MetricsOf(everyLoad(in))
 	n := s.metrics.Len()
 	s.primaries = n - 1

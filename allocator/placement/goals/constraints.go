@@ -71,7 +71,7 @@ func (s *stated) stateConstraints() {
 			}
 		}
 	}
-	r := relater{stated: s, groupOf: map[int]int{}, others: map[string]int{}, empty: -1}
+	r := relater{stated: s, groupOf: map[int]int{}, others: map[string]int{}, shadows: map[int]int{}, empty: -1}
 	for c := range t.Classes {
 		s.eachGroup(s.ofClass[c], func(group, shard, _ int) { r.groupOf[shard] = group })
 	}
@@ -88,40 +88,66 @@ func (s *stated) stateConstraints() {
 	}
 }
 
-// relater states relations. What is not among the replicas, of other apps, is in groups of its own that weigh nothing and stay.
+// relater states relations, so that they hold while moves are under way too. What is not among the replicas, of other apps, is in groups of its own that weigh nothing and stay.
 type relater struct {
 	*stated
 	groupOf map[int]int    // by shard
 	others  map[string]int // groups by whom they stand for
+	shadows map[int]int    // by group: one that stays where it starts
 	empty   int            // a group without replicas; -1: not needed so far
 }
 
 func (r *relater) relate(group int, d *terms.Relation) {
-	state := func(on int) {
-		s := problem.Relation{Group: group, On: on, Level: r.level(d.Over), Not: d.Not}
-		if _, twice := r.related[s]; !twice {
-			r.related[s] = d.Name
-			r.Problem.Relations = append(r.Problem.Relations, s)
-		}
-	}
 	if d.Each {
 		for on := range r.Task.Groups {
 			if on != group {
-				state(on)
+				r.state(group, on, d)
+				r.state(group, r.starts(on), d)
 			}
 		}
 		return
 	}
 	for _, other := range d.Shards {
 		if on, ok := r.groupOf[int(other)]; ok {
-			state(on)
+			r.state(group, on, d)
+			r.state(group, r.starts(on), d)
 		} else if !d.Not {
-			state(r.nobody())
+			r.state(group, r.nobody(), d)
 		}
 	}
 	if d.Shards == nil && (len(d.On) > 0 || !d.Not) {
-		state(r.standIns(d))
+		r.state(group, r.standIns(d), d)
 	}
+}
+
+func (r *relater) state(group, on int, d *terms.Relation) {
+	s := problem.Relation{Group: group, On: on, Level: r.level(d.Over), Not: d.Not}
+	if _, twice := r.related[s]; !twice {
+		r.related[s] = d.Name
+		r.Problem.Relations = append(r.Problem.Relations, s)
+	}
+}
+
+// starts is a group that stays where another one is now: until its moves are over, a replica is there too, and not yet where it goes.
+func (r *relater) starts(of int) int {
+	if group, known := r.shadows[of]; known {
+		return group
+	}
+	group := r.group()
+	r.shadows[of] = group
+	for i := range r.Task.Replicas {
+		if v := &r.Task.Replicas[i]; int(v.Group) == of && v.Now >= 0 {
+			r.stay(group, v.Now)
+		}
+	}
+	return group
+}
+
+// stay adds a replica that weighs nothing to a server.
+func (r *relater) stay(group int, server int32) {
+	r.add(int32(group), server, server, r.anywhere(), true)
+	r.Problem.Load = append(r.Problem.Load, make([]int64, r.Problem.Metrics)...)
+	r.Problem.Replicas++
 }
 
 // nobody is a group that is nowhere.
@@ -148,9 +174,7 @@ func (r *relater) standIns(d *terms.Relation) int {
 	r.others[key] = group
 	for i := range r.Task.Servers {
 		if slices.Contains(d.On, int32(r.Task.Servers[i].Position)) {
-			r.add(int32(group), int32(i), int32(i), r.anywhere(), true)
-			r.Problem.Load = append(r.Problem.Load, make([]int64, r.Problem.Metrics)...)
-			r.Problem.Replicas++
+			r.stay(group, int32(i))
 		}
 	}
 	return group

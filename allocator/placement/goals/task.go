@@ -57,6 +57,7 @@ type Spread struct {
 // Replica is one that is counted on a server.
 type Replica struct {
 	Group, At, Class int32
+	Now              int32 // where it is, if that is not At because a move is under way; -1: nowhere
 	Shard            int // position in the terms
 	Load             load.Vector
 	Primary          bool

@@ -24,6 +24,18 @@ const (
 	Wanted // another goal of a policy
 )
 
+// Capped is what binds where nothing but the caps on moves does.
+const Capped = "moves"
+
+const accepts = "accepts" // that a server is no target says least
+
+func last(name string) int {
+	if name == accepts {
+		return 1
+	}
+	return 0
+}
+
 // Cost is what a goal, or goals of one tier, would cost more.
 type Cost struct {
 	Goal string
@@ -62,19 +74,22 @@ func (o *Outcome) Decisive(replica int) (Cost, bool) {
 	return costs[0], true
 }
 
-// Nowhere says why a replica has no place: the constraint that excludes most servers, and how many each excludes.
+// Nowhere says why a replica has no place, or no other: the constraint that excludes most servers, and how many each excludes.
 func (o *Outcome) Nowhere(replica int) (binds, why string) {
 	counts := map[string]int{}
 	for server := range o.stated.Task.Servers {
-		name, _ := o.Elsewhere(replica, server)
-		counts[name]++
+		if int32(server) != o.Places[replica] {
+			name, _ := o.Elsewhere(replica, server)
+			counts[name]++
+		}
 	}
 	return Binding(counts)
 }
 
 // Binding is the constraint that excludes most servers, and for people how many each excludes.
 func Binding(counts map[string]int) (binds, why string) {
-	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+	delete(counts, "")
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(last(a)-last(b), cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
 	total := 0
 	var parts []string
 	for _, name := range names {
@@ -114,14 +129,14 @@ func (s *stated) refusal(replica, server int, v engine.Verdict) string {
 	case engine.Unrelated:
 		return s.constraint(s.relation(replica, v.Level), "relation", v.Level)
 	}
-	return "moves"
+	return Capped
 }
 
 func (s *stated) ineligible(replica, server int) string {
 	t, at := s.Terms, &s.Task.Servers[server]
 	switch {
 	case !at.Accepts:
-		return "accepts"
+		return accepts
 	case t == nil:
 		return "region"
 	}

@@ -40,8 +40,27 @@ func (c *Class) Barred(server int) *Fence {
 	return nil
 }
 
-// Choosy reports whether constraints hold that depend on where other replicas are, other than replicas of the shard in fault domains.
-func (c *Class) Choosy() bool {
+// Choosers reports by shard whether constraints hold that depend on where other replicas are, other than those of the shard in fault domains.
+func (t *Terms) Choosers() []bool {
+	list, each := make([]bool, len(t.Of)), false
+	for i, c := range t.Of {
+		list[i] = t.Classes[c].choosy()
+	}
+	for c := range t.Classes {
+		for _, r := range t.Classes[c].Relations {
+			each = each || r.Each
+			for _, other := range r.Shards {
+				list[other] = true
+			}
+		}
+	}
+	for i := range list {
+		list[i] = list[i] || each
+	}
+	return list
+}
+
+func (c *Class) choosy() bool {
 	return len(c.Relations) > 0 || slices.ContainsFunc(c.Spreads, func(s Spread) bool { return s.Over.Width == 0 || s.AtMost != 1 })
 }
 

@@ -1,0 +1,149 @@
+package placement_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/locality"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// under puts all shards of an input under one policy.
+func under(in placement.Input, class terms.Class, labels ...terms.Label) placement.Input {
+	in.Terms = &terms.Terms{Classes: []terms.Class{class}, Of: make([]int32, len(in.Shards)), Labels: labels}
+	return in
+}
+
+// except puts one shard under another policy.
+func except(in placement.Input, i int, class terms.Class) placement.Input {
+	in.Terms.Of[i] = int32(len(in.Terms.Classes))
+	in.Terms.Classes = append(in.Terms.Classes, class)
+	return in
+}
+
+// only is a fence around servers.
+func only(servers ...int) terms.Fence {
+	f := terms.Fence{Name: "fence", Allows: make([]uint64, 1)}
+	for _, s := range servers {
+		f.Allows[0] |= 1 << s
+	}
+	return f
+}
+
+func goal(g terms.Goal) terms.Class {
+	g.Name, g.Weight, g.Tier = "goal", max(1, g.Weight), max(1, g.Tier)
+	return terms.Class{Goals: []terms.Goal{g}}
+}
+
+func loads(in placement.Input, metric string, each ...int64) placement.Input {
+	for i, l := range each {
+		in.Shards[i].Load[metric] = l
+	}
+	return in
+}
+
+func TestPolicies(t *testing.T) {
+	t.Parallel()
+	one, two := placement.Policy{Replicas: 1, Primary: true}, placement.Policy{Replicas: 2, Primary: true}
+	readers := placement.Policy{Replicas: 2}
+	zone, region := terms.Over{Width: locality.Zone}, terms.Over{Width: locality.Region}
+	feeds := terms.Label{Key: "power", Domain: []int32{0, 0, 1, 1}, Values: []string{"a", "b"}}
+	power := terms.Class{Spreads: []terms.Spread{{Name: "two feeds", Over: terms.Over{Label: 0}, AtLeast: 2}}}
+	notBeside := func(over terms.Over, shards ...int32) terms.Class {
+		return terms.Class{Relations: []terms.Relation{{Name: "not beside", Over: over, Not: true, Shards: shards}}}
+	}
+	beside := func(over terms.Over, shards ...int32) terms.Class {
+		return terms.Class{Relations: []terms.Relation{{Name: "beside", Over: over, Shards: shards}}}
+	}
+	invalid := only(1)
+	invalid.Invalid = []int{0}
+	for _, c := range []struct {
+		name  string
+		in    placement.Input
+		moves string
+		binds []string
+	}{
+		{name: "a fence lets replicas on some servers only", in: under(city(one, "eu/1 eu/1 us/1", "", ""), terms.Class{Fences: []terms.Fence{only(2)}}),
+			moves: "place 0:->2_ place 1:->2_"},
+		{name: "and nowhere if there is no such server", in: under(city(one, "eu/1 eu/1", ""), terms.Class{Fences: []terms.Fence{only()}}),
+			binds: []string{"fence: of 2 servers, fence excludes 2"}},
+		{name: "two fences", in: under(city(one, "eu/1 eu/1 us/1", ""), terms.Class{Fences: []terms.Fence{only(0, 1), only(1, 2)}}), moves: "place 0:->1_"},
+		{name: "what is outside comes in", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{only(1)}}), moves: "repair 0:_>1_"},
+		{name: "where a fence has no value nobody is", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{invalid}}), moves: "repair 0:_>1_"},
+		{name: "what cannot come in is told", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{only()}}),
+			binds: []string{"fence: of 1 servers, fence excludes 1"}},
+		{name: "a fence around one shard", in: except(under(city(one, "eu/1 us/1", "0", "0"), terms.Class{}), 1, terms.Class{Fences: []terms.Fence{only(1)}}), moves: "repair 1:_>1_"},
+		{name: "at most one in a zone", in: under(city(two, "eu/1 eu/1 eu/2", ""), terms.Class{Spreads: []terms.Spread{{Name: "zones", Over: zone, AtMost: 1}}}),
+			moves: "place 0:->_ replicas +0:->2_"},
+		{name: "in at least two domains of a label", in: under(city(two, "eu/1 us/1 eu/1 eu/1", ""), power, feeds), moves: "place 0:->1_ replicas +0:->2_"},
+		{name: "which repairs what is in one", in: under(city(two, "eu/1 us/1 eu/1 eu/1", "0 1s"), power, feeds), moves: "repair 0:_>2_"},
+		{name: "at most two in a region", in: under(city(placement.Policy{Replicas: 3}, "eu/1 eu/2 eu/3 us/1", "0s 1s 2s"),
+			terms.Class{Spreads: []terms.Spread{{Name: "regions", Over: region, AtMost: 2}}}), moves: "repair 0:_>3_"},
+		{name: "not beside another shard", in: except(under(city(one, "eu/1 eu/1 eu/2", "0", ""), terms.Class{}), 1, notBeside(zone, 0)), moves: "place 1:->2_"},
+		{name: "nor beside one that is leaving its place", in: except(under(city(one, "eu/1! eu/1 eu/2 eu/3", "0", ""), terms.Class{}), 1, notBeside(zone, 0)),
+			moves: "place 1:->3_ drain 0:_>2_"},
+		{name: "what is beside is parted", in: except(under(city(one, "eu/1 eu/1 eu/2", "0", "1"), terms.Class{}), 1, notBeside(zone, 0)), moves: "repair 1:1_>2_"},
+		{name: "no two shards in a zone", in: under(city(one, "eu/1 eu/2 eu/3 eu/3", "", ""), terms.Class{Relations: []terms.Relation{{Name: "alone", Over: zone, Not: true, Each: true}}}),
+			moves: "place 0:->_ place 1:->2_"},
+		{name: "not where another app is", in: under(city(one, "eu/1 eu/1 eu/2", ""),
+			terms.Class{Relations: []terms.Relation{{Name: "not beside batch", Over: zone, Not: true, With: "batch", On: []int32{1}}}}), moves: "place 0:->2_"},
+		{name: "only where another app is", in: under(city(one, "eu/1 eu/2 eu/2", ""),
+			terms.Class{Relations: []terms.Relation{{Name: "with names", Over: zone, With: "names", On: []int32{2}}}}), moves: "place 0:->2_"},
+		{name: "which is nowhere", in: under(city(one, "eu/1 eu/2", ""), terms.Class{Relations: []terms.Relation{{Name: "with names", Over: zone, With: "names"}}}),
+			binds: []string{"with names: of 2 servers, with names excludes 2"}},
+		{name: "only beside another shard", in: except(under(city(one, "eu/1 eu/2 eu/2", "1", ""), terms.Class{}), 1, beside(zone, 0)), moves: "place 1:->2_"},
+		{name: "which is not left behind", in: except(under(city(one, "eu/1! eu/1! eu/2", "0", "1"), terms.Class{}), 1, beside(zone, 0)),
+			binds: []string{"beside: of 2 servers, beside excludes 1, accepts excludes 1", "beside: of 2 servers, beside excludes 1, accepts excludes 1"}},
+		{name: "a pinned shard stays", in: under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), terms.Class{Pins: []terms.Pin{{Name: "pin"}}})},
+		{name: "and one that belongs on a server is placed there", in: under(city(readers, "eu/1 us/1 us/2", "", ""), terms.Class{Pins: []terms.Pin{{Name: "pin", Servers: []int32{2}}}}),
+			moves: "replicas +0:->2_ replicas +0:->_ replicas +1:->2_ replicas +1:->_"},
+		{name: "each shard has its preferred region", in: except(except(under(city(one, "eu/1 us/1", "1", "0"), terms.Class{}),
+			0, goal(terms.Goal{Kind: terms.Preference, Regions: []string{"eu"}})), 1, goal(terms.Goal{Kind: terms.Preference, Regions: []string{"us"}})),
+			moves: "prefer 0:1_>_ prefer 1:_>1_"},
+		{name: "preferred regions above balance", in: under(city(one, "eu/1 us/1", "0", "0", "0", "0"), goal(terms.Goal{Kind: terms.Preference, Regions: []string{"eu"}}))},
+		{name: "near to clients", in: under(apart(city(one, "eu/1 us/1 ap/1", "2"), 200, 90, 300), goal(terms.Goal{Kind: terms.Latency, Clients: map[string]int64{"eu": 9, "us": 1}})),
+			moves: "prefer 0:2_>_"},
+		{name: "apart as far as it goes", in: under(city(readers, "eu/1 eu/1 eu/2", "0s 1s"), goal(terms.Goal{Kind: terms.Apart, Spread: terms.Spread{Over: zone, AtLeast: 2}})),
+			moves: "spread 0:_>2_"},
+		{name: "below the threshold", in: under(capacity(city(one, "eu/1 eu/1", "0", "0", "0"), 4, 4), goal(terms.Goal{Kind: terms.Utilization, Metric: placement.MetricShards, Percent: 50})),
+			moves: "balance 0:_>1_"},
+		{name: "servers that are paid for are few", in: under(city(one, "eu/1 eu/1", "0", "1"), goal(terms.Goal{Kind: terms.Cost, Price: []int64{5, 9}})), moves: "prefer 1:1_>_"},
+		{name: "balance within each region", in: under(loads(city(one, "eu/1 eu/1 us/1", "0", "0", "0", "0"), "cpu", 10, 10, 10, 10),
+			goal(terms.Goal{Kind: terms.Balance, Metric: "cpu", Regional: true, Percent: 10})), moves: "balance 0:_>1_ balance 1:_>1_"},
+		{name: "moves cost more than balance", in: under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), goal(terms.Goal{Kind: terms.Movement}))},
+		{name: "unless they are between two regions only", in: under(city(one, "eu/1 eu/1 us/1", "0", "0", "0"), terms.Class{Goals: []terms.Goal{
+			{Name: "balance", Kind: terms.Balance, Tier: 1, Weight: 1, Metric: placement.MetricShards},
+			{Name: "moves", Kind: terms.Movement, Tier: 2, Weight: 1, Moves: []terms.Route{{From: "eu", To: "us", Cost: 5}}}}}),
+			moves: "balance 0:_>1_ balance 1:_>2_"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			plan := placement.Solve(c.in)
+			if got := short(plan); got != c.moves {
+				t.Errorf("moves %q, expected %q", got, c.moves)
+			}
+			var binds []string
+			for _, d := range plan.Decisions {
+				if d.Binds != "" {
+					binds = append(binds, d.Binds+": "+d.Why)
+				}
+			}
+			if !slices.Equal(binds, c.binds) {
+				t.Errorf("binds %q, expected %q", binds, c.binds)
+			}
+			after, err := apply(c.in, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again := placement.Solve(after); len(again.Moves) > 0 {
+				t.Errorf("solving the result moves %s", short(again))
+			}
+			for _, n := range plan.Notes {
+				t.Errorf("note %q", n)
+			}
+			_ = shard.Primary
+		})
+	}
+}
