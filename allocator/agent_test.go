@@ -71,7 +71,7 @@ func (c *testCluster) registered(name, app string, incarnation shard.Incarnation
 	a := &testAgent{T: c.T, cluster: c, held: map[string]*pb.HeldShard{}, told: map[string]int{}, gone: make(chan struct{}), heard: time.Now()}
 	a.server = shard.Server{
 		ID: shard.MakeServerID(name, shard.App(app)), App: shard.App(app), Agent: name, Incarnation: incarnation,
-		Locality: shard.Locality{Region: "r1", Zone: name}, DataAddress: "127.0.0.1:1",
+		Locality: shard.Locality{Region: "r1", Zone: name}, DataAddress: "127.0.0.1:1", Labels: map[string]string{"name": name},
 	}
 	a.server.AgentAddress = c.serveAgent(a)
 	ctx := context.Background()

@@ -16,8 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/cell"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
@@ -70,9 +72,10 @@ type Allocator struct {
 	events   *events.Log
 	regions  *regions.Keeper
 	standby  *unseat.Standby
+	policies *resolve.Resolver
 	life     uint64 // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
-	lock    *cell[lockView]
+	lock    *cell.Cell[lockView]
 	leading atomic.Pointer[mailbox]   // nil: does not lead
 	proven  atomic.Pointer[time.Time] // when the lock of this tenure, or of the last, was asked for that proved to be ours
 	unfit   atomic.Pointer[string]    // why it could not lead when it was its turn; nil: it could, or another does
@@ -98,7 +101,7 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	a := &Allocator{
 		cfg: cfg, settings: cfg.Settings(), deps: deps, log: deps.Log, clock: deps.Clock, dial: deps.Dial,
 		store: &observedStore{Store: deps.Store}, keys: storage.NewKeys(cfg.Cluster, cfg.Group),
-		lock: newCell(lockView{}), wanted: make(chan struct{}, 1), events: events.NewLog(),
+		lock: cell.New(lockView{}), wanted: make(chan struct{}, 1), events: events.NewLog(),
 	}
 	if a.clock == nil {
 		a.clock = clock.Now
@@ -109,6 +112,9 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	if a.deps.Listen == nil {
 		a.deps.Listen = transport.Listen
 	}
+	if a.policies, err = resolve.Open("allocator: policy", cfg.Policy); err != nil {
+		return nil, err
+	}
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted, Vouched: a.vouched}))
 	a.regions = regions.NewKeeper(a.clock, configured)
 	a.attach = api.NewAttach(a, a.regions)
@@ -116,7 +122,7 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	a.standby = unseat.New(cfg.Unseat(), unseat.Deps{
 		Name: cfg.Name, Keys: a.keys, Store: a.store, Log: a.log, Clock: a.clock, Dial: a.dial, Random: unseat.Random,
 		Holder: func() unseat.Holder {
-			view, _ := a.lock.get()
+			view, _ := a.lock.Get()
 			return unseat.HolderOf(view.entry, view.record)
 		},
 	})
@@ -142,7 +148,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip), a.maps.hub))
+	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub))
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })
@@ -274,7 +280,7 @@ func (a *Allocator) Status() api.Status {
 	if unfit := a.unfit.Load(); unfit != nil && s.StoreTrouble == "" {
 		s.StoreTrouble = *unfit
 	}
-	view, _ := a.lock.get()
+	view, _ := a.lock.Get()
 	switch {
 	case a.leading.Load() != nil:
 		s.Leader, s.LeaderData, s.LeaderAdmin = a.cfg.Name, a.address, a.adminAddress

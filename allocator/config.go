@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
@@ -33,6 +34,8 @@ type Config struct {
 	Zone    string `yaml:"zone"`
 	// RegionLatency is round trips between regions, such as eu:us=80ms, for where nothing good enough is measured; the same for all allocators.
 	RegionLatency []string `yaml:"region_latency"`
+	// Policy is a file with the cluster's default policy; empty: there is none. The same for all allocators.
+	Policy string `yaml:"policy"`
 	// Listen is for agents and routers, AdminListen for operators: host:port or unix:///path.
 	Listen      string `yaml:"listen"`
 	AdminListen string `yaml:"admin_listen"`
@@ -143,6 +146,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := latency.Configured("region_latency", c.RegionLatency); err != nil {
 		wrong = append(wrong, fmt.Errorf("allocator: %w", err))
+	}
+	if _, err := resolve.Open("allocator: policy", c.Policy); err != nil {
+		wrong = append(wrong, err)
 	}
 	wrong = append(wrong, c.validateTimes()...)
 	return errors.Join(wrong...)

@@ -52,7 +52,7 @@ func (a *Allocator) watchLock(ctx context.Context) error {
 				view.record = new(pb.LeaderRecord) // whoever acquires the lock reports it
 			}
 		}
-		a.lock.set(view)
+		a.lock.Set(view)
 	})
 }
 
@@ -122,7 +122,7 @@ type grip struct {
 // acquire waits until the lock is free and takes it. It returns no grip and no error only when ctx ended.
 func (a *Allocator) acquire(ctx context.Context, s *session) (*grip, error) {
 	for ctx.Err() == nil && s.alive.Err() == nil {
-		view, changed := a.lock.get()
+		view, changed := a.lock.Get()
 		if view.held && view.record.Allocator != a.cfg.Name {
 			a.unfit.Store(nil) // another could do what we could not
 		}

@@ -20,7 +20,7 @@ const listEvery = time.Second
 // follow keeps up with the maps of whoever else leads, until ctx ends.
 func (a *Allocator) follow(ctx context.Context) error {
 	for ctx.Err() == nil {
-		view, changed := a.lock.get()
+		view, changed := a.lock.Get()
 		following, stop := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
@@ -45,7 +45,7 @@ func (a *Allocator) awaitOther(ctx context.Context, now lockView, changed <-chan
 			return
 		}
 		var next lockView
-		next, changed = a.lock.get()
+		next, changed = a.lock.Get()
 		if next.held != now.held || next.record.GetAllocator() != now.record.GetAllocator() || next.record.GetAddress() != now.record.GetAddress() {
 			return
 		}

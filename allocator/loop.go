@@ -155,6 +155,7 @@ func (l *loop) perform() {
 		t.destroys.Put(coord.SessionID(s))
 	}
 	for _, r := range l.out.Replies {
+		l.view = nil // who was answered sees what it did
 		if reply := l.waiting[r.ID]; reply != nil {
 			reply <- r // capacity 1, one reply
 			delete(l.waiting, r.ID)

@@ -8,8 +8,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/workqueue"
 	"github.com/shardmanager/shardmanager/internal/coord"
@@ -94,6 +96,11 @@ func (t *tenure) run(ctx, work context.Context, workers *errgroup.Group) (ledger
 	workers.Go(func() error { return t.runDestroyer(work) })
 	workers.Go(func() error { return t.watchServers(work) })
 	t.a.publishOnly(loaded.Apps)
+	for _, app := range loaded.Apps { // earlier statements stand until somebody mends it
+		for _, problem := range t.a.policies.Problems(appspec.ToProto(app.Spec)) {
+			t.a.log.Warn().Str("app", string(app.Spec.Name)).Str("problem", problem).Msg("policy of an app does not go with the cluster's defaults")
+		}
+	}
 	t.a.unfit.Store(nil)
 	t.led = true
 	t.a.log.Info().Stringer("epoch", t.grip.epoch).Int("apps", len(loaded.Apps)).Msg("leads")
@@ -163,7 +170,8 @@ func (t *tenure) runSolver(work context.Context) error {
 				apart = newest
 			}
 			input.Apart = apart
-			if err := t.box.Post(work, ledger.PlanReady{Plan: placement.Solve(input)}); err != nil {
+			plan := t.a.policies.Solve(work, input, resolve.Published{Maps: t.a.maps.hub})
+			if err := t.box.Post(work, ledger.PlanReady{Plan: plan}); err != nil {
 				return err
 			}
 		}

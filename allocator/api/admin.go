@@ -10,6 +10,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -30,6 +31,8 @@ type Admin struct {
 	places Places
 	gossip Gossip // nil: takes no part
 
+	policies *resolve.Resolver
+
 	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
 	simulating chan struct{} // capacity 1: a simulation costs as much as many
 	rotating   chan struct{} // capacity 1: two rotations at once would undo each other
@@ -39,9 +42,9 @@ type Admin struct {
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
 // NewAdmin makes the service of an allocator; the log is what it writes while it leads. Without gossip it takes no part in it.
-func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places, gossip Gossip) *Admin {
+func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places, gossip Gossip, policies *resolve.Resolver) *Admin {
 	return &Admin{
-		node: node, maps: maps, usages: usages, events: log, places: places, gossip: gossip,
+		node: node, maps: maps, usages: usages, events: log, places: places, gossip: gossip, policies: policies,
 		explaining: make(chan struct{}, 1), simulating: make(chan struct{}, 1), rotating: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers),
 	}
 }
@@ -85,6 +88,9 @@ func (a *Admin) CreateApp(ctx context.Context, req *pb.CreateAppRequest) (*pb.Cr
 	if err != nil {
 		return nil, invalid(err)
 	}
+	if err := a.admit(ctx, req.GetSpec()); err != nil {
+		return nil, err
+	}
 	reply, err := a.ask(ctx, ledger.CreateApp{Spec: spec})
 	if err != nil {
 		return nil, err
@@ -97,6 +103,9 @@ func (a *Admin) UpdateApp(ctx context.Context, req *pb.UpdateAppRequest) (*pb.Up
 	spec, err := appspec.FromProto(req.GetSpec())
 	if err != nil {
 		return nil, invalid(err)
+	}
+	if err := a.admit(ctx, req.GetSpec()); err != nil {
+		return nil, err
 	}
 	reply, err := a.ask(ctx, ledger.UpdateApp{Spec: spec})
 	if err != nil {

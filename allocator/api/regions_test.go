@@ -67,7 +67,7 @@ func TestConfiguredRegions(t *testing.T) {
 		t.Fatal(err)
 	}
 	places, node := regions.NewKeeper(clock.Now, configured), &testNode{leader: newRecorder()}
-	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), events.NewLog(), places, nil).ListRegions(t.Context(), nil)
+	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), events.NewLog(), places, nil, nil).ListRegions(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -85,7 +86,9 @@ func (a *Admin) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.Explai
 		return nil, a.lost(err)
 	}
 	known.Input.Apart = a.places.Matrix()
+	notes := a.policies.Resolve(ctx, &known.Input, resolve.Published{Maps: a.maps})
 	out := explanationToProto(known)
+	out.Notes = append(notes[:len(notes):len(notes)], out.Notes...)
 	for _, e := range a.events.Of(app, id, maxDecisions) {
 		out.Decisions = append(out.Decisions, eventToProto(e))
 	}

@@ -10,6 +10,8 @@ import (
 	"math"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/locality"
@@ -47,6 +49,10 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 	if p.OnCoordinationLoss < 0 || p.OnCoordinationLoss > pb.CoordinationLoss_COORDINATION_LOSS_HOLD {
 		return ledger.Spec{}, &UnsupportedError{Field: "spec.on_coordination_loss", Expected: "COORDINATION_LOSS_FENCE or COORDINATION_LOSS_HOLD"}
 	}
+	written, err := written(p.GetPolicy())
+	if err != nil {
+		return ledger.Spec{}, err
+	}
 	placement := p.GetPlacement()
 	return ledger.Spec{
 		Name:             shard.App(p.Name),
@@ -62,6 +68,7 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 		DefaultLoad:      cloned(placement.GetDefaultLoad()),
 		ResourceVersion:  p.ResourceVersion,
 		Labels:           cloned(p.Labels),
+		Written:          written,
 		NonExclusive:     p.Exclusive != nil && !*p.Exclusive,
 		AcceptOverlap:    p.AcceptOverlap,
 		OnLoss:           spec.OnLoss(p.OnCoordinationLoss),
@@ -86,9 +93,31 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 		},
 		ResourceVersion: s.ResourceVersion,
 		Labels:          cloned(s.Labels),
+		Policy:          policyOf(s.Written),
 		Exclusive:       &exclusive,
 		AcceptOverlap:   s.AcceptOverlap, OnCoordinationLoss: pb.CoordinationLoss(s.OnLoss),
 	}
+}
+
+// written is a policy as the ledger keeps it, unread: the same policy is always the same bytes. One that says nothing is none.
+func written(p *pb.Policy) ([]byte, error) {
+	if proto.Size(p) == 0 {
+		return nil, nil
+	}
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+	if err != nil { // text that is not UTF-8
+		return nil, &wire.FieldError{Field: "spec.policy", Expected: "a policy: " + err.Error()}
+	}
+	return text, nil
+}
+
+// policyOf reads what written wrote.
+func policyOf(text []byte) *pb.Policy {
+	p := new(pb.Policy)
+	if len(text) == 0 || proto.Unmarshal(text, p) != nil {
+		return nil
+	}
+	return p
 }
 
 func number(n uint32) int { return int(min(n, math.MaxInt32)) }

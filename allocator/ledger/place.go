@@ -62,7 +62,7 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		}
 		places[f] = len(in.Servers)
 		in.Servers = append(in.Servers, placement.Server{ID: id, Incarnation: f.Incarnation, Locality: s.info.Locality,
-			Capacity: s.info.Capacity, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
+			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
 	}
 	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them
 	a.plan.Missing = 0
@@ -159,7 +159,7 @@ func (l *Ledger) planReady(ev PlanReady) {
 	a.plan.Made(l.now)
 	if notes := strings.Join(ev.Plan.Notes, "; "); notes != a.plan.Notes {
 		a.plan.Notes = notes
-		l.trace(Decision{What: "regions without servers", App: a.spec.Name, Why: notes})
+		l.trace(Decision{What: "notes of placement", App: a.spec.Name, Why: notes})
 	}
 	why := make(map[placement.Move]string, len(ev.Plan.Decisions))
 	for _, d := range ev.Plan.Decisions {

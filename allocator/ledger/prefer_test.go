@@ -39,7 +39,7 @@ func TestPreferredRegions(t *testing.T) {
 		what   string // of the decisions that follow
 		moves  int
 	}{
-		{[]string{"mars"}, "regions without servers", 0},
+		{[]string{"mars"}, "notes of placement", 0},
 		{[]string{"mars", "eu"}, "move opened", 1},
 	} {
 		spec := appOf(rows...)[0].Spec

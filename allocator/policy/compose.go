@@ -18,9 +18,9 @@ type Conflict struct {
 }
 
 // String names both places and the reason.
-func (c Conflict) String() string {
-	return fmt.Sprintf("%s: conflict with %s: %s", c.Later, c.Earlier, c.Reason)
-}
+func (c Conflict) String() string { return fmt.Sprintf("%s: %s", c.Later, c.text()) }
+
+func (c Conflict) text() string { return fmt.Sprintf("conflict with %s: %s", c.Earlier, c.Reason) }
 
 // Effective is what holds for a shard, with all defaults filled in. Its statements are shared and never modified.
 type Effective struct {
@@ -218,6 +218,11 @@ func (c *composition) report(earlier, later Origin, reason string) {
 // of this app has replicas, a metric that no layer declares, or a region that is there no more. Known.Metrics is not looked at.
 func (e Effective) Check(known Known) error {
 	p := &check.Problems{}
+	e.check(known, p)
+	return p.Err()
+}
+
+func (e Effective) check(known Known, p *check.Problems) {
 	known.Metrics = nil
 	for _, m := range e.Metrics {
 		known.Metrics = append(known.Metrics, m.Value.GetName())
@@ -229,7 +234,6 @@ func (e Effective) Check(known Known) error {
 		check.Goal(item.Value, item.From, known, p)
 	}
 	pins(p, e.Constraints, known)
-	return p.Err()
 }
 
 // Predicates compiles the expressions of a policy, with the place of each as its subject. They all must be true of a server. Env keeps what is

@@ -20,8 +20,9 @@ const DefaultMaxBytes = check.DefaultMaxBytes
 
 // Known is what a policy is checked against, and Origin where a statement was made.
 type (
-	Known  = check.Known
-	Origin = check.Origin
+	Known   = check.Known
+	Origin  = check.Origin
+	Problem = check.Problem
 )
 
 // Placed is a statement and where it was made. The statement is never modified.
@@ -54,18 +55,22 @@ func Parse(file string, contents []byte, known Known) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return build(p, check.Where{Document: document, Name: file}, known)
+	return build(p, check.Where{Document: document, Name: file, App: known.App}, known)
 }
 
 // New checks a policy that came as a message, of which it makes a copy. Errors name the app, or the cluster, and the field.
 func New(p *pb.Policy, known Known) (*Source, error) {
-	name := "policy of " + statement.Owner(known.App)
+	return newAt(p, check.Where{Name: "policy of " + statement.Owner(known.App), App: known.App}, known)
+}
+
+func newAt(p *pb.Policy, w check.Where, known Known) (*Source, error) {
+	name := w.Origin("")
 	if size := proto.Size(p); size > known.Limit() {
 		return nil, fmt.Errorf("%s: %w: expected at most %d bytes, not %d", name, config.ErrTooLarge, known.Limit(), size)
 	}
 	written := &pb.Policy{}
 	proto.Merge(written, p)
-	return build(written, check.Where{Name: name}, known)
+	return build(written, w, known)
 }
 
 // Policy is a copy of the policy as it was written, without defaults.
@@ -114,7 +119,7 @@ func build(written *pb.Policy, w check.Where, known Known) (*Source, error) {
 	}
 	s.constraints, s.goals = placed(filled.GetConstraints(), filled.GetGoals(), w, "")
 	s.overrides = newOverrides(s, filled.GetShards(), p)
-	s.checkTogether(known, p)
+	s.together(newComposition(s.app).with(s), known, p)
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
@@ -132,9 +137,9 @@ func placed(constraints []*pb.Constraint, goals []*pb.Goal, w check.Where, at st
 	return c, g
 }
 
-// checkTogether refuses statements that clash: of the layer itself, and of each entry of shards with what else holds for its shards.
-func (s *Source) checkTogether(known Known, p *check.Problems) {
-	own := newComposition(s.app).with(s)
+// together notes statements that clash: of the layer itself, which is the last one of a composition, and of each entry of shards with what else
+// holds for its shards.
+func (s *Source) together(own *composition, known Known, p *check.Problems) {
 	together(p, own, known)
 	if p.Err() != nil {
 		return // each entry would say the same again
@@ -162,7 +167,7 @@ func (s *Source) checkTogether(known Known, p *check.Problems) {
 // together notes the conflicts of the newest layer, and pins that there are not enough replicas for.
 func together(p *check.Problems, c *composition, known Known) {
 	for _, conflict := range c.conflicts {
-		p.Note(conflict.String())
+		p.Note(conflict.Later, conflict.text())
 	}
 	pins(p, c.effective.Constraints, known)
 }
@@ -175,7 +180,7 @@ func pins(p *check.Problems, constraints []Placed[*pb.Constraint], known Known) 
 			servers[server] = true
 		}
 		if known.Replicas > 0 && len(servers) > known.Replicas {
-			p.Note(fmt.Sprintf("%s.pin: with what is pinned before, pinned to %d servers: a shard has %d replicas", item.From, len(servers), known.Replicas))
+			p.Note(item.From.Under("pin"), fmt.Sprintf("with what is pinned before, pinned to %d servers: a shard has %d replicas", len(servers), known.Replicas))
 			return
 		}
 	}

@@ -30,6 +30,7 @@ type App struct {
 	DefaultLoad      map[string]int64
 	ResourceVersion  uint64
 	Labels           map[string]string
+	Written          []byte // the app's policy, a message that only whoever makes placement's terms reads; nil: none; never modified
 
 	NonExclusive  bool // two servers may serve a shard at once: fences are not waited for (PROTOCOL R28)
 	AcceptOverlap bool // the same is accepted of an exclusive app, where it holds (PROTOCOL R34)
@@ -109,6 +110,9 @@ const (
 	labelsMost    = 64
 )
 
+// MaxPolicyBytes is the largest policy of an app: a spec is one value in the store.
+const MaxPolicyBytes = 256 << 10
+
 var (
 	appName    = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	metricName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
@@ -125,7 +129,7 @@ func (a App) Policy() placement.Policy {
 	return placement.Policy{
 		Replicas: a.replicas(), Primary: a.Replication.Primaries(), Spread: a.Spread, Regions: a.RegionReplicas, PreferRegions: a.PreferRegions,
 		Moves: or(a.MaxMoves, defaultMoves), MovesPerServer: or(a.MaxMovesServer, defaultPerServer),
-		TolerancePercent: or(a.TolerancePercent, defaultTolerance),
+		TolerancePercent: or(a.TolerancePercent, defaultTolerance), Written: a.Written,
 	}
 }
 
@@ -155,6 +159,8 @@ func (a App) Check() (field, expected string) {
 		return "placement.balance_tolerance_percent", fmt.Sprintf("0 (the default) to %d, not %d", toleranceMost, a.TolerancePercent)
 	case len(a.Labels) > labelsMost:
 		return "labels", fmt.Sprintf("at most %d, not %d", labelsMost, len(a.Labels))
+	case len(a.Written) > MaxPolicyBytes:
+		return "policy", fmt.Sprintf("at most %d bytes, not %d", MaxPolicyBytes, len(a.Written))
 	case a.OnLoss > Hold:
 		return "on_coordination_loss", fmt.Sprintf("fence or hold, not number %d", a.OnLoss)
 	case a.OnLoss == Hold && !a.NonExclusive && !a.AcceptOverlap:

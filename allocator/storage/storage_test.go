@@ -139,6 +139,7 @@ func TestSpecsKeepTheirExclusiveness(t *testing.T) {
 		func(*ledger.Spec) {},
 		func(s *ledger.Spec) { s.NonExclusive = true },
 		func(s *ledger.Spec) { s.AcceptOverlap, s.OnLoss = true, 2 },
+		func(s *ledger.Spec) { s.Written = nil },
 	} {
 		want := spec("kv", 4)
 		change(&want)
@@ -157,8 +158,14 @@ func TestSpecsKeepTheirExclusiveness(t *testing.T) {
 	}
 }
 
+// spec is one with everything in it; only kv has a policy, as no app had before there were any.
 func spec(name string, shards uint32) ledger.Spec {
-	return ledger.Spec{
+	var written []byte
+	if name == "kv" {
+		app := uint32(5)
+		written, _ = proto.Marshal(&pb.Policy{Group: "g", Moves: &pb.MoveCaps{App: &app}, Goals: []*pb.Goal{{Tier: 1, Kind: &pb.Goal_Drain{Drain: &pb.DrainGoal{}}}}})
+	}
+	return ledger.Spec{Written: written,
 		Name: shard.App(name), Space: shard.KeySpace{Hash: shard.HashSpace{Shards: shards}}, Replication: 3, MaxMoves: 64, MaxMovesServer: 8, TolerancePercent: 10,
 		DefaultLoad: map[string]int64{"cpu": 5}, ResourceVersion: 3, Labels: map[string]string{"team": "x"},
 		Replicas: 3, RegionReplicas: map[string]int{"eu": 1, "us": 2}, Spread: locality.Zone, PreferRegions: []string{"us", "eu"},

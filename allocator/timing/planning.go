@@ -24,7 +24,7 @@ type Planning struct {
 	Joined   shard.Instant // last server that joined
 	Retry    shard.Instant // the unplaced could not be placed: not before
 	Failures int
-	Notes    string // what the last plan said of regions without servers
+	Notes    string // what the last plan said to people
 	Capped   bool   // the last plan was cut by the caps on moves
 	Missing  int    // shards that had fewer replicas than wanted when it was asked for
 }

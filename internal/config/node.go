@@ -30,7 +30,8 @@ func (p *problems) add(place, format string, args ...any) {
 
 func (p *problems) err() error { return errors.Join(p.found...) }
 
-func readFile(path string) ([]byte, error) {
+// ReadFile reads what people wrote, up to the limit.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func (r *rawValue) Set(text string) error {
 func (s *Set) Load(path string, environ []string) error {
 	p := &problems{}
 	if path != "" {
-		contents, err := readFile(path)
+		contents, err := ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("configuration: %w", err)
 		}

@@ -20,7 +20,7 @@ type AppSpec struct {
 // ReadAppSpec reads a spec from a YAML or JSON file. Fields are those of the AppSpec message; case, - and _ in their names do not matter.
 // Enumerations are written without their prefix: `replication: primary-only`.
 func ReadAppSpec(path string) (*AppSpec, error) {
-	contents, err := readFile(path)
+	contents, err := ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("app spec: %w", err)
 	}
@@ -56,7 +56,7 @@ func (a *AppSpec) Locate(subject string) (place string, ok bool) {
 // unsupported says which paths DESIGN knows and this version does not have: refused with other words than typing errors.
 func unsupported(path string) bool {
 	switch normal(path) {
-	case "keyspace.range", "keyspace.named", "policy", "maintenance", "placement.regions":
+	case "keyspace.range", "keyspace.named", "maintenance", "placement.regions":
 		return true
 	}
 	return false

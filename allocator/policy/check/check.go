@@ -99,7 +99,7 @@ func Goal(item *pb.Goal, from Origin, known Known, p *Problems) {
 
 // checkerAt is a checker whose problems are at a place.
 func checkerAt(from Origin, known Known, metrics []string, p *Problems) *checker {
-	p.Where = Where{Name: from.place}
+	p.Where = Where{Name: from.place, App: from.app}
 	return newChecker(known, metrics, p)
 }
 
@@ -166,7 +166,7 @@ func (c *checker) count(at string, n, most int) {
 }
 
 func (c *checker) metric(at, name string) {
-	if _, ok := c.metrics[name]; !ok {
+	if _, ok := c.metrics[name]; !ok && !(c.known.Partial && metricName.MatchString(name)) {
 		c.Add(at, "unknown metric %q: declare it in metrics", name)
 	}
 }

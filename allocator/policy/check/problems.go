@@ -24,6 +24,8 @@ type Known struct {
 	Replicas int
 	// Metrics that earlier layers declare. `shards` and `primaries` are always known.
 	Metrics []string
+	// Partial: earlier layers are not known, and metrics that are declared nowhere may be theirs.
+	Partial bool
 	// Regions that there are; nil: not known.
 	Regions []string
 	// Domains is how many domains of each width there are; 0: not known.
@@ -38,6 +40,16 @@ type Known struct {
 type Origin struct {
 	place string // file:line, or whose policy it is
 	path  string // field in the message
+	app   string // whose layer; empty: the cluster's
+}
+
+// Of is the app whose policy the statement is in, and its field there; no app: it is in the cluster's defaults.
+func (o Origin) Of() (app, field string) { return o.app, o.path }
+
+// Under is the origin of a field of the statement.
+func (o Origin) Under(field string) Origin {
+	o.path = under(o.path, field)
+	return o
 }
 
 // String is `file:line: field`, or `policy of app kv: field` where no file is known; empty for a default of this package.
@@ -52,10 +64,13 @@ func (o Origin) String() string {
 type Where struct {
 	Document *config.Document // nil: not from a file
 	Name     string           // of the file, or whose policy it is
+	At       string           // field of the document that the policy is; empty: it is all of it
+	App      string           // whose policy it is; empty: the cluster's
 }
 
 // place is the line of a field, or of the nearest field around it that is written.
 func (w Where) place(path string) string {
+	path = under(w.At, path)
 	for w.Document != nil {
 		if place, ok := w.Document.Place(path); ok {
 			return place
@@ -69,10 +84,21 @@ func (w Where) place(path string) string {
 }
 
 // Origin is where a field was written, or the nearest field around it.
-func (w Where) Origin(path string) Origin { return Origin{place: w.place(path), path: path} }
+func (w Where) Origin(path string) Origin {
+	return Origin{place: w.place(path), path: under(w.At, path), app: w.App}
+}
 
 // maxProblems is how many problems of one policy are told.
 const maxProblems = 20
+
+// Problem is one thing that is wrong.
+type Problem struct {
+	At   Origin
+	Text string
+}
+
+// Error is place, field and what is wrong there.
+func (p *Problem) Error() string { return fmt.Sprintf("%s: %s", p.At, p.Text) }
 
 // Problems gathers what is wrong.
 type Problems struct {
@@ -83,7 +109,7 @@ type Problems struct {
 // Add notes a problem of a field.
 func (p *Problems) Add(path, format string, args ...any) {
 	if len(p.found) < maxProblems {
-		p.found = append(p.found, fmt.Errorf("%s: %s", p.Where.Origin(path), fmt.Sprintf(format, args...)))
+		p.found = append(p.found, &Problem{p.Where.Origin(path), fmt.Sprintf(format, args...)})
 	}
 }
 
@@ -91,16 +117,20 @@ func (p *Problems) Add(path, format string, args ...any) {
 func (p *Problems) Full() bool { return len(p.found) >= maxProblems }
 
 func under(at, path string) string {
-	if at == "" {
+	switch {
+	case at == "":
 		return path
+	case path == "":
+		return at
 	}
 	return at + "." + path
 }
 
-// Note notes a problem that names its places itself, unless it is the newest one again.
-func (p *Problems) Note(problem string) {
-	if n := len(p.found); n < maxProblems && (n == 0 || p.found[n-1].Error() != problem) {
-		p.found = append(p.found, errors.New(problem))
+// Note notes a problem of a statement, unless it is the newest one again.
+func (p *Problems) Note(at Origin, text string) {
+	problem := &Problem{at, text}
+	if n := len(p.found); n < maxProblems && (n == 0 || p.found[n-1].Error() != problem.Error()) {
+		p.found = append(p.found, problem)
 	}
 }
 

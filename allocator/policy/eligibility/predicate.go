@@ -21,6 +21,18 @@ var (
 	ErrEvaluation = errors.New("no value")
 )
 
+// EvaluationError is ErrEvaluation, and for whom.
+type EvaluationError struct {
+	Servers []int // positions of those for which there is no value
+	text    string
+}
+
+// Error says how many they are and names the first.
+func (e *EvaluationError) Error() string { return e.text }
+
+// Unwrap makes it an ErrEvaluation.
+func (e *EvaluationError) Unwrap() error { return ErrEvaluation }
+
 const (
 	// maxAnswers is how many answers are kept for one expression; when they are that many, all are forgotten.
 	maxAnswers = 1 << 16
@@ -90,6 +102,9 @@ func (s Set) Count() int {
 	return n
 }
 
+// Words are the bits of the set, by position; they must not be changed.
+func (s Set) Words() []uint64 { return s.words }
+
 // And keeps what is in both sets, of one list.
 func (s Set) And(other Set) Set {
 	both := Set{words: make([]uint64, min(len(s.words), len(other.words)))}
@@ -120,7 +135,7 @@ type answer struct {
 func (p *Predicate) Eligible(ctx context.Context, servers []Server) (Set, error) {
 	set := Set{words: make([]uint64, (len(servers)+63)/64)}
 	var failures []string
-	failed := 0
+	var failed []int
 	var buffer []byte
 	for i := range servers {
 		buffer = p.program.reads.appendKey(buffer[:0], &servers[i])
@@ -136,13 +151,14 @@ func (p *Predicate) Eligible(ctx context.Context, servers []Server) (Set, error)
 		case found.eligible:
 			set.words[i/64] |= 1 << (i % 64)
 		case found.failed != nil:
-			if failed++; failed <= maxNamed {
+			if failed = append(failed, i); len(failed) <= maxNamed {
 				failures = append(failures, fmt.Sprintf("server %s: %v", servers[i].ID, found.failed))
 			}
 		}
 	}
-	if failed > 0 {
-		return set, fmt.Errorf("eligibility of %s: %w for %d of %d servers, which are not eligible: %s", p.subject, ErrEvaluation, failed, len(servers), strings.Join(failures, "; "))
+	if len(failed) > 0 {
+		return set, &EvaluationError{Servers: failed, text: fmt.Sprintf("eligibility of %s: %v for %d of %d servers, which are not eligible: %s",
+			p.subject, ErrEvaluation, len(failed), len(servers), strings.Join(failures, "; "))}
 	}
 	return set, nil
 }

@@ -129,62 +129,6 @@ func (Replication) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
 }
 
-// FaultDomain is a part of a locality that fails as a whole.
-type FaultDomain int32
-
-const (
-	FaultDomain_FAULT_DOMAIN_UNSPECIFIED FaultDomain = 0
-	FaultDomain_FAULT_DOMAIN_HOST        FaultDomain = 1
-	FaultDomain_FAULT_DOMAIN_RACK        FaultDomain = 2
-	FaultDomain_FAULT_DOMAIN_ZONE        FaultDomain = 3
-	FaultDomain_FAULT_DOMAIN_REGION      FaultDomain = 4
-)
-
-// Enum value maps for FaultDomain.
-var (
-	FaultDomain_name = map[int32]string{
-		0: "FAULT_DOMAIN_UNSPECIFIED",
-		1: "FAULT_DOMAIN_HOST",
-		2: "FAULT_DOMAIN_RACK",
-		3: "FAULT_DOMAIN_ZONE",
-		4: "FAULT_DOMAIN_REGION",
-	}
-	FaultDomain_value = map[string]int32{
-		"FAULT_DOMAIN_UNSPECIFIED": 0,
-		"FAULT_DOMAIN_HOST":        1,
-		"FAULT_DOMAIN_RACK":        2,
-		"FAULT_DOMAIN_ZONE":        3,
-		"FAULT_DOMAIN_REGION":      4,
-	}
-)
-
-func (x FaultDomain) Enum() *FaultDomain {
-	p := new(FaultDomain)
-	*p = x
-	return p
-}
-
-func (x FaultDomain) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (FaultDomain) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[2].Descriptor()
-}
-
-func (FaultDomain) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[2]
-}
-
-func (x FaultDomain) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use FaultDomain.Descriptor instead.
-func (FaultDomain) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
-}
-
 type ServerState int32
 
 const (
@@ -240,11 +184,11 @@ func (x ServerState) String() string {
 }
 
 func (ServerState) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[3].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[2].Descriptor()
 }
 
 func (ServerState) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[3]
+	return &file_shardmanager_v1_admin_proto_enumTypes[2]
 }
 
 func (x ServerState) Number() protoreflect.EnumNumber {
@@ -253,7 +197,7 @@ func (x ServerState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerState.Descriptor instead.
 func (ServerState) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 type MoveReason int32
@@ -313,11 +257,11 @@ func (x MoveReason) String() string {
 }
 
 func (MoveReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[3].Descriptor()
 }
 
 func (MoveReason) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[4]
+	return &file_shardmanager_v1_admin_proto_enumTypes[3]
 }
 
 func (x MoveReason) Number() protoreflect.EnumNumber {
@@ -326,7 +270,7 @@ func (x MoveReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveReason.Descriptor instead.
 func (MoveReason) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 type MoveStep int32
@@ -398,11 +342,11 @@ func (x MoveStep) String() string {
 }
 
 func (MoveStep) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[4].Descriptor()
 }
 
 func (MoveStep) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[5]
+	return &file_shardmanager_v1_admin_proto_enumTypes[4]
 }
 
 func (x MoveStep) Number() protoreflect.EnumNumber {
@@ -411,7 +355,7 @@ func (x MoveStep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveStep.Descriptor instead.
 func (MoveStep) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 // SecondaryProgress is how far a secondary is.
@@ -458,11 +402,11 @@ func (x SecondaryProgress) String() string {
 }
 
 func (SecondaryProgress) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[5].Descriptor()
 }
 
 func (SecondaryProgress) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[6]
+	return &file_shardmanager_v1_admin_proto_enumTypes[5]
 }
 
 func (x SecondaryProgress) Number() protoreflect.EnumNumber {
@@ -471,7 +415,7 @@ func (x SecondaryProgress) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SecondaryProgress.Descriptor instead.
 func (SecondaryProgress) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 type MovePhase int32
@@ -513,11 +457,11 @@ func (x MovePhase) String() string {
 }
 
 func (MovePhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[7].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[6].Descriptor()
 }
 
 func (MovePhase) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[7]
+	return &file_shardmanager_v1_admin_proto_enumTypes[6]
 }
 
 func (x MovePhase) Number() protoreflect.EnumNumber {
@@ -526,7 +470,7 @@ func (x MovePhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MovePhase.Descriptor instead.
 func (MovePhase) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 // MoveKind is what a move changes.
@@ -577,11 +521,11 @@ func (x MoveKind) String() string {
 }
 
 func (MoveKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[8].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[7].Descriptor()
 }
 
 func (MoveKind) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[8]
+	return &file_shardmanager_v1_admin_proto_enumTypes[7]
 }
 
 func (x MoveKind) Number() protoreflect.EnumNumber {
@@ -590,7 +534,7 @@ func (x MoveKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MoveKind.Descriptor instead.
 func (MoveKind) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 // GossipStatus is how a member of gossip stands.
@@ -636,11 +580,11 @@ func (x GossipStatus) String() string {
 }
 
 func (GossipStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[9].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[8].Descriptor()
 }
 
 func (GossipStatus) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[9]
+	return &file_shardmanager_v1_admin_proto_enumTypes[8]
 }
 
 func (x GossipStatus) Number() protoreflect.EnumNumber {
@@ -649,7 +593,7 @@ func (x GossipStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GossipStatus.Descriptor instead.
 func (GossipStatus) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 // GossipKeyStep is a step of a rotation.
@@ -692,11 +636,11 @@ func (x GossipKeyStep) String() string {
 }
 
 func (GossipKeyStep) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_admin_proto_enumTypes[10].Descriptor()
+	return file_shardmanager_v1_admin_proto_enumTypes[9].Descriptor()
 }
 
 func (GossipKeyStep) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_admin_proto_enumTypes[10]
+	return &file_shardmanager_v1_admin_proto_enumTypes[9]
 }
 
 func (x GossipKeyStep) Number() protoreflect.EnumNumber {
@@ -705,7 +649,7 @@ func (x GossipKeyStep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GossipKeyStep.Descriptor instead.
 func (GossipKeyStep) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 // AppSpec is what an app wants.
@@ -716,6 +660,9 @@ type AppSpec struct {
 	KeySpace    *KeySpace   `protobuf:"bytes,2,opt,name=key_space,json=keySpace,proto3" json:"key_space,omitempty"`
 	Replication Replication `protobuf:"varint,3,opt,name=replication,proto3,enum=shardmanager.v1.Replication" json:"replication,omitempty"`
 	Placement   *Placement  `protobuf:"bytes,4,opt,name=placement,proto3" json:"placement,omitempty"`
+	// Where replicas may be and should be, beyond the cluster's defaults; none: those alone. What it says, placement must not say too. At most
+	// 256 KiB.
+	Policy *Policy `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`
 	// Replicas of each shard, the primary included; 0 means the default: 1 for primary-only, else 2.
 	Replicas uint32 `protobuf:"varint,20,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// Replicas of each shard that must be in a region, by its name; the sum is at most replicas.
@@ -790,6 +737,13 @@ func (x *AppSpec) GetReplication() Replication {
 func (x *AppSpec) GetPlacement() *Placement {
 	if x != nil {
 		return x.Placement
+	}
+	return nil
+}
+
+func (x *AppSpec) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
 	}
 	return nil
 }
@@ -1634,6 +1588,177 @@ func (x *AdminServiceGetShardMapResponse) GetSnapshot() *ShardMapSnapshot {
 	return nil
 }
 
+type GetPolicyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Id of one shard; empty: what holds for all shards of the app.
+	Shard         string `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyRequest) Reset() {
+	*x = GetPolicyRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyRequest) ProtoMessage() {}
+
+func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GetPolicyRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *GetPolicyRequest) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+type GetPolicyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What holds: the cluster's defaults, the app's policy and what that says of the shard, composed, with all defaults filled in.
+	Effective *Policy `protobuf:"bytes,1,opt,name=effective,proto3" json:"effective,omitempty"`
+	// Where each statement of it was made; those that are not there are defaults.
+	Origins []*PolicyOrigin `protobuf:"bytes,2,rep,name=origins,proto3" json:"origins,omitempty"`
+	// Statements that do not hold because earlier ones stand, and what else keeps the policy from being followed; for people.
+	Notes         []string `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyResponse) Reset() {
+	*x = GetPolicyResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyResponse) ProtoMessage() {}
+
+func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
+func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetPolicyResponse) GetEffective() *Policy {
+	if x != nil {
+		return x.Effective
+	}
+	return nil
+}
+
+func (x *GetPolicyResponse) GetOrigins() []*PolicyOrigin {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+func (x *GetPolicyResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// PolicyOrigin is where a statement was made.
+type PolicyOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Field of the effective policy, such as `goals[2]`.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// For people, such as `cluster.yaml:12: goals[0]`.
+	Origin        string `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyOrigin) Reset() {
+	*x = PolicyOrigin{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyOrigin) ProtoMessage() {}
+
+func (x *PolicyOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyOrigin.ProtoReflect.Descriptor instead.
+func (*PolicyOrigin) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PolicyOrigin) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *PolicyOrigin) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
 type ListServersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this app's; empty: all.
@@ -1644,7 +1769,7 @@ type ListServersRequest struct {
 
 func (x *ListServersRequest) Reset() {
 	*x = ListServersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1781,7 @@ func (x *ListServersRequest) String() string {
 func (*ListServersRequest) ProtoMessage() {}
 
 func (x *ListServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1794,7 @@ func (x *ListServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServersRequest.ProtoReflect.Descriptor instead.
 func (*ListServersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListServersRequest) GetApp() string {
@@ -1688,7 +1813,7 @@ type ListServersResponse struct {
 
 func (x *ListServersResponse) Reset() {
 	*x = ListServersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1825,7 @@ func (x *ListServersResponse) String() string {
 func (*ListServersResponse) ProtoMessage() {}
 
 func (x *ListServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1838,7 @@ func (x *ListServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServersResponse.ProtoReflect.Descriptor instead.
 func (*ListServersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListServersResponse) GetServers() []*ServerStatus {
@@ -1756,7 +1881,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1893,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1906,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ServerStatus) GetServer() *Server {
@@ -1885,7 +2010,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +2022,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +2035,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListMovesRequest) GetApp() string {
@@ -1934,7 +2059,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2071,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2084,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMovesResponse) GetOpen() []*MoveStatus {
@@ -2014,7 +2139,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2151,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2164,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MoveStatus) GetApp() string {
@@ -2159,7 +2284,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2296,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2309,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -2211,7 +2336,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2348,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2361,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrainServerResponse) GetRemaining() uint32 {
@@ -2254,7 +2379,7 @@ type ReleaseHoldRequest struct {
 
 func (x *ReleaseHoldRequest) Reset() {
 	*x = ReleaseHoldRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2391,7 @@ func (x *ReleaseHoldRequest) String() string {
 func (*ReleaseHoldRequest) ProtoMessage() {}
 
 func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2404,7 @@ func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 type ReleaseHoldResponse struct {
@@ -2292,7 +2417,7 @@ type ReleaseHoldResponse struct {
 
 func (x *ReleaseHoldResponse) Reset() {
 	*x = ReleaseHoldResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2429,7 @@ func (x *ReleaseHoldResponse) String() string {
 func (*ReleaseHoldResponse) ProtoMessage() {}
 
 func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2442,7 @@ func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReleaseHoldResponse) GetServers() uint32 {
@@ -2340,7 +2465,7 @@ type QuarantinedShard struct {
 
 func (x *QuarantinedShard) Reset() {
 	*x = QuarantinedShard{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2477,7 @@ func (x *QuarantinedShard) String() string {
 func (*QuarantinedShard) ProtoMessage() {}
 
 func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2490,7 @@ func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedShard.ProtoReflect.Descriptor instead.
 func (*QuarantinedShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *QuarantinedShard) GetApp() string {
@@ -2399,7 +2524,7 @@ type ListQuarantinedRequest struct {
 
 func (x *ListQuarantinedRequest) Reset() {
 	*x = ListQuarantinedRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2536,7 @@ func (x *ListQuarantinedRequest) String() string {
 func (*ListQuarantinedRequest) ProtoMessage() {}
 
 func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2549,7 @@ func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedRequest.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListQuarantinedRequest) GetApp() string {
@@ -2444,7 +2569,7 @@ type ListQuarantinedResponse struct {
 
 func (x *ListQuarantinedResponse) Reset() {
 	*x = ListQuarantinedResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2581,7 @@ func (x *ListQuarantinedResponse) String() string {
 func (*ListQuarantinedResponse) ProtoMessage() {}
 
 func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2594,7 @@ func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedResponse.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListQuarantinedResponse) GetShards() []*QuarantinedShard {
@@ -2490,7 +2615,7 @@ type ReleaseQuarantineRequest struct {
 
 func (x *ReleaseQuarantineRequest) Reset() {
 	*x = ReleaseQuarantineRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2627,7 @@ func (x *ReleaseQuarantineRequest) String() string {
 func (*ReleaseQuarantineRequest) ProtoMessage() {}
 
 func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2640,7 @@ func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantineRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReleaseQuarantineRequest) GetApp() string {
@@ -2540,7 +2665,7 @@ type ReleaseQuarantineResponse struct {
 
 func (x *ReleaseQuarantineResponse) Reset() {
 	*x = ReleaseQuarantineResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2677,7 @@ func (x *ReleaseQuarantineResponse) String() string {
 func (*ReleaseQuarantineResponse) ProtoMessage() {}
 
 func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2690,7 @@ func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantineResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 type GetStatusRequest struct {
@@ -2576,7 +2701,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2713,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2726,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 type GetStatusResponse struct {
@@ -2649,7 +2774,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2786,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2799,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -2828,7 +2953,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +2965,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +2978,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExplainRequest) GetApp() string {
@@ -2917,7 +3042,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3054,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3067,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExplainResponse) GetApp() string {
@@ -3108,7 +3233,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3245,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3258,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReplicaStatus) GetServer() string {
@@ -3190,7 +3315,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3327,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3340,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Proposal) GetFrom() string {
@@ -3281,7 +3406,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3418,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3431,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Candidate) GetServer() string {
@@ -3365,7 +3490,7 @@ type SimulateRequest struct {
 
 func (x *SimulateRequest) Reset() {
 	*x = SimulateRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +3502,7 @@ func (x *SimulateRequest) String() string {
 func (*SimulateRequest) ProtoMessage() {}
 
 func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +3515,7 @@ func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateRequest.ProtoReflect.Descriptor instead.
 func (*SimulateRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SimulateRequest) GetApp() string {
@@ -3435,7 +3560,9 @@ type SimulatedChanges struct {
 	// Servers that join.
 	AddServers []*AddedServers `protobuf:"bytes,5,rep,name=add_servers,json=addServers,proto3" json:"add_servers,omitempty"`
 	// Another spec of the app; of the key space it must be the same.
-	Spec          *AppSpec         `protobuf:"bytes,6,opt,name=spec,proto3" json:"spec,omitempty"`
+	Spec *AppSpec `protobuf:"bytes,6,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Another policy of the app, in the place of that of its spec.
+	Policy        *Policy          `protobuf:"bytes,9,opt,name=policy,proto3" json:"policy,omitempty"`
 	Loads         []*SimulatedLoad `protobuf:"bytes,7,rep,name=loads,proto3" json:"loads,omitempty"`
 	LoadFactors   []*LoadFactor    `protobuf:"bytes,8,rep,name=load_factors,json=loadFactors,proto3" json:"load_factors,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3444,7 +3571,7 @@ type SimulatedChanges struct {
 
 func (x *SimulatedChanges) Reset() {
 	*x = SimulatedChanges{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3583,7 @@ func (x *SimulatedChanges) String() string {
 func (*SimulatedChanges) ProtoMessage() {}
 
 func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3596,7 @@ func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedChanges.ProtoReflect.Descriptor instead.
 func (*SimulatedChanges) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SimulatedChanges) GetDrain() []string {
@@ -3514,6 +3641,13 @@ func (x *SimulatedChanges) GetSpec() *AppSpec {
 	return nil
 }
 
+func (x *SimulatedChanges) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
 func (x *SimulatedChanges) GetLoads() []*SimulatedLoad {
 	if x != nil {
 		return x.Loads
@@ -3540,7 +3674,7 @@ type AddedServers struct {
 
 func (x *AddedServers) Reset() {
 	*x = AddedServers{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3552,7 +3686,7 @@ func (x *AddedServers) String() string {
 func (*AddedServers) ProtoMessage() {}
 
 func (x *AddedServers) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3565,7 +3699,7 @@ func (x *AddedServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddedServers.ProtoReflect.Descriptor instead.
 func (*AddedServers) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AddedServers) GetCount() uint32 {
@@ -3596,7 +3730,7 @@ type SimulatedLoad struct {
 
 func (x *SimulatedLoad) Reset() {
 	*x = SimulatedLoad{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3742,7 @@ func (x *SimulatedLoad) String() string {
 func (*SimulatedLoad) ProtoMessage() {}
 
 func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3755,7 @@ func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedLoad.ProtoReflect.Descriptor instead.
 func (*SimulatedLoad) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SimulatedLoad) GetShard() string {
@@ -3657,7 +3791,7 @@ type LoadFactor struct {
 
 func (x *LoadFactor) Reset() {
 	*x = LoadFactor{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3669,7 +3803,7 @@ func (x *LoadFactor) String() string {
 func (*LoadFactor) ProtoMessage() {}
 
 func (x *LoadFactor) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3682,7 +3816,7 @@ func (x *LoadFactor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFactor.ProtoReflect.Descriptor instead.
 func (*LoadFactor) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LoadFactor) GetMetric() string {
@@ -3732,7 +3866,7 @@ type SimulateResponse struct {
 
 func (x *SimulateResponse) Reset() {
 	*x = SimulateResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3744,7 +3878,7 @@ func (x *SimulateResponse) String() string {
 func (*SimulateResponse) ProtoMessage() {}
 
 func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3757,7 +3891,7 @@ func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateResponse.ProtoReflect.Descriptor instead.
 func (*SimulateResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SimulateResponse) GetApp() string {
@@ -3869,7 +4003,7 @@ type SimulatedRound struct {
 
 func (x *SimulatedRound) Reset() {
 	*x = SimulatedRound{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3881,7 +4015,7 @@ func (x *SimulatedRound) String() string {
 func (*SimulatedRound) ProtoMessage() {}
 
 func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3894,7 +4028,7 @@ func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedRound.ProtoReflect.Descriptor instead.
 func (*SimulatedRound) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SimulatedRound) GetMoves() uint32 {
@@ -3923,7 +4057,7 @@ type SimulatedMoves struct {
 
 func (x *SimulatedMoves) Reset() {
 	*x = SimulatedMoves{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3935,7 +4069,7 @@ func (x *SimulatedMoves) String() string {
 func (*SimulatedMoves) ProtoMessage() {}
 
 func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3948,7 +4082,7 @@ func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedMoves.ProtoReflect.Descriptor instead.
 func (*SimulatedMoves) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SimulatedMoves) GetKind() MoveKind {
@@ -3990,7 +4124,7 @@ type SimulatedBlock struct {
 
 func (x *SimulatedBlock) Reset() {
 	*x = SimulatedBlock{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4002,7 +4136,7 @@ func (x *SimulatedBlock) String() string {
 func (*SimulatedBlock) ProtoMessage() {}
 
 func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4015,7 +4149,7 @@ func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBlock.ProtoReflect.Descriptor instead.
 func (*SimulatedBlock) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SimulatedBlock) GetKind() MoveKind {
@@ -4097,7 +4231,7 @@ type SimulatedState struct {
 
 func (x *SimulatedState) Reset() {
 	*x = SimulatedState{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4109,7 +4243,7 @@ func (x *SimulatedState) String() string {
 func (*SimulatedState) ProtoMessage() {}
 
 func (x *SimulatedState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4122,7 +4256,7 @@ func (x *SimulatedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedState.ProtoReflect.Descriptor instead.
 func (*SimulatedState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SimulatedState) GetServers() uint32 {
@@ -4263,7 +4397,7 @@ type SimulatedRegion struct {
 
 func (x *SimulatedRegion) Reset() {
 	*x = SimulatedRegion{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4275,7 +4409,7 @@ func (x *SimulatedRegion) String() string {
 func (*SimulatedRegion) ProtoMessage() {}
 
 func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4288,7 +4422,7 @@ func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedRegion.ProtoReflect.Descriptor instead.
 func (*SimulatedRegion) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SimulatedRegion) GetRegion() string {
@@ -4331,7 +4465,7 @@ type SimulatedBalance struct {
 
 func (x *SimulatedBalance) Reset() {
 	*x = SimulatedBalance{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4343,7 +4477,7 @@ func (x *SimulatedBalance) String() string {
 func (*SimulatedBalance) ProtoMessage() {}
 
 func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +4490,7 @@ func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBalance.ProtoReflect.Descriptor instead.
 func (*SimulatedBalance) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SimulatedBalance) GetMetric() string {
@@ -4398,7 +4532,7 @@ type SimulatedUse struct {
 
 func (x *SimulatedUse) Reset() {
 	*x = SimulatedUse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4410,7 +4544,7 @@ func (x *SimulatedUse) String() string {
 func (*SimulatedUse) ProtoMessage() {}
 
 func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4423,7 +4557,7 @@ func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedUse.ProtoReflect.Descriptor instead.
 func (*SimulatedUse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SimulatedUse) GetServer() string {
@@ -4476,15 +4610,20 @@ type PlacementState struct {
 	// By id.
 	Servers []*PlacementServer `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
 	// By index.
-	Shards        []*PlacementShard `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
-	Latencies     []*RegionLatency  `protobuf:"bytes,5,rep,name=latencies,proto3" json:"latencies,omitempty"`
+	Shards    []*PlacementShard `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
+	Latencies []*RegionLatency  `protobuf:"bytes,5,rep,name=latencies,proto3" json:"latencies,omitempty"`
+	// Of the app, and the cluster's defaults.
+	Policy        *Policy `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`
+	ClusterPolicy *Policy `protobuf:"bytes,7,opt,name=cluster_policy,json=clusterPolicy,proto3" json:"cluster_policy,omitempty"`
+	// Where replicas are that the policies keep away from, or near to.
+	Neighbours    []*PlacementNeighbour `protobuf:"bytes,8,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementState) Reset() {
 	*x = PlacementState{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4496,7 +4635,7 @@ func (x *PlacementState) String() string {
 func (*PlacementState) ProtoMessage() {}
 
 func (x *PlacementState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4509,7 +4648,7 @@ func (x *PlacementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementState.ProtoReflect.Descriptor instead.
 func (*PlacementState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PlacementState) GetApp() string {
@@ -4547,6 +4686,151 @@ func (x *PlacementState) GetLatencies() []*RegionLatency {
 	return nil
 }
 
+func (x *PlacementState) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+func (x *PlacementState) GetClusterPolicy() *Policy {
+	if x != nil {
+		return x.ClusterPolicy
+	}
+	return nil
+}
+
+func (x *PlacementState) GetNeighbours() []*PlacementNeighbour {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+// PlacementNeighbour is where the replicas of another app or shard are.
+type PlacementNeighbour struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Empty: of all shards of the app.
+	Shard string `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// There is such an app, or shard.
+	Known         bool              `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
+	Places        []*NeighbourPlace `protobuf:"bytes,4,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementNeighbour) Reset() {
+	*x = PlacementNeighbour{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementNeighbour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementNeighbour) ProtoMessage() {}
+
+func (x *PlacementNeighbour) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementNeighbour.ProtoReflect.Descriptor instead.
+func (*PlacementNeighbour) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PlacementNeighbour) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *PlacementNeighbour) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *PlacementNeighbour) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *PlacementNeighbour) GetPlaces() []*NeighbourPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// NeighbourPlace is a server of another app.
+type NeighbourPlace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Locality      *Locality              `protobuf:"bytes,1,opt,name=locality,proto3" json:"locality,omitempty"`
+	Labels        map[string]string      `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NeighbourPlace) Reset() {
+	*x = NeighbourPlace{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NeighbourPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NeighbourPlace) ProtoMessage() {}
+
+func (x *NeighbourPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NeighbourPlace.ProtoReflect.Descriptor instead.
+func (*NeighbourPlace) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *NeighbourPlace) GetLocality() *Locality {
+	if x != nil {
+		return x.Locality
+	}
+	return nil
+}
+
+func (x *NeighbourPlace) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 // PlacementWants is what the app's spec comes to, the defaults filled in.
 type PlacementWants struct {
 	state                       protoimpl.MessageState `protogen:"open.v1"`
@@ -4564,7 +4848,7 @@ type PlacementWants struct {
 
 func (x *PlacementWants) Reset() {
 	*x = PlacementWants{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4576,7 +4860,7 @@ func (x *PlacementWants) String() string {
 func (*PlacementWants) ProtoMessage() {}
 
 func (x *PlacementWants) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4589,7 +4873,7 @@ func (x *PlacementWants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementWants.ProtoReflect.Descriptor instead.
 func (*PlacementWants) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PlacementWants) GetReplicas() uint32 {
@@ -4658,15 +4942,16 @@ type PlacementServer struct {
 	// It takes shards.
 	Accepts bool `protobuf:"varint,5,opt,name=accepts,proto3" json:"accepts,omitempty"`
 	// It is drained.
-	Leaving       bool   `protobuf:"varint,6,opt,name=leaving,proto3" json:"leaving,omitempty"`
-	Moves         uint32 `protobuf:"varint,7,opt,name=moves,proto3" json:"moves,omitempty"`
+	Leaving       bool              `protobuf:"varint,6,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Moves         uint32            `protobuf:"varint,7,opt,name=moves,proto3" json:"moves,omitempty"`
+	Labels        map[string]string `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementServer) Reset() {
 	*x = PlacementServer{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4678,7 +4963,7 @@ func (x *PlacementServer) String() string {
 func (*PlacementServer) ProtoMessage() {}
 
 func (x *PlacementServer) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4691,7 +4976,7 @@ func (x *PlacementServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementServer.ProtoReflect.Descriptor instead.
 func (*PlacementServer) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PlacementServer) GetId() string {
@@ -4743,6 +5028,13 @@ func (x *PlacementServer) GetMoves() uint32 {
 	return 0
 }
 
+func (x *PlacementServer) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 type PlacementShard struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
@@ -4759,7 +5051,7 @@ type PlacementShard struct {
 
 func (x *PlacementShard) Reset() {
 	*x = PlacementShard{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4771,7 +5063,7 @@ func (x *PlacementShard) String() string {
 func (*PlacementShard) ProtoMessage() {}
 
 func (x *PlacementShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4784,7 +5076,7 @@ func (x *PlacementShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementShard.ProtoReflect.Descriptor instead.
 func (*PlacementShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PlacementShard) GetIndex() uint32 {
@@ -4857,7 +5149,7 @@ type PlacementReplica struct {
 
 func (x *PlacementReplica) Reset() {
 	*x = PlacementReplica{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4869,7 +5161,7 @@ func (x *PlacementReplica) String() string {
 func (*PlacementReplica) ProtoMessage() {}
 
 func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4882,7 +5174,7 @@ func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReplica.ProtoReflect.Descriptor instead.
 func (*PlacementReplica) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PlacementReplica) GetOn() uint32 {
@@ -4934,7 +5226,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4946,7 +5238,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4959,7 +5251,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -4995,7 +5287,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5007,7 +5299,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5020,7 +5312,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -5050,7 +5342,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5062,7 +5354,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5075,7 +5367,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -5111,7 +5403,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5123,7 +5415,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5136,7 +5428,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -5244,7 +5536,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5256,7 +5548,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5269,7 +5561,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -5345,7 +5637,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5357,7 +5649,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5370,7 +5662,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -5430,7 +5722,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5442,7 +5734,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5455,7 +5747,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -5492,7 +5784,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5504,7 +5796,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5517,7 +5809,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -5548,7 +5840,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5560,7 +5852,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5573,7 +5865,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -5614,7 +5906,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5626,7 +5918,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5639,7 +5931,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -5667,7 +5959,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5679,7 +5971,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5692,7 +5984,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -5747,7 +6039,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5759,7 +6051,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5772,7 +6064,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -5790,7 +6082,7 @@ type ListRegionsRequest struct {
 
 func (x *ListRegionsRequest) Reset() {
 	*x = ListRegionsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5802,7 +6094,7 @@ func (x *ListRegionsRequest) String() string {
 func (*ListRegionsRequest) ProtoMessage() {}
 
 func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5815,7 +6107,7 @@ func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
 }
 
 type ListRegionsResponse struct {
@@ -5830,7 +6122,7 @@ type ListRegionsResponse struct {
 
 func (x *ListRegionsResponse) Reset() {
 	*x = ListRegionsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5842,7 +6134,7 @@ func (x *ListRegionsResponse) String() string {
 func (*ListRegionsResponse) ProtoMessage() {}
 
 func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5855,7 +6147,7 @@ func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListRegionsResponse) GetRegions() []*Region {
@@ -5885,7 +6177,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5897,7 +6189,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5910,7 +6202,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Region) GetName() string {
@@ -5942,7 +6234,7 @@ type ListGossipMembersRequest struct {
 
 func (x *ListGossipMembersRequest) Reset() {
 	*x = ListGossipMembersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5954,7 +6246,7 @@ func (x *ListGossipMembersRequest) String() string {
 func (*ListGossipMembersRequest) ProtoMessage() {}
 
 func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5967,7 +6259,7 @@ func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
 }
 
 type ListGossipMembersResponse struct {
@@ -5980,7 +6272,7 @@ type ListGossipMembersResponse struct {
 
 func (x *ListGossipMembersResponse) Reset() {
 	*x = ListGossipMembersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5992,7 +6284,7 @@ func (x *ListGossipMembersResponse) String() string {
 func (*ListGossipMembersResponse) ProtoMessage() {}
 
 func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6005,7 +6297,7 @@ func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListGossipMembersResponse) GetMembers() []*GossipMember {
@@ -6039,7 +6331,7 @@ type GossipMember struct {
 
 func (x *GossipMember) Reset() {
 	*x = GossipMember{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6051,7 +6343,7 @@ func (x *GossipMember) String() string {
 func (*GossipMember) ProtoMessage() {}
 
 func (x *GossipMember) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6064,7 +6356,7 @@ func (x *GossipMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipMember.ProtoReflect.Descriptor instead.
 func (*GossipMember) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GossipMember) GetLife() string {
@@ -6145,7 +6437,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6157,7 +6449,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6170,7 +6462,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GossipKey) GetName() string {
@@ -6202,7 +6494,7 @@ type ListGossipKeysRequest struct {
 
 func (x *ListGossipKeysRequest) Reset() {
 	*x = ListGossipKeysRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6214,7 +6506,7 @@ func (x *ListGossipKeysRequest) String() string {
 func (*ListGossipKeysRequest) ProtoMessage() {}
 
 func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6227,7 +6519,7 @@ func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{82}
 }
 
 type ListGossipKeysResponse struct {
@@ -6245,7 +6537,7 @@ type ListGossipKeysResponse struct {
 
 func (x *ListGossipKeysResponse) Reset() {
 	*x = ListGossipKeysResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6257,7 +6549,7 @@ func (x *ListGossipKeysResponse) String() string {
 func (*ListGossipKeysResponse) ProtoMessage() {}
 
 func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6270,7 +6562,7 @@ func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListGossipKeysResponse) GetKeys() []*GossipKey {
@@ -6312,7 +6604,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6324,7 +6616,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6337,7 +6629,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RotateGossipKeyRequest) GetStep() GossipKeyStep {
@@ -6369,7 +6661,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6381,7 +6673,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6394,7 +6686,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RotateGossipKeyResponse) GetKey() string {
@@ -6429,12 +6721,13 @@ var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xd6\x05\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\x87\x06\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
 	"\vreplication\x18\x03 \x01(\x0e2\x1c.shardmanager.v1.ReplicationR\vreplication\x128\n" +
-	"\tplacement\x18\x04 \x01(\v2\x1a.shardmanager.v1.PlacementR\tplacement\x12\x1a\n" +
+	"\tplacement\x18\x04 \x01(\v2\x1a.shardmanager.v1.PlacementR\tplacement\x12/\n" +
+	"\x06policy\x18\a \x01(\v2\x17.shardmanager.v1.PolicyR\x06policy\x12\x1a\n" +
 	"\breplicas\x18\x14 \x01(\rR\breplicas\x12U\n" +
 	"\x0fregion_replicas\x18\x15 \x03(\v2,.shardmanager.v1.AppSpec.RegionReplicasEntryR\x0eregionReplicas\x12)\n" +
 	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\x12<\n" +
@@ -6490,7 +6783,17 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1eAdminServiceGetShardMapRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"`\n" +
 	"\x1fAdminServiceGetShardMapResponse\x12=\n" +
-	"\bsnapshot\x18\x01 \x01(\v2!.shardmanager.v1.ShardMapSnapshotR\bsnapshot\"&\n" +
+	"\bsnapshot\x18\x01 \x01(\v2!.shardmanager.v1.ShardMapSnapshotR\bsnapshot\":\n" +
+	"\x10GetPolicyRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\"\x99\x01\n" +
+	"\x11GetPolicyResponse\x125\n" +
+	"\teffective\x18\x01 \x01(\v2\x17.shardmanager.v1.PolicyR\teffective\x127\n" +
+	"\aorigins\x18\x02 \x03(\v2\x1d.shardmanager.v1.PolicyOriginR\aorigins\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"<\n" +
+	"\fPolicyOrigin\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06origin\x18\x02 \x01(\tR\x06origin\"&\n" +
 	"\x12ListServersRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"N\n" +
 	"\x13ListServersResponse\x127\n" +
@@ -6636,7 +6939,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"max_rounds\x18\x03 \x01(\rR\tmaxRounds\x12\x1d\n" +
 	"\n" +
-	"with_state\x18\x04 \x01(\bR\twithState\"\x8c\x03\n" +
+	"with_state\x18\x04 \x01(\bR\twithState\"\xbd\x03\n" +
 	"\x10SimulatedChanges\x12\x14\n" +
 	"\x05drain\x18\x01 \x03(\tR\x05drain\x12!\n" +
 	"\flose_servers\x18\x02 \x03(\tR\vloseServers\x12!\n" +
@@ -6645,7 +6948,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"lose_zones\x18\x04 \x03(\v2\x19.shardmanager.v1.LocalityR\tloseZones\x12>\n" +
 	"\vadd_servers\x18\x05 \x03(\v2\x1d.shardmanager.v1.AddedServersR\n" +
 	"addServers\x12,\n" +
-	"\x04spec\x18\x06 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\x124\n" +
+	"\x04spec\x18\x06 \x01(\v2\x18.shardmanager.v1.AppSpecR\x04spec\x12/\n" +
+	"\x06policy\x18\t \x01(\v2\x17.shardmanager.v1.PolicyR\x06policy\x124\n" +
 	"\x05loads\x18\a \x03(\v2\x1e.shardmanager.v1.SimulatedLoadR\x05loads\x12>\n" +
 	"\fload_factors\x18\b \x03(\v2\x1b.shardmanager.v1.LoadFactorR\vloadFactors\"[\n" +
 	"\fAddedServers\x12\x14\n" +
@@ -6732,13 +7036,29 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x04load\x18\x03 \x01(\x03R\x04load\x12#\n" +
 	"\rshare_percent\x18\x04 \x01(\x03R\fsharePercent\x12\x1a\n" +
 	"\bcapacity\x18\x05 \x01(\x03R\bcapacity\x12)\n" +
-	"\x10capacity_percent\x18\x06 \x01(\x03R\x0fcapacityPercent\"\x8c\x02\n" +
+	"\x10capacity_percent\x18\x06 \x01(\x03R\x0fcapacityPercent\"\xc2\x03\n" +
 	"\x0ePlacementState\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x125\n" +
 	"\x05wants\x18\x02 \x01(\v2\x1f.shardmanager.v1.PlacementWantsR\x05wants\x12:\n" +
 	"\aservers\x18\x03 \x03(\v2 .shardmanager.v1.PlacementServerR\aservers\x127\n" +
 	"\x06shards\x18\x04 \x03(\v2\x1f.shardmanager.v1.PlacementShardR\x06shards\x12<\n" +
-	"\tlatencies\x18\x05 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\tlatencies\"\xfe\x03\n" +
+	"\tlatencies\x18\x05 \x03(\v2\x1e.shardmanager.v1.RegionLatencyR\tlatencies\x12/\n" +
+	"\x06policy\x18\x06 \x01(\v2\x17.shardmanager.v1.PolicyR\x06policy\x12>\n" +
+	"\x0ecluster_policy\x18\a \x01(\v2\x17.shardmanager.v1.PolicyR\rclusterPolicy\x12C\n" +
+	"\n" +
+	"neighbours\x18\b \x03(\v2#.shardmanager.v1.PlacementNeighbourR\n" +
+	"neighbours\"\x8b\x01\n" +
+	"\x12PlacementNeighbour\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x14\n" +
+	"\x05known\x18\x03 \x01(\bR\x05known\x127\n" +
+	"\x06places\x18\x04 \x03(\v2\x1f.shardmanager.v1.NeighbourPlaceR\x06places\"\xc7\x01\n" +
+	"\x0eNeighbourPlace\x125\n" +
+	"\blocality\x18\x01 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\x12C\n" +
+	"\x06labels\x18\x02 \x03(\v2+.shardmanager.v1.NeighbourPlace.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfe\x03\n" +
 	"\x0ePlacementWants\x12\x1a\n" +
 	"\breplicas\x18\x01 \x01(\rR\breplicas\x12\x18\n" +
 	"\aprimary\x18\x02 \x01(\bR\aprimary\x124\n" +
@@ -6750,7 +7070,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x19balance_tolerance_percent\x18\b \x01(\rR\x17balanceTolerancePercent\x1aA\n" +
 	"\x13RegionReplicasEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xcd\x02\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xce\x03\n" +
 	"\x0fPlacementServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x125\n" +
@@ -6758,10 +7078,14 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\bcapacity\x18\x04 \x03(\v2..shardmanager.v1.PlacementServer.CapacityEntryR\bcapacity\x12\x18\n" +
 	"\aaccepts\x18\x05 \x01(\bR\aaccepts\x12\x18\n" +
 	"\aleaving\x18\x06 \x01(\bR\aleaving\x12\x14\n" +
-	"\x05moves\x18\a \x01(\rR\x05moves\x1a;\n" +
+	"\x05moves\x18\a \x01(\rR\x05moves\x12D\n" +
+	"\x06labels\x18\b \x03(\v2,.shardmanager.v1.PlacementServer.LabelsEntryR\x06labels\x1a;\n" +
 	"\rCapacityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xcd\x02\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x02\n" +
 	"\x0ePlacementShard\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12=\n" +
@@ -6884,13 +7208,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x17REPLICATION_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18REPLICATION_PRIMARY_ONLY\x10\x01\x12\x1e\n" +
 	"\x1aREPLICATION_SECONDARY_ONLY\x10\x02\x12!\n" +
-	"\x1dREPLICATION_PRIMARY_SECONDARY\x10\x03*\x89\x01\n" +
-	"\vFaultDomain\x12\x1c\n" +
-	"\x18FAULT_DOMAIN_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11FAULT_DOMAIN_HOST\x10\x01\x12\x15\n" +
-	"\x11FAULT_DOMAIN_RACK\x10\x02\x12\x15\n" +
-	"\x11FAULT_DOMAIN_ZONE\x10\x03\x12\x17\n" +
-	"\x13FAULT_DOMAIN_REGION\x10\x04*\xe1\x01\n" +
+	"\x1dREPLICATION_PRIMARY_SECONDARY\x10\x03*\xe1\x01\n" +
 	"\vServerState\x12\x1c\n" +
 	"\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SERVER_STATE_ATTACHED\x10\x01\x12\x18\n" +
@@ -6953,7 +7271,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
 	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
-	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\x89\x11\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xdd\x11\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -6969,7 +7287,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\vReleaseHold\x12#.shardmanager.v1.ReleaseHoldRequest\x1a$.shardmanager.v1.ReleaseHoldResponse\x12d\n" +
 	"\x0fListQuarantined\x12'.shardmanager.v1.ListQuarantinedRequest\x1a(.shardmanager.v1.ListQuarantinedResponse\x12j\n" +
 	"\x11ReleaseQuarantine\x12).shardmanager.v1.ReleaseQuarantineRequest\x1a*.shardmanager.v1.ReleaseQuarantineResponse\x12R\n" +
-	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponse\x12L\n" +
+	"\tGetStatus\x12!.shardmanager.v1.GetStatusRequest\x1a\".shardmanager.v1.GetStatusResponse\x12R\n" +
+	"\tGetPolicy\x12!.shardmanager.v1.GetPolicyRequest\x1a\".shardmanager.v1.GetPolicyResponse\x12L\n" +
 	"\aExplain\x12\x1f.shardmanager.v1.ExplainRequest\x1a .shardmanager.v1.ExplainResponse\x12O\n" +
 	"\bSimulate\x12 .shardmanager.v1.SimulateRequest\x1a!.shardmanager.v1.SimulateResponse\x12Z\n" +
 	"\vWatchEvents\x12#.shardmanager.v1.WatchEventsRequest\x1a$.shardmanager.v1.WatchEventsResponse0\x01\x12R\n" +
@@ -6992,262 +7311,283 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_admin_proto_rawDescData
 }
 
-var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(CoordinationLoss)(0),                   // 0: shardmanager.v1.CoordinationLoss
 	(Replication)(0),                        // 1: shardmanager.v1.Replication
-	(FaultDomain)(0),                        // 2: shardmanager.v1.FaultDomain
-	(ServerState)(0),                        // 3: shardmanager.v1.ServerState
-	(MoveReason)(0),                         // 4: shardmanager.v1.MoveReason
-	(MoveStep)(0),                           // 5: shardmanager.v1.MoveStep
-	(SecondaryProgress)(0),                  // 6: shardmanager.v1.SecondaryProgress
-	(MovePhase)(0),                          // 7: shardmanager.v1.MovePhase
-	(MoveKind)(0),                           // 8: shardmanager.v1.MoveKind
-	(GossipStatus)(0),                       // 9: shardmanager.v1.GossipStatus
-	(GossipKeyStep)(0),                      // 10: shardmanager.v1.GossipKeyStep
-	(*AppSpec)(nil),                         // 11: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 12: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 13: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 14: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 15: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 16: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 17: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 18: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 19: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 20: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 21: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 22: shardmanager.v1.DeleteAppResponse
-	(*CreateShardsRequest)(nil),             // 23: shardmanager.v1.CreateShardsRequest
-	(*CreateShardsResponse)(nil),            // 24: shardmanager.v1.CreateShardsResponse
-	(*DeleteShardsRequest)(nil),             // 25: shardmanager.v1.DeleteShardsRequest
-	(*DeleteShardsResponse)(nil),            // 26: shardmanager.v1.DeleteShardsResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 27: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 28: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*ListServersRequest)(nil),              // 29: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 30: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 31: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 32: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 33: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 34: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 35: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 36: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 37: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 38: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 39: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 40: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 41: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 42: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 43: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 44: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 45: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 46: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 47: shardmanager.v1.ExplainResponse
-	(*ReplicaStatus)(nil),                   // 48: shardmanager.v1.ReplicaStatus
-	(*Proposal)(nil),                        // 49: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 50: shardmanager.v1.Candidate
-	(*SimulateRequest)(nil),                 // 51: shardmanager.v1.SimulateRequest
-	(*SimulatedChanges)(nil),                // 52: shardmanager.v1.SimulatedChanges
-	(*AddedServers)(nil),                    // 53: shardmanager.v1.AddedServers
-	(*SimulatedLoad)(nil),                   // 54: shardmanager.v1.SimulatedLoad
-	(*LoadFactor)(nil),                      // 55: shardmanager.v1.LoadFactor
-	(*SimulateResponse)(nil),                // 56: shardmanager.v1.SimulateResponse
-	(*SimulatedRound)(nil),                  // 57: shardmanager.v1.SimulatedRound
-	(*SimulatedMoves)(nil),                  // 58: shardmanager.v1.SimulatedMoves
-	(*SimulatedBlock)(nil),                  // 59: shardmanager.v1.SimulatedBlock
-	(*SimulatedState)(nil),                  // 60: shardmanager.v1.SimulatedState
-	(*SimulatedRegion)(nil),                 // 61: shardmanager.v1.SimulatedRegion
-	(*SimulatedBalance)(nil),                // 62: shardmanager.v1.SimulatedBalance
-	(*SimulatedUse)(nil),                    // 63: shardmanager.v1.SimulatedUse
-	(*PlacementState)(nil),                  // 64: shardmanager.v1.PlacementState
-	(*PlacementWants)(nil),                  // 65: shardmanager.v1.PlacementWants
-	(*PlacementServer)(nil),                 // 66: shardmanager.v1.PlacementServer
-	(*PlacementShard)(nil),                  // 67: shardmanager.v1.PlacementShard
-	(*PlacementReplica)(nil),                // 68: shardmanager.v1.PlacementReplica
-	(*WatchEventsRequest)(nil),              // 69: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 70: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 71: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 72: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 73: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 74: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 75: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 76: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 77: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 78: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 79: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 80: shardmanager.v1.SkipStepResponse
-	(*ListRegionsRequest)(nil),              // 81: shardmanager.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),             // 82: shardmanager.v1.ListRegionsResponse
-	(*Region)(nil),                          // 83: shardmanager.v1.Region
-	(*ListGossipMembersRequest)(nil),        // 84: shardmanager.v1.ListGossipMembersRequest
-	(*ListGossipMembersResponse)(nil),       // 85: shardmanager.v1.ListGossipMembersResponse
-	(*GossipMember)(nil),                    // 86: shardmanager.v1.GossipMember
-	(*GossipKey)(nil),                       // 87: shardmanager.v1.GossipKey
-	(*ListGossipKeysRequest)(nil),           // 88: shardmanager.v1.ListGossipKeysRequest
-	(*ListGossipKeysResponse)(nil),          // 89: shardmanager.v1.ListGossipKeysResponse
-	(*RotateGossipKeyRequest)(nil),          // 90: shardmanager.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil),         // 91: shardmanager.v1.RotateGossipKeyResponse
-	nil,                                     // 92: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 93: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 94: shardmanager.v1.Placement.DefaultLoadEntry
-	nil,                                     // 95: shardmanager.v1.SimulateResponse.LoadMovedEntry
-	nil,                                     // 96: shardmanager.v1.PlacementWants.RegionReplicasEntry
-	nil,                                     // 97: shardmanager.v1.PlacementServer.CapacityEntry
-	nil,                                     // 98: shardmanager.v1.PlacementShard.LoadEntry
-	(*KeySpace)(nil),                        // 99: shardmanager.v1.KeySpace
-	(*ShardMapSnapshot)(nil),                // 100: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 101: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 102: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 103: shardmanager.v1.Epoch
-	(Role)(0),                               // 104: shardmanager.v1.Role
-	(*Locality)(nil),                        // 105: shardmanager.v1.Locality
-	(*RegionLatency)(nil),                   // 106: shardmanager.v1.RegionLatency
+	(ServerState)(0),                        // 2: shardmanager.v1.ServerState
+	(MoveReason)(0),                         // 3: shardmanager.v1.MoveReason
+	(MoveStep)(0),                           // 4: shardmanager.v1.MoveStep
+	(SecondaryProgress)(0),                  // 5: shardmanager.v1.SecondaryProgress
+	(MovePhase)(0),                          // 6: shardmanager.v1.MovePhase
+	(MoveKind)(0),                           // 7: shardmanager.v1.MoveKind
+	(GossipStatus)(0),                       // 8: shardmanager.v1.GossipStatus
+	(GossipKeyStep)(0),                      // 9: shardmanager.v1.GossipKeyStep
+	(*AppSpec)(nil),                         // 10: shardmanager.v1.AppSpec
+	(*Placement)(nil),                       // 11: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 12: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 13: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 14: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 15: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 16: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 17: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 18: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 19: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 20: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 21: shardmanager.v1.DeleteAppResponse
+	(*CreateShardsRequest)(nil),             // 22: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 23: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 24: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 25: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 26: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 27: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*GetPolicyRequest)(nil),                // 28: shardmanager.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),               // 29: shardmanager.v1.GetPolicyResponse
+	(*PolicyOrigin)(nil),                    // 30: shardmanager.v1.PolicyOrigin
+	(*ListServersRequest)(nil),              // 31: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 32: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 33: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 34: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 35: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 36: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 37: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 38: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 39: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 40: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 41: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 42: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 43: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 44: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 45: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 46: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 47: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 48: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 49: shardmanager.v1.ExplainResponse
+	(*ReplicaStatus)(nil),                   // 50: shardmanager.v1.ReplicaStatus
+	(*Proposal)(nil),                        // 51: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 52: shardmanager.v1.Candidate
+	(*SimulateRequest)(nil),                 // 53: shardmanager.v1.SimulateRequest
+	(*SimulatedChanges)(nil),                // 54: shardmanager.v1.SimulatedChanges
+	(*AddedServers)(nil),                    // 55: shardmanager.v1.AddedServers
+	(*SimulatedLoad)(nil),                   // 56: shardmanager.v1.SimulatedLoad
+	(*LoadFactor)(nil),                      // 57: shardmanager.v1.LoadFactor
+	(*SimulateResponse)(nil),                // 58: shardmanager.v1.SimulateResponse
+	(*SimulatedRound)(nil),                  // 59: shardmanager.v1.SimulatedRound
+	(*SimulatedMoves)(nil),                  // 60: shardmanager.v1.SimulatedMoves
+	(*SimulatedBlock)(nil),                  // 61: shardmanager.v1.SimulatedBlock
+	(*SimulatedState)(nil),                  // 62: shardmanager.v1.SimulatedState
+	(*SimulatedRegion)(nil),                 // 63: shardmanager.v1.SimulatedRegion
+	(*SimulatedBalance)(nil),                // 64: shardmanager.v1.SimulatedBalance
+	(*SimulatedUse)(nil),                    // 65: shardmanager.v1.SimulatedUse
+	(*PlacementState)(nil),                  // 66: shardmanager.v1.PlacementState
+	(*PlacementNeighbour)(nil),              // 67: shardmanager.v1.PlacementNeighbour
+	(*NeighbourPlace)(nil),                  // 68: shardmanager.v1.NeighbourPlace
+	(*PlacementWants)(nil),                  // 69: shardmanager.v1.PlacementWants
+	(*PlacementServer)(nil),                 // 70: shardmanager.v1.PlacementServer
+	(*PlacementShard)(nil),                  // 71: shardmanager.v1.PlacementShard
+	(*PlacementReplica)(nil),                // 72: shardmanager.v1.PlacementReplica
+	(*WatchEventsRequest)(nil),              // 73: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 74: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 75: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 76: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 77: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 78: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 79: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 80: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 81: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 82: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 83: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 84: shardmanager.v1.SkipStepResponse
+	(*ListRegionsRequest)(nil),              // 85: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 86: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 87: shardmanager.v1.Region
+	(*ListGossipMembersRequest)(nil),        // 88: shardmanager.v1.ListGossipMembersRequest
+	(*ListGossipMembersResponse)(nil),       // 89: shardmanager.v1.ListGossipMembersResponse
+	(*GossipMember)(nil),                    // 90: shardmanager.v1.GossipMember
+	(*GossipKey)(nil),                       // 91: shardmanager.v1.GossipKey
+	(*ListGossipKeysRequest)(nil),           // 92: shardmanager.v1.ListGossipKeysRequest
+	(*ListGossipKeysResponse)(nil),          // 93: shardmanager.v1.ListGossipKeysResponse
+	(*RotateGossipKeyRequest)(nil),          // 94: shardmanager.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),         // 95: shardmanager.v1.RotateGossipKeyResponse
+	nil,                                     // 96: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 97: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 98: shardmanager.v1.Placement.DefaultLoadEntry
+	nil,                                     // 99: shardmanager.v1.SimulateResponse.LoadMovedEntry
+	nil,                                     // 100: shardmanager.v1.NeighbourPlace.LabelsEntry
+	nil,                                     // 101: shardmanager.v1.PlacementWants.RegionReplicasEntry
+	nil,                                     // 102: shardmanager.v1.PlacementServer.CapacityEntry
+	nil,                                     // 103: shardmanager.v1.PlacementServer.LabelsEntry
+	nil,                                     // 104: shardmanager.v1.PlacementShard.LoadEntry
+	(*KeySpace)(nil),                        // 105: shardmanager.v1.KeySpace
+	(*Policy)(nil),                          // 106: shardmanager.v1.Policy
+	(FaultDomain)(0),                        // 107: shardmanager.v1.FaultDomain
+	(*ShardMapSnapshot)(nil),                // 108: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 109: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 110: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 111: shardmanager.v1.Epoch
+	(Role)(0),                               // 112: shardmanager.v1.Role
+	(*Locality)(nil),                        // 113: shardmanager.v1.Locality
+	(*RegionLatency)(nil),                   // 114: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	99,  // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	105, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	1,   // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	12,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	92,  // 3: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	93,  // 4: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	0,   // 5: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
-	94,  // 6: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	2,   // 7: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	11,  // 8: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	11,  // 9: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	11,  // 10: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	11,  // 11: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	11,  // 12: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	11,  // 13: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	100, // 14: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	31,  // 15: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	101, // 16: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
-	3,   // 17: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	102, // 18: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
-	9,   // 19: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
-	34,  // 20: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	34,  // 21: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	4,   // 22: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	5,   // 23: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	39,  // 24: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	103, // 25: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	71,  // 26: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	31,  // 27: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	34,  // 28: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	7,   // 29: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	72,  // 30: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	34,  // 31: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	49,  // 32: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	50,  // 33: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	48,  // 34: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	104, // 35: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	6,   // 36: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	4,   // 37: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	8,   // 38: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	104, // 39: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	52,  // 40: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
-	105, // 41: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
-	53,  // 42: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
-	11,  // 43: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
-	54,  // 44: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
-	55,  // 45: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
-	105, // 46: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
-	57,  // 47: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
-	95,  // 48: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
-	60,  // 49: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
-	60,  // 50: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
-	59,  // 51: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
-	64,  // 52: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
-	58,  // 53: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
-	8,   // 54: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
-	4,   // 55: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
-	8,   // 56: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
-	4,   // 57: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
-	61,  // 58: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
-	62,  // 59: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
-	63,  // 60: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
-	63,  // 61: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
-	63,  // 62: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
-	65,  // 63: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
-	66,  // 64: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
-	67,  // 65: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
-	106, // 66: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
-	2,   // 67: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
-	96,  // 68: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
-	105, // 69: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
-	97,  // 70: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
-	98,  // 71: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
-	68,  // 72: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
-	104, // 73: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
-	71,  // 74: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	72,  // 75: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	71,  // 76: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	103, // 77: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	71,  // 78: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	73,  // 79: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	74,  // 80: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	75,  // 81: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	76,  // 82: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	3,   // 83: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	5,   // 84: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	83,  // 85: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	106, // 86: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	86,  // 87: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	9,   // 88: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	87,  // 89: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	10,  // 90: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	13,  // 91: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	15,  // 92: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	17,  // 93: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	19,  // 94: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	21,  // 95: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	23,  // 96: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	25,  // 97: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	27,  // 98: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	29,  // 99: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	32,  // 100: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	35,  // 101: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	37,  // 102: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	40,  // 103: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	42,  // 104: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	44,  // 105: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	46,  // 106: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	51,  // 107: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
-	69,  // 108: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	77,  // 109: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	79,  // 110: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	81,  // 111: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	84,  // 112: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	88,  // 113: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	90,  // 114: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	14,  // 115: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	16,  // 116: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	18,  // 117: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	20,  // 118: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	22,  // 119: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	24,  // 120: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	26,  // 121: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	28,  // 122: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	30,  // 123: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	33,  // 124: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	36,  // 125: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	38,  // 126: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	41,  // 127: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	43,  // 128: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	45,  // 129: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	47,  // 130: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	56,  // 131: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
-	70,  // 132: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	78,  // 133: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	80,  // 134: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	82,  // 135: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	85,  // 136: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	89,  // 137: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	91,  // 138: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	115, // [115:139] is the sub-list for method output_type
-	91,  // [91:115] is the sub-list for method input_type
-	91,  // [91:91] is the sub-list for extension type_name
-	91,  // [91:91] is the sub-list for extension extendee
-	0,   // [0:91] is the sub-list for field type_name
+	11,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	106, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
+	96,  // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	97,  // 5: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	0,   // 6: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
+	98,  // 7: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	107, // 8: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	10,  // 9: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 10: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 11: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 12: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 13: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 14: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	108, // 15: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	106, // 16: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
+	30,  // 17: shardmanager.v1.GetPolicyResponse.origins:type_name -> shardmanager.v1.PolicyOrigin
+	33,  // 18: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	109, // 19: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	2,   // 20: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
+	110, // 21: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	8,   // 22: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
+	36,  // 23: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	36,  // 24: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	3,   // 25: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	4,   // 26: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	41,  // 27: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	111, // 28: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	75,  // 29: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	33,  // 30: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	36,  // 31: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	6,   // 32: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	76,  // 33: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	36,  // 34: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	51,  // 35: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	52,  // 36: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	50,  // 37: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	112, // 38: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,   // 39: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,   // 40: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 41: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	112, // 42: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	54,  // 43: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
+	113, // 44: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
+	55,  // 45: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
+	10,  // 46: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
+	106, // 47: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
+	56,  // 48: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
+	57,  // 49: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
+	113, // 50: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
+	59,  // 51: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
+	99,  // 52: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
+	62,  // 53: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
+	62,  // 54: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
+	61,  // 55: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
+	66,  // 56: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
+	60,  // 57: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
+	7,   // 58: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 59: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 60: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 61: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
+	63,  // 62: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
+	64,  // 63: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
+	65,  // 64: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
+	65,  // 65: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
+	65,  // 66: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
+	69,  // 67: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
+	70,  // 68: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
+	71,  // 69: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
+	114, // 70: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
+	106, // 71: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
+	106, // 72: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
+	67,  // 73: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
+	68,  // 74: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
+	113, // 75: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
+	100, // 76: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
+	107, // 77: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
+	101, // 78: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
+	113, // 79: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
+	102, // 80: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
+	103, // 81: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
+	104, // 82: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
+	72,  // 83: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
+	112, // 84: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
+	75,  // 85: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	76,  // 86: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	75,  // 87: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	111, // 88: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	75,  // 89: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	77,  // 90: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	78,  // 91: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	79,  // 92: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	80,  // 93: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,   // 94: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,   // 95: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	87,  // 96: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	114, // 97: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	90,  // 98: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	8,   // 99: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	91,  // 100: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	9,   // 101: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	12,  // 102: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	14,  // 103: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	16,  // 104: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	18,  // 105: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	20,  // 106: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	22,  // 107: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	24,  // 108: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	26,  // 109: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	31,  // 110: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	34,  // 111: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	37,  // 112: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	39,  // 113: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	42,  // 114: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	44,  // 115: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	46,  // 116: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	28,  // 117: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
+	48,  // 118: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	53,  // 119: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
+	73,  // 120: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	81,  // 121: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	83,  // 122: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	85,  // 123: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	88,  // 124: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	92,  // 125: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	94,  // 126: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	13,  // 127: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	15,  // 128: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	17,  // 129: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	19,  // 130: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	21,  // 131: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	23,  // 132: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	25,  // 133: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	27,  // 134: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	32,  // 135: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	35,  // 136: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	38,  // 137: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	40,  // 138: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	43,  // 139: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	45,  // 140: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	47,  // 141: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	29,  // 142: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
+	49,  // 143: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	58,  // 144: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	74,  // 145: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	82,  // 146: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	84,  // 147: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	86,  // 148: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	89,  // 149: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	93,  // 150: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	95,  // 151: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	127, // [127:152] is the sub-list for method output_type
+	102, // [102:127] is the sub-list for method input_type
+	102, // [102:102] is the sub-list for extension type_name
+	102, // [102:102] is the sub-list for extension extendee
+	0,   // [0:102] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -7255,10 +7595,11 @@ func file_shardmanager_v1_admin_proto_init() {
 	if File_shardmanager_v1_admin_proto != nil {
 		return
 	}
+	file_shardmanager_v1_policy_proto_init()
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
 	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
-	file_shardmanager_v1_admin_proto_msgTypes[61].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[66].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -7269,8 +7610,8 @@ func file_shardmanager_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
-			NumEnums:      11,
-			NumMessages:   88,
+			NumEnums:      10,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

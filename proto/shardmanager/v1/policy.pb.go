@@ -1965,7 +1965,7 @@ var File_shardmanager_v1_policy_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x1cshardmanager/v1/policy.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\"\xa4\x02\n" +
+	"\x1cshardmanager/v1/policy.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/types.proto\"\xa4\x02\n" +
 	"\x06Policy\x121\n" +
 	"\ametrics\x18\x01 \x03(\v2\x17.shardmanager.v1.MetricR\ametrics\x12=\n" +
 	"\vconstraints\x18\x02 \x03(\v2\x1b.shardmanager.v1.ConstraintR\vconstraints\x12/\n" +
@@ -2202,7 +2202,7 @@ func file_shardmanager_v1_policy_proto_init() {
 	if File_shardmanager_v1_policy_proto != nil {
 		return
 	}
-	file_shardmanager_v1_admin_proto_init()
+	file_shardmanager_v1_types_proto_init()
 	file_shardmanager_v1_policy_proto_msgTypes[1].OneofWrappers = []any{
 		(*ShardPolicy_Id)(nil),
 		(*ShardPolicy_Prefix)(nil),

@@ -27,6 +27,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// FaultDomain is a part of a locality that fails as a whole.
+type FaultDomain int32
+
+const (
+	FaultDomain_FAULT_DOMAIN_UNSPECIFIED FaultDomain = 0
+	FaultDomain_FAULT_DOMAIN_HOST        FaultDomain = 1
+	FaultDomain_FAULT_DOMAIN_RACK        FaultDomain = 2
+	FaultDomain_FAULT_DOMAIN_ZONE        FaultDomain = 3
+	FaultDomain_FAULT_DOMAIN_REGION      FaultDomain = 4
+)
+
+// Enum value maps for FaultDomain.
+var (
+	FaultDomain_name = map[int32]string{
+		0: "FAULT_DOMAIN_UNSPECIFIED",
+		1: "FAULT_DOMAIN_HOST",
+		2: "FAULT_DOMAIN_RACK",
+		3: "FAULT_DOMAIN_ZONE",
+		4: "FAULT_DOMAIN_REGION",
+	}
+	FaultDomain_value = map[string]int32{
+		"FAULT_DOMAIN_UNSPECIFIED": 0,
+		"FAULT_DOMAIN_HOST":        1,
+		"FAULT_DOMAIN_RACK":        2,
+		"FAULT_DOMAIN_ZONE":        3,
+		"FAULT_DOMAIN_REGION":      4,
+	}
+)
+
+func (x FaultDomain) Enum() *FaultDomain {
+	p := new(FaultDomain)
+	*p = x
+	return p
+}
+
+func (x FaultDomain) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FaultDomain) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_types_proto_enumTypes[0].Descriptor()
+}
+
+func (FaultDomain) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_types_proto_enumTypes[0]
+}
+
+func (x FaultDomain) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FaultDomain.Descriptor instead.
+func (FaultDomain) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{0}
+}
+
 // Role of a replica.
 type Role int32
 
@@ -63,11 +119,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_types_proto_enumTypes[0].Descriptor()
+	return file_shardmanager_v1_types_proto_enumTypes[1].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_types_proto_enumTypes[0]
+	return &file_shardmanager_v1_types_proto_enumTypes[1]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -76,7 +132,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{0}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
 // ShardPhase is what a server may do for a shard.
@@ -127,11 +183,11 @@ func (x ShardPhase) String() string {
 }
 
 func (ShardPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_types_proto_enumTypes[1].Descriptor()
+	return file_shardmanager_v1_types_proto_enumTypes[2].Descriptor()
 }
 
 func (ShardPhase) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_types_proto_enumTypes[1]
+	return &file_shardmanager_v1_types_proto_enumTypes[2]
 }
 
 func (x ShardPhase) Number() protoreflect.EnumNumber {
@@ -140,7 +196,7 @@ func (x ShardPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ShardPhase.Descriptor instead.
 func (ShardPhase) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 // ErrorReason says what a refused caller can branch on.
@@ -227,11 +283,11 @@ func (x ErrorReason) String() string {
 }
 
 func (ErrorReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_shardmanager_v1_types_proto_enumTypes[2].Descriptor()
+	return file_shardmanager_v1_types_proto_enumTypes[3].Descriptor()
 }
 
 func (ErrorReason) Type() protoreflect.EnumType {
-	return &file_shardmanager_v1_types_proto_enumTypes[2]
+	return &file_shardmanager_v1_types_proto_enumTypes[3]
 }
 
 func (x ErrorReason) Number() protoreflect.EnumNumber {
@@ -240,7 +296,7 @@ func (x ErrorReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ErrorReason.Descriptor instead.
 func (ErrorReason) EnumDescriptor() ([]byte, []int) {
-	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 // Epoch names one leadership; compared by generation, then index (PROTOCOL R3, R14).
@@ -1559,7 +1615,13 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"o\n" +
 	"\tHostUsage\x12.\n" +
 	"\x04host\x18\x01 \x01(\v2\x1a.shardmanager.v1.ResourcesR\x04host\x122\n" +
-	"\x06cgroup\x18\x02 \x01(\v2\x1a.shardmanager.v1.ResourcesR\x06cgroup*B\n" +
+	"\x06cgroup\x18\x02 \x01(\v2\x1a.shardmanager.v1.ResourcesR\x06cgroup*\x89\x01\n" +
+	"\vFaultDomain\x12\x1c\n" +
+	"\x18FAULT_DOMAIN_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11FAULT_DOMAIN_HOST\x10\x01\x12\x15\n" +
+	"\x11FAULT_DOMAIN_RACK\x10\x02\x12\x15\n" +
+	"\x11FAULT_DOMAIN_ZONE\x10\x03\x12\x17\n" +
+	"\x13FAULT_DOMAIN_REGION\x10\x04*B\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fROLE_PRIMARY\x10\x01\x12\x12\n" +
@@ -1602,49 +1664,50 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_types_proto_rawDescData
 }
 
-var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_shardmanager_v1_types_proto_goTypes = []any{
-	(Role)(0),                 // 0: shardmanager.v1.Role
-	(ShardPhase)(0),           // 1: shardmanager.v1.ShardPhase
-	(ErrorReason)(0),          // 2: shardmanager.v1.ErrorReason
-	(*Epoch)(nil),             // 3: shardmanager.v1.Epoch
-	(*MapVersion)(nil),        // 4: shardmanager.v1.MapVersion
-	(*Locality)(nil),          // 5: shardmanager.v1.Locality
-	(*KeySpace)(nil),          // 6: shardmanager.v1.KeySpace
-	(*NamedKeySpace)(nil),     // 7: shardmanager.v1.NamedKeySpace
-	(*HashKeySpace)(nil),      // 8: shardmanager.v1.HashKeySpace
-	(*Server)(nil),            // 9: shardmanager.v1.Server
-	(*HostCapabilities)(nil),  // 10: shardmanager.v1.HostCapabilities
-	(*Peer)(nil),              // 11: shardmanager.v1.Peer
-	(*Member)(nil),            // 12: shardmanager.v1.Member
-	(*HeldShard)(nil),         // 13: shardmanager.v1.HeldShard
-	(*TransferProgress)(nil),  // 14: shardmanager.v1.TransferProgress
-	(*NetworkCoordinate)(nil), // 15: shardmanager.v1.NetworkCoordinate
-	(*RegionLatency)(nil),     // 16: shardmanager.v1.RegionLatency
-	(*ErrorDetail)(nil),       // 17: shardmanager.v1.ErrorDetail
-	(*Resources)(nil),         // 18: shardmanager.v1.Resources
-	(*HostUsage)(nil),         // 19: shardmanager.v1.HostUsage
-	nil,                       // 20: shardmanager.v1.Server.CapacityEntry
-	nil,                       // 21: shardmanager.v1.Server.LabelsEntry
-	nil,                       // 22: shardmanager.v1.Resources.UsedEntry
-	nil,                       // 23: shardmanager.v1.Resources.LimitEntry
+	(FaultDomain)(0),          // 0: shardmanager.v1.FaultDomain
+	(Role)(0),                 // 1: shardmanager.v1.Role
+	(ShardPhase)(0),           // 2: shardmanager.v1.ShardPhase
+	(ErrorReason)(0),          // 3: shardmanager.v1.ErrorReason
+	(*Epoch)(nil),             // 4: shardmanager.v1.Epoch
+	(*MapVersion)(nil),        // 5: shardmanager.v1.MapVersion
+	(*Locality)(nil),          // 6: shardmanager.v1.Locality
+	(*KeySpace)(nil),          // 7: shardmanager.v1.KeySpace
+	(*NamedKeySpace)(nil),     // 8: shardmanager.v1.NamedKeySpace
+	(*HashKeySpace)(nil),      // 9: shardmanager.v1.HashKeySpace
+	(*Server)(nil),            // 10: shardmanager.v1.Server
+	(*HostCapabilities)(nil),  // 11: shardmanager.v1.HostCapabilities
+	(*Peer)(nil),              // 12: shardmanager.v1.Peer
+	(*Member)(nil),            // 13: shardmanager.v1.Member
+	(*HeldShard)(nil),         // 14: shardmanager.v1.HeldShard
+	(*TransferProgress)(nil),  // 15: shardmanager.v1.TransferProgress
+	(*NetworkCoordinate)(nil), // 16: shardmanager.v1.NetworkCoordinate
+	(*RegionLatency)(nil),     // 17: shardmanager.v1.RegionLatency
+	(*ErrorDetail)(nil),       // 18: shardmanager.v1.ErrorDetail
+	(*Resources)(nil),         // 19: shardmanager.v1.Resources
+	(*HostUsage)(nil),         // 20: shardmanager.v1.HostUsage
+	nil,                       // 21: shardmanager.v1.Server.CapacityEntry
+	nil,                       // 22: shardmanager.v1.Server.LabelsEntry
+	nil,                       // 23: shardmanager.v1.Resources.UsedEntry
+	nil,                       // 24: shardmanager.v1.Resources.LimitEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
-	3,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
-	8,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
-	7,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
-	5,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	20, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	21, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
-	11, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
-	1,  // 7: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
-	11, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
-	2,  // 9: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
-	22, // 10: shardmanager.v1.Resources.used:type_name -> shardmanager.v1.Resources.UsedEntry
-	23, // 11: shardmanager.v1.Resources.limit:type_name -> shardmanager.v1.Resources.LimitEntry
-	18, // 12: shardmanager.v1.HostUsage.host:type_name -> shardmanager.v1.Resources
-	18, // 13: shardmanager.v1.HostUsage.cgroup:type_name -> shardmanager.v1.Resources
+	4,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
+	9,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
+	8,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
+	6,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
+	21, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	22, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	12, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
+	2,  // 7: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
+	12, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
+	3,  // 9: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
+	23, // 10: shardmanager.v1.Resources.used:type_name -> shardmanager.v1.Resources.UsedEntry
+	24, // 11: shardmanager.v1.Resources.limit:type_name -> shardmanager.v1.Resources.LimitEntry
+	19, // 12: shardmanager.v1.HostUsage.host:type_name -> shardmanager.v1.Resources
+	19, // 13: shardmanager.v1.HostUsage.cgroup:type_name -> shardmanager.v1.Resources
 	14, // [14:14] is the sub-list for method output_type
 	14, // [14:14] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -1666,7 +1729,7 @@ func file_shardmanager_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,

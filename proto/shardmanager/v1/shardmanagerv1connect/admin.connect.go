@@ -71,6 +71,8 @@ const (
 	AdminServiceReleaseQuarantineProcedure = "/shardmanager.v1.AdminService/ReleaseQuarantine"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/shardmanager.v1.AdminService/GetStatus"
+	// AdminServiceGetPolicyProcedure is the fully-qualified name of the AdminService's GetPolicy RPC.
+	AdminServiceGetPolicyProcedure = "/shardmanager.v1.AdminService/GetPolicy"
 	// AdminServiceExplainProcedure is the fully-qualified name of the AdminService's Explain RPC.
 	AdminServiceExplainProcedure = "/shardmanager.v1.AdminService/Explain"
 	// AdminServiceSimulateProcedure is the fully-qualified name of the AdminService's Simulate RPC.
@@ -125,6 +127,8 @@ type AdminServiceClient interface {
 	ReleaseQuarantine(context.Context, *v1.ReleaseQuarantineRequest) (*v1.ReleaseQuarantineResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
+	// GetPolicy says what holds for an app, or for one shard of it, and where each statement comes from.
+	GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error)
 	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
 	// Simulate says what placement would do with an app after changes, round by round until it comes to rest. Nothing is executed.
@@ -247,6 +251,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("GetStatus")),
 			connect.WithClientOptions(opts...),
 		),
+		getPolicy: connect.NewClient[v1.GetPolicyRequest, v1.GetPolicyResponse](
+			httpClient,
+			baseURL+AdminServiceGetPolicyProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetPolicy")),
+			connect.WithClientOptions(opts...),
+		),
 		explain: connect.NewClient[v1.ExplainRequest, v1.ExplainResponse](
 			httpClient,
 			baseURL+AdminServiceExplainProcedure,
@@ -321,6 +331,7 @@ type adminServiceClient struct {
 	listQuarantined   *connect.Client[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse]
 	releaseQuarantine *connect.Client[v1.ReleaseQuarantineRequest, v1.ReleaseQuarantineResponse]
 	getStatus         *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	getPolicy         *connect.Client[v1.GetPolicyRequest, v1.GetPolicyResponse]
 	explain           *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 	simulate          *connect.Client[v1.SimulateRequest, v1.SimulateResponse]
 	watchEvents       *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
@@ -467,6 +478,15 @@ func (c *adminServiceClient) GetStatus(ctx context.Context, req *v1.GetStatusReq
 	return nil, err
 }
 
+// GetPolicy calls shardmanager.v1.AdminService.GetPolicy.
+func (c *adminServiceClient) GetPolicy(ctx context.Context, req *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error) {
+	response, err := c.getPolicy.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // Explain calls shardmanager.v1.AdminService.Explain.
 func (c *adminServiceClient) Explain(ctx context.Context, req *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	response, err := c.explain.CallUnary(ctx, connect.NewRequest(req))
@@ -573,6 +593,8 @@ type AdminServiceHandler interface {
 	ReleaseQuarantine(context.Context, *v1.ReleaseQuarantineRequest) (*v1.ReleaseQuarantineResponse, error)
 	// GetStatus answers who leads and how healthy this allocator is.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
+	// GetPolicy says what holds for an app, or for one shard of it, and where each statement comes from.
+	GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error)
 	// Explain says where a shard is and why, what it waits for, and how every server stands as a place for it.
 	Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error)
 	// Simulate says what placement would do with an app after changes, round by round until it comes to rest. Nothing is executed.
@@ -691,6 +713,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("GetStatus")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceGetPolicyHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceGetPolicyProcedure,
+		svc.GetPolicy,
+		connect.WithSchema(adminServiceMethods.ByName("GetPolicy")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceExplainHandler := connect.NewUnaryHandlerSimple(
 		AdminServiceExplainProcedure,
 		svc.Explain,
@@ -777,6 +805,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceReleaseQuarantineHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
+		case AdminServiceGetPolicyProcedure:
+			adminServiceGetPolicyHandler.ServeHTTP(w, r)
 		case AdminServiceExplainProcedure:
 			adminServiceExplainHandler.ServeHTTP(w, r)
 		case AdminServiceSimulateProcedure:
@@ -862,6 +892,10 @@ func (UnimplementedAdminServiceHandler) ReleaseQuarantine(context.Context, *v1.R
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.GetStatus is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetPolicy(context.Context, *v1.GetPolicyRequest) (*v1.GetPolicyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.GetPolicy is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) Explain(context.Context, *v1.ExplainRequest) (*v1.ExplainResponse, error) {
