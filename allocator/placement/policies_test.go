@@ -83,7 +83,7 @@ func TestPolicies(t *testing.T) {
 			terms.Class{Spreads: []terms.Spread{{Name: "regions", Over: region, AtMost: 2}}}), moves: "repair 0:_>3_"},
 		{name: "not beside another shard", in: except(under(city(one, "eu/1 eu/1 eu/2", "0", ""), terms.Class{}), 1, notBeside(zone, 0)), moves: "place 1:->2_"},
 		{name: "nor beside one that is leaving its place", in: except(under(city(one, "eu/1! eu/1 eu/2 eu/3", "0", ""), terms.Class{}), 1, notBeside(zone, 0)),
-			moves: "place 1:->3_ drain 0:_>2_"},
+			moves: "place 1:->3_ drain 0:_>1_"},
 		{name: "what is beside is parted", in: except(under(city(one, "eu/1 eu/1 eu/2", "0", "1"), terms.Class{}), 1, notBeside(zone, 0)), moves: "repair 1:1_>2_"},
 		{name: "no two shards in a zone", in: under(city(one, "eu/1 eu/2 eu/3 eu/3", "", ""), terms.Class{Relations: []terms.Relation{{Name: "alone", Over: zone, Not: true, Each: true}}}),
 			moves: "place 0:->_ place 1:->2_"},

@@ -56,7 +56,6 @@ func (s *state) place() {
 			list = append(list, i)
 		}
 	}
-	s.expect(len(list))
 	for _, i := range s.ordered(list) {
 		s.urgent = s.urgent || s.in.Shards[i].Urgent
 		if slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.settled && !r.leaving }) {
@@ -77,11 +76,6 @@ func (s *state) place() {
 		binds, why := s.binds(q)
 		s.stuck(i, Grant, -1, reason, binds, why)
 	}
-}
-
-// expect makes room for more moves.
-func (s *state) expect(moves int) {
-	s.plan.Moves, s.plan.Decisions = slices.Grow(s.plan.Moves, moves), slices.Grow(s.plan.Decisions, moves)
 }
 
 const (
@@ -151,7 +145,6 @@ func (s *state) fill() {
 			list = append(list, i)
 		}
 	}
-	s.expect(len(list))
 	for _, i := range s.ordered(list) {
 		for missing := s.in.Policy.Replicas - s.count(i); missing > 0; missing-- {
 			q := s.quest(i, -1, shard.Secondary)
