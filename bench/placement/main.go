@@ -47,6 +47,8 @@ type result struct {
 	Replicas   int     `json:"replicas"`
 
 	Rounds     int     `json:"rounds,omitempty"`
+	Impossible int     `json:"impossible,omitempty"` // churn: servers that no placement could bring within the bounds
+	SlowestMS  float64 `json:"slowest_round_ms,omitempty"`
 	RoundMS    float64 `json:"round_ms,omitempty"`    // churn: mean of the rounds
 	RoundMoves float64 `json:"round_moves,omitempty"` // likewise
 	Emergency  float64 `json:"emergency_seconds,omitempty"`
@@ -55,7 +57,7 @@ type result struct {
 
 func main() {
 	which := flag.String("case", "", "zippy, sev0, failover or churn")
-	solver := flag.String("solver", "engine", "engine, or greedy (zippy only): the largest replica of the hottest server to the coolest one")
+	solver := flag.String("solver", "engine", "engine, or greedy (zippy and churn): the largest replica of the hottest server to the coolest one")
 	var o options
 	flag.IntVar(&o.shards, "shards", 0, "shards; 0: as published")
 	flag.IntVar(&o.servers, "servers", 0, "servers; 0: as published")
@@ -71,8 +73,8 @@ func main() {
 	switch {
 	case !ok:
 		fail(2, fmt.Errorf("-case %q: expected zippy, sev0, failover or churn", *which))
-	case *solver != "engine" && *solver != "greedy", o.greedy && *which != "zippy":
-		fail(2, fmt.Errorf("-solver %q: expected engine or, with -case zippy, greedy", *solver))
+	case *solver != "engine" && *solver != "greedy", o.greedy && *which != "zippy" && *which != "churn":
+		fail(2, fmt.Errorf("-solver %q: expected engine or, with -case zippy or churn, greedy", *solver))
 	case o.shards < 0 || o.servers < 0 || o.replicas < 1 || o.replicas > 8 || o.rounds < 1 || flag.NArg() > 0:
 		fail(2, fmt.Errorf("a number is out of range, or something follows the flags"))
 	}

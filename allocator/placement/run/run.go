@@ -4,6 +4,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -20,7 +21,12 @@ type Config struct {
 	Steps   int64         // of each worker; 0: no limit. Without either limit a run ends where the descent does.
 	Explore bool          // go on after the descent, until a limit
 	Horizon int64         // planned steps of each worker's exploration; 0: rounds that grow
+	Barrier int64         // steps between two barriers; 0: 200 000
 
+	Ungrouped bool // as of engine.Options
+
+	// Enough ends the run at a barrier where it says so of the best assignment so far; nil: nothing is.
+	Enough func(broken int64, cost [problem.MaxTiers]int64) bool
 	// Progress is called at barriers; nil: nobody is told.
 	Progress func(steps int64, broken int64, cost [problem.MaxTiers]int64)
 }
@@ -32,9 +38,11 @@ type Result struct {
 	Cost   [problem.MaxTiers]int64
 	Steps  int64 // of each worker
 	Over   bool  // more time would be in vain
+
+	Built, Took time.Duration // to lay out the problem, and to search after that
 }
 
-// barrier is how many steps workers make between two looks at the clock.
+// barrier is how many steps workers make between two looks at the clock, if nobody says otherwise.
 const barrier = 200_000
 
 // Search runs until a limit, until nothing is left to improve, or until ctx ends; that is no error.
@@ -46,7 +54,7 @@ func Search(ctx context.Context, p *problem.Problem, c Config) (Result, error) {
 		if w%2 == 1 {
 			horizon /= 2 // its steps take longer, and those that are left over do no harm
 		}
-		return engine.Options{Seed: c.Seed + uint64(w)<<32, Explore: explore, Loose: w%2 == 1, Horizon: horizon}
+		return engine.Options{Seed: c.Seed + uint64(w)<<32, Explore: explore, Loose: w%2 == 1, Ungrouped: c.Ungrouped, Horizon: horizon}
 	}
 	begin := time.Now()
 	first, err := engine.NewSearch(p, options(0))
@@ -57,20 +65,24 @@ func Search(ctx context.Context, p *problem.Problem, c Config) (Result, error) {
 	for w := 1; w < c.Workers; w++ {
 		searches = append(searches, first.Fork(options(w)))
 	}
-	steps, over := int64(0), false
-	for ctx.Err() == nil && !over && (c.Time == 0 || time.Since(begin) < c.Time) && (c.Steps == 0 || steps < c.Steps) {
-		n := int64(barrier)
+	built, steps, over := time.Since(begin), int64(0), false
+	enough := func() bool {
+		broken, cost := best(searches).Cost()
+		return c.Enough != nil && c.Enough(broken, cost)
+	}
+	for ctx.Err() == nil && !over && !enough() && (c.Time == 0 || time.Since(begin) < c.Time) && (c.Steps == 0 || steps < c.Steps) {
+		n := cmp.Or(c.Barrier, barrier)
 		if c.Steps > 0 {
 			n = min(n, c.Steps-steps)
 		}
 		over = together(searches, n)
 		steps += n
 		if c.Progress != nil {
-			_, broken, cost := best(searches).Best(nil)
+			broken, cost := best(searches).Cost()
 			c.Progress(steps, broken, cost)
 		}
 	}
-	r := Result{Steps: steps, Over: over}
+	r := Result{Steps: steps, Over: over, Built: built, Took: time.Since(begin) - built}
 	r.Places, r.Broken, r.Cost = best(searches).Best(nil)
 	return r, nil
 }

@@ -57,6 +57,25 @@ func TestRunEndsWhereTheDescentDoes(t *testing.T) {
 	}
 }
 
+func TestRunEndsWhereItIsEnough(t *testing.T) {
+	p := skewed(10, 300)
+	half := int64(0)
+	config := run.Config{Workers: 2, Barrier: 500, Enough: func(_ int64, cost [problem.MaxTiers]int64) bool {
+		if half == 0 {
+			half = cost[0] / 2 // of the start
+		}
+		return cost[0] <= half
+	}}
+	r, err := run.Search(context.Background(), p, config)
+	if err != nil || r.Over || r.Steps == 0 || r.Steps%500 != 0 || r.Cost[0] > half {
+		t.Errorf("%d steps, cost %d of at most %d, over %v: %v", r.Steps, r.Cost[0], half, r.Over, err)
+	}
+	again, err := run.Search(context.Background(), p, run.Config{Workers: 2, Steps: r.Steps - 500})
+	if err != nil || again.Cost[0] <= half {
+		t.Errorf("half was reached %d steps before the end already: %d of at most %d: %v", 500, again.Cost[0], half, err)
+	}
+}
+
 func TestRunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0
