@@ -28,6 +28,7 @@ func (s *stated) stateGoals() {
 			case terms.Movement:
 				s.movement(c, &g, goal)
 				continue
+			case terms.Drain, terms.Utilization, terms.Balance, terms.Cost, terms.Failover: // of servers
 			}
 			if !slices.ContainsFunc(said, func(other terms.Goal) bool { return same(g, other) }) {
 				said = append(said, g)
@@ -63,6 +64,8 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		}
 	case terms.Cost:
 		s.price(g, goal)
+	case terms.Preference, terms.Apart, terms.Latency, terms.Movement: // of shards
+	case terms.Drain, terms.Failover: // every app has a drain, above all goals; fail-over in parallel is not served yet
 	}
 }
 

@@ -58,7 +58,7 @@ type Spread struct {
 type Replica struct {
 	Group, At, Class int32
 	Now              int32 // where it is, if that is not At because a move is under way; -1: nowhere
-	Shard            int // position in the terms
+	Shard            int   // position in the terms
 	Load             load.Vector
 	Primary          bool
 	Added            bool // it is not there yet, and may go elsewhere for nothing

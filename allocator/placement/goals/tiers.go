@@ -60,6 +60,7 @@ func kindOf(k terms.Kind) Kind {
 		return Balance
 	case terms.Apart:
 		return Apart
+	case terms.Preference, terms.Drain, terms.Latency, terms.Cost, terms.Failover, terms.Movement:
 	}
 	return Wanted
 }

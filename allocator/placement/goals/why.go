@@ -89,7 +89,9 @@ func (o *Outcome) Nowhere(replica int) (binds, why string) {
 // Binding is the constraint that excludes most servers, and for people how many each excludes.
 func Binding(counts map[string]int) (binds, why string) {
 	delete(counts, "")
-	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(last(a)-last(b), cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b)) })
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(last(a)-last(b), cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
 	total := 0
 	var parts []string
 	for _, name := range names {
@@ -128,6 +130,7 @@ func (s *stated) refusal(replica, server int, v engine.Verdict) string {
 		return s.constraint(s.named[spreadOf{int(s.Group[replica]), v.Level}], "spread", v.Level)
 	case engine.Unrelated:
 		return s.constraint(s.relation(replica, v.Level), "relation", v.Level)
+	case engine.Allowed, engine.Capped:
 	}
 	return Capped
 }
