@@ -59,6 +59,10 @@ func newState(in *Input) *state {
 	s.plan.Notes = s.where.Empty(in.Policy.PreferRegions)
 	if in.Terms != nil {
 		s.choosers = in.Terms.Choosers()
+		in.Policy.Moves, in.Policy.MovesPerServer = in.Terms.Caps(in.Policy.Moves, in.Policy.MovesPerServer)
+		for _, name := range in.Terms.Unserved() {
+			s.plan.Notes = append(s.plan.Notes, name+": not planned by, or not by all of it")
+		}
 	}
 	s.metrics = load.MetricsOf(everyLoad(in))
 	n := s.metrics.Len()

@@ -60,6 +60,29 @@ func (t *Terms) Choosers() []bool {
 	return list
 }
 
+// Caps are caps on open moves, of the app and of a server, as far as policies do not lower them.
+func (t *Terms) Caps(app, server int) (capOfApp, capOfServer int) {
+	if t.AppMoves > 0 {
+		app = min(app, t.AppMoves)
+	}
+	if t.ServerMoves > 0 {
+		server = min(server, t.ServerMoves)
+	}
+	return app, server
+}
+
+// Unserved are the names of goals that placement does not know how to serve.
+func (t *Terms) Unserved() (list []string) {
+	for c := range t.Classes {
+		for _, g := range t.Classes[c].Goals {
+			if (g.Kind == Failover || g.Traffic != nil) && !slices.Contains(list, g.Name) {
+				list = append(list, g.Name)
+			}
+		}
+	}
+	return list
+}
+
 func (c *Class) choosy() bool {
 	return len(c.Relations) > 0 || slices.ContainsFunc(c.Spreads, func(s Spread) bool { return s.Over.Width == 0 || s.AtMost != 1 })
 }
