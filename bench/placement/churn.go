@@ -36,7 +36,7 @@ func churn(o options) (*result, error) {
 			return nil, err
 		}
 		places = next
-		sum.Seconds, sum.Build, sum.Steps, sum.Moves = sum.Seconds+r.Seconds, sum.Build+r.Build, sum.Steps+r.Steps, sum.Moves+moves(c.p, places)
+		sum.Seconds, sum.Build, sum.Steps, sum.Moves = sum.Seconds+r.Seconds, sum.Build+r.Build, sum.Steps+r.Steps, sum.Moves+moves(c.p.Start, places)
 		sum.SlowestMS = max(sum.SlowestMS, r.Seconds*1000)
 		sum.Before, sum.Violations, sum.Impossible = sum.Before+before, sum.Violations+c.strays(places), sum.Impossible+c.large
 	}
@@ -100,7 +100,7 @@ func (c *churning) solve(o options) (*result, []int32, error) {
 		c.greedy(places)
 		return &result{Seconds: time.Since(begin).Seconds()}, places, nil
 	}
-	return solve(c.p, o, func(int64, [problem.MaxTiers]int64) bool { return false })
+	return solve(c.p, o, nil)
 }
 
 // strays counts the servers that are not within 10 % of the mean, without those whose only shard is too large.
