@@ -21,7 +21,8 @@ type wave struct {
 
 func alternating(_ *rand.Rand, server, round int) float64 { return float64(1 - 2*((server+round)%2)) }
 
-// waves are shapes and amplitudes: the tolerance of 10 % lets a server be 5 % off its share, so the first two amplitudes are inside it.
+// waves are shapes and amplitudes. The tolerance of 10 % lets a server be 5 % off its share, with half a shard's load to spare, and one beyond is brought
+// half way in: the first two amplitudes are within that room, the third is all of the tolerance, and the others are beyond it.
 func waves() (list []wave) {
 	for _, w := range []wave{
 		{name: "swap", at: alternating},
@@ -29,7 +30,7 @@ func waves() (list []wave) {
 		{name: "sine", at: func(_ *rand.Rand, server, round int) float64 { return math.Sin(math.Pi / 6 * float64(round+server%12)) }},
 		{name: "noise", at: func(r *rand.Rand, _, _ int) float64 { return 2*r.Float64() - 1 }},
 	} {
-		for _, w.amplitude = range []float64{0.01, 0.025, 0.1, 0.2, 0.5} {
+		for _, w.amplitude = range []float64{0.01, 0.025, 0.05, 0.1, 0.2, 0.5} {
 			list = append(list, w)
 		}
 	}

@@ -6,7 +6,8 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/timing"
 )
 
-// TestThrash: loads that oscillate within the tolerance move nothing, and beyond it no move is undone, though it would be if nobody remembered.
+// TestThrash: loads that oscillate by a quarter of the tolerance move nothing here (with other seeds a shard or two, once), and with any amplitude no move
+// is undone, though it would be if nobody remembered.
 func TestThrash(t *testing.T) {
 	const shards, servers, rounds = 256, 16, 60
 	forgetful := 0

@@ -240,7 +240,8 @@ func (s *stated) balance(m int, share func(server int) int64, tolerance int64, a
 }
 
 // free is what a server is off its share costs already, if it is within the tolerance: half of that is what servers are brought within, with half a
-// replica's load to spare. So none within the tolerance has to move, one beyond comes half way in, and loads that go up and down by as much move nothing.
+// replica's load to spare. So none within the tolerance has to move, one beyond comes half way in, and once all are that near, loads that go up and
+// down by as much move nothing.
 func free(off, slack, half, unit int64) int64 {
 	if off <= slack || off > slack+half {
 		return 0
