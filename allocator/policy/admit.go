@@ -25,11 +25,8 @@ type Admission struct {
 // Admit checks the policy of a spec: by itself, beside what the spec says in `placement`, and on top of the cluster's defaults. Its errors are
 // *Problem, joined. It gives nil if the spec has no policy.
 func (a Admission) Admit(app *pb.AppSpec) (*Source, error) {
-	known := Known{App: app.GetName(), Replicas: replicas(app), Regions: a.Regions, Partial: a.Partial, MaxBytes: spec.MaxPolicyBytes}
-	c := newComposition(known.App)
-	if a.Cluster != nil {
-		known.Metrics, c = a.Cluster.Metrics(), c.with(a.Cluster)
-	}
+	known, c := a.begin(app.GetName())
+	known.Replicas = replicas(app)
 	w := check.Where{Document: a.Document, Name: "app " + known.App, App: known.App}
 	p := &check.Problems{Where: w}
 	if app.GetPolicy() == nil {
@@ -51,6 +48,28 @@ func (a Admission) Admit(app *pb.AppSpec) (*Source, error) {
 		a.satisfiable(c, known, p)
 	}
 	return s, p.Err()
+}
+
+// Parse reads the policy of an app from the contents of a file, and checks it by itself and on top of the cluster's defaults.
+func (a Admission) Parse(file string, contents []byte, app string) (*Source, error) {
+	known, c := a.begin(app)
+	s, err := Parse(file, contents, known)
+	if err != nil {
+		return nil, err
+	}
+	p := &check.Problems{}
+	s.together(c.with(s), known, p)
+	return s, p.Err()
+}
+
+// begin is what is known of an app, and the layers before its policy.
+func (a Admission) begin(app string) (Known, *composition) {
+	known := Known{App: app, Regions: a.Regions, Partial: a.Partial, MaxBytes: spec.MaxPolicyBytes}
+	c := newComposition(app)
+	if a.Cluster != nil {
+		known.Metrics, c = a.Cluster.Metrics(), c.with(a.Cluster)
+	}
+	return known, c
 }
 
 // satisfiable notes what no placement can do, and regions that the cluster's defaults name and that are not there: these are no fault of the app.

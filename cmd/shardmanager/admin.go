@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/operator"
 )
 
@@ -42,6 +43,14 @@ func (a *adminClient) client() *operator.Client {
 		}
 	}
 	return c
+}
+
+// around is the binary around a verb that is a package of its own.
+func around() verbs.Shell {
+	a := new(adminClient)
+	return verbs.Shell{
+		Flags: a.flags, Output: a.output.flag, Client: a.client, Print: a.print, Refuse: func(err error) error { return &usageError{err} }, Exactly: exactly, Group: needsVerb,
+	}
 }
 
 // anyAllocator asks the allocators in order until one answers.

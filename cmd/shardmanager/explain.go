@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -30,14 +29,6 @@ func explainCommand() *cobra.Command {
 			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { explainTable(w, answer) })
 		},
 	}
-	a.flags(c)
-	return c
-}
-
-func simulateCommand() *cobra.Command {
-	var a adminClient
-	c := simulate.Command(simulate.Shell{Client: a.client, Print: a.print, Refuse: func(err error) error { return &usageError{err} }})
-	c.Args = exactly("APP")
 	a.flags(c)
 	return c
 }

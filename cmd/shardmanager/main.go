@@ -13,6 +13,10 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/app"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 )
 
 // Exit codes.
@@ -81,7 +85,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, appCommand(), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), simulateCommand(), eventsCommand(), drainCommand(),
+	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), simulate.Command(around()), eventsCommand(), drainCommand(),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())

@@ -13,6 +13,9 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/shardmanager/shardmanager/internal/config"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // callTime bounds a call that answers at once.
@@ -48,8 +51,13 @@ func (o *output) json() bool { return o.format == "json" }
 
 // print writes an answer as JSON, or as the table that fill makes of rows.
 func (o *output) print(w io.Writer, answer proto.Message, fill func(io.Writer)) error {
-	if o.json() {
-		return writeJSON(w, answer, protojson.MarshalOptions{Multiline: true, Indent: "  ", EmitUnpopulated: true})
+	_, spec := answer.(*pb.AppSpec) // it is read back, and what it does not say has other defaults than protobuf's
+	options := protojson.MarshalOptions{Multiline: true, Indent: "  ", EmitUnpopulated: !spec}
+	switch o.format {
+	case "json":
+		return writeJSON(w, answer, options)
+	case "yaml":
+		return writeYAML(w, answer, options)
 	}
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fill(table)
@@ -71,6 +79,18 @@ func writeJSON(w io.Writer, m proto.Message, options protojson.MarshalOptions) e
 		return err
 	}
 	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+func writeYAML(w io.Writer, m proto.Message, options protojson.MarshalOptions) error {
+	text, err := options.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if text, err = config.YAML(text); err != nil {
+		return err
+	}
+	_, err = w.Write(text)
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardmanager/shardmanager/allocator/whatif"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/operator"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -32,15 +33,8 @@ const (
 	mostWithin    = 2 * time.Minute
 )
 
-// Shell is what the verb needs of the binary around it.
-type Shell struct {
-	Client func() *operator.Client
-	Print  func(w io.Writer, answer proto.Message, table func(io.Writer)) error
-	Refuse func(err error) error // marks what is wrong with the command line
-}
-
-// Command is the verb; its arguments are for the shell to check.
-func Command(s Shell) *cobra.Command {
+// Command is the verb.
+func Command(s shell.Shell) *cobra.Command {
 	v := verb{Shell: s}
 	c := &cobra.Command{
 		Use:   "simulate APP",
@@ -55,8 +49,10 @@ func Command(s Shell) *cobra.Command {
 			"  shardmanager simulate kv --spec kv.yaml --load-factor requests=1.5\n" +
 			"  shardmanager simulate kv --save kv.state.json\n" +
 			"  shardmanager simulate kv --snapshot kv.state.json --lose-zone eu/1 -o json",
+		Args: s.Exactly("APP"),
 		RunE: v.run,
 	}
+	s.Flags(c)
 	f := c.Flags()
 	f.StringSliceVar(&v.drain, "drain", nil, "`SERVER` that is drained")
 	f.StringSliceVar(&v.loseServers, "lose-server", nil, "`SERVER` that is gone, with what it holds")
@@ -75,7 +71,7 @@ func Command(s Shell) *cobra.Command {
 
 // verb is one call: the shell, and its flags.
 type verb struct {
-	Shell
+	shell.Shell
 
 	drain, loseServers, loseRegions, loseZones, add, loads, factors []string
 

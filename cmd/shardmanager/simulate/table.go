@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -18,16 +19,8 @@ const (
 	shownShards = 5
 )
 
-// row writes the cells of one line. The table's writer keeps the error until it is flushed.
-func row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
-
-// name writes a value of an enumeration as people say it.
-func name(full, prefix string) string {
-	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
-}
-
 func what(kind pb.MoveKind, reason pb.MoveReason) string {
-	return name(kind.String(), "MOVE_KIND_") + " (" + name(reason.String(), "MOVE_REASON_") + ")"
+	return shell.EnumName(kind.String(), "MOVE_KIND_") + " (" + shell.EnumName(reason.String(), "MOVE_REASON_") + ")"
 }
 
 // of counts things.
@@ -49,10 +42,10 @@ func table(w io.Writer, a *pb.SimulateResponse) {
 	regions(w, a.GetBefore(), a.GetAfter())
 	full(w, a.GetAfter())
 	if len(a.GetBlocked()) > 0 {
-		row(w)
-		row(w, "STAYS UNDONE", "SHARDS", "FORBIDDEN BY", "SUCH AS", "BECAUSE")
+		shell.Row(w)
+		shell.Row(w, "STAYS UNDONE", "SHARDS", "FORBIDDEN BY", "SUCH AS", "BECAUSE")
 		for _, b := range a.GetBlocked() {
-			row(w, what(b.GetKind(), b.GetReason()), fmt.Sprint(b.GetShards()), b.GetBinds(), strings.Join(b.GetExamples()[:min(len(b.GetExamples()), shownShards)], " "), b.GetWhy())
+			shell.Row(w, what(b.GetKind(), b.GetReason()), fmt.Sprint(b.GetShards()), b.GetBinds(), strings.Join(b.GetExamples()[:min(len(b.GetExamples()), shownShards)], " "), b.GetWhy())
 		}
 	}
 }
@@ -69,33 +62,33 @@ func head(w io.Writer, a *pb.SimulateResponse) {
 	n := uint32(len(a.GetRounds()))
 	switch {
 	case !a.GetAtRest():
-		row(w, fmt.Sprintf("%s: NOT at rest after %s: %s", a.GetApp(), of(n, "round"), a.GetStopped()))
+		shell.Row(w, fmt.Sprintf("%s: NOT at rest after %s: %s", a.GetApp(), of(n, "round"), a.GetStopped()))
 	case n == 0:
-		row(w, a.GetApp()+": placement would move nothing")
+		shell.Row(w, a.GetApp()+": placement would move nothing")
 	default:
-		row(w, fmt.Sprintf("%s: at rest after %s", a.GetApp(), of(n, "round")))
+		shell.Row(w, fmt.Sprintf("%s: at rest after %s", a.GetApp(), of(n, "round")))
 	}
 	if n > 0 {
-		row(w, fmt.Sprintf("%s: %s%s", of(a.GetMoves(), "move"), of(a.GetReplicasMoved(), "replica")+" to another server", moved))
+		shell.Row(w, fmt.Sprintf("%s: %s%s", of(a.GetMoves(), "move"), of(a.GetReplicasMoved(), "replica")+" to another server", moved))
 	}
 	if a.GetPrimariesLost()+a.GetShardsLost() > 0 {
-		row(w, fmt.Sprintf("lost by the changes: the primary of %s, every replica of %s", of(a.GetPrimariesLost(), "shard"), of(a.GetShardsLost(), "shard")))
+		shell.Row(w, fmt.Sprintf("lost by the changes: the primary of %s, every replica of %s", of(a.GetPrimariesLost(), "shard"), of(a.GetShardsLost(), "shard")))
 	}
 	for _, note := range a.GetNotes() {
-		row(w, "note: "+note)
+		shell.Row(w, "note: "+note)
 	}
 }
 
 // rounds shows the first of them, and the rest as one line.
 func rounds(w io.Writer, list []*pb.SimulatedRound) {
-	row(w)
-	row(w, "ROUND", "MOVES", "OF THEM")
+	shell.Row(w)
+	shell.Row(w, "ROUND", "MOVES", "OF THEM")
 	show := func(at string, moves uint32, by []*pb.SimulatedMoves) {
 		var texts []string
 		for _, m := range by {
 			texts = append(texts, fmt.Sprintf("%d %s", m.GetMoves(), what(m.GetKind(), m.GetReason())))
 		}
-		row(w, at, fmt.Sprint(moves), strings.Join(texts, ", "))
+		shell.Row(w, at, fmt.Sprint(moves), strings.Join(texts, ", "))
 	}
 	for i, r := range list[:min(len(list), shownRounds)] {
 		show(fmt.Sprint(i+1), r.GetMoves(), r.GetBy())
@@ -125,11 +118,11 @@ func add(sum, more []*pb.SimulatedMoves) []*pb.SimulatedMoves {
 
 // standing compares how the app stands. What is 0 before and after is left out, if it is no news.
 func standing(w io.Writer, before, after *pb.SimulatedState) {
-	row(w)
-	row(w, "", "BEFORE", "AFTER")
+	shell.Row(w)
+	shell.Row(w, "", "BEFORE", "AFTER")
 	line := func(what string, always bool, of func(*pb.SimulatedState) uint32) {
 		if b, a := of(before), of(after); always || b+a > 0 {
-			row(w, what, fmt.Sprint(b), fmt.Sprint(a))
+			shell.Row(w, what, fmt.Sprint(b), fmt.Sprint(a))
 		}
 	}
 	line("servers", true, (*pb.SimulatedState).GetServers)
@@ -146,8 +139,8 @@ func standing(w io.Writer, before, after *pb.SimulatedState) {
 	line("servers above 90 % of a capacity", false, (*pb.SimulatedState).GetFullCount)
 	if before.GetPrimariesInPreferred()+after.GetPrimariesInPreferred() > 0 {
 		share := func(n, all uint32) string { return fmt.Sprintf("%d of %d", n, all) }
-		row(w, "primaries in preferred regions", share(before.GetPrimariesInPreferred(), before.GetPrimaries()), share(after.GetPrimariesInPreferred(), after.GetPrimaries()))
-		row(w, "in the first of them", share(before.GetPrimariesInFirst(), before.GetPrimaries()), share(after.GetPrimariesInFirst(), after.GetPrimaries()))
+		shell.Row(w, "primaries in preferred regions", share(before.GetPrimariesInPreferred(), before.GetPrimaries()), share(after.GetPrimariesInPreferred(), after.GetPrimaries()))
+		shell.Row(w, "in the first of them", share(before.GetPrimariesInFirst(), before.GetPrimaries()), share(after.GetPrimariesInFirst(), after.GetPrimaries()))
 	}
 }
 
@@ -166,10 +159,10 @@ func balances(w io.Writer, before, after *pb.SimulatedState) {
 	if len(metrics) == 0 {
 		return
 	}
-	row(w)
-	row(w, "% OF FAIR SHARE", "FULLEST BEFORE", "AFTER", "EMPTIEST BEFORE", "AFTER")
+	shell.Row(w)
+	shell.Row(w, "% OF FAIR SHARE", "FULLEST BEFORE", "AFTER", "EMPTIEST BEFORE", "AFTER")
 	for _, metric := range slices.Sorted(maps.Keys(metrics)) {
-		row(w, metric, use(b[metric].GetFullest()), use(a[metric].GetFullest()), use(b[metric].GetEmptiest()), use(a[metric].GetEmptiest()))
+		shell.Row(w, metric, use(b[metric].GetFullest()), use(a[metric].GetFullest()), use(b[metric].GetEmptiest()), use(a[metric].GetEmptiest()))
 	}
 }
 
@@ -196,8 +189,8 @@ func regions(w io.Writer, before, after *pb.SimulatedState) {
 	if _, unnamed := all[""]; len(all) == 0 || len(all) == 1 && unnamed {
 		return
 	}
-	row(w)
-	row(w, "REGION", "SERVERS", "REPLICAS", "PRIMARIES")
+	shell.Row(w)
+	shell.Row(w, "REGION", "SERVERS", "REPLICAS", "PRIMARIES")
 	change := func(p pair, of func(*pb.SimulatedRegion) uint32) string {
 		if b, a := of(p.before), of(p.after); b != a {
 			return fmt.Sprintf("%d → %d", b, a)
@@ -206,7 +199,7 @@ func regions(w io.Writer, before, after *pb.SimulatedState) {
 	}
 	for _, region := range slices.Sorted(maps.Keys(all)) {
 		p := all[region]
-		row(w, cmp.Or(region, "-"), change(p, (*pb.SimulatedRegion).GetServers), change(p, (*pb.SimulatedRegion).GetReplicas), change(p, (*pb.SimulatedRegion).GetPrimaries))
+		shell.Row(w, cmp.Or(region, "-"), change(p, (*pb.SimulatedRegion).GetServers), change(p, (*pb.SimulatedRegion).GetReplicas), change(p, (*pb.SimulatedRegion).GetPrimaries))
 	}
 }
 
@@ -215,9 +208,9 @@ func full(w io.Writer, after *pb.SimulatedState) {
 	if len(after.GetFull()) == 0 {
 		return
 	}
-	row(w)
-	row(w, "NEAR A CAPACITY AFTER", "METRIC", "LOAD", "OF")
+	shell.Row(w)
+	shell.Row(w, "NEAR A CAPACITY AFTER", "METRIC", "LOAD", "OF")
 	for _, u := range after.GetFull()[:min(len(after.GetFull()), shownFull)] {
-		row(w, u.GetServer(), u.GetMetric(), fmt.Sprint(u.GetLoad()), fmt.Sprintf("%d (%d %%)", u.GetCapacity(), u.GetCapacityPercent()))
+		shell.Row(w, u.GetServer(), u.GetMetric(), fmt.Sprint(u.GetLoad()), fmt.Sprintf("%d (%d %%)", u.GetCapacity(), u.GetCapacityPercent()))
 	}
 }

@@ -1,0 +1,41 @@
+// Package shell is what verbs that are packages of their own need of the binary around them: how to reach allocators, how to print, and how to
+// refuse a command line.
+//
+// It is called by the packages below cmd/shardmanager, and filled in by that. It knows no verb.
+package shell
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/shardmanager/shardmanager/internal/operator"
+)
+
+// Shell is the binary around one verb.
+type Shell struct {
+	Flags   func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table and json
+	Output  func(c *cobra.Command, formats ...string) // adds --output alone
+	Client  func() *operator.Client
+	Print   func(w io.Writer, answer proto.Message, table func(io.Writer)) error
+	Refuse  func(err error) error // marks what is wrong with the command line, or with a file that it names
+	Exactly func(names ...string) cobra.PositionalArgs
+	Group   func(c *cobra.Command, args []string) error // what a command does that only groups others
+}
+
+// Leader asks the leader: it follows hints, and waits a little while nobody leads.
+func Leader[Q, A any](ctx context.Context, s Shell, call operator.Method[Q, A], request *Q) (*A, error) {
+	return operator.Leader(ctx, s.Client(), call, request)
+}
+
+// Row writes the cells of one line of a table. The table's writer keeps the error until it is flushed.
+func Row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
+
+// EnumName writes a value of an enumeration as people say it: MOVE_STEP_ADD is add.
+func EnumName(full, prefix string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
+}
