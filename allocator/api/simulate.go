@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/whatif"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -49,7 +50,7 @@ func (a *Admin) Simulate(ctx context.Context, req *pb.SimulateRequest) (*pb.Simu
 		return nil, answerTo(known.Refusal)
 	}
 	known.Input.Apart = a.places.Matrix()
-	answer, err := whatif.Answer(ctx, known.Input, req)
+	answer, err := whatif.Answer(ctx, known.Input, whatif.Policies{Cluster: a.policies.Cluster(), Others: resolve.Published{Maps: a.maps}}, req)
 	if bad := (*wire.FieldError)(nil); errors.As(err, &bad) {
 		return nil, invalid(err)
 	}

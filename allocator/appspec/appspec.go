@@ -49,7 +49,7 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 	if p.OnCoordinationLoss < 0 || p.OnCoordinationLoss > pb.CoordinationLoss_COORDINATION_LOSS_HOLD {
 		return ledger.Spec{}, &UnsupportedError{Field: "spec.on_coordination_loss", Expected: "COORDINATION_LOSS_FENCE or COORDINATION_LOSS_HOLD"}
 	}
-	written, err := written(p.GetPolicy())
+	written, err := Written(p.GetPolicy())
 	if err != nil {
 		return ledger.Spec{}, err
 	}
@@ -93,14 +93,14 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 		},
 		ResourceVersion: s.ResourceVersion,
 		Labels:          cloned(s.Labels),
-		Policy:          policyOf(s.Written),
+		Policy:          Policy(s.Written),
 		Exclusive:       &exclusive,
 		AcceptOverlap:   s.AcceptOverlap, OnCoordinationLoss: pb.CoordinationLoss(s.OnLoss),
 	}
 }
 
-// written is a policy as the ledger keeps it, unread: the same policy is always the same bytes. One that says nothing is none.
-func written(p *pb.Policy) ([]byte, error) {
+// Written is a policy as the ledger keeps it, unread: the same policy is always the same bytes. One that says nothing is none.
+func Written(p *pb.Policy) ([]byte, error) {
 	if proto.Size(p) == 0 {
 		return nil, nil
 	}
@@ -111,8 +111,8 @@ func written(p *pb.Policy) ([]byte, error) {
 	return text, nil
 }
 
-// policyOf reads what written wrote.
-func policyOf(text []byte) *pb.Policy {
+// Policy reads what Written wrote; nil: nothing, or what cannot be read.
+func Policy(text []byte) *pb.Policy {
 	p := new(pb.Policy)
 	if len(text) == 0 || proto.Unmarshal(text, p) != nil {
 		return nil

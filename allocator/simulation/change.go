@@ -30,6 +30,9 @@ type Changes struct {
 	Policy      *placement.Policy // nil: as it is
 	Loads       []Load
 	Factors     []Factor
+
+	// Terms gives an input the terms of its policies, once the changes are made, and says what people should know of them; nil: there are none.
+	Terms func(in *placement.Input) []string
 }
 
 // Addition is servers that join, each on a host of its own, with the median capacity of those that are there.

@@ -59,6 +59,9 @@ func Run(in placement.Input, c Changes, rounds int, stop func() string) (Result,
 	if err != nil {
 		return Result{}, err
 	}
+	if in.Terms = nil; c.Terms != nil {
+		r.Notes = append(r.Notes, c.Terms(&in)...)
+	}
 	if why := play(&in, &r, rounds, stop); why != "" {
 		r.Stopped = why
 	}

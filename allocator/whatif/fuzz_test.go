@@ -22,7 +22,7 @@ func FuzzState(f *testing.F) {
 		if protojson.Unmarshal([]byte(text), p) != nil {
 			return
 		}
-		in, err := whatif.StateFromProto(p)
+		in, with, err := whatif.StateFromProto(p)
 		if err != nil {
 			return
 		}
@@ -31,11 +31,11 @@ func FuzzState(f *testing.F) {
 			{LoseServers: []string{server}, LoadFactors: []*pb.LoadFactor{{Metric: "cpu", Millionths: millionths}}},
 			{},
 		} {
-			answer, err := whatif.Answer(t.Context(), in, &pb.SimulateRequest{Changes: changes, MaxRounds: 20, WithState: true})
+			answer, err := whatif.Answer(t.Context(), in, with, &pb.SimulateRequest{Changes: changes, MaxRounds: 20, WithState: true})
 			if err != nil {
 				continue
 			}
-			if _, err := whatif.StateFromProto(answer.GetState()); err != nil {
+			if _, _, err := whatif.StateFromProto(answer.GetState()); err != nil {
 				t.Fatalf("what was simulated cannot be saved: %v", err)
 			}
 		}

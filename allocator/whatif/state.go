@@ -14,7 +14,7 @@ import (
 // maxReplicas is more than a spec can ask for.
 const maxReplicas = 1000
 
-// StateToProto converts what placement sees of an app.
+// StateToProto converts what placement sees of an app, but for its policies.
 func StateToProto(in placement.Input) *pb.PlacementState {
 	p := in.Policy
 	out := &pb.PlacementState{App: string(in.App), Latencies: wire.LatenciesToProto(in.Apart), Wants: &pb.PlacementWants{
@@ -30,7 +30,7 @@ func StateToProto(in placement.Input) *pb.PlacementState {
 	for _, s := range in.Servers {
 		out.Servers = append(out.Servers, &pb.PlacementServer{
 			Id: string(s.ID), Incarnation: uint64(s.Incarnation), Locality: wire.LocalityToProto(s.Locality), Capacity: cloned(s.Capacity),
-			Accepts: s.Accepts, Leaving: s.Leaving, Moves: count(s.Moves),
+			Accepts: s.Accepts, Leaving: s.Leaving, Moves: count(s.Moves), Labels: cloned(s.Labels),
 		})
 	}
 	for i := range in.Shards {
@@ -49,7 +49,16 @@ func StateToProto(in placement.Input) *pb.PlacementState {
 }
 
 // StateFromProto converts it back, and refuses what no allocator has written: its errors are *wire.FieldError.
-func StateFromProto(p *pb.PlacementState) (placement.Input, error) {
+func StateFromProto(p *pb.PlacementState) (placement.Input, Policies, error) {
+	in, err := stateFromProto(p)
+	if err != nil {
+		return in, Policies{}, err
+	}
+	with, err := policiesFromProto(p, &in)
+	return in, with, err
+}
+
+func stateFromProto(p *pb.PlacementState) (placement.Input, error) {
 	in := placement.Input{App: shard.App(p.GetApp()), Apart: wire.LatenciesFromProto(p.GetLatencies())}
 	if p.GetApp() == "" {
 		return in, wrong("app", "the name of an app")
@@ -68,7 +77,7 @@ func StateFromProto(p *pb.PlacementState) (placement.Input, error) {
 		}
 		in.Servers = append(in.Servers, placement.Server{
 			ID: shard.ServerID(s.GetId()), Incarnation: shard.Incarnation(s.GetIncarnation()), Locality: wire.LocalityFromProto(s.GetLocality()),
-			Capacity: s.GetCapacity(), Accepts: s.GetAccepts(), Leaving: s.GetLeaving(), Moves: number(s.GetMoves()),
+			Capacity: s.GetCapacity(), Accepts: s.GetAccepts(), Leaving: s.GetLeaving(), Moves: number(s.GetMoves()), Labels: s.GetLabels(),
 		})
 	}
 	for i, s := range p.GetShards() {

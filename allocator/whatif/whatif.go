@@ -15,6 +15,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/simulation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -33,11 +34,15 @@ const (
 const outOfTime = "the time was over: allow more"
 
 // Answer simulates. Its errors are *wire.FieldError, or the context's once nobody waits for the answer.
-func Answer(ctx context.Context, in placement.Input, r *pb.SimulateRequest) (*pb.SimulateResponse, error) {
+func Answer(ctx context.Context, in placement.Input, with Policies, r *pb.SimulateRequest) (*pb.SimulateResponse, error) {
 	if r.GetMaxRounds() > maxRounds {
 		return nil, &wire.FieldError{Field: "max_rounds", Expected: fmt.Sprintf("0 (the default) to %d, not %d", maxRounds, r.GetMaxRounds())}
 	}
-	changes, notes, err := changesFromProto(&in, r.GetChanges())
+	changes, notes, err := with.changesFromProto(&in, r.GetChanges())
+	if err != nil {
+		return nil, err
+	}
+	resolver, err := resolve.New(with.Cluster) // one of its own: the allocator's keeps what it made of the real servers
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +56,7 @@ func Answer(ctx context.Context, in placement.Input, r *pb.SimulateRequest) (*pb
 		within, cancel = context.WithDeadline(within, deadline.Add(-margin))
 		defer cancel()
 	}
+	changes.Terms = func(in *placement.Input) []string { return resolver.Resolve(within, in, with.others()) }
 	result, err := simulation.Run(in, changes, rounds, func() string {
 		if within.Err() != nil {
 			return outOfTime
@@ -70,37 +76,50 @@ func Answer(ctx context.Context, in placement.Input, r *pb.SimulateRequest) (*pb
 	out.App, out.Notes = string(in.App), append(notes, out.GetNotes()...)
 	if r.GetWithState() {
 		out.State = StateToProto(in)
+		with.save(ctx, in, resolver, out.State)
 	}
 	return out, nil
 }
 
 // changesFromProto converts changes of an app.
-func changesFromProto(in *placement.Input, p *pb.SimulatedChanges) (c simulation.Changes, notes []string, err error) {
-	for _, id := range p.GetDrain() {
+func (p Policies) changesFromProto(in *placement.Input, from *pb.SimulatedChanges) (c simulation.Changes, notes []string, err error) {
+	for _, id := range from.GetDrain() {
 		c.Drain = append(c.Drain, shard.ServerID(id))
 	}
-	for _, id := range p.GetLoseServers() {
+	for _, id := range from.GetLoseServers() {
 		c.LoseServers = append(c.LoseServers, shard.ServerID(id))
 	}
-	c.LoseRegions = p.GetLoseRegions()
-	for _, zone := range p.GetLoseZones() {
+	c.LoseRegions = from.GetLoseRegions()
+	for _, zone := range from.GetLoseZones() {
 		c.LoseZones = append(c.LoseZones, wire.LocalityFromProto(zone))
 	}
-	for _, a := range p.GetAddServers() {
+	for _, a := range from.GetAddServers() {
 		c.Add = append(c.Add, simulation.Addition{Count: number(a.GetCount()), At: wire.LocalityFromProto(a.GetLocality())})
 	}
-	for _, l := range p.GetLoads() {
+	for _, l := range from.GetLoads() {
 		c.Loads = append(c.Loads, simulation.Load{Shard: shard.ID(l.GetShard()), Metric: l.GetMetric(), Value: l.GetValue()})
 	}
-	for _, f := range p.GetLoadFactors() {
+	for _, f := range from.GetLoadFactors() {
 		c.Factors = append(c.Factors, simulation.Factor{Metric: f.GetMetric(), Millionths: f.GetMillionths()})
 	}
-	if p.GetSpec() != nil {
-		if c.Policy, err = policyOf(in, p.GetSpec()); err != nil {
+	if from.GetSpec() != nil {
+		if c.Policy, err = policyOf(in, from.GetSpec()); err == nil {
+			err = p.admit("changes.spec.policy", from.GetSpec())
+		}
+		if err != nil {
 			return c, nil, err
 		}
-		if len(p.GetSpec().GetPlacement().GetDefaultLoad()) > 0 {
+		if len(from.GetSpec().GetPlacement().GetDefaultLoad()) > 0 {
 			notes = append(notes, "placement.default_load of the spec is not simulated: loads stay as they are, but for other changes")
+		}
+	}
+	if from.GetPolicy() != nil {
+		base := in.Policy
+		if c.Policy != nil {
+			base = *c.Policy
+		}
+		if c.Policy, err = p.otherPolicy(in, base, from.GetPolicy()); err != nil {
+			return c, nil, err
 		}
 	}
 	return c, notes, nil
@@ -201,7 +220,7 @@ func stringsOf[S ~string](list []S) []string {
 	return out
 }
 
-func cloned(m map[string]int64) map[string]int64 {
+func cloned[V any](m map[string]V) map[string]V {
 	if len(m) == 0 {
 		return nil
 	}

@@ -29,7 +29,7 @@ func everything() placement.Input {
 		Policy: placement.Policy{Replicas: 2, Primary: true, Spread: locality.Zone, Regions: map[string]int{"eu": 1}, PreferRegions: []string{"eu", "us"},
 			Moves: 64, MovesPerServer: 8, TolerancePercent: 10},
 		Servers: []placement.Server{
-			{ID: "a.kv", Incarnation: 7, Locality: shard.Locality{Region: "eu", Zone: "1", Rack: "r", Host: "h"}, Capacity: map[string]int64{"cpu": 100}, Accepts: true, Moves: 1},
+			{ID: "a.kv", Incarnation: 7, Locality: shard.Locality{Region: "eu", Zone: "1", Rack: "r", Host: "h"}, Capacity: map[string]int64{"cpu": 100}, Labels: map[string]string{"disk": "ssd"}, Accepts: true, Moves: 1},
 			{ID: "b.kv", Locality: shard.Locality{Region: "us"}, Leaving: true},
 			{ID: "c.kv", Locality: shard.Locality{Region: "us", Zone: "2"}, Accepts: true},
 		},
@@ -53,7 +53,7 @@ func TestStateThereAndBack(t *testing.T) {
 	if err := protojson.Unmarshal(text, p); err != nil {
 		t.Fatal(err)
 	}
-	got, err := whatif.StateFromProto(p)
+	got, _, err := whatif.StateFromProto(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestDamagedStatesAreRefused(t *testing.T) {
 	} {
 		p := whatif.StateToProto(everything())
 		damage(p)
-		_, err := whatif.StateFromProto(p)
+		_, _, err := whatif.StateFromProto(p)
 		var bad *wire.FieldError
 		if !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -108,7 +108,7 @@ func TestAnswer(t *testing.T) {
 		AddServers: []*pb.AddedServers{{Count: 3, Locality: &pb.Locality{Region: "za", Zone: "1"}}},
 		Loads:      []*pb.SimulatedLoad{{Shard: "1", Metric: "cpu", Value: 7}}, LoadFactors: []*pb.LoadFactor{{Metric: "cpu", Millionths: 2_000_000}},
 	}}
-	answer, err := whatif.Answer(t.Context(), in, r)
+	answer, err := whatif.Answer(t.Context(), in, whatif.Policies{}, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestAnswer(t *testing.T) {
 	if diff := cmp.Diff(whatif.StateToProto(everything()), answer.GetState(), protocmp.Transform()); diff != "" {
 		t.Errorf("the state is not that before the changes: %s", diff)
 	}
-	again, err := whatif.Answer(t.Context(), in, r)
+	again, err := whatif.Answer(t.Context(), in, whatif.Policies{}, r)
 	if err != nil || !proto.Equal(answer, again) {
 		t.Errorf("another answer: %v, %v", again, err)
 	}
@@ -141,7 +141,7 @@ func TestAnswerRefuses(t *testing.T) {
 		"changes.spec.replication:":           with(func(s *pb.AppSpec) { s.Replication = 99 }),
 		"changes.spec:":                       with(func(s *pb.AppSpec) { s.Replication = pb.Replication_REPLICATION_SECONDARY_ONLY }),
 	} {
-		_, err := whatif.Answer(t.Context(), everything(), r)
+		_, err := whatif.Answer(t.Context(), everything(), whatif.Policies{}, r)
 		var bad *wire.FieldError
 		if !errors.As(err, &bad) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -154,12 +154,12 @@ func TestAnswerInTime(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // as much as the margin
 	defer cancel()
-	answer, err := whatif.Answer(ctx, everything(), &pb.SimulateRequest{Changes: &pb.SimulatedChanges{Drain: []string{"a.kv"}, LoseServers: []string{"b.kv"}}})
+	answer, err := whatif.Answer(ctx, everything(), whatif.Policies{}, &pb.SimulateRequest{Changes: &pb.SimulatedChanges{Drain: []string{"a.kv"}, LoseServers: []string{"b.kv"}}})
 	if err != nil || answer.GetAtRest() || answer.GetStopped() == "" {
 		t.Errorf("%v, %v", answer, err)
 	}
 	cancel()
-	if _, err := whatif.Answer(ctx, everything(), new(pb.SimulateRequest)); !errors.Is(err, context.Canceled) {
+	if _, err := whatif.Answer(ctx, everything(), whatif.Policies{}, new(pb.SimulateRequest)); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/config"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -95,7 +96,7 @@ func writeYAML(w io.Writer, m proto.Message, options protojson.MarshalOptions) e
 }
 
 // row writes the cells of one line of a table. The table's writer keeps the error until it is flushed.
-func row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
+func row(w io.Writer, cells ...string) { verbs.Row(w, cells...) }
 
 func dash(s string) string {
 	if s == "" {
@@ -131,9 +132,7 @@ func milliseconds(ms int64) string {
 }
 
 // enumName writes a value of an enumeration as people say it: MOVE_STEP_ADD is add.
-func enumName(full, prefix string) string {
-	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
-}
+func enumName(full, prefix string) string { return verbs.EnumName(full, prefix) }
 
 func firstOf(values ...string) string {
 	for _, v := range values {

@@ -25,7 +25,7 @@ func (p *plane) Simulate(ctx context.Context, r *pb.SimulateRequest) (*pb.Simula
 	if r.GetApp() != "kv" {
 		return nil, wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, "app", "expected an app of this cluster", "")
 	}
-	answer, err := whatif.Answer(ctx, simulated(), r)
+	answer, err := whatif.Answer(ctx, simulated(), whatif.Policies{}, r)
 	if bad, ok := err.(*wire.FieldError); ok {
 		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, bad.Field, "expected "+bad.Expected, "")
 	}

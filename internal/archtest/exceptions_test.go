@@ -4,7 +4,6 @@ package archtest
 var exceptions = map[string]exception{
 	"package allocator/ledger":    {6000, "one state machine over one state; to split it would be to export its insides"},
 	"package agent/roster":        {2200, "one state machine over one state; to split it would be to export its insides"},
-	"package cmd/shardmanager":    {2200, "a file for each group of verbs, and no logic"},
 	"package agent":               {2650, "one loop with everything that it performs; its handlers and calls are packages of their own already"},
 	"package internal/dev":        {2300, "scenarios and their measures share the one cluster that they play with"},
 	"package allocator/placement": {2050, "one search over one state"},

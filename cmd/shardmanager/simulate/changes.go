@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shardmanager/shardmanager/allocator/policy"
 	"github.com/shardmanager/shardmanager/internal/config"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -14,7 +15,7 @@ import (
 const million = 1_000_000
 
 // changes reads the flags of changes. Its errors name the flag.
-func (v *verb) changes() (*pb.SimulatedChanges, error) {
+func (v *verb) changes(app string) (*pb.SimulatedChanges, error) {
 	c := &pb.SimulatedChanges{Drain: v.drain, LoseServers: v.loseServers, LoseRegions: v.loseRegions}
 	for _, text := range v.loseZones {
 		region, zone, ok := strings.Cut(text, "/")
@@ -50,6 +51,17 @@ func (v *verb) changes() (*pb.SimulatedChanges, error) {
 			return nil, fmt.Errorf("--spec: %w", err)
 		}
 		v.spec, c.Spec = spec, spec.Spec
+	}
+	if v.policyFile != "" {
+		contents, err := config.ReadFile(v.policyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--policy: %w", err)
+		}
+		source, err := (policy.Admission{Partial: true}).Parse(v.policyFile, contents, app)
+		if err != nil {
+			return nil, fmt.Errorf("--policy: %w", err)
+		}
+		c.Policy = source.Policy()
 	}
 	return c, nil
 }

@@ -38,15 +38,16 @@ func Command(s shell.Shell) *cobra.Command {
 	v := verb{Shell: s}
 	c := &cobra.Command{
 		Use:   "simulate APP",
-		Short: "Say what placement would do after a drain, a loss, more servers, another spec or other loads; nothing is executed",
+		Short: "Say what placement would do after a drain, a loss, more servers, another spec or policy, or other loads; nothing is executed",
 		Long: "Say what placement would do with an app after changes: its moves, round by round until it comes to rest, how balanced the servers are before and\n" +
 			"after, and what stays undone and why. Nothing is executed. Flags of changes can be combined and repeated: losses come first, then drains, servers\n" +
-			"that join, the spec, and loads. Moves that are under way are taken as done. Rounds are plans: each is made once the moves of the last one are over,\n" +
+			"that join, the spec, the policy, and loads. Moves that are under way are taken as done. Rounds are plans: each is made once the moves of the last one are over,\n" +
 			"and the caps on concurrent moves hold within a round.\n\n" +
 			"The state is that of the leader now, or one that --save wrote: then no allocator is asked.",
 		Example: "  shardmanager simulate kv --drain node-1.kv\n" +
 			"  shardmanager simulate kv --lose-region eu --add-servers 3@us/1\n" +
 			"  shardmanager simulate kv --spec kv.yaml --load-factor requests=1.5\n" +
+			"  shardmanager simulate kv --policy kv.policy.yaml\n" +
 			"  shardmanager simulate kv --save kv.state.json\n" +
 			"  shardmanager simulate kv --snapshot kv.state.json --lose-zone eu/1 -o json",
 		Args: s.Exactly("APP"),
@@ -60,6 +61,7 @@ func Command(s shell.Shell) *cobra.Command {
 	f.StringSliceVar(&v.loseZones, "lose-zone", nil, "`REGION/ZONE` of which every server is gone")
 	f.StringSliceVar(&v.add, "add-servers", nil, "`N@REGION/ZONE[/RACK]`: N servers join, with the median capacity of those that are there")
 	f.StringVar(&v.specFile, "spec", "", "`FILE` with another spec of the app: replicas, spread, regions, tolerance, caps")
+	f.StringVar(&v.policyFile, "policy", "", "`FILE` with another policy of the app, in the place of that of its spec")
 	f.StringSliceVar(&v.loads, "load", nil, "`SHARD=METRIC:VALUE`: the load of a shard, per replica, in the unit of the metric's capacities")
 	f.StringSliceVar(&v.factors, "load-factor", nil, "`METRIC=FACTOR`: the load of every shard is so many times what it is, such as requests=1.5")
 	f.StringVar(&v.save, "save", "", "`FILE` to write the state before the changes to")
@@ -75,7 +77,7 @@ type verb struct {
 
 	drain, loseServers, loseRegions, loseZones, add, loads, factors []string
 
-	specFile, save, snapshot string
+	specFile, policyFile, save, snapshot string
 	maxRounds                uint32
 	within                   time.Duration
 	spec                     *config.AppSpec // nil: no --spec
@@ -104,7 +106,7 @@ func (v *verb) run(c *cobra.Command, args []string) error {
 
 // request reads the flags.
 func (v *verb) request(app string) (*pb.SimulateRequest, error) {
-	changes, err := v.changes()
+	changes, err := v.changes(app)
 	switch {
 	case err != nil:
 		return nil, err
@@ -113,7 +115,7 @@ func (v *verb) request(app string) (*pb.SimulateRequest, error) {
 	case v.save != "" && v.snapshot != "":
 		return nil, errors.New("--save: expected without --snapshot, whose state is in a file already")
 	case v.save == "" && proto.Size(changes) == 0:
-		return nil, errors.New("nothing to simulate: give a change (--drain, --lose-server, --lose-region, --lose-zone, --add-servers, --spec, --load, --load-factor), " +
+		return nil, errors.New("nothing to simulate: give a change (--drain, --lose-server, --lose-region, --lose-zone, --add-servers, --spec, --policy, --load, --load-factor), " +
 			"or --save FILE to keep the state")
 	}
 	return &pb.SimulateRequest{App: app, Changes: changes, MaxRounds: v.maxRounds, WithState: v.save != ""}, nil
@@ -134,7 +136,7 @@ func (v *verb) answer(ctx context.Context, r *pb.SimulateRequest) (*pb.SimulateR
 	if err := read(v.snapshot, state); err != nil {
 		return nil, v.Refuse(fmt.Errorf("--snapshot: %w", err))
 	}
-	in, err := whatif.StateFromProto(state)
+	in, with, err := whatif.StateFromProto(state)
 	if err != nil {
 		return nil, v.Refuse(fmt.Errorf("--snapshot: %s: %w; take it again with --save", v.snapshot, err))
 	}
@@ -143,7 +145,7 @@ func (v *verb) answer(ctx context.Context, r *pb.SimulateRequest) (*pb.SimulateR
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.within)
 	defer cancel()
-	answer, err := whatif.Answer(ctx, in, r)
+	answer, err := whatif.Answer(ctx, in, with, r)
 	if bad := (*wire.FieldError)(nil); errors.As(err, &bad) {
 		err = v.flagged(bad.Field, "expected "+bad.Expected, err)
 	}
@@ -153,7 +155,7 @@ func (v *verb) answer(ctx context.Context, r *pb.SimulateRequest) (*pb.SimulateR
 // flags by the field of a request that they set.
 var flags = map[string]string{
 	"changes.drain": "--drain", "changes.lose_servers": "--lose-server", "changes.lose_regions": "--lose-region", "changes.lose_zones": "--lose-zone",
-	"changes.add_servers": "--add-servers", "changes.loads": "--load", "changes.load_factors": "--load-factor", "max_rounds": "--max-rounds",
+	"changes.add_servers": "--add-servers", "changes.policy": "--policy", "changes.loads": "--load", "changes.load_factors": "--load-factor", "max_rounds": "--max-rounds",
 }
 
 // remedies say where to look, by the field that names what is not there.
