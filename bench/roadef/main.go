@@ -30,6 +30,7 @@ type result struct {
 	Seconds    float64 `json:"seconds"` // of solving, without reading and writing
 	Cost       int64   `json:"cost"`
 	Initial    int64   `json:"initial_cost"`
+	Bound      int64   `json:"lower_bound"` // proven from the problem alone
 	Moves      int     `json:"moves"`
 	Violations int     `json:"violations"`
 	PeakRSS    int64   `json:"peak_rss_mib"`
@@ -94,7 +95,7 @@ func solve(model, initial, out string, limit time.Duration, c run.Config) (*resu
 	if err != nil {
 		return nil, err
 	}
-	r.Seconds, r.Steps, r.Horizon = time.Since(begin).Seconds(), found.Steps, c.Horizon
+	r.Seconds, r.Steps, r.Horizon, r.Bound = time.Since(begin).Seconds(), found.Steps, c.Horizon, found.Bound[0]
 	r.Cost, r.Violations = in.score(places, found.Places)
 	if found.Broken != 0 || r.Cost != found.Cost[0] {
 		return nil, errors.New("the engine's account differs from the definitions: a defect")
@@ -122,7 +123,9 @@ func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Con
 		s.Step(10_000)
 	}
 	descended := time.Since(begin)
-	s.Step(trial)
+	if s.Step(trial); s.Over() {
+		return trial, nil
+	}
 	perStep := float64(time.Since(begin)-descended) / trial
 	return int64(max(float64(limit-2*descended)/perStep, 1)), nil
 }

@@ -54,7 +54,7 @@ func TestTinyInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	// At first machine 0 has 11 of each resource: 6 above safety, for 10 and 5 each.
-	if r.Initial != 90 || r.Cost >= r.Initial || r.Violations != 0 || r.Moves == 0 {
+	if r.Initial != 90 || r.Bound > r.Cost || r.Cost >= r.Initial || r.Violations != 0 || r.Moves == 0 {
 		t.Errorf("%+v", r)
 	}
 	written, err := os.ReadFile(out)

@@ -31,6 +31,7 @@ const (
 
 	all         = 1 << 32
 	shifts      = all / 2 // of the proposals; the others are swaps
+	chains      = all / 10
 	looseShifts = all / 5
 	homeward    = all * 6 / 10 // of the shifts of replicas that are away from their start go back there
 	looseHome   = all / 10
@@ -50,9 +51,12 @@ func (s *Search) explore(n int64) int64 {
 		shift, home = looseShifts, looseHome
 	}
 	for range n {
-		if x := s.random.next(); x>>32 < shift {
+		switch x := s.random.Next(); {
+		case x>>32 < shift:
 			s.shift(x&(all-1) < home)
-		} else {
+		case !a.loose && x>>32 < shift+chains:
+			s.chain()
+		default:
 			s.swap()
 		}
 	}
@@ -61,7 +65,7 @@ func (s *Search) explore(n int64) int64 {
 
 // tolerance is a loss that is accepted now: exponentially distributed with the temperature as mean (Metropolis' rule).
 func (s *Search) tolerance() int64 {
-	return int64(s.anneal.temperature * negLog[s.random.next()>>52])
+	return int64(s.anneal.temperature * negLog[s.random.Next()>>52])
 }
 
 var negLog = func() (t [4096]float64) {
@@ -127,8 +131,8 @@ func (s *Search) nextTier() int {
 func (s *Search) meanLoss() float64 {
 	sum, n := 0.0, 0.0
 	for range 20_000 {
-		r := int32(s.random.below(s.m.Replicas))
-		to := int32(s.random.below(s.m.Servers))
+		r := int32(s.random.Below(s.m.Replicas))
+		to := int32(s.random.Below(s.m.Servers))
 		from := s.place[r]
 		if to == from || !s.fits(r, to) {
 			continue

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
 	"slices"
 )
 
@@ -16,7 +17,7 @@ type descent struct {
 	better  bool // something improved since list was made
 	sources []source
 	targets []int32
-	random  random
+	random  wyrand.Random
 }
 
 // source is a replica that could leave its server.
@@ -132,7 +133,7 @@ func (s *state) costsHere(r int32, tier int) bool {
 		}
 		return s.unmet(g, t) > 0
 	}
-	if s.affinity(r, t, tier) > 0 {
+	if s.m.Place(r, t, tier) > 0 {
 		return true
 	}
 	if m.Wants[tier] {
@@ -188,7 +189,7 @@ func (s *Search) findSources(t int32) {
 			after = s.overflowWithout(r, t)
 		} else {
 			s.useWith(t, -1, r, s.useA)
-			after = s.goals(t, d.tier, s.useA, s.held[t]-1)
+			after = s.m.Goals(t, d.tier, s.useA, s.held[t]-1)
 		}
 		s.steps++
 		if after < now {
@@ -256,16 +257,16 @@ func (s *Search) sampleTargets(r int32) {
 		d.targets = append(d.targets, start)
 	}
 	for len(d.targets) < mostTargets {
-		d.targets = append(d.targets, int32(d.random.below(m.Servers)))
+		d.targets = append(d.targets, int32(d.random.Below(m.Servers)))
 	}
 }
 
 // someServer draws a server of a domain; a domain may be empty, and then it is one anywhere.
 func (s *Search) someServer(level, domain int32) int32 {
 	if within := s.m.Within(level, domain); len(within) > 0 {
-		return within[s.descent.random.below(len(within))]
+		return within[s.descent.random.Below(len(within))]
 	}
-	return int32(s.descent.random.below(s.m.Servers))
+	return int32(s.descent.random.Below(s.m.Servers))
 }
 
 func (s *Search) tryShift(r, to int32, best *proposal) {

@@ -133,6 +133,11 @@ func TestSums(t *testing.T) {
 			if broken, cost := naive(p, places); broken != brokenNow || cost != costNow {
 				t.Fatalf("at step %d the search has %d %v, and %v are %d %v", s.Steps(), brokenNow, costNow, places, broken, cost)
 			}
+			for tier, least := range s.Bound() {
+				if costNow[tier] < least {
+					t.Fatalf("at step %d tier %d costs %d, at least %d", s.Steps(), tier, costNow[tier], least)
+				}
+			}
 			places, brokenNow, costNow = s.Best(nil)
 			if broken, cost := naive(p, places); broken != brokenNow || cost != costNow {
 				t.Fatalf("at step %d the best is %d %v, and %v are %d %v", s.Steps(), brokenNow, costNow, places, broken, cost)
@@ -220,6 +225,14 @@ func TestOracle(t *testing.T) {
 		}
 		if better(broken, cost, bestBroken, bestCost) {
 			t.Fatalf("%d %v is better than the best of all, %d %v", broken, cost, bestBroken, bestCost)
+		}
+		for tier, least := range s.Bound() {
+			if bestCost[tier] < least {
+				t.Fatalf("tier %d costs %d at best, and at least %d", tier, bestCost[tier], least)
+			}
+		}
+		if s.Proven() && better(bestBroken, bestCost, broken, cost) {
+			t.Fatalf("%d %v is proven, and %d %v is better", broken, cost, bestBroken, bestCost)
 		}
 		if drawn++; better(bestBroken, bestCost, broken, cost) {
 			missed++

@@ -108,7 +108,7 @@ func (s *Search) Breaks(r int32) (why Refusal, level int) {
 func (s *state) scarce(r, t int32) int {
 	n := s.m.Metrics
 	slack, worst, at := s.slack[int(t)*n:][:n:n], int64(0), 0
-	for i, l := range s.charged(r, t) {
+	for i, l := range s.m.Charged(r, t) {
 		if l > 0 && l-slack[i] > worst {
 			worst, at = l-slack[i], i
 		}

@@ -12,10 +12,10 @@ func (s *Search) excess(t, in, out int32) int64 {
 	slack := s.slack[int(t)*n:][:n:n]
 	coming, leaving := s.m.Zero, s.m.Zero
 	if in >= 0 {
-		coming = s.charged(in, t)
+		coming = s.m.Charged(in, t)
 	}
 	if out >= 0 {
-		leaving = s.charged(out, t)
+		leaving = s.m.Charged(out, t)
 	}
 	coming, leaving = coming[:len(slack)], leaving[:len(slack)]
 	price := s.anneal.price[:len(slack)]
@@ -62,10 +62,10 @@ func (s *Search) fitsHard(r, out, t int32) bool {
 	slack, use, capacity := s.slack[int(t)*n:][:n:n], s.use[int(t)*n:][:n:n], s.m.Capacity[int(t)*n:][:n:n]
 	leaving, less := s.m.Zero, s.m.Zero
 	if out >= 0 {
-		leaving, less = s.charged(out, t), s.load(out)
+		leaving, less = s.m.Charged(out, t), s.m.LoadOf(out)
 	}
-	coming, home := s.charged(r, t), s.m.Home[r] == t
-	for i, l := range s.load(r) {
+	coming, home := s.m.Charged(r, t), s.m.Home[r] == t
+	for i, l := range s.m.LoadOf(r) {
 		if s.anneal.price[i] > 0 {
 			continue
 		}

@@ -1,38 +1,5 @@
 package engine
 
-// away reports whether a replica at a server counts as moved.
-func (s *state) away(r, t int32) bool {
-	start := s.m.Home[r]
-	return t != start && t != s.m.Nowhere && start != s.m.Nowhere
-}
-
-// moving is what it costs that replica r is at server t, without its group's share.
-func (s *state) moving(r, t int32) int64 {
-	if !s.away(r, t) {
-		return 0
-	}
-	cost := int64(0)
-	if s.m.MoveCost != nil {
-		cost = s.m.MoveCost[r]
-	}
-	if route := s.m.Movement.Route; route != nil {
-		cost += s.m.Movement.RouteWeight * int64(route[int(s.m.Home[r])*s.m.Servers+int(t)])
-	}
-	return cost
-}
-
-// awayBy is how the number of moved replicas of its group changes by a move of replica r: -1, 0 or 1.
-func (s *state) awayBy(r, from, to int32) int32 {
-	by := int32(0)
-	if s.away(r, to) {
-		by++
-	}
-	if s.away(r, from) {
-		by--
-	}
-	return by
-}
-
 // mostMoved is how the largest number of moved replicas in a group changes, if those of group g change by d and those of another
 // group h by e. If there is one change only, e is 0.
 func (s *state) mostMoved(g, d, h, e int32) int32 {
@@ -63,13 +30,13 @@ func (s *state) mostMoved(g, d, h, e int32) int32 {
 // capped reports whether the caps on moves forbid that replica r goes from one server to another.
 func (s *state) capped(r, from, to int32) bool {
 	c := &s.m.Caps
-	if !s.away(r, to) {
+	if !s.m.Away(r, to) {
 		return false
 	}
 	if c.Server != nil && s.touched[to] >= c.Server[to] {
 		return true
 	}
-	if s.away(r, from) {
+	if s.m.Away(r, from) {
 		return false
 	}
 	return c.Total > 0 && s.movedAll >= c.Total || c.Group > 0 && s.moved[s.m.Group[r]] >= c.Group ||
@@ -80,15 +47,15 @@ func (s *state) capped(r, from, to int32) bool {
 func (s *state) shiftMovement(r, from, to int32) {
 	m := s.m
 	tier := m.Movement.Tier + 1
-	s.cost[tier] += s.moving(r, to) - s.moving(r, from)
+	s.cost[tier] += s.m.Moving(r, to) - s.m.Moving(r, from)
 	s.cost[m.Unplaced.Tier+1] += s.placing(from, to)
-	if s.away(r, from) {
+	if s.m.Away(r, from) {
 		s.touched[from]--
 	}
-	if s.away(r, to) {
+	if s.m.Away(r, to) {
 		s.touched[to]++
 	}
-	by := s.awayBy(r, from, to)
+	by := s.m.AwayBy(r, from, to)
 	if by == 0 {
 		return
 	}

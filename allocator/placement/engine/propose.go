@@ -4,16 +4,16 @@ package engine
 func (s *state) shiftDelta(r, from, to int32, tier int) int64 {
 	m := s.m
 	own := int64(m.Tiers)
-	d := s.goals(from, tier, s.useA, s.held[from]-1) + s.goals(to, tier, s.useB, s.held[to]+1) -
+	d := s.m.Goals(from, tier, s.useA, s.held[from]-1) + s.m.Goals(to, tier, s.useB, s.held[to]+1) -
 		s.goal[int64(from)*own+int64(tier)] - s.goal[int64(to)*own+int64(tier)]
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
-		d += s.affinity(r, to, tier) - s.affinity(r, from, tier)
+		d += s.m.Place(r, to, tier) - s.m.Place(r, from, tier)
 	}
 	if tier == m.Movement.Tier+1 {
-		d += s.moving(r, to) - s.moving(r, from)
+		d += s.m.Moving(r, to) - s.m.Moving(r, from)
 		if w := m.Movement.GroupWeight; w > 0 {
 			g := m.Group[r]
-			d += w * int64(s.mostMoved(g, s.awayBy(r, from, to), g, 0))
+			d += w * int64(s.mostMoved(g, s.m.AwayBy(r, from, to), g, 0))
 		}
 	}
 	if tier == m.Unplaced.Tier+1 {
@@ -29,15 +29,15 @@ func (s *state) shiftDelta(r, from, to int32, tier int) int64 {
 func (s *state) swapDelta(r, q, a, b int32, tier int) int64 {
 	m := s.m
 	own := int64(m.Tiers)
-	d := s.goals(a, tier, s.useA, s.held[a]) + s.goals(b, tier, s.useB, s.held[b]) -
+	d := s.m.Goals(a, tier, s.useA, s.held[a]) + s.m.Goals(b, tier, s.useB, s.held[b]) -
 		s.goal[int64(a)*own+int64(tier)] - s.goal[int64(b)*own+int64(tier)]
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
-		d += s.affinity(r, b, tier) - s.affinity(r, a, tier) + s.affinity(q, a, tier) - s.affinity(q, b, tier)
+		d += s.m.Place(r, b, tier) - s.m.Place(r, a, tier) + s.m.Place(q, a, tier) - s.m.Place(q, b, tier)
 	}
 	if tier == m.Movement.Tier+1 {
-		d += s.moving(r, b) - s.moving(r, a) + s.moving(q, a) - s.moving(q, b)
+		d += s.m.Moving(r, b) - s.m.Moving(r, a) + s.m.Moving(q, a) - s.m.Moving(q, b)
 		if w := m.Movement.GroupWeight; w > 0 {
-			d += w * int64(s.mostMoved(m.Group[r], s.awayBy(r, a, b), m.Group[q], s.awayBy(q, b, a)))
+			d += w * int64(s.mostMoved(m.Group[r], s.m.AwayBy(r, a, b), m.Group[q], s.m.AwayBy(q, b, a)))
 		}
 	}
 	if m.Wants[tier] {
@@ -48,10 +48,10 @@ func (s *state) swapDelta(r, q, a, b int32, tier int) int64 {
 
 // shift proposes to move one replica, drawn at random, to a random server or home, where it started.
 func (s *Search) shift(home bool) {
-	r := int32(s.random.below(s.m.Replicas))
+	r := int32(s.random.Below(s.m.Replicas))
 	from, to := s.place[r], s.m.Home[r]
 	if !home || to == from || to == s.m.Nowhere {
-		to = int32(s.random.below(s.m.Servers))
+		to = int32(s.random.Below(s.m.Servers))
 	}
 	if to == from || !s.admits(r, -1, to) {
 		return
@@ -76,11 +76,20 @@ func (s *Search) shift(home bool) {
 	}
 }
 
-// swap proposes that two replicas of different groups change places.
+// swap proposes that two replicas of different groups change places: one drawn at random, and one that makes room for it on the server of another
+// drawn at random.
 func (s *Search) swap() {
-	r, q := int32(s.random.below(s.m.Replicas)), int32(s.random.below(s.m.Replicas))
+	r, q := int32(s.random.Below(s.m.Replicas)), int32(s.random.Below(s.m.Replicas))
 	a, b := s.place[r], s.place[q]
-	if a == b || a == s.m.Nowhere || b == s.m.Nowhere || s.m.Group[r] == s.m.Group[q] || !s.admits(r, q, b) || !s.admits(q, r, a) {
+	if a == b || a == s.m.Nowhere || b == s.m.Nowhere {
+		return
+	}
+	if !s.anneal.loose {
+		if q = s.partner(r, q, a, b, a); q < 0 {
+			return
+		}
+	}
+	if s.m.Group[r] == s.m.Group[q] || !s.admits(r, q, b) || !s.admits(q, r, a) {
 		return
 	}
 	d := int64(0)

@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
 )
 
 // Options of a search.
@@ -27,7 +28,7 @@ type Options struct {
 type Search struct {
 	state
 	options  Options
-	random   random
+	random   wyrand.Random
 	active   int // the tier that is being improved, from 1; lower ones do not count
 	best     []int32
 	bestCost vector
@@ -37,6 +38,7 @@ type Search struct {
 	target   int64 // of steps
 	descent  descent
 	anneal   annealing
+	links    []link // scratch: the chain that is proposed
 }
 
 // NewSearch starts from the current assignment. It fails as Validate does.
@@ -52,8 +54,8 @@ func NewSearch(p *problem.Problem, o Options) (*Search, error) {
 }
 
 func newSearch(m *layout.Model, o Options) *Search {
-	s := &Search{state: *newState(m), options: o, random: random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
-	s.descent.random = random(o.Seed ^ 0x5bd1e995)
+	s := &Search{state: *newState(m), options: o, random: wyrand.Random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
+	s.descent.random = wyrand.Random(o.Seed ^ 0x5bd1e995)
 	s.best = append([]int32(nil), s.place...)
 	s.bestCost = s.cost
 	return s
@@ -143,8 +145,14 @@ func (s *Search) Over() bool {
 	return s.descent.over && (!s.options.Explore || s.m.Replicas == 0 || s.Proven())
 }
 
-// Proven reports whether nothing is broken and all goals cost nothing.
-func (s *Search) Proven() bool { return s.bestCost == vector{} }
+// Proven reports whether nothing is broken and no goal can cost less.
+func (s *Search) Proven() bool { return s.bestCost == s.bound }
+
+// Bound is what each tier of goals costs at least.
+func (s *Search) Bound() (cost [problem.MaxTiers]int64) {
+	copy(cost[:], s.bound[1:])
+	return cost
+}
 
 // Steps is how many proposals were judged.
 func (s *Search) Steps() int64 { return s.steps }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/shardmanager/shardmanager/allocator/placement/lanes"
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 )
@@ -13,10 +14,12 @@ type state struct {
 	m     *layout.Model
 	place []int32 // [Replicas]: server, or nowhere
 
-	use   []int64 // [(Servers + 1) × Metrics]: load of the replicas that are there
-	slack []int64 // [(Servers + 1) × Metrics]: capacity less use, less what left its start and is charged on. Means nothing for nowhere
-	goal  []int64 // [(Servers + 1) × tiers]: what each server costs by itself, tier 0 included
-	cost  vector  // of the whole assignment
+	use   []int64  // [(Servers + 1) × Metrics]: load of the replicas that are there
+	slack []int64  // [(Servers + 1) × Metrics]: capacity less use, less what left its start and is charged on. Means nothing for nowhere
+	room  []uint64 // [(Servers + 1) × words]: slack in lanes; all there is for nowhere
+	goal  []int64  // [(Servers + 1) × tiers]: what each server costs by itself, tier 0 included
+	cost  vector   // of the whole assignment
+	bound vector   // what any assignment costs at least, tier by tier
 
 	count    []int32 // [cells]: replicas of a large group in a domain of a row
 	distinct []int32 // [rows]: domains of a row with a replica, without nowhere's
@@ -34,9 +37,10 @@ type state struct {
 	head       []int32 // [Servers + 1]: a replica on the server, or -1; the others follow by next
 	next, prev []int32 // [Replicas]
 
-	useA, useB []int64 // [Metrics], scratch
-	careful    bool    // what is broken is counted at every move: a loose round
-	unchecked  bool    // moves may break constraints: the start is being built, or an assignment is restored
+	useA, useB  []int64  // [Metrics], scratch
+	short, free []uint64 // [words], scratch
+	careful     bool     // what is broken is counted at every move: a loose round
+	unchecked   bool     // moves may break constraints: the start is being built, or an assignment is restored
 }
 
 func newState(m *layout.Model) *state {
@@ -56,6 +60,9 @@ func newState(m *layout.Model) *state {
 		prev:      make([]int32, m.Replicas),
 		useA:      make([]int64, m.Metrics),
 		useB:      make([]int64, m.Metrics),
+		room:      make([]uint64, (m.Servers+1)*m.Packs.Words),
+		short:     make([]uint64, m.Packs.Words),
+		free:      make([]uint64, m.Packs.Words),
 		unchecked: true,
 	}
 	copy(s.slack, m.Capacity)
@@ -80,10 +87,17 @@ func newState(m *layout.Model) *state {
 	s.cost[0] = s.lacking + s.pairs + s.astray
 	for t := range m.Servers {
 		s.price(int32(t), true)
+		s.pack(int32(t))
+	}
+	for i := range m.Packs.Words {
+		s.room[m.Servers*m.Packs.Words+i] = lanes.Most * lanes.Ones
 	}
 	for r, t := range m.Home {
 		s.addPlace(int32(r), t)
 	}
+	s.bound = m.Bound
+	tier := m.Movement.Tier + 1
+	s.bound[tier] = min(s.bound[tier]+m.LeastMove(), max(s.bound[tier], s.cost[tier])) // all stay, or something moves
 	for r, t := range m.First {
 		if t == problem.Unplaced {
 			t = m.Nowhere
@@ -98,7 +112,7 @@ func newState(m *layout.Model) *state {
 func (s *state) charge(r, t int32) {
 	n := s.m.Metrics
 	use, slack := s.use[int(t)*n:][:n:n], s.slack[int(t)*n:][:n:n]
-	for i, l := range s.load(r) {
+	for i, l := range s.m.LoadOf(r) {
 		use[i] += l
 		slack[i] -= l
 	}
@@ -107,7 +121,7 @@ func (s *state) charge(r, t int32) {
 // addPlace adds what replica r costs at its start to the tiers: its affinities, or that it has no place.
 func (s *state) addPlace(r, t int32) {
 	for tier := 1; tier < s.m.Tiers; tier++ {
-		s.cost[tier] += s.affinity(r, t, tier)
+		s.cost[tier] += s.m.Place(r, t, tier)
 	}
 	if t == s.m.Nowhere {
 		s.cost[s.m.Unplaced.Tier+1] += s.m.Unplaced.Weight
@@ -125,7 +139,7 @@ func (s *state) price(t int32, careful bool) {
 		own[0] = over
 	}
 	for tier := 1; tier < len(own); tier++ {
-		cost := s.goals(t, tier, use, s.held[t])
+		cost := s.m.Goals(t, tier, use, s.held[t])
 		s.cost[tier] += cost - own[tier]
 		own[tier] = cost
 	}
@@ -144,7 +158,7 @@ func (s *state) apply(r, to int32) {
 	s.cost[0] += s.lacking + s.pairs + s.astray
 	for tier := 1; tier < m.Tiers; tier++ {
 		if len(m.Affinities.Of(tier)) > 0 {
-			s.cost[tier] += s.affinity(r, to, tier) - s.affinity(r, from, tier)
+			s.cost[tier] += s.m.Place(r, to, tier) - s.m.Place(r, from, tier)
 		}
 	}
 	s.shiftMovement(r, from, to)
@@ -154,11 +168,13 @@ func (s *state) apply(r, to int32) {
 	s.place[r] = to
 	s.price(from, careful)
 	s.price(to, careful)
+	s.pack(from)
+	s.pack(to)
 }
 
 func (s *state) shiftLoad(r, from, to int32) {
 	n := s.m.Metrics
-	load, leaving, coming := s.load(r), s.charged(r, from), s.charged(r, to)
+	load, leaving, coming := s.m.LoadOf(r), s.m.Charged(r, from), s.m.Charged(r, to)
 	useFrom, slackFrom := s.use[int(from)*n:][:n:n], s.slack[int(from)*n:][:n:n]
 	useTo, slackTo := s.use[int(to)*n:][:n:n], s.slack[int(to)*n:][:n:n]
 	for i, l := range load {
@@ -166,6 +182,14 @@ func (s *state) shiftLoad(r, from, to int32) {
 		slackFrom[i] += leaving[i]
 		useTo[i] += l
 		slackTo[i] -= coming[i]
+	}
+}
+
+// pack computes anew the room of server t.
+func (s *state) pack(t int32) {
+	if t != s.m.Nowhere {
+		n, w := s.m.Metrics, s.m.Packs.Words
+		s.m.Packs.Pack(s.slack[int(t)*n:][:n:n], s.room[int(t)*w:][:w:w])
 	}
 }
 

@@ -15,7 +15,7 @@ func (s *Search) pull(t int32, best *proposal) {
 		return
 	}
 	for range mostSources * mostTargets {
-		if r := int32(d.random.below(s.m.Replicas)); !s.m.Pinned(r) {
+		if r := int32(d.random.Below(s.m.Replicas)); !s.m.Pinned(r) {
 			s.tryShift(r, t, best)
 		}
 	}
@@ -30,7 +30,7 @@ func (s *Search) trySwaps(r int32, best *proposal) {
 			continue
 		}
 		q := s.head[t]
-		for range d.random.below(int(min(s.held[t], 32))) {
+		for range d.random.Below(int(min(s.held[t], 32))) {
 			q = s.next[q]
 		}
 		for tries := 0; q >= 0 && tries < 4; tries++ {

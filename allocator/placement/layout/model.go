@@ -41,6 +41,9 @@ type Model struct {
 	Limit      []int64 // [(Servers + 1) × Thresholds], in the order of Thresholds
 	Share      []Fair  // [(Servers + 1) × Balances], in the order of Balances
 	Uncapped   bool    // no cap on moves
+	Packs      Packs
+
+	Bound [problem.MaxTiers + 1]int64 // what each tier costs at least
 }
 
 // Row counts the replicas of one group in each domain of one level.
@@ -114,6 +117,8 @@ func New(p *problem.Problem) (*Model, error) {
 		return nil, err
 	}
 	m.layGoals()
+	m.layPacks()
+	m.Bound = m.bound()
 	return m, nil
 }
 

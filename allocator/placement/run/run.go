@@ -36,8 +36,9 @@ type Result struct {
 	Places []int32 // [Replicas]
 	Broken int64
 	Cost   [problem.MaxTiers]int64
-	Steps  int64 // of each worker
-	Over   bool  // more time would be in vain
+	Steps  int64                   // of each worker
+	Over   bool                    // more time would be in vain
+	Bound  [problem.MaxTiers]int64 // what each tier costs at least
 
 	Built, Took time.Duration // to lay out the problem, and to search after that
 }
@@ -82,7 +83,7 @@ func Search(ctx context.Context, p *problem.Problem, c Config) (Result, error) {
 			c.Progress(steps, broken, cost)
 		}
 	}
-	r := Result{Steps: steps, Over: over, Built: built, Took: time.Since(begin) - built}
+	r := Result{Steps: steps, Over: over, Bound: first.Bound(), Built: built, Took: time.Since(begin) - built}
 	r.Places, r.Broken, r.Cost = best(searches).Best(nil)
 	return r, nil
 }

@@ -1,0 +1,127 @@
+package layout
+
+import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+
+// LoadOf is the load of replica r.
+func (m *Model) LoadOf(r int32) []int64 {
+	n := m.Metrics
+	return m.Load[int(r)*n:][:n:n]
+}
+
+// Charged is the load that server t is charged with, in capacity, if replica r comes: where r started, what is charged during a move is
+// charged already.
+func (m *Model) Charged(r, t int32) []int64 {
+	n := m.Metrics
+	if m.Home[r] == t {
+		if m.Soft == nil {
+			return m.Zero
+		}
+		return m.Soft[int(r)*n:][:n:n]
+	}
+	return m.Load[int(r)*n:][:n:n]
+}
+
+// Goals is what server t would cost by itself in a goals' tier (from 1) with the given use of its metrics and number of replicas.
+func (m *Model) Goals(t int32, tier int, use []int64, held int32) int64 {
+	if t == m.Nowhere {
+		return 0
+	}
+	cost := int64(0)
+	n := len(m.Thresholds.List)
+	limit := m.Limit[int(t)*n:][:n:n]
+	for i := m.Thresholds.End[tier-1]; i < m.Thresholds.End[tier]; i++ {
+		g := &m.Thresholds.List[i]
+		cost += g.Weight * max(0, use[g.Metric]-limit[i])
+	}
+	if m.Ratios.End[tier-1] < m.Ratios.End[tier] {
+		capacity := m.Capacity[int(t)*m.Metrics:][:m.Metrics]
+		for _, g := range m.Ratios.Of(tier) {
+			cost += g.Weight * max(0, g.Target*(capacity[g.A]-use[g.A])-(capacity[g.B]-use[g.B]))
+		}
+	}
+	if m.Balances.End[tier-1] < m.Balances.End[tier] {
+		cost += m.unevenness(t, tier, use)
+	}
+	if held > 0 && m.Opening.Cost != nil && tier == m.Opening.Tier+1 {
+		cost += m.Opening.Weight * m.Opening.Cost[t]
+	}
+	return cost
+}
+
+func (m *Model) unevenness(t int32, tier int, use []int64) int64 {
+	cost := int64(0)
+	n := len(m.Balances.List)
+	share := m.Share[int(t)*n:][:n:n]
+	for i := m.Balances.End[tier-1]; i < m.Balances.End[tier]; i++ {
+		g := &m.Balances.List[i]
+		f := &share[i]
+		off := use[g.Metric] - f.Share
+		if off < 0 {
+			if g.Above {
+				continue
+			}
+			off = -off
+		}
+		if off -= f.Slack; off > 0 {
+			u := min(off/f.Unit, problem.MaxUnits)
+			cost += g.Weight * max(0, u*u-f.Free)
+		}
+	}
+	return cost
+}
+
+// Place is what replica r costs in a goals' tier by its place.
+func (m *Model) Place(r, t int32, tier int) int64 {
+	cost := int64(0)
+	if t == m.Nowhere {
+		return 0
+	}
+	for i := m.Affinities.End[tier-1]; i < m.Affinities.End[tier]; i++ {
+		g := &m.Affinities.List[i]
+		c := g.Cost[g.Of[r]*g.Width+m.DomainOf(g.Level, t)]
+		if g.Scale >= 0 {
+			c *= m.Load[int(r)*m.Metrics+int(g.Scale)]
+		}
+		cost += c
+	}
+	return cost
+}
+
+// Away reports whether a replica at a server counts as moved.
+func (m *Model) Away(r, t int32) bool {
+	start := m.Home[r]
+	return t != start && t != m.Nowhere && start != m.Nowhere
+}
+
+// Moving is what it costs that replica r is at server t, without its group's share.
+func (m *Model) Moving(r, t int32) int64 {
+	if !m.Away(r, t) {
+		return 0
+	}
+	cost := int64(0)
+	if m.MoveCost != nil {
+		cost = m.MoveCost[r]
+	}
+	if route := m.Movement.Route; route != nil {
+		cost += m.Movement.RouteWeight * int64(route[int(m.Home[r])*m.Servers+int(t)])
+	}
+	return cost
+}
+
+// AwayBy is how the number of moved replicas of its group changes by a move of replica r: -1, 0 or 1.
+func (m *Model) AwayBy(r, from, to int32) int32 {
+	by := int32(0)
+	if m.Away(r, to) {
+		by++
+	}
+	if m.Away(r, from) {
+		by--
+	}
+	return by
+}
+
+// OverflowCost is what one metric over capacity costs in tier 0: 1, and the excess in thousandths of the capacity, so that each
+// step towards room is worth something.
+func OverflowCost(excess, capacity int64) int64 {
+	return 1 + min(excess/(capacity/1000+1), 1<<30)
+}
