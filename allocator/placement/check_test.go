@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"testing"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/locality"
@@ -314,4 +315,27 @@ func build(servers int, on ...int) placement.Input {
 		in.Shards = append(in.Shards, s)
 	}
 	return in
+}
+
+// solved solves an input, checks the plan against what is expected of it, with the numbers of what binds, and plays it.
+func solved(t *testing.T, in placement.Input, moves string, wantBinds []string) (placement.Plan, placement.Input) {
+	t.Helper()
+	plan := placement.Solve(in)
+	if got := short(plan); got != moves {
+		t.Errorf("moves %q, expected %q", got, moves)
+	}
+	var binds []string
+	for _, d := range plan.Decisions {
+		if d.Binds != "" {
+			binds = append(binds, d.Binds+": "+d.Why)
+		}
+	}
+	if !slices.Equal(binds, wantBinds) {
+		t.Errorf("binds %q, expected %q", binds, wantBinds)
+	}
+	after, err := apply(in, plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan, after
 }

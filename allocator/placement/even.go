@@ -40,7 +40,6 @@ func (s *state) even() {
 	found, err := e.task.Solve(steps)
 	if err != nil {
 		s.plan.Notes = append(s.plan.Notes, "not balanced: "+err.Error())
-		return
 	}
 	e.carryOut(found)
 	e.unrepaired(found)

@@ -1,7 +1,9 @@
 package placement_test
 
 import (
+	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
@@ -109,6 +111,10 @@ func TestPolicies(t *testing.T) {
 		{name: "below the threshold", in: under(capacity(city(one, "eu/1 eu/1", "0", "0", "0"), 4, 4), goal(terms.Goal{Kind: terms.Utilization, Metric: placement.MetricShards, Percent: 50})),
 			moves: "balance 0:_>1_"},
 		{name: "servers that are paid for are few", in: under(city(one, "eu/1 eu/1", "0", "1"), goal(terms.Goal{Kind: terms.Cost, Price: []int64{5, 9}})), moves: "prefer 1:1_>_"},
+		{name: "at prices and weights as high as they may be", in: under(city(one, "eu/1 eu/1", "0", "1"),
+			goal(terms.Goal{Kind: terms.Cost, Weight: 1_000_000, Price: []int64{1e12 - 1, 1e12}})), moves: "prefer 1:1_>_"},
+		{name: "and as far apart", in: under(apart(city(one, "eu/1 us/1 ap/1", "2"), 2e8, 90, 300),
+			goal(terms.Goal{Kind: terms.Latency, Weight: 1_000_000, Clients: map[string]int64{"eu": 1_000_000}})), moves: "prefer 0:2_>_"},
 		{name: "balance within each region", in: under(loads(city(one, "eu/1 eu/1 us/1", "0", "0", "0", "0"), "cpu", 10, 10, 10, 10),
 			goal(terms.Goal{Kind: terms.Balance, Metric: "cpu", Regional: true, Percent: 10})), moves: "balance 0:_>1_ balance 1:_>1_"},
 		{name: "no more moves than the policy lets be open", in: func() placement.Input {
@@ -124,23 +130,7 @@ func TestPolicies(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			plan := placement.Solve(c.in)
-			if got := short(plan); got != c.moves {
-				t.Errorf("moves %q, expected %q", got, c.moves)
-			}
-			var binds []string
-			for _, d := range plan.Decisions {
-				if d.Binds != "" {
-					binds = append(binds, d.Binds+": "+d.Why)
-				}
-			}
-			if !slices.Equal(binds, c.binds) {
-				t.Errorf("binds %q, expected %q", binds, c.binds)
-			}
-			after, err := apply(c.in, plan)
-			if err != nil {
-				t.Fatal(err)
-			}
+			plan, after := solved(t, c.in, c.moves, c.binds)
 			if again := placement.Solve(after); len(again.Moves) > 0 && c.in.Terms.AppMoves == 0 {
 				t.Errorf("solving the result moves %s", short(again))
 			}
@@ -148,5 +138,29 @@ func TestPolicies(t *testing.T) {
 				t.Errorf("note %q", n)
 			}
 		})
+	}
+}
+
+// Where the engine refuses a problem, what it alone could place has no place, and the rest is planned without it.
+func TestProblemsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	const most = math.MaxInt64
+	in := under(loads(city(placement.Policy{Replicas: 1, Primary: true}, "eu/1 eu/2", "", "0", "0", "1"), "cpu", most, most, most, most), terms.Class{},
+		terms.Label{Key: "power", Domain: []int32{0, 1}, Values: []string{"a", "b"}})
+	in = except(in, 0, terms.Class{Spreads: []terms.Spread{{Name: "feeds", Over: terms.Over{Label: 0}, AtMost: 1}}})
+	plan := placement.Solve(in)
+	if short(plan) != "" || len(plan.Decisions) != 1 || plan.Decisions[0].Binds != "problem" || plan.Decisions[0].To != "" {
+		t.Errorf("%s, %+v", short(plan), plan.Decisions)
+	}
+	if !slices.ContainsFunc(plan.Notes, func(n string) bool { return strings.Contains(n, "overflow") }) {
+		t.Errorf("notes %q", plan.Notes)
+	}
+}
+
+func TestUnservedGoalsAreNoted(t *testing.T) {
+	t.Parallel()
+	in := under(build(2, 0), goal(terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Host}}}))
+	if notes := placement.Solve(in).Notes; len(notes) != 1 || !strings.HasPrefix(notes[0], "goal: ") {
+		t.Errorf("%q", notes)
 	}
 }

@@ -122,23 +122,7 @@ func TestReplicas(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			plan := placement.Solve(c.in)
-			if got := short(plan); got != c.moves {
-				t.Errorf("moves %q, expected %q", got, c.moves)
-			}
-			var binds []string
-			for _, d := range plan.Decisions {
-				if d.Binds != "" {
-					binds = append(binds, d.Binds+": "+d.Why)
-				}
-			}
-			if !slices.Equal(binds, c.binds) {
-				t.Errorf("binds %q, expected %q", binds, c.binds)
-			}
-			after, err := apply(c.in, plan)
-			if err != nil {
-				t.Fatal(err)
-			}
+			_, after := solved(t, c.in, c.moves, c.binds)
 			if again := placement.Solve(after); len(again.Moves) > 0 && c.name != "or waited for" && c.name != "one that is not in sync is not" {
 				t.Errorf("solving the result moves %s", short(again))
 			}

@@ -19,7 +19,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shardmanager/shardmanager/allocator/placement/engine"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/allocator/placement/run"
 	"github.com/shardmanager/shardmanager/bench/internal/rss"
@@ -112,22 +111,23 @@ func solve(model, initial, out string, limit time.Duration, c run.Config) (*resu
 	return r, write(out, found.Places)
 }
 
-// horizon measures how many steps of exploration there is time for.
+// horizon measures how many steps of exploration there is time for after the descent, with as many workers side by side. What is not cold when the time
+// is over has found little, and speed depends on what has been found, so that time is left over rather than missing.
 func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Config) (int64, error) {
-	const trial = 1_000_000
-	s, err := engine.NewSearch(p, engine.Options{Seed: c.Seed, Explore: true, Horizon: trial})
+	const trial, spare = 4_000_000, 0.8
+	c.Explore, c.Time = false, limit/4
+	descent, err := run.Search(context.Background(), p, c)
 	if err != nil {
 		return 0, err
 	}
-	for !s.Descended() && time.Since(begin) < limit/4 {
-		s.Step(10_000)
+	c.Explore, c.Time, c.Steps, c.Horizon = true, limit/2, descent.Steps+trial, trial
+	found, err := run.Search(context.Background(), p, c)
+	if err != nil || found.Over {
+		return trial, err
 	}
-	descended := time.Since(begin)
-	if s.Step(trial); s.Over() {
-		return trial, nil
-	}
-	perStep := float64(time.Since(begin)-descended) / trial
-	return int64(max(float64(limit-2*descended)/perStep, 1)), nil
+	perStep := float64(found.Took-descent.Took) / float64(max(found.Steps-descent.Steps, 1))
+	left := limit - time.Since(begin) - descent.Took
+	return int64(max(float64(left)*spare/max(perStep, 1), 1)), nil
 }
 
 func write(path string, places []int32) error {

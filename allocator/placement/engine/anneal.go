@@ -17,9 +17,8 @@ type annealing struct {
 }
 
 const (
-	stages     = 400   // a round
-	firstStage = 2_500 // proposals of the first round's stages
-	growth     = 2     // of a round, over the one before
+	stages  = 400 // a round
+	shorter = 5   // than the horizon are rounds after it
 
 	hot  = 10.0 // first temperature, in mean losses of a move
 	cold = 1e-3 // last temperature, of the first
@@ -95,12 +94,14 @@ func (s *Search) nextRound() {
 	a := &s.anneal
 	s.restore()
 	switch {
+	case a.round > 0 && s.options.Horizon > 0: // what is left over is for short ones
+		a.stageSteps = max(1, s.options.Horizon/stages/shorter)
 	case a.round > 0:
-		a.stageSteps *= growth
+		a.stageSteps *= 2
 	case s.options.Horizon > 0:
 		a.stageSteps = max(1, s.options.Horizon/stages)
 	default:
-		a.stageSteps = firstStage
+		a.stageSteps = 2_500
 	}
 	a.round++
 	a.stage = stages

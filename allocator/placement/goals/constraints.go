@@ -88,7 +88,8 @@ func (s *stated) stateConstraints() {
 	}
 }
 
-// relater states relations, so that they hold while moves are under way too. What is not among the replicas, of other apps, is in groups of its own that weigh nothing and stay.
+// relater states relations, so that they hold while moves are under way too. What is not among the replicas, of other apps, is in groups of its own
+// that weigh nothing and stay.
 type relater struct {
 	*stated
 	groupOf map[int]int    // by shard

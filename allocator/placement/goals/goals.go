@@ -57,7 +57,7 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		switch {
 		case m < 0:
 		case g.Other == "":
-			goal.Weight = s.bounded(goal.Weight)
+			goal.Weight = bounded(goal.Weight, problem.MaxUnits*problem.MaxUnits*int64(len(s.Task.Servers)))
 			s.Problem.Balances = append(s.Problem.Balances, s.balance(m, s.shares(m, g.Regional), int64(g.Percent), true, goal))
 		case other >= 0:
 			s.Problem.Ratios = append(s.Problem.Ratios, s.ratio(m, other, g.Milli, goal))
@@ -69,10 +69,8 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 	}
 }
 
-// bounded is a weight of a sum of squares, that the sum stays in 64 bits.
-func (s *stated) bounded(weight int64) int64 {
-	return min(weight, max(1, mostLoad/(problem.MaxUnits*problem.MaxUnits)/int64(len(s.Task.Servers))/16))
-}
+// bounded is a weight, or the largest with which a goal that is so much at worst leaves room for others of its tier in 64 bits.
+func bounded(weight, worst int64) int64 { return min(weight, max(1, mostLoad/16/max(1, worst))) }
 
 // stateDrain counts what is where it is not to stay.
 func (s *stated) stateDrain() {
@@ -104,6 +102,11 @@ func (s *stated) stateDrain() {
 
 // utilization counts what a server has above its safety capacity.
 func (s *stated) utilization(m int, g *terms.Goal, goal problem.Goal) {
+	total := int64(0)
+	for i := range s.Task.Replicas {
+		total = load.Plus(total, s.scaled(m, s.Task.Replicas[i].Load[m]))
+	}
+	goal.Weight = bounded(goal.Weight, total)
 	t := problem.Threshold{Metric: m, Goal: goal}
 	for i := range s.Task.Servers {
 		limit := int64(mostLoad)
@@ -141,14 +144,16 @@ func (s *stated) ratio(m, other int, milli int64, goal problem.Goal) problem.Rat
 	return problem.Ratio{A: m, B: other, Target: load.MulDiv(milli, s.scale[other], 1000*s.scale[m]), Goal: goal}
 }
 
-// price counts what servers with a replica cost. Prices are of the order of a million for a coin, so that thousandths of them are enough.
+// price counts what servers with a replica cost.
 func (s *stated) price(g *terms.Goal, goal problem.Goal) {
 	if g.Price == nil {
 		return
 	}
-	o := problem.Opening{Goal: goal}
+	o, total := problem.Opening{Goal: goal}, int64(0)
 	for i := range s.Task.Servers {
 		o.Cost = append(o.Cost, g.Price[s.Task.Servers[i].Position])
+		total = load.Plus(total, o.Cost[i])
 	}
+	o.Weight = bounded(goal.Weight, total)
 	s.Problem.Opening = o
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/locality"
 )
 
@@ -40,6 +41,7 @@ func (s *stated) places(class int, key affinityOf, weight int64, row []int64, co
 			Of: make([]int32, s.Problem.Replicas), Goal: problem.Goal{Weight: 1, Tier: key.tier}})
 	}
 	a := &s.Problem.Affinities[at]
+	weight = bounded(weight, slices.Max(row)*int64(len(s.Task.Replicas)))
 	for i := range row {
 		row[i] *= weight
 	}
@@ -116,9 +118,13 @@ func (s *stated) movement(class int, g *terms.Goal, goal problem.Goal) {
 		return
 	}
 	m.ReplicaWeight = 1
-	metric := slices.Index(s.Task.Metrics, g.Metric)
+	metric, total := slices.Index(s.Task.Metrics, g.Metric), int64(0)
 	for _, i := range s.ofClass[class] {
-		m.Replica[i] += goal.Weight * s.weight(&s.Task.Replicas[i], g.Metric, metric)
+		total = load.Plus(total, s.weight(&s.Task.Replicas[i], g.Metric, metric))
+	}
+	weight := bounded(goal.Weight, total)
+	for _, i := range s.ofClass[class] {
+		m.Replica[i] += weight * s.weight(&s.Task.Replicas[i], g.Metric, metric)
 	}
 	s.routes(class, g, goal)
 }

@@ -74,17 +74,27 @@ const (
 
 // Outcome is what was found.
 type Outcome struct {
-	Places []int32 // of the replicas; problem.Unplaced: a free one has no place
-	search *engine.Search
+	Places []int32        // of the replicas; problem.Unplaced: a free one has no place
+	search *engine.Search // nil: it failed
+	failed error
 	stated *stated
 }
 
-// Solve answers where the replicas go, in at most so many steps of the engine.
+// Solve answers where the replicas go, in at most so many steps of the engine. With an error, they stay where they are, and those that are free have
+// no place.
 func (t *Task) Solve(steps int64) (*Outcome, error) {
 	s := t.state()
 	search, err := engine.NewSearch(&s.Problem, engine.Options{})
 	if err != nil {
-		return nil, err
+		o := &Outcome{stated: s, failed: err}
+		for i := range t.Replicas {
+			if at := t.Replicas[i].At; !t.Replicas[i].Free {
+				o.Places = append(o.Places, at)
+			} else {
+				o.Places = append(o.Places, problem.Unplaced)
+			}
+		}
+		return o, err
 	}
 	search.Step(steps)
 	places, _, _ := search.Best(nil)

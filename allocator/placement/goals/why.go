@@ -76,6 +76,9 @@ func (o *Outcome) Decisive(replica int) (Cost, bool) {
 
 // Nowhere says why a replica has no place, or no other: the constraint that excludes most servers, and how many each excludes.
 func (o *Outcome) Nowhere(replica int) (binds, why string) {
+	if o.failed != nil {
+		return "problem", o.failed.Error()
+	}
 	counts := map[string]int{}
 	for server := range o.stated.Task.Servers {
 		if int32(server) != o.Places[replica] {
@@ -106,6 +109,9 @@ func Binding(counts map[string]int) (binds, why string) {
 
 // Broken says of a replica which constraint it breaks where it is, and why it does not go elsewhere; empty: none.
 func (o *Outcome) Broken(replica int) (binds, why string) {
+	if o.failed != nil {
+		return "", ""
+	}
 	refused, level := o.search.Breaks(int32(replica))
 	if refused == engine.Allowed {
 		return "", ""

@@ -79,23 +79,3 @@ func domainOf(l shard.Locality, labels map[string]string, over statement.Over) (
 	width := locality.Domain(over.Domain)
 	return locality.Of(l, width), width != locality.Host || l.Host != ""
 }
-
-// Named are the other apps and shards that policies name; an app without a shard is all of it.
-func Named(app shard.App, layers ...*pb.Policy) (list []statement.Target) {
-	seen := map[statement.Target]bool{}
-	note := func(constraints []*pb.Constraint) {
-		for _, c := range constraints {
-			if other, _, _, ok := relationOf(c); ok && other.App != "" && other.App != string(app) && !seen[other] {
-				seen[other] = true
-				list = append(list, other)
-			}
-		}
-	}
-	for _, layer := range layers {
-		note(layer.GetConstraints())
-		for _, entry := range layer.GetShards() {
-			note(entry.GetConstraints())
-		}
-	}
-	return list
-}
