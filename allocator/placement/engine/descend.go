@@ -2,8 +2,9 @@ package engine
 
 import (
 	"cmp"
-	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
 	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
 )
 
 // descent improves tier by tier, hottest server first, with the best of sampled proposals; where samples find nothing more it looks at all

@@ -78,9 +78,9 @@ type verb struct {
 	drain, loseServers, loseRegions, loseZones, add, loads, factors []string
 
 	specFile, policyFile, save, snapshot string
-	maxRounds                uint32
-	within                   time.Duration
-	spec                     *config.AppSpec // nil: no --spec
+	maxRounds                            uint32
+	within                               time.Duration
+	spec                                 *config.AppSpec // nil: no --spec
 }
 
 func (v *verb) run(c *cobra.Command, args []string) error {
