@@ -4,9 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/shardmanager/shardmanager/allocator/placement/engine"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
-	"pgregory.net/rapid"
 )
 
 // draw is a small problem with everything that a problem can have.
