@@ -17,11 +17,10 @@ type annealing struct {
 }
 
 const (
-	stages  = 400 // a round
-	shorter = 5   // than the horizon are rounds after it
-
-	hot  = 10.0 // first temperature, in mean losses of a move
-	cold = 1e-3 // last temperature, of the first
+	stages  = 400  // a round
+	shorter = 5    // than the horizon are rounds after it
+	hot     = 10.0 // first temperature, in mean losses of a move
+	cold    = 1e-3 // last temperature, of the first
 
 	looseHot   = 0.7
 	looseCold  = 1e-2
