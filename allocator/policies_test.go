@@ -166,3 +166,28 @@ func TestUnknownRegionsAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Shards are where the policy lets them be, and go elsewhere when it says otherwise.
+func TestPoliciesArePlannedBy(t *testing.T) {
+	t.Parallel()
+	c := newTestCluster(t)
+	n := c.start("a1")
+	c.leader(n)
+	created, err := n.admin.CreateApp(t.Context(), &pb.CreateAppRequest{Spec: withPolicy("kv", 8, eligible(`server.labels.name == "x"`))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, y := c.agent("x", "kv", 1, n), c.agent("y", "kv", 1, n)
+	eventually(t, "all shards at x", func() bool { return placed(8, x) && placed(0, y) })
+	spec := created.GetSpec()
+	spec.Policy = eligible(`server.labels.name == "y"`)
+	if _, err := n.admin.UpdateApp(t.Context(), &pb.UpdateAppRequest{Spec: spec}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all shards at y", func() bool { return placed(8, y) && placed(0, x) })
+	for _, s := range explained(t, n, "kv").GetCandidates() {
+		if s.GetServer() == "x.kv" && s.GetBinds() != "fence" {
+			t.Errorf("x is excluded by %q", s.GetBinds())
+		}
+	}
+}
