@@ -107,8 +107,8 @@ func (s *Search) nextRound() {
 	s.active = s.nextTier()
 	loss := s.meanLoss()
 	a.temperature, a.factor = hot*loss, math.Pow(cold, 1.0/stages)
-	if a.loose = s.options.Loose && s.cost[0] == 0; a.loose {
-		s.careful = true
+	if a.loose = s.options.Loose && s.Costs[0] == 0; a.loose {
+		s.Careful = true
 		a.temperature, a.factor, a.rise = looseHot*loss, math.Pow(looseCold, 1.0/stages), math.Pow(lastPrice, 1.0/stages)
 		s.setPrices(firstPrice * loss)
 	}
@@ -119,8 +119,8 @@ func (s *Search) nextRound() {
 
 // nextTier is the tier that the round improves: in turn, of those that cost something.
 func (s *Search) nextTier() int {
-	for i := range s.m.Tiers - 1 {
-		if tier := 1 + (s.active+i)%(s.m.Tiers-1); s.cost[tier] > 0 {
+	for i := range s.M.Tiers - 1 {
+		if tier := 1 + (s.active+i)%(s.M.Tiers-1); s.Costs[tier] > 0 {
 			return tier
 		}
 	}
@@ -131,15 +131,15 @@ func (s *Search) nextTier() int {
 func (s *Search) meanLoss() float64 {
 	sum, n := 0.0, 0.0
 	for range 20_000 {
-		r := int32(s.random.Below(s.m.Replicas))
-		to := int32(s.random.Below(s.m.Servers))
-		from := s.place[r]
-		if to == from || !s.fits(r, to) {
+		r := int32(s.random.Below(s.M.Replicas))
+		to := int32(s.random.Below(s.M.Servers))
+		from := s.Place[r]
+		if to == from || !s.Fits(r, to) {
 			continue
 		}
-		s.useWith(from, -1, r, s.useA)
-		s.useWith(to, r, -1, s.useB)
-		if d := s.shiftDelta(r, from, to, s.active); d > 0 {
+		s.UseWith(from, -1, r, s.UseA)
+		s.UseWith(to, r, -1, s.UseB)
+		if d := s.ShiftDelta(r, from, to, s.active); d > 0 {
 			sum += float64(d)
 			n++
 		}

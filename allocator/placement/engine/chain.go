@@ -1,6 +1,10 @@
 package engine
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
+)
 
 // link is one shift of a chain: each goes where the next one leaves.
 type link struct{ r, to int32 }
@@ -13,20 +17,20 @@ const (
 // chain proposes that a replica, drawn at random, goes to a server, that one which makes room for it there goes elsewhere, and so on, until one fits
 // without that: home, somewhere else, or where the first one left.
 func (s *Search) chain() {
-	r, to := int32(s.random.Below(s.m.Replicas)), int32(s.random.Below(s.m.Servers))
-	a := s.place[r]
-	if a == to || a == s.m.Nowhere || s.m.Pinned(r) || !s.m.Eligible(r, to) {
+	r, to := int32(s.random.Below(s.M.Replicas)), int32(s.random.Below(s.M.Servers))
+	a := s.Place[r]
+	if a == to || a == s.M.Nowhere || s.M.Pinned(r) || !s.M.Eligible(r, to) {
 		return
 	}
 	s.links = append(s.links[:0], link{r, to})
-	for to != a && !s.fits(r, to) {
+	for to != a && !s.Fits(r, to) {
 		q := s.maker(r, to)
 		if q < 0 || len(s.links) == mostLinks {
 			return
 		}
 		r, to = q, s.outlet(q, to, a)
 		linked := slices.ContainsFunc(s.links, func(l link) bool { return l.to == to })
-		if linked || !s.m.Eligible(r, to) || to == a && !s.fitsFor(r, s.links[0].r, a) {
+		if linked || !s.M.Eligible(r, to) || to == a && !s.FitsFor(r, s.links[0].r, a) {
 			return
 		}
 		s.links = append(s.links, link{r, to})
@@ -38,14 +42,14 @@ func (s *Search) chain() {
 
 // maker is a replica that makes room on server t for replica r; -1: none was found.
 func (s *Search) maker(r, t int32) int32 {
-	if s.held[t] == 0 {
+	if s.Held[t] == 0 {
 		return -1
 	}
-	q := s.head[t]
-	for range s.random.Below(int(min(s.held[t], mostPartners))) {
-		q = s.next[q]
+	q := s.Head[t]
+	for range s.random.Below(int(min(s.Held[t], assignment.MostPartners))) {
+		q = s.Next[q]
 	}
-	if q = s.partner(r, q, s.m.Nowhere, t, s.m.Nowhere); q < 0 || s.m.Pinned(q) || !s.fitsFor(r, q, t) {
+	if q = s.Partner(r, q, s.M.Nowhere, t, s.M.Nowhere); q < 0 || s.M.Pinned(q) || !s.FitsFor(r, q, t) {
 		return -1
 	}
 	return q
@@ -53,7 +57,7 @@ func (s *Search) maker(r, t int32) int32 {
 
 // outlet is a server where replica q may go from server t, and fits if one was found where it does; it may be a, where the first one of a chain leaves.
 func (s *Search) outlet(q, t, a int32) int32 {
-	if home := s.m.Home[q]; home != t && home != s.m.Nowhere && s.random.Next()&1 == 0 {
+	if home := s.M.Home[q]; home != t && home != s.M.Nowhere && s.random.Next()&1 == 0 {
 		return home
 	}
 	if s.random.Next()&1 == 0 {
@@ -61,7 +65,7 @@ func (s *Search) outlet(q, t, a int32) int32 {
 	}
 	to := int32(0)
 	for range mostOutlets {
-		if to = int32(s.random.Below(s.m.Servers)); to != t && s.fits(q, to) {
+		if to = int32(s.random.Below(s.M.Servers)); to != t && s.Fits(q, to) {
 			break
 		}
 	}
@@ -70,29 +74,29 @@ func (s *Search) outlet(q, t, a int32) int32 {
 
 // chainDelta is what a chain from server a adds to the active tier, but for what several links change together: groups.
 func (s *Search) chainDelta(a int32) int64 {
-	m, tier, d := s.m, s.active, int64(0)
+	m, tier, d := s.M, s.active, int64(0)
 	n := int64(m.Tiers)
 	first, last := s.links[0].r, s.links[len(s.links)-1]
 	if last.to != a {
-		s.useWith(a, -1, first, s.useA)
-		d = s.m.Goals(a, tier, s.useA, s.held[a]-1) - s.goal[int64(a)*n+int64(tier)]
+		s.UseWith(a, -1, first, s.UseA)
+		d = s.M.Goals(a, tier, s.UseA, s.Held[a]-1) - s.Goal[int64(a)*n+int64(tier)]
 	}
 	for i, l := range s.links {
-		out, held := first, s.held[l.to]
+		out, held := first, s.Held[l.to]
 		switch {
 		case i+1 < len(s.links):
 			out = s.links[i+1].r
 		case last.to != a:
 			out, held = -1, held+1
 		}
-		s.useWith(l.to, l.r, out, s.useA)
-		d += s.m.Goals(l.to, tier, s.useA, held) - s.goal[int64(l.to)*n+int64(tier)]
-		from := s.place[l.r]
+		s.UseWith(l.to, l.r, out, s.UseA)
+		d += s.M.Goals(l.to, tier, s.UseA, held) - s.Goal[int64(l.to)*n+int64(tier)]
+		from := s.Place[l.r]
 		if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
-			d += s.m.Place(l.r, l.to, tier) - s.m.Place(l.r, from, tier)
+			d += s.M.Place(l.r, l.to, tier) - s.M.Place(l.r, from, tier)
 		}
 		if tier == m.Movement.Tier+1 {
-			d += s.m.Moving(l.r, l.to) - s.m.Moving(l.r, from)
+			d += s.M.Moving(l.r, l.to) - s.M.Moving(l.r, from)
 		}
 	}
 	return d
@@ -100,20 +104,20 @@ func (s *Search) chainDelta(a int32) int64 {
 
 // carryThrough carries out a chain, if groups permit it and no more than so much is lost.
 func (s *Search) carryThrough(tolerance int64) bool {
-	before := s.cost
+	before := s.Costs
 	for i := range s.links {
 		l := &s.links[i]
-		from := s.place[l.r]
-		if !s.permits(l.r, from, l.to) {
+		from := s.Place[l.r]
+		if !s.Permits(l.r, from, l.to) {
 			s.takeBack(i)
 			return false
 		}
 		s.move(l.r, l.to)
 		l.to = from
 	}
-	ok := s.cost[s.active]-before[s.active] <= tolerance
+	ok := s.Costs[s.active]-before[s.active] <= tolerance
 	for tier := range s.active {
-		ok = ok && s.cost[tier] <= before[tier]
+		ok = ok && s.Costs[tier] <= before[tier]
 	}
 	if !ok {
 		s.takeBack(len(s.links))

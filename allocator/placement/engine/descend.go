@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
 	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
 )
 
@@ -36,7 +37,7 @@ const (
 // descend does one piece of work: one server or one replica of the list.
 func (s *Search) descend() {
 	d := &s.descent
-	if c := s.m.Caps.Total; c > 0 && s.movedAll >= c {
+	if c := s.M.Caps.Total; c > 0 && s.MovedAll >= c {
 		d.over = true // what is left to do takes another plan
 		return
 	}
@@ -49,13 +50,13 @@ func (s *Search) descend() {
 	improved := false
 	if item >= 0 {
 		improved = s.cool(item)
-	} else if r := -1 - item; s.costsHere(r, d.tier) {
+	} else if r := -1 - item; s.CostsHere(r, d.tier) {
 		improved = s.settle(r)
 	}
 	if improved {
 		d.better = true
 		s.note()
-		if item >= 0 && s.goal[int(item)*s.m.Tiers+d.tier] > 0 {
+		if item >= 0 && s.Goal[int(item)*s.M.Tiers+d.tier] > 0 {
 			d.at-- // once more
 		}
 	}
@@ -70,7 +71,7 @@ func (s *Search) nextList() {
 		d.wide = false
 	case !d.wide:
 		d.wide = true
-	case d.tier+1 < s.m.Tiers:
+	case d.tier+1 < s.M.Tiers:
 		d.tier, d.wide = d.tier+1, false
 	default:
 		d.over = true
@@ -80,71 +81,26 @@ func (s *Search) nextList() {
 	if d.list == nil {
 		d.list = []int32{}
 	}
-	if s.cost[d.tier] == 0 {
+	if s.Costs[d.tier] == 0 {
 		d.wide = true // nothing to do in this tier
 		s.steps++
 		return
 	}
-	for t := range s.m.Nowhere {
-		if s.goal[int(t)*s.m.Tiers+d.tier] > 0 {
+	for t := range s.M.Nowhere {
+		if s.Goal[int(t)*s.M.Tiers+d.tier] > 0 {
 			d.list = append(d.list, t)
 		}
 	}
-	hot := func(t int32) int64 { return s.goal[int(t)*s.m.Tiers+d.tier] }
+	hot := func(t int32) int64 { return s.Goal[int(t)*s.M.Tiers+d.tier] }
 	slices.SortStableFunc(d.list, func(a, b int32) int { return cmp.Compare(hot(b), hot(a)) })
-	if s.placesCount(d.tier) {
-		for r := range s.place {
-			if s.costsHere(int32(r), d.tier) {
+	if s.PlacesCount(d.tier) {
+		for r := range s.Place {
+			if s.CostsHere(int32(r), d.tier) {
 				d.list = append(d.list, -1-int32(r))
 			}
 		}
 	}
 	s.steps += int64(len(d.list)) + 1
-}
-
-// placesCount reports whether a tier has costs that are a replica's and not a server's.
-func (s *state) placesCount(tier int) bool {
-	m := s.m
-	return tier == 0 && s.lacking+s.pairs+s.astray > 0 || tier > 0 && m.Affinities.End[tier-1] < m.Affinities.End[tier] || m.Wants[tier] ||
-		tier == m.Unplaced.Tier+1 && s.held[m.Nowhere] > 0
-}
-
-// costsHere reports whether a replica costs something in a tier because of where it is, apart from what its server costs by itself.
-func (s *state) costsHere(r int32, tier int) bool {
-	m, t := s.m, s.place[r]
-	if m.Pinned(r) {
-		return false
-	}
-	if t == m.Nowhere {
-		return tier == m.Unplaced.Tier+1 && m.Unplaced.Weight > 0
-	}
-	g := m.Group[r]
-	if tier == 0 {
-		if !m.Eligible(r, t) || m.Exclusive[g] && s.pairs > 0 && s.neighbours(r, t) > 0 {
-			return true
-		}
-		if s.lacking == 0 {
-			return false
-		}
-		for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
-			w := &m.Rows[i]
-			if s.distinct[i] < w.Least || w.Most > 0 && s.there(i, m.DomainOf(w.Level, t), -1) > w.Most {
-				return true
-			}
-		}
-		return s.unmet(g, t) > 0
-	}
-	if s.m.Place(r, t, tier) > 0 {
-		return true
-	}
-	if m.Wants[tier] {
-		for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
-			if w := &m.Rows[i]; int(w.Tier) == tier && s.distinct[i] < w.Want && s.there(i, m.DomainOf(w.Level, t), -1) > 1 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // settle finds the best other place for one replica.
@@ -156,7 +112,7 @@ func (s *Search) settle(r int32) bool {
 
 // cool takes from one server what makes it best.
 func (s *Search) cool(t int32) bool {
-	if c := s.m.Caps.Server; c != nil && s.touched[t] >= c[t] {
+	if c := s.M.Caps.Server; c != nil && s.Touched[t] >= c[t] {
 		s.steps++
 		return false
 	}
@@ -180,17 +136,17 @@ func (s *Search) cool(t int32) bool {
 func (s *Search) findSources(t int32) {
 	d := &s.descent
 	d.sources = d.sources[:0]
-	now := s.goal[int(t)*s.m.Tiers+d.tier]
-	for r := s.head[t]; r >= 0; r = s.next[r] {
-		if s.m.Pinned(r) {
+	now := s.Goal[int(t)*s.M.Tiers+d.tier]
+	for r := s.Head[t]; r >= 0; r = s.Next[r] {
+		if s.M.Pinned(r) {
 			continue
 		}
 		var after int64
 		if d.tier == 0 {
-			after = s.overflowWithout(r, t)
+			after = s.OverflowWithout(r, t)
 		} else {
-			s.useWith(t, -1, r, s.useA)
-			after = s.m.Goals(t, d.tier, s.useA, s.held[t]-1)
+			s.UseWith(t, -1, r, s.UseA)
+			after = s.M.Goals(t, d.tier, s.UseA, s.Held[t]-1)
 		}
 		s.steps++
 		if after < now {
@@ -200,7 +156,7 @@ func (s *Search) findSources(t int32) {
 	slices.SortFunc(d.sources, func(a, b source) int { return cmp.Or(cmp.Compare(b.gain, a.gain), cmp.Compare(a.r, b.r)) })
 	kept, alike := d.sources[:0], 0
 	for _, c := range d.sources {
-		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.m.Alike(kept[len(kept)-1].r, c.r) {
+		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.M.Alike(kept[len(kept)-1].r, c.r) {
 			alike = 1
 		}
 		if alike <= mostAlike || s.options.Ungrouped {
@@ -216,13 +172,13 @@ func (s *Search) findSources(t int32) {
 // proposal is the best one so far for some replicas: a shift of r to a server, or a swap with q.
 type proposal struct {
 	r, to, q int32
-	delta    vector
+	delta    assignment.Vector
 }
 
 // tryTargets improves a proposal by the shifts of one replica.
 func (s *Search) tryTargets(r int32, best *proposal) {
 	if s.descent.wide {
-		for t := range s.m.Nowhere {
+		for t := range s.M.Nowhere {
 			s.tryShift(r, t, best)
 		}
 		return
@@ -236,7 +192,7 @@ func (s *Search) tryTargets(r int32, best *proposal) {
 // sampleTargets draws servers for a replica: some everywhere, and some in each domain of the levels that its constraints and goals are about
 // where it costs least.
 func (s *Search) sampleTargets(r int32) {
-	d, m := &s.descent, s.m
+	d, m := &s.descent, s.M
 	d.targets = d.targets[:0]
 	strata := 0
 	for i := range m.Affinities.List {
@@ -248,13 +204,13 @@ func (s *Search) sampleTargets(r int32) {
 			strata++
 		}
 	}
-	if g, t := m.Group[r], s.place[r]; m.RowStart[g] < m.RowStart[g+1] && t != m.Nowhere && !s.options.Ungrouped {
+	if g, t := m.Group[r], s.Place[r]; m.RowStart[g] < m.RowStart[g+1] && t != m.Nowhere && !s.options.Ungrouped {
 		level := m.Rows[m.RowStart[g]].Level // where it can go without losing what it has
 		for range mostTargets / 3 {
 			d.targets = append(d.targets, s.someServer(level, m.DomainOf(level, t)))
 		}
 	}
-	if start := m.Home[r]; start != s.place[r] && start != m.Nowhere {
+	if start := m.Home[r]; start != s.Place[r] && start != m.Nowhere {
 		d.targets = append(d.targets, start)
 	}
 	for len(d.targets) < mostTargets {
@@ -264,35 +220,35 @@ func (s *Search) sampleTargets(r int32) {
 
 // someServer draws a server of a domain; a domain may be empty, and then it is one anywhere.
 func (s *Search) someServer(level, domain int32) int32 {
-	if within := s.m.Within(level, domain); len(within) > 0 {
+	if within := s.M.Within(level, domain); len(within) > 0 {
 		return within[s.descent.random.Below(len(within))]
 	}
-	return int32(s.descent.random.Below(s.m.Servers))
+	return int32(s.descent.random.Below(s.M.Servers))
 }
 
 func (s *Search) tryShift(r, to int32, best *proposal) {
-	from := s.place[r]
+	from := s.Place[r]
 	s.steps++
-	if to == from || !s.m.Eligible(r, to) || !s.fits(r, to) {
+	if to == from || !s.M.Eligible(r, to) || !s.Fits(r, to) {
 		return
 	}
-	s.useWith(from, -1, r, s.useA)
-	s.useWith(to, r, -1, s.useB)
+	s.UseWith(from, -1, r, s.UseA)
+	s.UseWith(to, r, -1, s.UseB)
 	first := 1
-	var d vector
+	var d assignment.Vector
 	same := best.r >= 0 // as good as the best so far, in the tiers so far
-	if s.cost[0] > 0 {
+	if s.Costs[0] > 0 {
 		first = 0
 	}
 	decided := false // better than to stay, in the tier that is being improved or above
-	for tier := first; tier < s.m.Tiers; tier++ {
+	for tier := first; tier < s.M.Tiers; tier++ {
 		if tier == 0 {
-			if !s.permits(r, from, to) {
+			if !s.Permits(r, from, to) {
 				return
 			}
-			d[0] = -s.mended(r, from, to)
+			d[0] = -s.Mended(r, from, to)
 		} else {
-			d[tier] = s.shiftDelta(r, from, to, tier)
+			d[tier] = s.ShiftDelta(r, from, to, tier)
 		}
 		switch {
 		case !decided && (d[tier] > 0 || d[tier] == 0 && tier >= s.descent.tier), same && d[tier] > best.delta[tier]:
@@ -304,7 +260,7 @@ func (s *Search) tryShift(r, to int32, best *proposal) {
 			same = false
 		}
 	}
-	if !decided || same || first == 1 && !s.permits(r, from, to) {
+	if !decided || same || first == 1 && !s.Permits(r, from, to) {
 		return
 	}
 	best.r, best.to, best.q, best.delta = r, to, -1, d
@@ -316,12 +272,12 @@ func (s *Search) carryOut(best *proposal) bool {
 		return false
 	}
 	if best.q >= 0 {
-		before := s.cost
-		a := s.place[best.r]
+		before := s.Costs
+		a := s.Place[best.r]
 		if !s.exchange(best.r, best.q) {
 			return false
 		}
-		if !s.cost.less(&before, s.m.Tiers) { // soft spreads of groups that both are in
+		if !s.Costs.Less(&before, s.M.Tiers) { // soft spreads of groups that both are in
 			s.move(best.r, a)
 			s.move(best.q, best.to)
 			return false

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
@@ -26,12 +27,12 @@ type Options struct {
 
 // Search improves one assignment. It is not safe for concurrent use; searches of one problem may run side by side.
 type Search struct {
-	state
+	assignment.State
 	options  Options
 	random   wyrand.Random
 	active   int // the tier that is being improved, from 1; lower ones do not count
 	best     []int32
-	bestCost vector
+	bestCost assignment.Vector
 	changed  []int32 // replicas that are elsewhere than in best, or were
 	differs  []bool  // [Replicas]: in changed
 	steps    int64
@@ -54,15 +55,15 @@ func NewSearch(p *problem.Problem, o Options) (*Search, error) {
 }
 
 func newSearch(m *layout.Model, o Options) *Search {
-	s := &Search{state: *newState(m), options: o, random: wyrand.Random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
+	s := &Search{State: *assignment.New(m), options: o, random: wyrand.Random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
 	s.descent.random = wyrand.Random(o.Seed ^ 0x5bd1e995)
-	s.best = append([]int32(nil), s.place...)
-	s.bestCost = s.cost
+	s.best = append([]int32(nil), s.Place...)
+	s.bestCost = s.Costs
 	return s
 }
 
 // Fork is a search of the same problem from its start, with other options. It shares what is never written.
-func (s *Search) Fork(o Options) *Search { return newSearch(s.m, o) }
+func (s *Search) Fork(o Options) *Search { return newSearch(s.M, o) }
 
 // move carries out a proposal for one replica.
 func (s *Search) move(r, to int32) {
@@ -70,8 +71,8 @@ func (s *Search) move(r, to int32) {
 		s.differs[r] = true
 		s.changed = append(s.changed, r)
 	}
-	from := s.place[r]
-	s.apply(r, to)
+	from := s.Place[r]
+	s.Apply(r, to)
 	if s.anneal.loose {
 		s.anneal.over[from], s.anneal.over[to] = s.excess(from, -1, -1), s.excess(to, -1, -1)
 	}
@@ -79,51 +80,42 @@ func (s *Search) move(r, to int32) {
 
 // note keeps the assignment if it is the best so far.
 func (s *Search) note() {
-	if !s.cost.less(&s.bestCost, s.m.Tiers) {
+	if !s.Costs.Less(&s.bestCost, s.M.Tiers) {
 		return
 	}
-	s.bestCost = s.cost
+	s.bestCost = s.Costs
 	for _, r := range s.changed {
-		s.best[r], s.differs[r] = s.place[r], false
+		s.best[r], s.differs[r] = s.Place[r], false
 	}
 	s.changed = s.changed[:0]
 }
 
 // restore makes the best assignment the current one.
 func (s *Search) restore() {
-	s.unchecked = true
+	s.Unchecked = true
 	for _, r := range s.changed {
-		s.apply(r, s.best[r])
+		s.Apply(r, s.best[r])
 		s.differs[r] = false
 	}
 	s.changed = s.changed[:0]
-	s.unchecked = false
-}
-
-func (v *vector) less(w *vector, tiers int) bool {
-	for t := range tiers {
-		if v[t] != w[t] {
-			return v[t] < w[t]
-		}
-	}
-	return false
+	s.Unchecked = false
 }
 
 // Best appends the best assignment so far to places, [Replicas], with problem.Unplaced where a replica has no place, and answers what it breaks
 // and its cost by tier of goals.
 func (s *Search) Best(places []int32) (list []int32, broken int64, cost [problem.MaxTiers]int64) {
 	copy(cost[:], s.bestCost[1:])
-	return s.m.WithUnplaced(places, s.best), s.bestCost[0], cost
+	return s.M.WithUnplaced(places, s.best), s.bestCost[0], cost
 }
 
 // Current is Best for the assignment that the search is at.
 func (s *Search) Current() (list []int32, broken int64, cost [problem.MaxTiers]int64) {
-	copy(cost[:], s.cost[1:])
-	return s.m.WithUnplaced(nil, s.place), s.cost[0], cost
+	copy(cost[:], s.Costs[1:])
+	return s.M.WithUnplaced(nil, s.Place), s.Costs[0], cost
 }
 
 // Better reports whether its best assignment is better than that of another search of the same problem.
-func (s *Search) Better(than *Search) bool { return s.bestCost.less(&than.bestCost, s.m.Tiers) }
+func (s *Search) Better(than *Search) bool { return s.bestCost.Less(&than.bestCost, s.M.Tiers) }
 
 // Step judges at least n proposals, as many more as finish a piece of work: the result of Step(a) and Step(b) is that of Step(a + b), if
 // all is counted from the start. It does nothing once the search is over.
@@ -142,15 +134,15 @@ func (s *Search) Descended() bool { return s.descent.over }
 
 // Over reports whether more steps are in vain: nothing can be improved, or is to be.
 func (s *Search) Over() bool {
-	return s.descent.over && (!s.options.Explore || s.m.Replicas == 0 || s.Proven())
+	return s.descent.over && (!s.options.Explore || s.M.Replicas == 0 || s.Proven())
 }
 
 // Proven reports whether nothing is broken and no goal can cost less.
-func (s *Search) Proven() bool { return s.bestCost == s.bound }
+func (s *Search) Proven() bool { return s.bestCost == s.Least }
 
 // Bound is what each tier of goals costs at least.
 func (s *Search) Bound() (cost [problem.MaxTiers]int64) {
-	copy(cost[:], s.bound[1:])
+	copy(cost[:], s.Least[1:])
 	return cost
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/shardmanager/shardmanager/allocator/placement/engine"
+	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/internal/locality"
 )
@@ -47,7 +47,7 @@ type Cost struct {
 // cost, the most important tier first.
 func (o *Outcome) Elsewhere(replica int, server int) (binds string, costs []Cost) {
 	v := o.search.Judge(int32(replica), int32(server))
-	if v.Refused != engine.Allowed {
+	if v.Refused != assignment.Allowed {
 		return o.stated.refusal(replica, server, v), nil
 	}
 	for tier, more := range v.Cost[:o.stated.tiers.count] {
@@ -113,30 +113,30 @@ func (o *Outcome) Broken(replica int) (binds, why string) {
 		return "", ""
 	}
 	refused, level := o.search.Breaks(int32(replica))
-	if refused == engine.Allowed {
+	if refused == assignment.Allowed {
 		return "", ""
 	}
-	binds = o.stated.refusal(replica, int(o.Places[replica]), engine.Verdict{Refused: refused, Level: level})
+	binds = o.stated.refusal(replica, int(o.Places[replica]), assignment.Verdict{Refused: refused, Level: level})
 	_, why = o.Nowhere(replica)
 	return binds, why
 }
 
 // refusal names the constraint.
-func (s *stated) refusal(replica, server int, v engine.Verdict) string {
+func (s *stated) refusal(replica, server int, v assignment.Verdict) string {
 	switch v.Refused {
-	case engine.Pinned:
+	case assignment.Pinned:
 		return "moving"
-	case engine.Ineligible:
+	case assignment.Ineligible:
 		return s.ineligible(replica, server)
-	case engine.Full:
+	case assignment.Full:
 		return "capacity." + s.Task.Metrics[v.Metric]
-	case engine.Together:
+	case assignment.Together:
 		return "held"
-	case engine.Crowded:
+	case assignment.Crowded:
 		return s.constraint(s.named[spreadOf{int(s.Group[replica]), v.Level}], "spread", v.Level)
-	case engine.Unrelated:
+	case assignment.Unrelated:
 		return s.constraint(s.relation(replica, v.Level), "relation", v.Level)
-	case engine.Allowed, engine.Capped:
+	case assignment.Allowed, assignment.Capped:
 	}
 	return Capped
 }

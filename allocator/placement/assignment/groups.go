@@ -1,9 +1,9 @@
-package engine
+package assignment
 
-// permits reports whether replica r may go from one server to another as far as its group and those that relate to it are concerned: no
+// Permits reports whether replica r may go from one server to another as far as its group and those that relate to it are concerned: no
 // constraint between replicas is broken, or broken further.
-func (s *state) permits(r, from, to int32) bool {
-	m := s.m
+func (s *State) Permits(r, from, to int32) bool {
+	m := s.M
 	g := m.Group[r]
 	if !m.Uncapped && s.capped(r, from, to) {
 		return false
@@ -27,10 +27,10 @@ func (s *state) permits(r, from, to int32) bool {
 }
 
 // neighbours is how many others of its group are on a server.
-func (s *state) neighbours(r, server int32) int64 {
+func (s *State) neighbours(r, server int32) int64 {
 	n := int64(0)
-	for _, other := range s.m.MembersOf(s.m.Group[r]) {
-		if s.place[other] == server && other != r {
+	for _, other := range s.M.MembersOf(s.M.Group[r]) {
+		if s.Place[other] == server && other != r {
 			n++
 		}
 	}
@@ -38,19 +38,19 @@ func (s *state) neighbours(r, server int32) int64 {
 }
 
 // there is how many replicas of a row's group are in a domain, without r.
-func (s *state) there(i, d, r int32) int32 {
-	w := &s.m.Rows[i]
+func (s *State) there(i, d, r int32) int32 {
+	w := &s.M.Rows[i]
 	n := int32(0)
 	if w.Base >= 0 {
 		n = s.count[w.Base+d]
-		if r >= 0 && s.m.Group[r] == w.Group && s.m.DomainOf(w.Level, s.place[r]) == d {
+		if r >= 0 && s.M.Group[r] == w.Group && s.M.DomainOf(w.Level, s.Place[r]) == d {
 			n--
 		}
 		return n
 	}
-	domain := s.m.Domain[int(w.Level)*(s.m.Servers+1):]
-	for _, other := range s.m.MembersOf(w.Group) {
-		if domain[s.place[other]] == d && other != r {
+	domain := s.M.Domain[int(w.Level)*(s.M.Servers+1):]
+	for _, other := range s.M.MembersOf(w.Group) {
+		if domain[s.Place[other]] == d && other != r {
 			n++
 		}
 	}
@@ -59,14 +59,14 @@ func (s *state) there(i, d, r int32) int32 {
 
 // rowPermits checks the spread, and that nobody who relates to the group is left alone in the domain that the replica leaves, or meets
 // it in the one where it comes.
-func (s *state) rowPermits(i, r, from, to int32) bool {
-	w := &s.m.Rows[i]
-	a, b := s.m.DomainOf(w.Level, from), s.m.DomainOf(w.Level, to)
+func (s *State) rowPermits(i, r, from, to int32) bool {
+	w := &s.M.Rows[i]
+	a, b := s.M.DomainOf(w.Level, from), s.M.DomainOf(w.Level, to)
 	if a == b {
 		return true
 	}
 	others := s.there(i, b, r)
-	if to != s.m.Nowhere {
+	if to != s.M.Nowhere {
 		if w.Most > 0 && others >= w.Most {
 			return false
 		}
@@ -74,29 +74,29 @@ func (s *state) rowPermits(i, r, from, to int32) bool {
 			return false
 		}
 	}
-	if from == s.m.Nowhere || s.there(i, a, r) > 0 {
+	if from == s.M.Nowhere || s.there(i, a, r) > 0 {
 		return true
 	}
-	if s.distinct[i] <= w.Least && (to == s.m.Nowhere || others > 0) {
+	if s.distinct[i] <= w.Least && (to == s.M.Nowhere || others > 0) {
 		return false
 	}
 	return s.related(w.AskedFrom, w.AskedTo, a) == 0
 }
 
 // related is how many replicas of the rows that relate to one are in a domain.
-func (s *state) related(from, to, d int32) int64 {
+func (s *State) related(from, to, d int32) int64 {
 	n := int64(0)
-	for _, j := range s.m.Asked[from:to] {
+	for _, j := range s.M.Asked[from:to] {
 		n += int64(s.there(j, d, -1))
 	}
 	return n
 }
 
-// mended is by how much less would be broken if replica r went from one server to another, which is permitted and where it fits.
-func (s *state) mended(r, from, to int32) int64 {
-	m := s.m
+// Mended is by how much less would be broken if replica r went from one server to another, which is permitted and where it fits.
+func (s *State) Mended(r, from, to int32) int64 {
+	m := s.M
 	g := m.Group[r]
-	n := s.goal[int(from)*m.Tiers] - s.overflowWithout(r, from)
+	n := s.Goal[int(from)*m.Tiers] - s.OverflowWithout(r, from)
 	if s.pairs > 0 && m.Exclusive[g] && from != m.Nowhere {
 		n += s.neighbours(r, from)
 	}
@@ -112,15 +112,15 @@ func (s *state) mended(r, from, to int32) int64 {
 	return n + s.unmet(g, from) - s.unmet(g, to)
 }
 
-func (s *state) rowMended(i, r, from, to int32) int64 {
-	w := &s.m.Rows[i]
-	a, b := s.m.DomainOf(w.Level, from), s.m.DomainOf(w.Level, to)
+func (s *State) rowMended(i, r, from, to int32) int64 {
+	w := &s.M.Rows[i]
+	a, b := s.M.DomainOf(w.Level, from), s.M.DomainOf(w.Level, to)
 	if a == b {
 		return 0
 	}
 	n := int64(0)
 	gone, others := int32(0), s.there(i, a, r)
-	if from != s.m.Nowhere {
+	if from != s.M.Nowhere {
 		if others == 0 {
 			gone = 1
 			n += s.related(w.NotFrom, w.NotTo, a)
@@ -130,7 +130,7 @@ func (s *state) rowMended(i, r, from, to int32) int64 {
 		}
 	}
 	come := int32(0)
-	if to != s.m.Nowhere && s.there(i, b, r) == 0 {
+	if to != s.M.Nowhere && s.there(i, b, r) == 0 {
 		come = 1
 		n += s.related(w.AskedFrom, w.AskedTo, b)
 	}
@@ -138,13 +138,13 @@ func (s *state) rowMended(i, r, from, to int32) int64 {
 }
 
 // unmet is how many relations of a group's replica are broken at a server.
-func (s *state) unmet(g, server int32) int64 {
-	if server == s.m.Nowhere {
+func (s *State) unmet(g, server int32) int64 {
+	if server == s.M.Nowhere {
 		return 0
 	}
 	n := int64(0)
-	for _, need := range s.m.NeedsOf(g) {
-		if s.there(need.Row, s.m.DomainOf(s.m.Rows[need.Row].Level, server), -1) > 0 == need.Not {
+	for _, need := range s.M.NeedsOf(g) {
+		if s.there(need.Row, s.M.DomainOf(s.M.Rows[need.Row].Level, server), -1) > 0 == need.Not {
 			n++
 		}
 	}
@@ -152,8 +152,8 @@ func (s *state) unmet(g, server int32) int64 {
 }
 
 // widened is what the soft spreads of a tier cost more if replica r goes from one server to another.
-func (s *state) widened(r, from, to int32, tier int) int64 {
-	m, cost := s.m, int64(0)
+func (s *State) widened(r, from, to int32, tier int) int64 {
+	m, cost := s.M, int64(0)
 	g := m.Group[r]
 	for i := m.RowStart[g]; i < m.RowStart[g+1]; i++ {
 		w := &m.Rows[i]
@@ -176,13 +176,13 @@ func (s *state) widened(r, from, to int32, tier int) int64 {
 	return cost
 }
 
-// shiftGroup moves replica r in the counters of its group; s.place still has its old place.
-func (s *state) shiftGroup(r, from, to int32, careful bool) {
-	m := s.m
+// shiftGroup moves replica r in the counters of its group; s.Place still has its old place.
+func (s *State) shiftGroup(r, from, to int32, careful bool) {
+	m := s.M
 	g := m.Group[r]
 	for tier := 1; tier < m.Tiers; tier++ {
 		if m.Wants[tier] {
-			s.cost[tier] += s.widened(r, from, to, tier)
+			s.Costs[tier] += s.widened(r, from, to, tier)
 		}
 	}
 	if careful {
@@ -219,9 +219,9 @@ func (s *state) shiftGroup(r, from, to int32, careful bool) {
 }
 
 // leave and enter adjust what is known of a row, and of those that relate to it, when replica r goes from or to a domain.
-func (s *state) leave(i, d, r int32, careful bool) {
-	w := &s.m.Rows[i]
-	if d == s.m.Width[w.Level]-1 {
+func (s *State) leave(i, d, r int32, careful bool) {
+	w := &s.M.Rows[i]
+	if d == s.M.Width[w.Level]-1 {
 		return
 	}
 	others := s.there(i, d, r)
@@ -240,9 +240,9 @@ func (s *state) leave(i, d, r int32, careful bool) {
 	}
 }
 
-func (s *state) enter(i, d, r int32, careful bool) {
-	w := &s.m.Rows[i]
-	if d == s.m.Width[w.Level]-1 {
+func (s *State) enter(i, d, r int32, careful bool) {
+	w := &s.M.Rows[i]
+	if d == s.M.Width[w.Level]-1 {
 		return
 	}
 	others := s.there(i, d, r)
@@ -262,24 +262,24 @@ func (s *state) enter(i, d, r int32, careful bool) {
 }
 
 // countRow counts a row from nothing, and what is broken of its spread.
-func (s *state) countRow(i int32) {
-	m := s.m
+func (s *State) countRow(i int32) {
+	m := s.M
 	w := &m.Rows[i]
 	members := m.MembersOf(w.Group)
 	for k, r := range members {
-		d := m.DomainOf(w.Level, s.place[r])
+		d := m.DomainOf(w.Level, s.Place[r])
 		before := int32(0) // members in the domain that were counted
 		if w.Base >= 0 {
 			before = s.count[w.Base+d]
 			s.count[w.Base+d]++
 		} else {
 			for _, other := range members[:k] {
-				if m.DomainOf(w.Level, s.place[other]) == d {
+				if m.DomainOf(w.Level, s.Place[other]) == d {
 					before++
 				}
 			}
 		}
-		if s.place[r] == m.Nowhere {
+		if s.Place[r] == m.Nowhere {
 			continue
 		}
 		if before == 0 {
@@ -291,14 +291,14 @@ func (s *state) countRow(i int32) {
 	}
 	s.lacking += int64(max(0, w.Least-s.distinct[i]))
 	if w.Want > 0 {
-		s.cost[w.Tier] += w.Weight * int64(max(0, w.Want-s.distinct[i]))
+		s.Costs[w.Tier] += w.Weight * int64(max(0, w.Want-s.distinct[i]))
 	}
 }
 
 // countBroken counts from nothing what is broken between replicas, but for spreads.
-func (s *state) countBroken() {
-	m := s.m
-	for r, t := range s.place {
+func (s *State) countBroken() {
+	m := s.M
+	for r, t := range s.Place {
 		r := int32(r)
 		if t == m.Nowhere {
 			continue
@@ -309,7 +309,7 @@ func (s *state) countBroken() {
 		s.lacking += s.unmet(m.Group[r], t)
 		if m.Exclusive[m.Group[r]] {
 			for _, other := range m.MembersOf(m.Group[r]) {
-				if other < r && s.place[other] == t {
+				if other < r && s.Place[other] == t {
 					s.pairs++
 				}
 			}

@@ -1,8 +1,8 @@
-package engine
+package assignment
 
 // mostMoved is how the largest number of moved replicas in a group changes, if those of group g change by d and those of another
 // group h by e. If there is one change only, e is 0.
-func (s *state) mostMoved(g, d, h, e int32) int32 {
+func (s *State) mostMoved(g, d, h, e int32) int32 {
 	if d == 0 && e == 0 {
 		return 0
 	}
@@ -28,42 +28,42 @@ func (s *state) mostMoved(g, d, h, e int32) int32 {
 }
 
 // capped reports whether the caps on moves forbid that replica r goes from one server to another.
-func (s *state) capped(r, from, to int32) bool {
-	c := &s.m.Caps
-	if !s.m.Away(r, to) {
+func (s *State) capped(r, from, to int32) bool {
+	c := &s.M.Caps
+	if !s.M.Away(r, to) {
 		return false
 	}
-	if c.Server != nil && s.touched[to] >= c.Server[to] {
+	if c.Server != nil && s.Touched[to] >= c.Server[to] {
 		return true
 	}
-	if s.m.Away(r, from) {
+	if s.M.Away(r, from) {
 		return false
 	}
-	return c.Total > 0 && s.movedAll >= c.Total || c.Group > 0 && s.moved[s.m.Group[r]] >= c.Group ||
-		c.Server != nil && s.touched[s.m.Home[r]] >= c.Server[s.m.Home[r]]
+	return c.Total > 0 && s.MovedAll >= c.Total || c.Group > 0 && s.moved[s.M.Group[r]] >= c.Group ||
+		c.Server != nil && s.Touched[s.M.Home[r]] >= c.Server[s.M.Home[r]]
 }
 
 // shiftMovement adjusts what movement and places cost for a move of replica r.
-func (s *state) shiftMovement(r, from, to int32) {
-	m := s.m
+func (s *State) shiftMovement(r, from, to int32) {
+	m := s.M
 	tier := m.Movement.Tier + 1
-	s.cost[tier] += s.m.Moving(r, to) - s.m.Moving(r, from)
-	s.cost[m.Unplaced.Tier+1] += s.placing(from, to)
-	if s.m.Away(r, from) {
-		s.touched[from]--
+	s.Costs[tier] += s.M.Moving(r, to) - s.M.Moving(r, from)
+	s.Costs[m.Unplaced.Tier+1] += s.placing(from, to)
+	if s.M.Away(r, from) {
+		s.Touched[from]--
 	}
-	if s.m.Away(r, to) {
-		s.touched[to]++
+	if s.M.Away(r, to) {
+		s.Touched[to]++
 	}
-	by := s.m.AwayBy(r, from, to)
+	by := s.M.AwayBy(r, from, to)
 	if by == 0 {
 		return
 	}
-	s.touched[m.Home[r]] += by
-	s.movedAll += by
+	s.Touched[m.Home[r]] += by
+	s.MovedAll += by
 	g := m.Group[r]
 	most := s.mostMoved(g, by, g, 0)
-	s.cost[tier] += int64(most) * m.Movement.GroupWeight
+	s.Costs[tier] += int64(most) * m.Movement.GroupWeight
 	s.movedMost += most
 	s.movedHist[s.moved[g]]--
 	s.moved[g] += by
@@ -71,12 +71,12 @@ func (s *state) shiftMovement(r, from, to int32) {
 }
 
 // placing is what a move changes in the cost of replicas without a place.
-func (s *state) placing(from, to int32) int64 {
-	switch s.m.Nowhere {
+func (s *State) placing(from, to int32) int64 {
+	switch s.M.Nowhere {
 	case from:
-		return -s.m.Unplaced.Weight
+		return -s.M.Unplaced.Weight
 	case to:
-		return s.m.Unplaced.Weight
+		return s.M.Unplaced.Weight
 	}
 	return 0
 }

@@ -1,20 +1,20 @@
-package engine
+package assignment
 
 import "github.com/shardmanager/shardmanager/allocator/placement/lanes"
 
 // packed is a replica's load in lanes, as server t is charged with it.
-func (s *state) packed(r, t int32) []uint64 {
-	n := s.m.Packs.Words
+func (s *State) packed(r, t int32) []uint64 {
+	n := s.M.Packs.Words
 	i := 2 * n * int(r)
-	if s.m.Home[r] == t {
+	if s.M.Home[r] == t {
 		i += n
 	}
-	return s.m.Packs.Loads[i:][:n:n]
+	return s.M.Packs.Loads[i:][:n:n]
 }
 
 // glance reports whether replica r may fit on server t; if not, it does not.
-func (s *state) glance(r, t int32) bool {
-	n := s.m.Packs.Words
+func (s *State) glance(r, t int32) bool {
+	n := s.M.Packs.Words
 	load := s.packed(r, t)
 	for i, free := range s.room[int(t)*n:][:n:n] {
 		if !lanes.Fits(free, load[i]) {
@@ -24,12 +24,12 @@ func (s *state) glance(r, t int32) bool {
 	return true
 }
 
-// mostPartners is how many replicas of a server are looked at.
-const mostPartners = 24
+// MostPartners is how many replicas of a server are looked at.
+const MostPartners = 24
 
-// partner is a replica of server b, from q on, that may make room there for r, and may fit on server c, which r has left if it is a; -1: none was found.
-func (s *state) partner(r, q, a, b, c int32) int32 {
-	n := s.m.Packs.Words
+// Partner is a replica of server b, from q on, that may make room there for r, and may fit on server c, which r has left if it is a; -1: none was found.
+func (s *State) Partner(r, q, a, b, c int32) int32 {
+	n := s.M.Packs.Words
 	short, free := s.short[:n:n], s.free[:n:n]
 	copy(free, s.room[int(c)*n:][:n])
 	if c == a {
@@ -42,20 +42,20 @@ func (s *state) partner(r, q, a, b, c int32) int32 {
 		short[i] = lanes.Short(coming[i], there+lanes.Ones)
 	}
 	need, room := short[0], free[0]
-	for range min(mostPartners, s.held[b]) {
+	for range min(MostPartners, s.Held[b]) {
 		leaving, coming := s.packed(q, b), s.packed(q, c)
 		if lanes.Fits(leaving[0], need) && lanes.Fits(room, coming[0]) && s.may(leaving, coming) {
 			return q
 		}
-		if q = s.next[q]; q < 0 {
-			q = s.head[b]
+		if q = s.Next[q]; q < 0 {
+			q = s.Head[b]
 		}
 	}
 	return -1
 }
 
 // may reports whether what leaves a server makes up for what is short there, and what comes to another fits into what is free there.
-func (s *state) may(leaving, coming []uint64) bool {
+func (s *State) may(leaving, coming []uint64) bool {
 	for i, need := range s.short {
 		if !lanes.Fits(leaving[i], need) || !lanes.Fits(s.free[i], coming[i]) {
 			return false

@@ -1,4 +1,4 @@
-package engine
+package assignment
 
 import "github.com/shardmanager/shardmanager/allocator/placement/problem"
 
@@ -26,33 +26,33 @@ type Verdict struct {
 }
 
 // Judge says what it would mean that a replica were on server to, everything else as it is now.
-func (s *Search) Judge(r, to int32) (v Verdict) {
-	from := s.place[r]
+func (s *State) Judge(r, to int32) (v Verdict) {
+	from := s.Place[r]
 	if to == from {
 		return v
 	}
 	if v.Refused, v.Metric, v.Level = s.refuses(r, from, to); v.Refused != Allowed {
 		return v
 	}
-	if from != s.m.Nowhere {
-		s.useWith(from, -1, r, s.useA)
+	if from != s.M.Nowhere {
+		s.UseWith(from, -1, r, s.UseA)
 	}
-	s.useWith(to, r, -1, s.useB)
-	for tier := 1; tier < s.m.Tiers; tier++ {
-		v.Cost[tier-1] = s.shiftDelta(r, from, to, tier)
+	s.UseWith(to, r, -1, s.UseB)
+	for tier := 1; tier < s.M.Tiers; tier++ {
+		v.Cost[tier-1] = s.ShiftDelta(r, from, to, tier)
 	}
 	return v
 }
 
 // refuses is what keeps replica r from server to.
-func (s *Search) refuses(r, from, to int32) (why Refusal, metric, level int) {
-	m := s.m
+func (s *State) refuses(r, from, to int32) (why Refusal, metric, level int) {
+	m := s.M
 	switch {
 	case m.Pinned(r):
 		return Pinned, 0, 0
 	case !m.Eligible(r, to):
 		return Ineligible, 0, 0
-	case !s.fits(r, to):
+	case !s.Fits(r, to):
 		return Full, s.scarce(r, to), 0
 	case m.Exclusive[m.Group[r]] && s.neighbours(r, to) > 0:
 		return Together, 0, 0
@@ -79,8 +79,8 @@ func (s *Search) refuses(r, from, to int32) (why Refusal, metric, level int) {
 }
 
 // Breaks is the constraint that a replica breaks where it is, and at which level; Allowed: none. Capacity is a server's, and not looked at.
-func (s *Search) Breaks(r int32) (why Refusal, level int) {
-	m, t := s.m, s.place[r]
+func (s *State) Breaks(r int32) (why Refusal, level int) {
+	m, t := s.M, s.Place[r]
 	g := m.Group[r]
 	switch {
 	case t == m.Nowhere:
@@ -105,10 +105,10 @@ func (s *Search) Breaks(r int32) (why Refusal, level int) {
 }
 
 // scarce is the metric of which server t has the least room for replica r, for what it needs.
-func (s *state) scarce(r, t int32) int {
-	n := s.m.Metrics
-	slack, worst, at := s.slack[int(t)*n:][:n:n], int64(0), 0
-	for i, l := range s.m.Charged(r, t) {
+func (s *State) scarce(r, t int32) int {
+	n := s.M.Metrics
+	slack, worst, at := s.Slack[int(t)*n:][:n:n], int64(0), 0
+	for i, l := range s.M.Charged(r, t) {
 		if l > 0 && l-slack[i] > worst {
 			worst, at = l-slack[i], i
 		}
