@@ -38,6 +38,13 @@ func goal(g terms.Goal) terms.Class {
 	return terms.Class{Goals: []terms.Goal{g}}
 }
 
+// loosely is a goal that balances a metric, with nothing else to balance.
+func loosely(g terms.Goal) terms.Class {
+	c := goal(g)
+	c.Goals = append(c.Goals, terms.Goal{Name: "any number", Kind: terms.Balance, Tier: 16, Weight: 1, Metric: placement.MetricShards, Percent: 1000})
+	return c
+}
+
 func loads(in placement.Input, metric string, each ...int64) placement.Input {
 	for i, l := range each {
 		in.Shards[i].Load[metric] = l
@@ -117,6 +124,14 @@ func TestPolicies(t *testing.T) {
 			goal(terms.Goal{Kind: terms.Latency, Weight: 1_000_000, Clients: map[string]int64{"eu": 1_000_000}})), moves: "prefer 0:2_>_"},
 		{name: "balance within each region", in: under(loads(city(one, "eu/1 eu/1 us/1", "0", "0", "0", "0"), "cpu", 10, 10, 10, 10),
 			goal(terms.Goal{Kind: terms.Balance, Metric: "cpu", Regional: true, Percent: 10})), moves: "balance 0:_>1_ balance 1:_>1_"},
+		{name: "the sum of squares counts each server", in: under(loads(city(one, "eu/1 eu/1 us/1 us/1", "0", "1", "1", "1"), "cpu", 100, 30, 30, 30),
+			loosely(terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 10})), moves: "balance 1:1_>3_"},
+		{name: "the largest only the fullest", in: under(loads(city(one, "eu/1 eu/1 us/1 us/1", "0", "1", "1", "1"), "cpu", 100, 30, 30, 30),
+			loosely(terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 10, Largest: true}))},
+		{name: "which becomes as low as it can", in: under(loads(city(one, "eu/1 eu/1 us/1 us/1", "0", "0", "1", "1", "1"), "cpu", 80, 20, 30, 30, 30),
+			loosely(terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 10, Largest: true})), moves: "balance 0:_>3_ balance 2:1_>_"},
+		{name: "or the fullest of each region", in: under(loads(city(one, "eu/1 eu/1 us/1 us/1", "0", "1", "2", "2", "2"), "cpu", 90, 90, 30, 30, 30),
+			loosely(terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 10, Largest: true, Regional: true})), moves: "balance 2:2_>3_"},
 		{name: "no more moves than the policy lets be open", in: func() placement.Input {
 			in := under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), terms.Class{})
 			in.Terms.AppMoves = 1

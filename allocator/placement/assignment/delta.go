@@ -6,6 +6,9 @@ func (s *State) ShiftDelta(r, from, to int32, tier int) int64 {
 	own := int64(m.Tiers)
 	d := s.M.Goals(from, tier, s.UseA, s.Held[from]-1) + s.M.Goals(to, tier, s.UseB, s.Held[to]+1) -
 		s.Goal[int64(from)*own+int64(tier)] - s.Goal[int64(to)*own+int64(tier)]
+	if s.Peaks(tier) {
+		d += s.peaking(from, to, tier)
+	}
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.M.Place(r, to, tier) - s.M.Place(r, from, tier)
 	}
@@ -31,6 +34,9 @@ func (s *State) SwapDelta(r, q, a, b int32, tier int) int64 {
 	own := int64(m.Tiers)
 	d := s.M.Goals(a, tier, s.UseA, s.Held[a]) + s.M.Goals(b, tier, s.UseB, s.Held[b]) -
 		s.Goal[int64(a)*own+int64(tier)] - s.Goal[int64(b)*own+int64(tier)]
+	if s.Peaks(tier) {
+		d += s.peaking(a, b, tier)
+	}
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.M.Place(r, b, tier) - s.M.Place(r, a, tier) + s.M.Place(q, a, tier) - s.M.Place(q, b, tier)
 	}

@@ -37,6 +37,8 @@ type State struct {
 	Head       []int32 // [Servers + 1]: a replica on the server, or -1; the others follow by next
 	Next, prev []int32 // [Replicas]
 
+	peaks peaks
+
 	UseA, UseB  []int64  // [Metrics], scratch
 	short, free []uint64 // [words], scratch
 	Careful     bool     // what is broken is counted at every move: a loose round
@@ -67,6 +69,7 @@ func New(m *layout.Model) *State {
 		Unchecked: true,
 	}
 	copy(s.Slack, m.Capacity)
+	s.newPeaks()
 	for t := range s.Head {
 		s.Head[t] = -1
 	}
@@ -143,6 +146,9 @@ func (s *State) price(t int32, careful bool) {
 		cost := s.M.Goals(t, tier, use, s.Held[t])
 		s.Costs[tier] += cost - own[tier]
 		own[tier] = cost
+	}
+	if len(s.peaks.of) > 0 {
+		s.setPeaks(t)
 	}
 }
 

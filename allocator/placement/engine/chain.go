@@ -75,11 +75,15 @@ func (s *Search) outlet(q, t, a int32) int32 {
 // chainDelta is what a chain from server a adds to the active tier, but for what several links change together: groups.
 func (s *Search) chainDelta(a int32) int64 {
 	m, tier, d := s.M, s.active, int64(0)
-	n := int64(m.Tiers)
+	n, peaks := int64(m.Tiers), s.Peaks(tier)
+	s.Touch()
 	first, last := s.links[0].r, s.links[len(s.links)-1]
 	if last.to != a {
 		s.UseWith(a, -1, first, s.UseA)
 		d = s.M.Goals(a, tier, s.UseA, s.Held[a]-1) - s.Goal[int64(a)*n+int64(tier)]
+		if peaks {
+			s.Raise(a, tier, s.UseA)
+		}
 	}
 	for i, l := range s.links {
 		out, held := first, s.Held[l.to]
@@ -91,6 +95,9 @@ func (s *Search) chainDelta(a int32) int64 {
 		}
 		s.UseWith(l.to, l.r, out, s.UseA)
 		d += s.M.Goals(l.to, tier, s.UseA, held) - s.Goal[int64(l.to)*n+int64(tier)]
+		if peaks {
+			s.Raise(l.to, tier, s.UseA)
+		}
 		from := s.Place[l.r]
 		if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 			d += s.M.Place(l.r, l.to, tier) - s.M.Place(l.r, from, tier)
@@ -98,6 +105,9 @@ func (s *Search) chainDelta(a int32) int64 {
 		if tier == m.Movement.Tier+1 {
 			d += s.M.Moving(l.r, l.to) - s.M.Moving(l.r, from)
 		}
+	}
+	if peaks {
+		d += s.Peaking(tier)
 	}
 	return d
 }

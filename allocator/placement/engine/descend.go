@@ -48,7 +48,9 @@ func (s *Search) descend() {
 	item := d.list[d.at]
 	d.at++
 	improved := false
-	if item >= 0 {
+	if item >= 0 && s.Peaks(d.tier) && !s.Hot(item, d.tier) {
+		s.steps++ // others are fuller
+	} else if item >= 0 {
 		improved = s.cool(item)
 	} else if r := -1 - item; s.CostsHere(r, d.tier) {
 		improved = s.settle(r)
@@ -56,7 +58,7 @@ func (s *Search) descend() {
 	if improved {
 		d.better = true
 		s.note()
-		if item >= 0 && s.Goal[int(item)*s.M.Tiers+d.tier] > 0 {
+		if item >= 0 && s.Hot(item, d.tier) {
 			d.at-- // once more
 		}
 	}
@@ -87,11 +89,11 @@ func (s *Search) nextList() {
 		return
 	}
 	for t := range s.M.Nowhere {
-		if s.Goal[int(t)*s.M.Tiers+d.tier] > 0 {
+		if s.Heat(t, d.tier) > 0 {
 			d.list = append(d.list, t)
 		}
 	}
-	hot := func(t int32) int64 { return s.Goal[int(t)*s.M.Tiers+d.tier] }
+	hot := func(t int32) int64 { return s.Heat(t, d.tier) }
 	slices.SortStableFunc(d.list, func(a, b int32) int { return cmp.Compare(hot(b), hot(a)) })
 	if s.PlacesCount(d.tier) {
 		for r := range s.Place {
@@ -136,7 +138,7 @@ func (s *Search) cool(t int32) bool {
 func (s *Search) findSources(t int32) {
 	d := &s.descent
 	d.sources = d.sources[:0]
-	now := s.Goal[int(t)*s.M.Tiers+d.tier]
+	now := s.Heat(t, d.tier)
 	for r := s.Head[t]; r >= 0; r = s.Next[r] {
 		if s.M.Pinned(r) {
 			continue
@@ -146,7 +148,7 @@ func (s *Search) findSources(t int32) {
 			after = s.OverflowWithout(r, t)
 		} else {
 			s.UseWith(t, -1, r, s.UseA)
-			after = s.M.Goals(t, d.tier, s.UseA, s.Held[t]-1)
+			after = s.HeatWithout(t, d.tier, s.UseA, s.Held[t]-1)
 		}
 		s.steps++
 		if after < now {

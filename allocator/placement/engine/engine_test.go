@@ -84,9 +84,15 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 	for range n("ratios", 0, 1) {
 		p.Ratios = append(p.Ratios, problem.Ratio{A: metric(), B: metric(), Target: int64(n("target", 0, 3)), Goal: goal()})
 	}
+	balance := func() problem.Balance {
+		return problem.Balance{Metric: metric(), Share: some("share", p.Servers, -3, 10), Slack: some("slack", p.Servers, 0, 3),
+			Unit: some("unit", p.Servers, 1, 3), Free: some("free", p.Servers, 0, 4), Above: rapid.Bool().Draw(t, "above"), Goal: goal()}
+	}
 	for range n("balances", 0, 2) {
-		p.Balances = append(p.Balances, problem.Balance{Metric: metric(), Share: some("share", p.Servers, -3, 10), Slack: some("slack", p.Servers, 0, 3),
-			Unit: some("unit", p.Servers, 1, 3), Free: some("free", p.Servers, 0, 4), Above: rapid.Bool().Draw(t, "above"), Goal: goal()})
+		p.Balances = append(p.Balances, balance())
+	}
+	for range n("peaks", 0, 2) {
+		p.Peaks = append(p.Peaks, problem.Peak{Balance: balance(), Level: n("level", -1, 1)})
 	}
 	for range n("affinities", 0, 2) {
 		of := make([]int32, p.Replicas)

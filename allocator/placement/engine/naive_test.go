@@ -62,6 +62,29 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 			cost[g.Tier] += g.Weight * max(0, u*u-g.Free[t])
 		}
 	}
+	for _, g := range p.Peaks {
+		height := make([]int64, p.Servers)
+		for t, share := range g.Share {
+			height[t] = max(0, max(0, use[t*p.Metrics+g.Metric]-share-g.Slack[t])/g.Unit[t]-g.Free[t])
+		}
+		for d := range p.Servers {
+			most, have, servers := int64(0), int64(0), int64(0)
+			for t, h := range height {
+				if g.Level < 0 && d > 0 || g.Level >= 0 && int(p.Domains[g.Level][t]) != d {
+					continue
+				}
+				if servers++; h > most {
+					most, have = h, 0
+				}
+				if h == most {
+					have++
+				}
+			}
+			if most > 0 {
+				cost[g.Tier] += g.Weight * ((most-1)*servers + have)
+			}
+		}
+	}
 	for t, c := range p.Opening.Cost {
 		if held[t] > 0 {
 			cost[p.Opening.Tier] += p.Opening.Weight * c

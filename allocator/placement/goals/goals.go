@@ -56,6 +56,13 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		other := slices.Index(s.Task.Metrics, g.Other)
 		switch {
 		case m < 0:
+		case g.Largest:
+			goal.Weight = bounded(goal.Weight, problem.MaxUnits*int64(len(s.Task.Servers)))
+			k := problem.Peak{Balance: s.evenness(m, s.shares(m, g.Regional), int64(g.Percent), true, goal), Level: -1}
+			if g.Regional {
+				k.Level = regions
+			}
+			s.Problem.Peaks = append(s.Problem.Peaks, k)
 		case g.Other == "":
 			goal.Weight = bounded(goal.Weight, problem.MaxUnits*problem.MaxUnits*int64(len(s.Task.Servers)))
 			s.Problem.Balances = append(s.Problem.Balances, s.balance(m, s.shares(m, g.Regional), int64(g.Percent), true, goal))

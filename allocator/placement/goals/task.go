@@ -228,8 +228,17 @@ func (s *stated) stateBalance() {
 	}
 }
 
-// balance states that servers have their shares of a metric, or no more than those, within a tolerance in percent; a share of 0 takes no part.
+// balance states that servers have their shares of a metric, or no more than those, within a tolerance in percent.
 func (s *stated) balance(m int, share func(server int) int64, tolerance int64, above bool, goal problem.Goal) problem.Balance {
+	b := s.evenness(m, share, tolerance, above, goal)
+	for i, u := range b.Free {
+		b.Free[i] = u * u
+	}
+	return b
+}
+
+// evenness is a balance, with what is free of charge in units and not in their squares; a share of 0 takes no part.
+func (s *stated) evenness(m int, share func(server int) int64, tolerance int64, above bool, goal problem.Goal) problem.Balance {
 	b := problem.Balance{Metric: m, Above: above, Goal: goal}
 	for i := range s.Task.Servers {
 		v := s.scaled(m, share(i))
@@ -249,13 +258,12 @@ func (s *stated) balance(m int, share func(server int) int64, tolerance int64, a
 	return b
 }
 
-// free is what a server is off its share costs already, if it is within the tolerance: half of that is what servers are brought within, with half a
+// free is by how many units a server is off its share for nothing, if it is within the tolerance: half of that is what servers are brought within, with half a
 // replica's load to spare. So none within the tolerance has to move, one beyond comes half way in, and once all are that near, loads that go up and
 // down by as much move nothing.
 func free(off, slack, half, unit int64) int64 {
 	if off <= slack || off > slack+half {
 		return 0
 	}
-	u := min((off-slack)/unit, problem.MaxUnits)
-	return u * u
+	return min((off-slack)/unit, problem.MaxUnits)
 }

@@ -3,6 +3,7 @@ package layout
 import (
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 )
@@ -42,6 +43,11 @@ func (m *Model) bound() (least [problem.MaxTiers + 1]int64) {
 			}
 			least[tier] += m.Thresholds.List[i].Weight * max(0, over)
 		}
+		for i := m.Peaks.End[tier-1]; i < m.Peaks.End[tier]; i++ {
+			if g := &m.Peaks.List[i]; g.Whole {
+				least[tier] += g.Weight * m.leastPeak(int(i), load[g.Metric])
+			}
+		}
 		for _, g := range m.Ratios.Of(tier) {
 			if all {
 				least[tier] += g.Weight * max(0, g.Target*(room[g.A]-load[g.A])-(room[g.B]-load[g.B]))
@@ -49,6 +55,26 @@ func (m *Model) bound() (least [problem.MaxTiers + 1]int64) {
 		}
 	}
 	return least
+}
+
+// leastPeak is what a peak among all servers costs at least with so much load: as if that could be poured over them.
+func (m *Model) leastPeak(peak int, load int64) int64 {
+	height := sort.Search(problem.MaxUnits, func(height int) bool {
+		left := load
+		for s := 0; s < m.Servers && left > 0; s++ {
+			f := &m.PeakShare[s*len(m.Peaks.List)+peak]
+			if f.Unit > left { // it takes that in steps of one
+				return true
+			}
+			left = min(left-(f.Share+f.Slack+f.Unit-1), math.MaxInt64/4)
+			left -= min(int64(height)+f.Free, max(0, left/f.Unit+1)) * f.Unit // no further: units may be as large as numbers go
+		}
+		return left <= 0
+	})
+	if height == 0 {
+		return 0
+	}
+	return int64(height-1)*int64(m.Servers) + 1
 }
 
 // leastAffinity is what a replica costs where it costs least.

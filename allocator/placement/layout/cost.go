@@ -70,6 +70,16 @@ func (m *Model) unevenness(t int32, tier int, use []int64) int64 {
 	return cost
 }
 
+// Height is how high server t would be for a peak, by its place in the list, with the given use of its metrics.
+func (m *Model) Height(peak int, t int32, use []int64) int32 {
+	f := &m.PeakShare[int(t)*len(m.Peaks.List)+peak]
+	off := use[m.Peaks.List[peak].Metric] - f.Share - f.Slack
+	if off <= 0 {
+		return 0
+	}
+	return int32(max(0, min(off/f.Unit, problem.MaxUnits)-f.Free))
+}
+
 // Place is what replica r costs in a goals' tier by its place.
 func (m *Model) Place(r, t int32, tier int) int64 {
 	cost := int64(0)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/summit"
 )
 
 // small is the largest group whose members are counted when asked; larger ones have counters.
@@ -125,7 +126,38 @@ func (m *Model) layGoals() {
 			m.Limit[s*len(thresholds)+i] = v
 		}
 	}
-	m.Share = make([]Fair, (m.Servers+1)*len(balances))
+	m.Share = m.fair(balances)
+	m.layPeaks()
+	m.Uncapped = m.Caps.Server == nil && m.Caps.Group == 0 && m.Caps.Total == 0
+	m.Affinities.close()
+	m.Thresholds.close()
+	m.Ratios.close()
+	m.Balances.close()
+	m.Peaks.close()
+	if m.Movement.Replica != nil && m.Movement.ReplicaWeight > 0 {
+		m.MoveCost = make([]int64, m.Replicas)
+		for r, c := range m.Movement.Replica {
+			m.MoveCost[r] = c * m.Movement.ReplicaWeight
+		}
+	}
+}
+
+func (m *Model) layPeaks() {
+	var balances []problem.Balance
+	for _, g := range byTier(m.Problem.Peaks, func(g problem.Peak) problem.Goal { return g.Goal }) {
+		domain := make([]int32, m.Servers)
+		if g.Level >= 0 {
+			domain = m.Problem.Domains[g.Level]
+		}
+		m.Peaks.add(g.Tier, Peak{int32(g.Metric), g.Weight, g.Level < 0, summit.New(domain)})
+		balances = append(balances, g.Balance)
+	}
+	m.PeakShare = m.fair(balances)
+}
+
+// fair lays out what is fair by balances, server by server.
+func (m *Model) fair(balances []problem.Balance) []Fair {
+	list := make([]Fair, (m.Servers+1)*len(balances))
 	for i, g := range balances {
 		for s, v := range g.Share {
 			f := Fair{Share: v, Unit: g.Unit[s]}
@@ -135,20 +167,10 @@ func (m *Model) layGoals() {
 			if g.Free != nil {
 				f.Free = g.Free[s]
 			}
-			m.Share[s*len(balances)+i] = f
+			list[s*len(balances)+i] = f
 		}
 	}
-	m.Uncapped = m.Caps.Server == nil && m.Caps.Group == 0 && m.Caps.Total == 0
-	m.Affinities.close()
-	m.Thresholds.close()
-	m.Ratios.close()
-	m.Balances.close()
-	if m.Movement.Replica != nil && m.Movement.ReplicaWeight > 0 {
-		m.MoveCost = make([]int64, m.Replicas)
-		for r, c := range m.Movement.Replica {
-			m.MoveCost[r] = c * m.Movement.ReplicaWeight
-		}
-	}
+	return list
 }
 
 func byTier[G any](goals []G, of func(G) problem.Goal) []G {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+	"github.com/shardmanager/shardmanager/allocator/placement/summit"
 )
 
 // Model is a problem laid out for the search, with one server more, nowhere, that has room for everything and costs nothing. It is where replicas
@@ -37,9 +38,11 @@ type Model struct {
 	Thresholds Tiered[Threshold]
 	Ratios     Tiered[Ratio]
 	Balances   Tiered[Evenness]
+	Peaks      Tiered[Peak]
 	MoveCost   []int64 // [Replicas], weighted; nil: 0
 	Limit      []int64 // [(Servers + 1) × Thresholds], in the order of Thresholds
 	Share      []Fair  // [(Servers + 1) × Balances], in the order of Balances
+	PeakShare  []Fair  // [(Servers + 1) × Peaks], in the order of Peaks
 	Uncapped   bool    // no cap on moves
 	Packs      Packs
 
@@ -102,6 +105,14 @@ type Evenness struct {
 	Metric int32
 	Above  bool
 	Weight int64
+}
+
+// Peak is problem.Peak; what is fair is in Model.PeakShare.
+type Peak struct {
+	Metric int32
+	Weight int64
+	Whole  bool            // all servers are one domain
+	Ground *summit.Heights // all at 0
 }
 
 // Fair is what one server should use of one metric.

@@ -42,32 +42,41 @@ func (p *Problem) checkGoals() error {
 		if err := errors.Join(p.goal("balance", i, b.Goal), index("metric of balance", i, b.Metric, p.Metrics)); err != nil {
 			return err
 		}
-		if err := p.checkBalance(i, b); err != nil {
+		if err := p.checkBalance("balance", i, b); err != nil {
+			return err
+		}
+	}
+	for i, k := range p.Peaks {
+		err := errors.Join(p.goal("peak", i, k.Goal), index("metric of peak", i, k.Metric, p.Metrics), index("level of peak", i, k.Level+1, len(p.Domains)+1))
+		if err != nil {
+			return err
+		}
+		if err := p.checkBalance("peak", i, k.Balance); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *Problem) checkBalance(i int, b Balance) error {
+func (p *Problem) checkBalance(what string, i int, b Balance) error {
 	if len(b.Share) != p.Servers || len(b.Unit) != p.Servers || b.Slack != nil && len(b.Slack) != p.Servers || b.Free != nil && len(b.Free) != p.Servers {
-		return fmt.Errorf("balance %d: %d shares, %d units, %d slacks and %d free amounts for %d servers: %w", i, len(b.Share), len(b.Unit), len(b.Slack), len(b.Free),
+		return fmt.Errorf("%s %d: %d shares, %d units, %d slacks and %d free amounts for %d servers: %w", what, i, len(b.Share), len(b.Unit), len(b.Slack), len(b.Free),
 			p.Servers, ErrShape)
 	}
 	for s, u := range b.Unit {
 		if u < 1 {
-			return fmt.Errorf("unit of balance %d at server %d: %d, not at least 1: %w", i, s, u, ErrNegative)
+			return fmt.Errorf("unit of %s %d at server %d: %d, not at least 1: %w", what, i, s, u, ErrNegative)
 		}
 		if b.Share[s] > maxAmount || b.Share[s] < -maxAmount {
-			return fmt.Errorf("share of balance %d at server %d: %d: %w", i, s, b.Share[s], ErrOverflow)
+			return fmt.Errorf("share of %s %d at server %d: %d: %w", what, i, s, b.Share[s], ErrOverflow)
 		}
 		if b.Slack != nil {
-			if err := amount(fmt.Sprintf("slack of balance %d at server", i), s, b.Slack[s]); err != nil {
+			if err := amount(fmt.Sprintf("slack of %s %d at server", what, i), s, b.Slack[s]); err != nil {
 				return err
 			}
 		}
 		if b.Free != nil {
-			if err := amount(fmt.Sprintf("what is free of balance %d at server", i), s, b.Free[s]); err != nil {
+			if err := amount(fmt.Sprintf("what is free of %s %d at server", what, i), s, b.Free[s]); err != nil {
 				return err
 			}
 		}
@@ -164,6 +173,9 @@ func (p *Problem) checkSums() error {
 	}
 	for _, b := range p.Balances {
 		worst[b.Tier] += float64(b.Weight) * MaxUnits * MaxUnits * float64(p.Servers)
+	}
+	for _, k := range p.Peaks {
+		worst[k.Tier] += float64(k.Weight) * MaxUnits * float64(p.Servers)
 	}
 	for _, a := range p.Affinities {
 		most, scale := 0.0, float64(p.Replicas)

@@ -33,6 +33,7 @@ type Problem struct {
 	Thresholds []Threshold
 	Ratios     []Ratio
 	Balances   []Balance
+	Peaks      []Peak
 	Opening    Opening
 	Movement   Movement
 }
@@ -106,7 +107,15 @@ type Balance struct {
 	Goal
 }
 
-// MaxUnits is the largest difference that a Balance tells apart.
+// Peak costs what the fullest servers of each domain have above their share ("largest"): the height of a server is its u of a Balance with Above, less
+// Free; where h > 0 is the largest in a domain of n servers and c of them have it, that is Weight × ((h − 1) × n + c). So the fullest counts first,
+// then how many are as full, and what is below does not count.
+type Peak struct {
+	Balance     // Above goes without saying
+	Level   int // -1: all servers are one domain
+}
+
+// MaxUnits is the largest difference that a Balance or Peak tells apart.
 const MaxUnits = 1 << 20
 
 // Opening costs Weight × Cost[server] for each server with a replica ("per server-hour").
