@@ -132,6 +132,10 @@ func TestPolicies(t *testing.T) {
 			loosely(terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 10, Largest: true})), moves: "balance 0:_>3_ balance 2:1_>_"},
 		{name: "or the fullest of each region", in: under(loads(city(one, "eu/1 eu/1 us/1 us/1", "0", "1", "2", "2", "2"), "cpu", 90, 90, 30, 30, 30),
 			loosely(terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 10, Largest: true, Regional: true})), moves: "balance 2:2_>3_"},
+		{name: "many take over, each a few", in: under(city(two, "eu/1 eu/1 eu/1 eu/1", "0 1s", "0 1s", "1 2s", "1 2s", "2 3s", "2 3s", "3 0s", "3 0s"),
+			goal(terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Host}}})), moves: "prefer 0:1_>3_ prefer 2:2_>_ prefer 4:3_>1_ prefer 6:_>2_"},
+		{name: "also of replicas that are all alike", in: under(city(readers, "eu/1 eu/1 eu/2 eu/2 eu/3 eu/3", "0s 2s", "1s 3s", "0s 2s", "1s 2s"),
+			goal(terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Zone}}})), moves: "prefer 0:_>5_ prefer 1:1_>4_ balance 2:2_>3_"},
 		{name: "no more moves than the policy lets be open", in: func() placement.Input {
 			in := under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), terms.Class{})
 			in.Terms.AppMoves = 1
@@ -174,7 +178,7 @@ func TestProblemsThatAreRefused(t *testing.T) {
 
 func TestUnservedGoalsAreNoted(t *testing.T) {
 	t.Parallel()
-	in := under(build(2, 0), goal(terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Host}}}))
+	in := under(build(2, 0), goal(terms.Goal{Kind: terms.Cost, Traffic: []terms.Route{{From: "eu", To: "us", Cost: 1}}}))
 	if notes := placement.Solve(in).Notes; len(notes) != 1 || !strings.HasPrefix(notes[0], "goal: ") {
 		t.Errorf("%q", notes)
 	}

@@ -20,6 +20,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement/problem", "what the constraint solver solves"},
 	{"L1", "allocator/placement/lanes", "four small amounts at once"},
 	{"L1", "allocator/placement/summit", "the largest of heights"},
+	{"L1", "allocator/placement/pairs", "how many there are of each pair"},
 	{"L1", "allocator/placement/layout", "pure core: a problem laid out for search"},
 	{"L1", "allocator/placement/assignment", "pure core: an assignment with its sums, kept incrementally"},
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},

@@ -9,6 +9,9 @@ func (s *State) ShiftDelta(r, from, to int32, tier int) int64 {
 	if s.Peaks(tier) {
 		d += s.peaking(from, to, tier)
 	}
+	if s.failovers(tier) {
+		d += s.pairing(r, -1, from, to, tier)
+	}
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.M.Place(r, to, tier) - s.M.Place(r, from, tier)
 	}
@@ -37,6 +40,9 @@ func (s *State) SwapDelta(r, q, a, b int32, tier int) int64 {
 	if s.Peaks(tier) {
 		d += s.peaking(a, b, tier)
 	}
+	if s.failovers(tier) {
+		d += s.pairing(r, q, a, b, tier)
+	}
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.M.Place(r, b, tier) - s.M.Place(r, a, tier) + s.M.Place(q, a, tier) - s.M.Place(q, b, tier)
 	}
@@ -55,7 +61,7 @@ func (s *State) SwapDelta(r, q, a, b int32, tier int) int64 {
 // PlacesCount reports whether a tier has costs that are a replica's and not a server's.
 func (s *State) PlacesCount(tier int) bool {
 	m := s.M
-	return tier == 0 && s.lacking+s.pairs+s.astray > 0 || tier > 0 && m.Affinities.End[tier-1] < m.Affinities.End[tier] || m.Wants[tier] ||
+	return tier == 0 && s.lacking+s.pairs+s.astray > 0 || tier > 0 && m.Affinities.End[tier-1] < m.Affinities.End[tier] || m.Wants[tier] || s.failovers(tier) ||
 		tier == m.Unplaced.Tier+1 && s.Held[m.Nowhere] > 0
 }
 
@@ -84,7 +90,7 @@ func (s *State) CostsHere(r int32, tier int) bool {
 		}
 		return s.unmet(g, t) > 0
 	}
-	if s.M.Place(r, t, tier) > 0 {
+	if s.M.Place(r, t, tier) > 0 || s.failovers(tier) && s.crowding(r, tier) {
 		return true
 	}
 	if m.Wants[tier] {

@@ -3,6 +3,7 @@ package assignment
 import (
 	"github.com/shardmanager/shardmanager/allocator/placement/lanes"
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+	"github.com/shardmanager/shardmanager/allocator/placement/pairs"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 )
 
@@ -37,7 +38,8 @@ type State struct {
 	Head       []int32 // [Servers + 1]: a replica on the server, or -1; the others follow by next
 	Next, prev []int32 // [Replicas]
 
-	peaks peaks
+	peaks   peaks
+	pairsOf []*pairs.Table // [Failovers]: replicas that lead by their domain, and that of another of their group
 
 	UseA, UseB  []int64  // [Metrics], scratch
 	short, free []uint64 // [words], scratch
@@ -84,6 +86,7 @@ func New(m *layout.Model) *State {
 		s.link(int32(r), t)
 		s.charge(int32(r), t)
 	}
+	s.newPairs()
 	for i := range m.Rows {
 		s.countRow(int32(i))
 	}
@@ -167,6 +170,9 @@ func (s *State) Apply(r, to int32) {
 		if len(m.Affinities.Of(tier)) > 0 {
 			s.Costs[tier] += s.M.Place(r, to, tier) - s.M.Place(r, from, tier)
 		}
+	}
+	if s.pairsOf != nil {
+		s.shiftPairs(r, from, to)
 	}
 	s.shiftMovement(r, from, to)
 	s.shiftLoad(r, from, to)

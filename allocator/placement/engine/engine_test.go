@@ -104,6 +104,14 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 		p.Affinities = append(p.Affinities, problem.Affinity{Level: level, Of: of, Scale: n("scale", -1, p.Metrics-1),
 			Cost: [][]int64{some("cost", domains, 0, 3), some("cost", domains, 0, 3)}, Goal: goal()})
 	}
+	for range n("failovers", 0, 2) {
+		level := n("level", 0, 1)
+		f := problem.Failover{Level: level, Fair: some("fair", 1+int(slices.Max(p.Domains[level])), 0, 2), Goal: goal()}
+		for range p.Replicas {
+			f.Lead = append(f.Lead, rapid.Bool().Draw(t, "leads"))
+		}
+		p.Failovers = append(p.Failovers, f)
+	}
 	if rapid.Bool().Draw(t, "opening") {
 		p.Opening = problem.Opening{Cost: some("opening", p.Servers, 0, 5), Goal: goal()}
 	}

@@ -102,6 +102,7 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 			cost[g.Tier] += c
 		}
 	}
+	naiveFailovers(p, places, &cost)
 	naiveMovement(p, places, &cost)
 	return broken, cost
 }
@@ -148,6 +149,23 @@ func naiveGroups(p *problem.Problem, places []int32, cost *[problem.MaxTiers]int
 		cost[s.Goal.Tier] += s.Goal.Weight * int64(max(0, s.Want-distinct))
 	}
 	return broken
+}
+
+func naiveFailovers(p *problem.Problem, places []int32, cost *[problem.MaxTiers]int64) {
+	for _, f := range p.Failovers {
+		count := map[[2]int32]int64{}
+		for r, t := range places {
+			for q, u := range places {
+				if f.Lead[r] && q != r && p.Group[q] == p.Group[r] && t >= 0 && u >= 0 && p.Domains[f.Level][t] != p.Domains[f.Level][u] {
+					count[[2]int32{p.Domains[f.Level][t], p.Domains[f.Level][u]}]++
+				}
+			}
+		}
+		for pair, n := range count {
+			over := max(0, n-f.Fair[pair[0]])
+			cost[f.Tier] += f.Weight * over * over
+		}
+	}
 }
 
 func naiveMovement(p *problem.Problem, places []int32, cost *[problem.MaxTiers]int64) {

@@ -28,7 +28,10 @@ func (s *stated) stateGoals() {
 			case terms.Movement:
 				s.movement(c, &g, goal)
 				continue
-			case terms.Drain, terms.Utilization, terms.Balance, terms.Cost, terms.Failover: // of servers
+			case terms.Failover:
+				s.failover(c, &g, goal)
+				continue
+			case terms.Drain, terms.Utilization, terms.Balance, terms.Cost: // of servers
 			}
 			if !slices.ContainsFunc(said, func(other terms.Goal) bool { return same(g, other) }) {
 				said = append(said, g)
@@ -36,6 +39,7 @@ func (s *stated) stateGoals() {
 			}
 		}
 	}
+	s.shareFailovers()
 }
 
 // same reports whether two goals say the same of servers.
@@ -71,8 +75,8 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		}
 	case terms.Cost:
 		s.price(g, goal)
-	case terms.Preference, terms.Apart, terms.Latency, terms.Movement: // of shards
-	case terms.Drain, terms.Failover: // every app has a drain, above all goals; fail-over in parallel is not served yet
+	case terms.Preference, terms.Apart, terms.Latency, terms.Movement, terms.Failover: // of shards
+	case terms.Drain: // every app has one, above all goals
 	}
 }
 

@@ -39,6 +39,7 @@ type Model struct {
 	Ratios     Tiered[Ratio]
 	Balances   Tiered[Evenness]
 	Peaks      Tiered[Peak]
+	Failovers  Tiered[Failover]
 	MoveCost   []int64 // [Replicas], weighted; nil: 0
 	Limit      []int64 // [(Servers + 1) × Thresholds], in the order of Thresholds
 	Share      []Fair  // [(Servers + 1) × Balances], in the order of Balances
@@ -115,6 +116,15 @@ type Peak struct {
 	Ground *summit.Heights // all at 0
 }
 
+// Failover is problem.Failover.
+type Failover struct {
+	Level  int32
+	Weight int64
+	Lead   []bool
+	Fair   []int64
+	Pairs  int // that it counts
+}
+
 // Fair is what one server should use of one metric.
 type Fair struct{ Share, Slack, Unit, Free int64 }
 
@@ -128,6 +138,9 @@ func New(p *problem.Problem) (*Model, error) {
 		return nil, err
 	}
 	m.layGoals()
+	if err := m.layFailovers(); err != nil {
+		return nil, err
+	}
 	m.layPacks()
 	m.Bound = m.bound()
 	return m, nil

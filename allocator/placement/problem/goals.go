@@ -109,10 +109,7 @@ func (p *Problem) checkAffinities() error {
 				return err
 			}
 		}
-		domains := 0
-		for _, d := range p.Domains[a.Level] {
-			domains = max(domains, int(d)+1)
-		}
+		domains := p.width(a.Level)
 		for r, row := range a.Cost {
 			if len(row) != domains {
 				return fmt.Errorf("row %d of affinity %d: %d costs, not %d: %w", r, i, len(row), domains, ErrShape)
@@ -124,12 +121,33 @@ func (p *Problem) checkAffinities() error {
 			}
 		}
 	}
+	for i, f := range p.Failovers {
+		if err := errors.Join(p.goal("failover", i, f.Goal), index("level of failover", i, f.Level, len(p.Domains))); err != nil {
+			return err
+		}
+		if domains := p.width(f.Level); len(f.Lead) != p.Replicas || len(f.Fair) != domains {
+			return fmt.Errorf("failover %d: %d replicas and %d domains, not %d and %d: %w", i, len(f.Lead), len(f.Fair), p.Replicas, domains, ErrShape)
+		}
+		for d, v := range f.Fair {
+			if err := amount(fmt.Sprintf("fair part of failover %d of domain", i), d, v); err != nil {
+				return err
+			}
+		}
+	}
 	for s, c := range p.Opening.Cost {
 		if err := amount("cost of opening server", s, c); err != nil {
 			return err
 		}
 	}
 	return p.goal("opening", 0, p.Opening.Goal)
+}
+
+// width is how many domains a level has.
+func (p *Problem) width(level int) (domains int) {
+	for _, d := range p.Domains[level] {
+		domains = max(domains, int(d)+1)
+	}
+	return domains
 }
 
 func (p *Problem) checkMovement() error {
@@ -177,6 +195,10 @@ func (p *Problem) checkSums() error {
 	for _, k := range p.Peaks {
 		worst[k.Tier] += float64(k.Weight) * MaxUnits * float64(p.Servers)
 	}
+	for _, f := range p.Failovers {
+		pairs := p.pairs(&f)
+		worst[f.Tier] += float64(f.Weight) * pairs * min(pairs, MaxUnits)
+	}
 	for _, a := range p.Affinities {
 		most, scale := 0.0, float64(p.Replicas)
 		for _, row := range a.Cost {
@@ -208,4 +230,18 @@ func (p *Problem) checkSums() error {
 		}
 	}
 	return nil
+}
+
+// pairs is how many pairs a goal of fail-over counts.
+func (p *Problem) pairs(f *Failover) (n float64) {
+	size := make([]int, p.Groups)
+	for _, g := range p.Group {
+		size[g]++
+	}
+	for r, g := range p.Group {
+		if f.Lead[r] {
+			n += float64(size[g] - 1)
+		}
+	}
+	return n
 }

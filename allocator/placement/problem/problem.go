@@ -34,6 +34,7 @@ type Problem struct {
 	Ratios     []Ratio
 	Balances   []Balance
 	Peaks      []Peak
+	Failovers  []Failover
 	Opening    Opening
 	Movement   Movement
 }
@@ -115,8 +116,17 @@ type Peak struct {
 	Level   int // -1: all servers are one domain
 }
 
-// MaxUnits is the largest difference that a Balance or Peak tells apart.
+// MaxUnits is the largest difference that a Balance, Peak or Failover tells apart.
 const MaxUnits = 1 << 20
+
+// Failover costs what one domain would take over too much of another that fails: for each two domains a and b, Weight × u², where u, at most MaxUnits, is
+// by how many more than Fair[a] pairs there are of a replica in a that leads and another of its group in b.
+type Failover struct {
+	Level int
+	Lead  []bool  // [Replicas]
+	Fair  []int64 // [domains of Level]
+	Goal
+}
 
 // Opening costs Weight × Cost[server] for each server with a replica ("per server-hour").
 type Opening struct {

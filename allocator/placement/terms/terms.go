@@ -75,7 +75,7 @@ func (t *Terms) Caps(app, server int) (capOfApp, capOfServer int) {
 func (t *Terms) Unserved() (list []string) {
 	for c := range t.Classes {
 		for _, g := range t.Classes[c].Goals {
-			if (g.Kind == Failover || g.Traffic != nil) && !slices.Contains(list, g.Name) {
+			if g.Traffic != nil && !slices.Contains(list, g.Name) {
 				list = append(list, g.Name)
 			}
 		}

@@ -129,7 +129,7 @@ type BalanceKind int32
 
 const (
 	BalanceKind_BALANCE_KIND_UNSPECIFIED BalanceKind = 0
-	// The utilisation of the fullest server above the mean.
+	// The utilisation of the fullest server above the mean, then how many are as full; of scope region summed up over the regions.
 	BalanceKind_BALANCE_KIND_LARGEST BalanceKind = 1
 	// The sum over servers of the squared utilisation above the mean.
 	BalanceKind_BALANCE_KIND_SUM_OF_SQUARES BalanceKind = 2
@@ -1748,8 +1748,9 @@ func (x *TrafficPrice) GetMicrosPerGb() uint64 {
 	return 0
 }
 
-// FailoverGoal: when a domain fails, many others should take over its primaries, each a few. What is counted is, of each domain, the
-// largest number of its primaries with their secondary in one and the same other domain.
+// FailoverGoal: when a domain fails, many others should take over its primaries, each a few. What is counted is, for each two domains, the
+// primaries of the one with a secondary in the other, as far as they are more than a fair part, squared. Fair is what all others would take over,
+// at least as much as of domains on average, divided by how many they are, rounded up. Where there are no primaries, all replicas count as both.
 type FailoverGoal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of the two; default domain: host.
