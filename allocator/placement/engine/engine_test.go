@@ -92,7 +92,9 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 		p.Balances = append(p.Balances, balance())
 	}
 	for range n("peaks", 0, 2) {
-		p.Peaks = append(p.Peaks, problem.Peak{Balance: balance(), Level: n("level", -1, 1)})
+		k := balance()
+		k.Level = n("level", -1, 1)
+		p.Peaks = append(p.Peaks, k)
 	}
 	for range n("affinities", 0, 2) {
 		of := make([]int32, p.Replicas)

@@ -62,8 +62,8 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		case m < 0:
 		case g.Largest:
 			goal.Weight = bounded(goal.Weight, problem.MaxUnits*int64(len(s.Task.Servers)))
-			k := problem.Peak{Balance: s.evenness(m, s.shares(m, g.Regional), int64(g.Percent), true, goal), Level: -1}
-			if g.Regional {
+			k := s.evenness(m, s.shares(m, g.Regional), int64(g.Percent), true, goal)
+			if k.Level = -1; g.Regional {
 				k.Level = regions
 			}
 			s.Problem.Peaks = append(s.Problem.Peaks, k)

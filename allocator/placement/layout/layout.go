@@ -143,16 +143,15 @@ func (m *Model) layGoals() {
 }
 
 func (m *Model) layPeaks() {
-	var balances []problem.Balance
-	for _, g := range byTier(m.Problem.Peaks, func(g problem.Peak) problem.Goal { return g.Goal }) {
+	peaks := byTier(m.Problem.Peaks, func(g problem.Balance) problem.Goal { return g.Goal })
+	for _, g := range peaks {
 		domain := make([]int32, m.Servers)
 		if g.Level >= 0 {
 			domain = m.Problem.Domains[g.Level]
 		}
 		m.Peaks.add(g.Tier, Peak{int32(g.Metric), g.Weight, g.Level < 0, summit.New(domain)})
-		balances = append(balances, g.Balance)
 	}
-	m.PeakShare = m.fair(balances)
+	m.PeakShare = m.fair(peaks)
 }
 
 // fair lays out what is fair by balances, server by server.

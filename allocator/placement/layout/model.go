@@ -108,7 +108,7 @@ type Evenness struct {
 	Weight int64
 }
 
-// Peak is problem.Peak; what is fair is in Model.PeakShare.
+// Peak is a problem.Balance as a peak; what is fair is in Model.PeakShare.
 type Peak struct {
 	Metric int32
 	Weight int64

@@ -51,7 +51,7 @@ func (p *Problem) checkGoals() error {
 		if err != nil {
 			return err
 		}
-		if err := p.checkBalance("peak", i, k.Balance); err != nil {
+		if err := p.checkBalance("peak", i, k); err != nil {
 			return err
 		}
 	}

@@ -33,7 +33,7 @@ type Problem struct {
 	Thresholds []Threshold
 	Ratios     []Ratio
 	Balances   []Balance
-	Peaks      []Peak
+	Peaks      []Balance // of which only the fullest servers cost anything
 	Failovers  []Failover
 	Opening    Opening
 	Movement   Movement
@@ -98,25 +98,21 @@ type Ratio struct {
 
 // Balance costs Weight × u² on each server, where u is by how many units its use of the metric differs from its share by more than the
 // slack, rounded down. The sum of squares is least when all servers have their share. u is at most MaxUnits.
+//
+// As a peak ("largest"), it costs what the fullest servers of each domain have above their share: the height of a server is u − Free; where h > 0 is the
+// largest in a domain of n servers and c of them have it, that is Weight × ((h − 1) × n + c). So the fullest counts first, then how many are as full.
 type Balance struct {
 	Metric int
 	Share  []int64 // [Servers]; it may be negative, where load that is not in the problem is on the server
 	Slack  []int64 // [Servers]; nil: none
 	Unit   []int64 // [Servers], at least 1
 	Free   []int64 // [Servers]: so much of u² costs nothing: what is uneven already, and may stay; nil: none
-	Above  bool    // only what is above the share counts
+	Above  bool    // only what is above the share counts; of a peak, it always is
+	Level  int     // of a peak: the domains; -1: all servers are one
 	Goal
 }
 
-// Peak costs what the fullest servers of each domain have above their share ("largest"): the height of a server is its u of a Balance with Above, less
-// Free; where h > 0 is the largest in a domain of n servers and c of them have it, that is Weight × ((h − 1) × n + c). So the fullest counts first,
-// then how many are as full, and what is below does not count.
-type Peak struct {
-	Balance     // Above goes without saying
-	Level   int // -1: all servers are one domain
-}
-
-// MaxUnits is the largest difference that a Balance, Peak or Failover tells apart.
+// MaxUnits is the largest difference that a Balance or Failover tells apart.
 const MaxUnits = 1 << 20
 
 // Failover costs what one domain would take over too much of another that fails: for each two domains a and b, Weight × u², where u, at most MaxUnits, is
