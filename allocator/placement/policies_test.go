@@ -136,6 +136,18 @@ func TestPolicies(t *testing.T) {
 			goal(terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Host}}})), moves: "prefer 0:1_>3_ prefer 2:2_>_ prefer 4:3_>1_ prefer 6:_>2_"},
 		{name: "also of replicas that are all alike", in: under(city(readers, "eu/1 eu/1 eu/2 eu/2 eu/3 eu/3", "0s 2s", "1s 3s", "0s 2s", "1s 2s"),
 			goal(terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Zone}}})), moves: "prefer 0:_>5_ prefer 1:1_>4_ balance 2:2_>3_"},
+		{name: "traffic with clients is paid for", in: under(loads(city(one, "eu/1 us/1 ap/1", "2", "2"), "traffic", 500, 500), goal(terms.Goal{Kind: terms.Cost, Metric: "traffic",
+			Clients: map[string]int64{"eu": 3, "us": 1}, Traffic: []terms.Route{{From: "eu", To: "us", Cost: 9}, {From: "us", To: "eu", Cost: 2}, {From: "ap", To: "eu", Cost: 9}}})),
+			moves: "prefer 0:2_>1_ prefer 1:2_>1_"},
+		{name: "so much that another server is worth it", in: except(under(loads(city(one, "eu/1 us/1", "0", "1"), "traffic", 0, 3000), goal(terms.Goal{Kind: terms.Cost, Metric: "traffic",
+			Price: []int64{5, 9}, Clients: map[string]int64{"us": 1}, Traffic: []terms.Route{{From: "eu", To: "us", Cost: 4}}})), 0, terms.Class{Fences: []terms.Fence{only(0)}})},
+		{name: "or not", in: under(loads(city(one, "eu/1 us/1", "0", "1"), "traffic", 0, 2000), goal(terms.Goal{Kind: terms.Cost, Metric: "traffic",
+			Price: []int64{5, 9}, Clients: map[string]int64{"us": 1}, Traffic: []terms.Route{{From: "eu", To: "us", Cost: 4}}})), moves: "prefer 1:1_>_"},
+		{name: "traffic of secondaries with their primary", in: under(loads(city(two, "eu/1 eu/1 us/1 ap/1", "0 2s", "3 1s"), "traffic", 10, 10), goal(terms.Goal{Kind: terms.Cost, Metric: "traffic",
+			Traffic: []terms.Route{{From: "eu", To: "us", Cost: 5000}, {From: "ap", To: "eu", Cost: 5000}}})), moves: "prefer 0:2_>3_ prefer 1:1_>2_"},
+		{name: "near to the nearest replica", in: under(apart(city(readers, "eu/1 eu/2 us/1 ap/1", "0s 1s"), 200, 90, 300), goal(terms.Goal{Kind: terms.Latency, Clients: map[string]int64{"eu": 9, "us": 1}})),
+			moves: "prefer 0:_>2_"},
+		{name: "not each to all clients", in: under(apart(city(readers, "eu/1 eu/2 us/1 ap/1", "0s 2s"), 200, 90, 300), goal(terms.Goal{Kind: terms.Latency, Clients: map[string]int64{"eu": 9, "us": 1}}))},
 		{name: "no more moves than the policy lets be open", in: func() placement.Input {
 			in := under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), terms.Class{})
 			in.Terms.AppMoves = 1
@@ -178,8 +190,14 @@ func TestProblemsThatAreRefused(t *testing.T) {
 
 func TestUnservedGoalsAreNoted(t *testing.T) {
 	t.Parallel()
-	in := under(build(2, 0), goal(terms.Goal{Kind: terms.Cost, Traffic: []terms.Route{{From: "eu", To: "us", Cost: 1}}}))
-	if notes := placement.Solve(in).Notes; len(notes) != 1 || !strings.HasPrefix(notes[0], "goal: ") {
-		t.Errorf("%q", notes)
+	traffic := goal(terms.Goal{Kind: terms.Cost, Metric: "traffic", Traffic: []terms.Route{{From: "eu", To: "us", Cost: 1}}})
+	for want, in := range map[string]placement.Input{
+		"":                  under(loads(build(2, 0), "traffic", 5), traffic),
+		"a load of traffic": under(build(2, 0), traffic),
+		"the app has none":  under(loads(city(placement.Policy{Replicas: 2}, "eu/1 us/1", "0s 1s"), "traffic", 5), traffic),
+	} {
+		if notes := placement.Solve(in).Notes; want == "" && len(notes) > 0 || want != "" && (len(notes) != 1 || !strings.HasSuffix(notes[0], want)) {
+			t.Errorf("%q, expected %q", notes, want)
+		}
 	}
 }

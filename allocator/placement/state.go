@@ -60,9 +60,7 @@ func newState(in *Input) *state {
 	if in.Terms != nil {
 		s.choosers = in.Terms.Choosers()
 		in.Policy.Moves, in.Policy.MovesPerServer = in.Terms.Caps(in.Policy.Moves, in.Policy.MovesPerServer)
-		for _, name := range in.Terms.Unserved() {
-			s.plan.Notes = append(s.plan.Notes, name+": not planned by, or not by all of it")
-		}
+		s.plan.Notes = append(s.plan.Notes, in.Terms.Unserved(in.loaded, in.Policy.Primary)...)
 	}
 	s.metrics = load.MetricsOf(everyLoad(in))
 	n := s.metrics.Len()
@@ -83,6 +81,11 @@ func newState(in *Input) *state {
 		s.refresh(i)
 	}
 	return s
+}
+
+// loaded reports whether any shard has a load in a metric.
+func (in *Input) loaded(metric string) bool {
+	return slices.ContainsFunc(in.Shards, func(s Shard) bool { return s.Load[metric] > 0 })
 }
 
 // newMap lays out the servers of an input.

@@ -28,10 +28,13 @@ func (s *stated) stateGoals() {
 			case terms.Movement:
 				s.movement(c, &g, goal)
 				continue
+			case terms.Cost:
+				s.cost(c, &g, goal)
+				continue
 			case terms.Failover:
 				s.failover(c, &g, goal)
 				continue
-			case terms.Drain, terms.Utilization, terms.Balance, terms.Cost: // of servers
+			case terms.Drain, terms.Utilization, terms.Balance: // of servers
 			}
 			if !slices.ContainsFunc(said, func(other terms.Goal) bool { return same(g, other) }) {
 				said = append(said, g)
@@ -45,7 +48,7 @@ func (s *stated) stateGoals() {
 // same reports whether two goals say the same of servers.
 func same(a, b terms.Goal) bool {
 	return a.Kind == b.Kind && a.Tier == b.Tier && a.Metric == b.Metric && a.Other == b.Other && a.Regional == b.Regional && a.Largest == b.Largest &&
-		a.Percent == b.Percent && a.Milli == b.Milli && slices.Equal(a.Price, b.Price)
+		a.Percent == b.Percent && a.Milli == b.Milli
 }
 
 // ofServers states a goal that counts on each server by itself.
@@ -73,9 +76,7 @@ func (s *stated) ofServers(g *terms.Goal, goal problem.Goal) {
 		case other >= 0:
 			s.Problem.Ratios = append(s.Problem.Ratios, s.ratio(m, other, g.Milli, goal))
 		}
-	case terms.Cost:
-		s.price(g, goal)
-	case terms.Preference, terms.Apart, terms.Latency, terms.Movement, terms.Failover: // of shards
+	case terms.Preference, terms.Apart, terms.Latency, terms.Cost, terms.Movement, terms.Failover: // of shards
 	case terms.Drain: // every app has one, above all goals
 	}
 }
@@ -153,18 +154,4 @@ func (s *stated) shares(m int, regional bool) func(server int) int64 {
 // ratio wants milli units of another metric free for 1000 of the metric.
 func (s *stated) ratio(m, other int, milli int64, goal problem.Goal) problem.Ratio {
 	return problem.Ratio{A: m, B: other, Target: load.MulDiv(milli, s.scale[other], 1000*s.scale[m]), Goal: goal}
-}
-
-// price counts what servers with a replica cost.
-func (s *stated) price(g *terms.Goal, goal problem.Goal) {
-	if g.Price == nil {
-		return
-	}
-	o, total := problem.Opening{Goal: goal}, int64(0)
-	for i := range s.Task.Servers {
-		o.Cost = append(o.Cost, g.Price[s.Task.Servers[i].Position])
-		total = load.Plus(total, o.Cost[i])
-	}
-	o.Weight = bounded(goal.Weight, total)
-	s.Problem.Opening = o
 }

@@ -2,7 +2,6 @@ package goals
 
 import (
 	"slices"
-	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
@@ -29,18 +28,25 @@ type affinityOf struct {
 	kind      terms.Kind
 	primaries bool
 	tier      int
+	scale     int // by a metric; -1: by none
 }
 
-// places states what it costs that those replicas of a class that count are in a region.
-func (s *stated) places(class int, key affinityOf, weight int64, row []int64, counts func(r *Replica) bool) {
+// affinity is what a goal says of replicas by region, so far nothing.
+func (s *stated) affinity(key affinityOf) *problem.Affinity {
 	at, known := s.affinities[key]
 	if !known {
 		at = len(s.Problem.Affinities)
 		s.affinities[key] = at
-		s.Problem.Affinities = append(s.Problem.Affinities, problem.Affinity{Level: regions, Cost: [][]int64{make([]int64, len(row))}, Scale: -1,
+		s.Problem.Affinities = append(s.Problem.Affinities, problem.Affinity{Level: regions, Cost: [][]int64{make([]int64, len(s.regionNames()))}, Scale: key.scale,
 			Of: make([]int32, s.Problem.Replicas), Goal: problem.Goal{Weight: 1, Tier: key.tier}})
 	}
-	a := &s.Problem.Affinities[at]
+	return &s.Problem.Affinities[at]
+}
+
+// places states what it costs that those replicas of a class that count are in a region.
+func (s *stated) places(class int, key affinityOf, weight int64, row []int64, counts func(r *Replica) bool) {
+	key.scale = -1
+	a := s.affinity(key)
 	weight = bounded(weight, slices.Max(row)*int64(len(s.Task.Replicas)))
 	for i := range row {
 		row[i] *= weight
@@ -63,36 +69,7 @@ func (s *stated) prefer(class int, g *terms.Goal, goal problem.Goal) {
 		}
 		row = append(row, int64(at))
 	}
-	s.places(class, affinityOf{g.Kind, g.Primaries, goal.Tier}, goal.Weight, row, func(r *Replica) bool { return r.Primary || !g.Primaries })
-}
-
-// near counts microseconds to clients, by their share.
-func (s *stated) near(class int, g *terms.Goal, goal problem.Goal) {
-	var row []int64
-	for _, name := range s.regionNames() {
-		row = append(row, s.distance(name, g.Clients))
-	}
-	s.places(class, affinityOf{g.Kind, g.Primaries, goal.Tier}, goal.Weight, row, func(r *Replica) bool { return r.Primary || !g.Primaries })
-}
-
-// distance is the mean round trip from clients to a region in microseconds. A pair that nobody measured is as far apart as any that was.
-func (s *stated) distance(region string, clients map[string]int64) int64 {
-	far := time.Duration(0)
-	for _, p := range s.Latency.Pairs() {
-		far = max(far, p.Median)
-	}
-	sum, shares := int64(0), int64(0)
-	for client, share := range clients {
-		trip := far
-		if e, known := s.Latency.Between(client, region); known {
-			trip = e.Median
-		} else if client == region {
-			trip = 0
-		}
-		sum += share * trip.Microseconds()
-		shares += share
-	}
-	return sum / max(shares, 1)
+	s.places(class, affinityOf{kind: g.Kind, primaries: g.Primaries, tier: goal.Tier}, goal.Weight, row, func(r *Replica) bool { return r.Primary || !g.Primaries })
 }
 
 // apart counts the domains that the replicas of a shard of a class lack.
@@ -167,7 +144,7 @@ func (s *stated) routes(class int, g *terms.Goal, goal problem.Goal) {
 			row[to] -= least
 		}
 		starts := func(r *Replica) bool { return !r.Added && int(s.Problem.Domains[regions][r.At]) == from }
-		s.places(class, affinityOf{g.Kind, false, goal.Tier}, goal.Weight, row, starts)
+		s.places(class, affinityOf{kind: g.Kind, tier: goal.Tier}, goal.Weight, row, starts)
 		for _, i := range s.ofClass[class] {
 			if starts(&s.Task.Replicas[i]) {
 				s.Problem.Movement.Replica[i] += goal.Weight * within

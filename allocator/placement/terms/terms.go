@@ -71,12 +71,21 @@ func (t *Terms) Caps(app, server int) (capOfApp, capOfServer int) {
 	return app, server
 }
 
-// Unserved are the names of goals that placement does not know how to serve.
-func (t *Terms) Unserved() (list []string) {
+// Unserved says what of goals counts for nothing, as what they count is not there: loads in a metric, or primaries.
+func (t *Terms) Unserved(loaded func(metric string) bool, primaries bool) (list []string) {
 	for c := range t.Classes {
 		for _, g := range t.Classes[c].Goals {
-			if g.Traffic != nil && !slices.Contains(list, g.Name) {
-				list = append(list, g.Name)
+			note := ""
+			switch {
+			case g.Traffic == nil:
+				continue
+			case !loaded(g.Metric):
+				note = g.Name + ": traffic costs nothing: no shard has a load of " + g.Metric
+			case g.Clients == nil && !primaries:
+				note = g.Name + ": traffic costs nothing: it is with primaries where the goal names no clients, and the app has none"
+			}
+			if note != "" && !slices.Contains(list, note) {
+				list = append(list, note)
 			}
 		}
 	}

@@ -1615,7 +1615,8 @@ type CostGoal struct {
 	Traffic []*TrafficPrice `protobuf:"bytes,3,rep,name=traffic,proto3" json:"traffic,omitempty"`
 	// The metric whose load is the traffic of a replica with its primary and its clients, in megabytes (10^6 bytes) per hour. Required with traffic.
 	TrafficMetric string `protobuf:"bytes,4,opt,name=traffic_metric,json=trafficMetric,proto3" json:"traffic_metric,omitempty"`
-	// Share of the traffic by client region, as in LatencyGoal; none: all traffic is between replicas and their primary.
+	// Share of the traffic by client region, as in LatencyGoal, to which it goes from the replicas; none: it goes from primaries to the other
+	// replicas of their shards.
 	Clients       map[string]uint32 `protobuf:"bytes,5,rep,name=clients,proto3" json:"clients,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
