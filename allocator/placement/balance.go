@@ -3,8 +3,7 @@ package placement
 import (
 	"fmt"
 
-	"github.com/shardmanager/shardmanager/internal/load"
-	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/allocator/placement/promotions"
 )
 
 // balance evens out how many primaries servers have, by promotions, which move no state, and then what loads them, by moves. A promotion changes no
@@ -22,78 +21,37 @@ func (s *state) balance() {
 	s.even()
 }
 
-// evenPrimaries lowers, again and again, the server with the most primaries that a promotion can lower. Every promotion makes the sorted list
-// of all numbers smaller (the largest falls, and none rises to where it was), so it ends, and two solves never undo each other.
+// evenPrimaries lets secondaries take over from servers with many primaries.
 func (s *state) evenPrimaries() {
-	on := make([][]ref, len(s.in.Servers))
+	m := s.primaries
+	servers := make([]promotions.Server, len(s.in.Servers))
+	for i := range servers {
+		servers[i] = promotions.Server{Has: s.settled[i][m], Charged: s.charged[i][m], Capacity: s.capacity[i][m], Share: s.share[i][m], Group: s.group(i, m),
+			Moves: s.in.Policy.MovesPerServer - s.moves[i]}
+	}
+	var shards []promotions.Shard
+	var primaries []ref
+	var heirs [][]int
 	for i := range s.in.Shards {
-		if k := s.primaryOf(i); k >= 0 && !s.restless(i) && s.replicas[i][k].movable() && s.in.Servers[s.replicas[i][k].on].Accepts {
-			on[s.replicas[i][k].on] = append(on[s.replicas[i][k].on], ref{i, k})
-		}
-	}
-	spent, progress := make([]bool, len(s.in.Servers)), false
-	for !s.full() {
-		server := s.mostPrimaries(on, spent)
-		switch {
-		case server >= 0 && s.lowerPrimaries(server, on[server]):
-			progress = true
-		case server >= 0:
-			spent[server] = true
-		case !progress:
-			return
-		default: // what was promoted may have made room for what was stuck before
-			progress = false
-			clear(spent)
-		}
-	}
-}
-
-// mostPrimaries is the server with the most primaries, for its share, that was not given up and is above the one with the fewest by more than
-// the tolerance; −1: there is none.
-func (s *state) mostPrimaries(on [][]ref, spent []bool) int {
-	least := s.lowest(s.primaries)
-	best, most := -1, int64(-1)
-	for server := range s.in.Servers {
-		if len(on[server]) == 0 || spent[server] || s.capped(server) || s.share[server][s.primaries] == 0 {
+		k := s.primaryOf(i)
+		if k < 0 || s.restless(i) || !s.replicas[i][k].movable() || !s.in.Servers[s.replicas[i][k].on].Accepts {
 			continue
 		}
-		over := s.settled[server][s.primaries] > s.capacity[server][s.primaries]
-		if r := s.relative(server, s.primaries); r > most && (over || r-least[s.group(server, s.primaries)] > s.tolerance()) {
-			best, most = server, r
-		}
-	}
-	return best
-}
-
-// lowerPrimaries lets a secondary elsewhere take over a primary: no state moves for the sake of the number of primaries.
-func (s *state) lowerPrimaries(from int, on []ref) bool {
-	m := s.primaries
-	high := s.relative(from, m)
-	best, to, least := ref{i: -1}, -1, high-s.tolerance()
-	for _, r := range on {
-		if s.replicas[r.i][r.k].role != shard.Primary || s.moved[r.i] {
-			continue // in the plan already
-		}
-		for k := range s.replicas[r.i] {
-			o := &s.replicas[r.i][k]
-			if k == r.k || !o.movable() || s.capped(o.on) || !s.in.Servers[o.on].Accepts || s.avoids(r.i, o.on) || !s.primaryFits(o.on) ||
-				s.group(o.on, m) != s.group(from, m) {
-				continue
-			}
-			share, now := s.share[o.on][m], s.relative(o.on, m)
-			if share > 0 && now < least && load.MulDiv(s.settled[o.on][m]+1, fair, share) < high {
-				best, to, least = r, k, now
+		sh, list := promotions.Shard{Primary: s.replicas[i][k].on}, []int(nil)
+		for j := range s.replicas[i] {
+			if o := &s.replicas[i][j]; j != k && o.movable() && s.in.Servers[o.on].Accepts && !s.avoids(i, o.on) {
+				sh.Heirs, list = append(sh.Heirs, o.on), append(list, j)
 			}
 		}
+		if len(list) > 0 {
+			shards, primaries, heirs = append(shards, sh), append(primaries, ref{i, k}), append(heirs, list)
+		}
 	}
-	if best.i < 0 {
-		return false
+	for _, p := range promotions.Even(servers, shards, s.tolerance(), s.in.Policy.Moves-s.open) {
+		r, sh := primaries[p.Shard], &shards[p.Shard]
+		s.promote(r.i, r.k, heirs[p.Shard][p.Heir], Balance, "")
+		s.plan.Decisions[len(s.plan.Decisions)-1].Why = s.whyBalance(m, sh.Primary, sh.Heirs[p.Heir], p.High, p.Low)
 	}
-	server := s.replicas[best.i][to].on
-	low := s.relative(server, m)
-	s.promote(best.i, best.k, to, Balance, "")
-	s.plan.Decisions[len(s.plan.Decisions)-1].Why = s.whyBalance(m, from, server, high, low)
-	return true
 }
 
 // whyBalance explains a move by what two servers had of a metric, and have.

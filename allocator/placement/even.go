@@ -81,21 +81,6 @@ func (s *state) gathered() *evening {
 
 func atMost(n int) int32 { return int32(min(max(n, 0), math.MaxInt32)) }
 
-// lowest is by group of servers the least relative load in a metric.
-func (s *state) lowest(m int) map[int]int64 {
-	least := map[int]int64{}
-	for server := range s.in.Servers {
-		if s.share[server][m] == 0 {
-			continue
-		}
-		g, r := s.group(server, m), s.relative(server, m)
-		if v, ok := least[g]; !ok || r < v {
-			least[g] = r
-		}
-	}
-	return least
-}
-
 // tolerance is by how much relative loads may differ.
 func (s *state) tolerance() int64 { return load.MulDiv(fair, int64(s.in.Policy.TolerancePercent), 100) }
 

@@ -5,13 +5,14 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/field"
+	"github.com/shardmanager/shardmanager/allocator/placement/promotions"
 	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // fair is a relative load of 1: a server that carries exactly its fair share of a metric.
-const fair = 1_000_000
+const fair = promotions.Fair
 
 // state is a solve under way: the input as vectors, and what the plan so far adds to it.
 //

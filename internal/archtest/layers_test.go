@@ -24,6 +24,8 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement/layout", "pure core: a problem laid out for search"},
 	{"L1", "allocator/placement/assignment", "pure core: an assignment with its sums, kept incrementally"},
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},
+	{"L1", "allocator/placement/waves", "pure core: the order of moves"},
+	{"L1", "allocator/placement/promotions", "pure core: who is primary, evened out"},
 	{"L1", "allocator/placement/terms", "what policies say, for placement"},
 	{"L1", "allocator/placement/share", "fair parts"},
 	{"L1", "allocator/placement/goals", "what an app wants, stated for the constraint solver"},
