@@ -139,7 +139,7 @@ func explanationToProto(known *Explained) *pb.ExplainResponse {
 		for _, d := range e.Decisions {
 			out.Proposals = append(out.Proposals, &pb.Proposal{
 				From: string(d.From), To: string(d.To), Reason: pb.MoveReason(d.Reason), Why: d.Why, Binds: d.Binds,
-				Kind: pb.MoveKind(d.Kind),
+				Kind: pb.MoveKind(d.Kind), Wave: count(d.Wave),
 			})
 		}
 		for _, c := range e.Candidates {

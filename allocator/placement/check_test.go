@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -42,7 +43,7 @@ func newWorld(in placement.Input) *world {
 func (w *world) charged(server int, metric string) (sum int64) {
 	for _, s := range w.in.Shards {
 		for k, r := range s.Replicas {
-			if r.On != server && r.To != server {
+			if r.On != server && r.To != server || r.To >= 0 && r.To != server && w.onTargetOnly(metric) {
 				continue
 			}
 			change, changes := w.promoted[s.Index]
@@ -55,6 +56,11 @@ func (w *world) charged(server int, metric string) (sum int64) {
 		}
 	}
 	return sum
+}
+
+// onTargetOnly reports whether policies say that a replica that moves takes none of a metric where it comes from.
+func (w *world) onTargetOnly(metric string) bool {
+	return w.in.Terms != nil && slices.ContainsFunc(w.in.Terms.Metrics, func(m terms.Metric) bool { return m.Name == metric && !m.During })
 }
 
 // clone copies shards down to their replicas.

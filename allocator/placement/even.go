@@ -198,12 +198,12 @@ func (e *evening) stateApart(i, group int) {
 
 // carryOut proposes what the engine found.
 func (e *evening) carryOut(found *goals.Outcome) {
-	for r, t := range found.Places {
-		i, k := e.refs[r].i, e.refs[r].k
+	for _, r := range found.Order {
+		i, k, t := e.refs[r].i, e.refs[r].k, found.Places[r]
 		added, from := e.replicas[i][k].added(), e.replicas[i][k].at
 		switch {
 		case t == problem.Unplaced && added:
-			binds, why := found.Nowhere(r)
+			binds, why := found.Nowhere(int(r))
 			e.withdraw(i, k, binds, why)
 			continue
 		case t == e.task.Replicas[r].At || from < 0 || !added && e.crowds(i, k, e.servers[t]):
@@ -218,12 +218,45 @@ func (e *evening) carryOut(found *goals.Outcome) {
 				e.serverID(to), e.metrics.Name(c), percent(low))
 			continue
 		}
-		reason, why := e.reason(found, r, from)
+		reason, why := e.reason(found, int(r), from)
 		e.migrate(i, k, to, reason, why)
 		if why == "" {
 			e.plan.Decisions[e.replicas[i][k].decision].Why = e.whyBalance(c, from, to, high, low)
 		}
 	}
+	for _, w := range found.Waiting {
+		e.wait(found, w)
+	}
+	for _, w := range found.Blocked {
+		id := e.in.Shards[e.refs[w.Replica].i].ID
+		e.plan.Notes = append(e.plan.Notes, fmt.Sprintf("shard %s cannot go from %s to %s, as no spare place makes room: %s", id, e.name(w.From), e.name(w.To), w.Binds))
+	}
+}
+
+// wait says of a move of a later wave that it waits. The next plan makes it, if that is still what is best.
+func (e *evening) wait(found *goals.Outcome, w goals.Waiting) {
+	i := e.refs[w.Replica].i
+	d := Decision{Shard: e.in.Shards[i].Index, Kind: Migrate, From: e.name(w.From), To: e.name(w.To), Reason: Repair, Wave: w.Wave,
+		Why: fmt.Sprintf("wave %d: it waits until the moves before it are over", w.Wave)}
+	if e.task.Replicas[w.Replica].Leaves {
+		d.Reason = Drain
+	}
+	if way, ok := found.Way(w.Replica); ok && way.For != w.Replica {
+		d.Why += "; " + e.whyRoom(way)
+	}
+	e.plan.Decisions = append(e.plan.Decisions, d)
+}
+
+// name is the id of a server of the task; empty: nowhere.
+func (e *evening) name(server int32) shard.ServerID {
+	if server < 0 {
+		return ""
+	}
+	return e.serverID(e.servers[server])
+}
+
+func (e *evening) whyRoom(way goals.Way) string {
+	return fmt.Sprintf("makes room for shard %s", e.in.Shards[e.refs[way.For].i].ID)
 }
 
 // unrepaired says what is broken on, or not left although it is to be, and why.
@@ -257,6 +290,12 @@ func (e *evening) crowds(i, k, server int) bool {
 func (e *evening) reason(found *goals.Outcome, r, from int) (reason Reason, why string) {
 	if e.overfull(from) {
 		return Repair, ""
+	}
+	if way, ok := found.Way(int32(r)); ok {
+		if why = e.whyRoom(way); way.Through {
+			why = "goes out of the way, as moves wait for each other; " + why
+		}
+		return Repair, why
 	}
 	d, ok := found.Decisive(r)
 	switch {

@@ -134,6 +134,7 @@ type Decision struct {
 	From   shard.ServerID
 	To     shard.ServerID // empty where Binds is not: stays, or stays unplaced
 	Reason Reason
+	Wave   int    // of the moves that wait until those before them are over, from 2: they are not in the plan, but in one of the next; 0: it begins now
 	Why    string // why here, with the numbers that decided
 	Binds  string // the constraint that excludes all else; empty: none
 }

@@ -25,6 +25,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/placement/assignment", "pure core: an assignment with its sums, kept incrementally"},
 	{"L1", "allocator/placement/engine", "pure core: constraint solver"},
 	{"L1", "allocator/placement/waves", "pure core: the order of moves"},
+	{"L1", "allocator/placement/ejection", "pure core: room made for what lacks nothing else"},
 	{"L1", "allocator/placement/promotions", "pure core: who is primary, evened out"},
 	{"L1", "allocator/placement/terms", "what policies say, for placement"},
 	{"L1", "allocator/placement/share", "fair parts"},

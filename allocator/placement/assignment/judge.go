@@ -31,17 +31,23 @@ func (s *State) Judge(r, to int32) (v Verdict) {
 	if to == from {
 		return v
 	}
-	if v.Refused, v.Metric, v.Level = s.refuses(r, from, to); v.Refused != Allowed {
-		return v
+	if v.Refused, v.Metric, v.Level = s.refuses(r, from, to); v.Refused == Allowed {
+		v.Cost = s.More(r, to)
 	}
+	return v
+}
+
+// More is what each tier of goals would cost more if replica r were on another server, whether or not that is possible.
+func (s *State) More(r, to int32) (cost [problem.MaxTiers]int64) {
+	from := s.Place[r]
 	if from != s.M.Nowhere {
 		s.UseWith(from, -1, r, s.UseA)
 	}
 	s.UseWith(to, r, -1, s.UseB)
 	for tier := 1; tier < s.M.Tiers; tier++ {
-		v.Cost[tier-1] = s.ShiftDelta(r, from, to, tier)
+		cost[tier-1] = s.ShiftDelta(r, from, to, tier)
 	}
-	return v
+	return cost
 }
 
 // refuses is what keeps replica r from server to.

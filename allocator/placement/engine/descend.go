@@ -109,6 +109,9 @@ func (s *Search) nextList() {
 func (s *Search) settle(r int32) bool {
 	best := proposal{r: -1}
 	s.tryTargets(r, &best)
+	if best.r < 0 && s.descent.tier > 0 && s.Place[r] != s.M.Nowhere {
+		s.trySwaps(r, &best)
+	}
 	return s.carryOut(&best)
 }
 

@@ -2,7 +2,6 @@ package goals
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 	"time"
 
@@ -49,7 +48,7 @@ func (s *stated) regionsOf(key []byte, list []Replica) []byte {
 	}
 	slices.Sort(names)
 	for _, d := range names {
-		key = binary.AppendVarint(key, int64(d))
+		key = append(key, byte(d>>24), byte(d>>16), byte(d>>8), byte(d))
 	}
 	return key
 }

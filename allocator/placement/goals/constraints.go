@@ -71,7 +71,7 @@ func (s *stated) stateConstraints() {
 			}
 		}
 	}
-	r := relater{stated: s, groupOf: map[int]int{}, others: map[string]int{}, shadows: map[int]int{}, empty: -1}
+	r := relater{stated: s, groupOf: map[int]int{}, others: map[string]int{}, starts: map[int]int{}, empty: -1}
 	for c := range t.Classes {
 		s.eachGroup(s.ofClass[c], func(group, shard, _ int) { r.groupOf[shard] = group })
 	}
@@ -94,7 +94,7 @@ type relater struct {
 	*stated
 	groupOf map[int]int    // by shard
 	others  map[string]int // groups by whom they stand for
-	shadows map[int]int    // by group: one that stays where it starts
+	starts  map[int]int    // by group: one that stays where it starts
 	empty   int            // a group without replicas; -1: not needed so far
 }
 
@@ -103,7 +103,7 @@ func (r *relater) relate(group int, d *terms.Relation) {
 		for on := range r.Task.Groups {
 			if on != group {
 				r.state(group, on, d)
-				r.state(group, r.starts(on), d)
+				r.state(group, r.shadow(on), d)
 			}
 		}
 		return
@@ -111,7 +111,7 @@ func (r *relater) relate(group int, d *terms.Relation) {
 	for _, other := range d.Shards {
 		if on, ok := r.groupOf[int(other)]; ok {
 			r.state(group, on, d)
-			r.state(group, r.starts(on), d)
+			r.state(group, r.shadow(on), d)
 		} else if !d.Not {
 			r.state(group, r.nobody(), d)
 		}
@@ -129,13 +129,13 @@ func (r *relater) state(group, on int, d *terms.Relation) {
 	}
 }
 
-// starts is a group that stays where another one is now: until its moves are over, a replica is there too, and not yet where it goes.
-func (r *relater) starts(of int) int {
-	if group, known := r.shadows[of]; known {
+// shadow is a group that stays where another one is now: until its moves are over, a replica is there too, and not yet where it goes.
+func (r *relater) shadow(of int) int {
+	if group, known := r.starts[of]; known {
 		return group
 	}
 	group := r.group()
-	r.shadows[of] = group
+	r.starts[of], r.shadows[group] = group, true
 	for i := range r.Task.Replicas {
 		if v := &r.Task.Replicas[i]; int(v.Group) == of && v.Now >= 0 {
 			r.stay(group, v.Now)

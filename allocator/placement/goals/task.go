@@ -74,19 +74,22 @@ const (
 
 // Outcome is what was found.
 type Outcome struct {
-	Places []int32        // of the replicas; problem.Unplaced: a free one has no place
+	Schedule
 	search *engine.Search // nil: it failed
 	failed error
 	stated *stated
+	target []int32 // of all replicas that are stated, where the search has them
 }
 
 // Solve answers where the replicas go, in at most so many steps of the engine. With an error, they stay where they are, and those that are free have
 // no place.
 func (t *Task) Solve(steps int64) (*Outcome, error) {
 	s := t.state()
-	search, err := engine.NewSearch(&s.Problem, engine.Options{})
-	if err != nil {
-		o := &Outcome{stated: s, failed: err}
+	o := &Outcome{stated: s}
+	for i := range t.Replicas {
+		o.Order = append(o.Order, int32(i))
+	}
+	if o.failed = o.solve(&s.Problem, steps); o.failed != nil {
 		for i := range t.Replicas {
 			if at := t.Replicas[i].At; !t.Replicas[i].Free {
 				o.Places = append(o.Places, at)
@@ -94,11 +97,22 @@ func (t *Task) Solve(steps int64) (*Outcome, error) {
 				o.Places = append(o.Places, problem.Unplaced)
 			}
 		}
-		return o, err
+		return o, o.failed
+	}
+	return o, o.schedule()
+}
+
+// solve finds places by a search of a problem that is stated.
+func (o *Outcome) solve(p *problem.Problem, steps int64) error {
+	search, err := engine.NewSearch(p, engine.Options{})
+	if err != nil {
+		return err
 	}
 	search.Step(steps)
-	places, _, _ := search.Best(nil)
-	return &Outcome{Places: places[:len(t.Replicas)], search: search, stated: s}, nil
+	o.search = search
+	o.target, _, _ = search.Best(nil)
+	o.Places = o.target[:len(o.stated.Task.Replicas)]
+	return nil
 }
 
 // stated is a task in the terms of the engine.
@@ -113,13 +127,14 @@ type stated struct {
 	groups     map[spreadOf]int   // position of what is said of a group at a level
 	affinities map[affinityOf]int // likewise
 
+	shadows map[int]bool        // groups that stand for where others start
 	named   map[spreadOf]string // constraints of policies
 	related map[problem.Relation]string
 }
 
 func (t *Task) state() *stated {
 	n := len(t.Average)
-	s := &stated{Task: t, inside: make([]int64, len(t.Servers)*n), groups: map[spreadOf]int{}, named: map[spreadOf]string{},
+	s := &stated{Task: t, inside: make([]int64, len(t.Servers)*n), groups: map[spreadOf]int{}, shadows: map[int]bool{}, named: map[spreadOf]string{},
 		related: map[problem.Relation]string{}, affinities: map[affinityOf]int{}}
 	for _, average := range t.Average {
 		s.scale = append(s.scale, fine/min(max(average, 1), fine))

@@ -50,21 +50,28 @@ func (o *Outcome) Elsewhere(replica int, server int) (binds string, costs []Cost
 	if v.Refused != assignment.Allowed {
 		return o.stated.refusal(replica, server, v), nil
 	}
-	for tier, more := range v.Cost[:o.stated.tiers.count] {
+	return "", o.costs(v.Cost)
+}
+
+func (o *Outcome) costs(each [problem.MaxTiers]int64) (costs []Cost) {
+	for tier, more := range each[:o.stated.tiers.count] {
 		if more != 0 {
 			costs = append(costs, Cost{o.stated.tiers.names[tier], o.stated.tiers.kinds[tier], more})
 		}
 	}
-	return "", costs
+	return costs
 }
 
 // Decisive is the goal for which a replica is where it is and not where it started; false: it is as good there.
 func (o *Outcome) Decisive(replica int) (Cost, bool) {
 	start := o.stated.Start[replica]
-	if start == problem.Unplaced || start == o.Places[replica] {
+	if start == problem.Unplaced || start == o.target[replica] {
 		return Cost{}, false
 	}
 	binds, costs := o.Elsewhere(replica, int(start))
+	if o.search.Judge(int32(replica), start).Refused == assignment.Full { // another one has come there
+		binds, costs = "", o.costs(o.search.More(int32(replica), start))
+	}
 	switch {
 	case binds != "":
 		return Cost{Goal: binds, Kind: Broken}, true
@@ -79,9 +86,12 @@ func (o *Outcome) Nowhere(replica int) (binds, why string) {
 	if o.failed != nil {
 		return "problem", o.failed.Error()
 	}
+	if o.Places[replica] == problem.Unplaced && slices.ContainsFunc(o.Waiting, func(w Waiting) bool { return int(w.Replica) == replica }) {
+		return Capped, "it waits until moves that make room for it are over"
+	}
 	counts := map[string]int{}
 	for server := range o.stated.Task.Servers {
-		if int32(server) != o.Places[replica] {
+		if int32(server) != o.target[replica] {
 			name, _ := o.Elsewhere(replica, server)
 			counts[name]++
 		}
@@ -116,7 +126,7 @@ func (o *Outcome) Broken(replica int) (binds, why string) {
 	if refused == assignment.Allowed {
 		return "", ""
 	}
-	binds = o.stated.refusal(replica, int(o.Places[replica]), assignment.Verdict{Refused: refused, Level: level})
+	binds = o.stated.refusal(replica, int(o.target[replica]), assignment.Verdict{Refused: refused, Level: level})
 	_, why = o.Nowhere(replica)
 	return binds, why
 }

@@ -59,18 +59,24 @@ type order struct {
 	problem.Problem
 	name     []int32 // of the replicas, in the problem that was given
 	target   []int32
-	pending  []int32   // replicas that are not yet where they are to be
-	detoured []bool    // by replica
-	related  [][]int32 // groups, by group
+	pending  []int32 // replicas that are not yet where they are to be
+	detoured []bool  // by replica
+	related  [][]tie // by group
 	now      *assignment.State
 	frozen   []bool // groups of which no replica begins to move in this wave
 	wave     int
 	steps    []Step
 }
 
+// tie is to a group that relates to another, or to which that relates.
+type tie struct {
+	group int32
+	not   bool // they must not meet
+}
+
 // reduced leaves out what has no part in any move: it only takes room.
 func reduced(p *problem.Problem, places []int32) *order {
-	o := &order{Problem: problem.Problem{Metrics: p.Metrics, Servers: p.Servers, Capacity: slices.Clone(p.Capacity), During: p.During, Domains: p.Domains,
+	o := &order{Problem: problem.Problem{Metrics: p.Metrics, Servers: p.Servers, Capacity: p.Capacity, During: p.During, Domains: p.Domains,
 		Eligible: p.Eligible, Caps: p.Caps, Tiers: 1}}
 	o.Caps.Group = 1
 	concerned := make([]bool, p.Groups)
@@ -89,30 +95,47 @@ func reduced(p *problem.Problem, places []int32) *order {
 			o.Exclusive = append(o.Exclusive, p.Exclusive[g])
 		}
 	}
+	rest := make([]int64, len(p.Capacity))
 	for r, t := range places {
 		if group[p.Group[r]] >= 0 {
 			o.take(p, int32(r), int32(group[p.Group[r]]), t)
 		} else if at := p.Start[r]; at != problem.Unplaced {
 			for m := range p.Metrics {
-				o.Capacity[int(at)*p.Metrics+m] -= p.Load[r*p.Metrics+m]
+				rest[int(at)*p.Metrics+m] += p.Load[r*p.Metrics+m]
 			}
 		}
 	}
+	o.weigh(rest)
 	for _, s := range p.Spreads {
 		if s.Group = group[s.Group]; s.Group >= 0 && (s.Min > 0 || s.Max > 0) {
 			s.Want, s.Goal = 0, problem.Goal{}
 			o.Spreads = append(o.Spreads, s)
 		}
 	}
-	o.related = make([][]int32, o.Groups)
+	o.related = make([][]tie, o.Groups)
 	for _, d := range p.Relations {
 		if d.Group, d.On = group[d.Group], group[d.On]; d.Group >= 0 && d.On >= 0 {
 			o.Relations = append(o.Relations, d)
-			o.related[d.Group], o.related[d.On] = append(o.related[d.Group], int32(d.On)), append(o.related[d.On], int32(d.Group))
+			o.related[d.Group] = append(o.related[d.Group], tie{int32(d.On), d.Not})
+			o.related[d.On] = append(o.related[d.On], tie{int32(d.Group), d.Not})
 		}
 	}
 	o.detoured = make([]bool, o.Replicas)
 	return o
+}
+
+// weigh puts on each server what does not move, as one replica.
+func (o *order) weigh(rest []int64) {
+	o.Groups++
+	o.Exclusive = append(o.Exclusive, false)
+	for t := range o.Servers {
+		o.Replicas++
+		o.Group, o.Start, o.name, o.target = append(o.Group, int32(o.Groups-1)), append(o.Start, int32(t)), append(o.name, -1), append(o.target, int32(t))
+		o.Load = append(o.Load, rest[t*o.Metrics:][:o.Metrics]...)
+		if o.Class != nil {
+			o.Class = append(o.Class, 0)
+		}
+	}
 }
 
 // take takes a replica with its target. New ones come before those that leave their places for them.
@@ -178,8 +201,10 @@ func (o *order) step(r, to int32, detour bool) {
 	o.steps = append(o.steps, Step{Replica: o.name[r], From: o.Start[r], To: to, Wave: o.wave, Detour: detour})
 	o.now.Apply(r, to)
 	o.frozen[o.Group[r]] = true
-	for _, g := range o.related[o.Group[r]] {
-		o.frozen[g] = true
+	for _, tie := range o.related[o.Group[r]] {
+		if !tie.not || o.Start[r] != problem.Unplaced { // one that is new leaves no place where others may meet it meanwhile
+			o.frozen[tie.group] = true
+		}
 	}
 }
 

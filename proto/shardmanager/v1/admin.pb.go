@@ -3308,7 +3308,9 @@ type Proposal struct {
 	// The constraint that forbids what is wanted; empty: nothing does.
 	Binds string `protobuf:"bytes,5,opt,name=binds,proto3" json:"binds,omitempty"`
 	// What the move would change.
-	Kind          MoveKind `protobuf:"varint,20,opt,name=kind,proto3,enum=shardmanager.v1.MoveKind" json:"kind,omitempty"`
+	Kind MoveKind `protobuf:"varint,20,opt,name=kind,proto3,enum=shardmanager.v1.MoveKind" json:"kind,omitempty"`
+	// From 2: it waits until the moves of the waves before it are over, and one of the next plans makes it; 0: it begins now.
+	Wave          uint32 `protobuf:"varint,22,opt,name=wave,proto3" json:"wave,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3383,6 +3385,13 @@ func (x *Proposal) GetKind() MoveKind {
 		return x.Kind
 	}
 	return MoveKind_MOVE_KIND_UNSPECIFIED
+}
+
+func (x *Proposal) GetWave() uint32 {
+	if x != nil {
+		return x.Wave
+	}
+	return 0
 }
 
 // Candidate is a server as a place for a shard.
@@ -6918,14 +6927,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12)\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12>\n" +
 	"\bprogress\x18\x04 \x01(\x0e2\".shardmanager.v1.SecondaryProgressR\bprogress\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\tR\x04down\"\xba\x01\n" +
+	"\x04down\x18\x05 \x01(\tR\x04down\"\xce\x01\n" +
 	"\bProposal\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x123\n" +
 	"\x06reason\x18\x03 \x01(\x0e2\x1b.shardmanager.v1.MoveReasonR\x06reason\x12\x10\n" +
 	"\x03why\x18\x04 \x01(\tR\x03why\x12\x14\n" +
 	"\x05binds\x18\x05 \x01(\tR\x05binds\x12-\n" +
-	"\x04kind\x18\x14 \x01(\x0e2\x19.shardmanager.v1.MoveKindR\x04kind\"\xbd\x01\n" +
+	"\x04kind\x18\x14 \x01(\x0e2\x19.shardmanager.v1.MoveKindR\x04kind\x12\x12\n" +
+	"\x04wave\x18\x16 \x01(\rR\x04wave\"\xbd\x01\n" +
 	"\tCandidate\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12+\n" +
 	"\x05holds\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x05holds\x12\x12\n" +
