@@ -157,6 +157,7 @@ func (l *Ledger) planReady(ev PlanReady) {
 		return
 	}
 	a.plan.Made(l.now)
+	a.plan.Moves, a.plan.AtServer = ev.Plan.MostMoves, ev.Plan.MostPerServer
 	if notes := strings.Join(ev.Plan.Notes, "; "); notes != a.plan.Notes {
 		a.plan.Notes = notes
 		l.trace(Decision{What: "notes of placement", App: a.spec.Name, Why: notes})
@@ -288,7 +289,10 @@ func (t *task) canHandOver(from, to *life) bool {
 
 // underCaps reports whether one more move between two servers is allowed now; either may be nil.
 func (t *task) underCaps(ends ...*life) bool {
-	limits := t.a.spec.Policy()
+	limits, plan := t.a.spec.Policy(), &t.a.plan
+	if plan.Moves > 0 { // policies may say less than the spec
+		limits.Moves, limits.MovesPerServer = min(limits.Moves, plan.Moves), min(limits.MovesPerServer, plan.AtServer)
+	}
 	full := t.a.moves >= limits.Moves
 	for _, f := range ends {
 		full = full || f != nil && f.moves >= limits.MovesPerServer

@@ -145,4 +145,7 @@ type Plan struct {
 	Moves     []Move
 	Decisions []Decision
 	Notes     []string // regions that the policy names and that have no server; for people
+
+	// Caps on open moves that it heeds, those of policies included, for whoever opens its moves; 0: not said.
+	MostMoves, MostPerServer int
 }

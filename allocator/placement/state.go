@@ -63,6 +63,7 @@ func newState(in *Input) *state {
 		in.Policy.Moves, in.Policy.MovesPerServer = in.Terms.Caps(in.Policy.Moves, in.Policy.MovesPerServer)
 		s.plan.Notes = append(s.plan.Notes, in.Terms.Unserved(in.loaded, in.Policy.Primary)...)
 	}
+	s.plan.MostMoves, s.plan.MostPerServer = in.Policy.Moves, in.Policy.MovesPerServer
 	s.metrics = load.MetricsOf(everyLoad(in))
 	n := s.metrics.Len()
 	s.primaries = n - 1

@@ -26,6 +26,8 @@ type Planning struct {
 	Failures int
 	Notes    string // what the last plan said to people
 	Capped   bool   // the last plan was cut by the caps on moves
+	Moves    int    // cap on open moves that the last plan heeded; 0: not said
+	AtServer int    // likewise, from or to one server
 	Missing  int    // shards that had fewer replicas than wanted when it was asked for
 }
 
