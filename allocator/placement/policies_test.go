@@ -117,6 +117,22 @@ func TestPolicies(t *testing.T) {
 			moves: "spread 0:_>2_"},
 		{name: "below the threshold", in: under(capacity(city(one, "eu/1 eu/1", "0", "0", "0"), 4, 4), goal(terms.Goal{Kind: terms.Utilization, Metric: placement.MetricShards, Percent: 50})),
 			moves: "balance 0:_>1_"},
+		{name: "in parts of the capacity, whatever the unit", in: func() placement.Input {
+			in := under(loads(loads(city(one, "eu/1 eu/1", "0", "0", "0", "0"), "memory", 300_000_000, 300_000_000), "cpu", 0, 0, 4, 5), terms.Class{Goals: []terms.Goal{
+				{Name: "memory", Kind: terms.Utilization, Tier: 1, Weight: 1, Metric: "memory", Percent: 50}, {Name: "cpu", Kind: terms.Utilization, Tier: 1, Weight: 1, Metric: "cpu", Percent: 50}}})
+			in.Terms.AppMoves = 1
+			for i := range in.Servers {
+				in.Servers[i].Capacity = map[string]int64{"memory": 1_000_000_000, "cpu": 10}
+			}
+			return in
+		}(), moves: "balance 2:_>1_"},
+		{name: "moves of a group are counted together", in: func() placement.Input {
+			class := terms.Class{Group: "a", Goals: []terms.Goal{{Name: "balance", Kind: terms.Balance, Tier: 1, Weight: 1, Metric: placement.MetricShards},
+				{Name: "group", Kind: terms.Movement, Tier: 2, Weight: 1, MostMoved: true}}}
+			in := under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), class)
+			class.Group = "b"
+			return except(except(in, 2, class), 3, class)
+		}(), moves: "balance 0:_>1_ balance 2:_>1_"},
 		{name: "servers that are paid for are few", in: under(city(one, "eu/1 eu/1", "0", "1"), goal(terms.Goal{Kind: terms.Cost, Price: []int64{5, 9}})), moves: "prefer 1:1_>_"},
 		{name: "at prices and weights as high as they may be", in: under(city(one, "eu/1 eu/1", "0", "1"),
 			goal(terms.Goal{Kind: terms.Cost, Weight: 1_000_000, Price: []int64{1e12 - 1, 1e12}})), moves: "prefer 1:1_>_"},

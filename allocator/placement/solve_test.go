@@ -138,6 +138,7 @@ func TestBalanceMovesLargeLoadsAndExplains(t *testing.T) {
 			Shard: 1, Kind: placement.Migrate, From: "s0000.kv", To: "s0001.kv", Reason: placement.Balance,
 			Why: "cpu: s0000.kv from 182 % to 109 % of its fair share, s0001.kv from 18 % to 91 %",
 		}},
+		MostMoves: 64, MostPerServer: 8,
 	}
 	if diff := cmp.Diff(want, placement.Solve(in)); diff != "" {
 		t.Errorf("%s", diff)

@@ -29,7 +29,8 @@ type State struct {
 	astray   int64   // replicas where they are not eligible
 
 	moved     []int32 // [Groups]: replicas away from their start
-	movedHist []int32 // [largest group + 1]: groups by moved
+	crowds    []int32 // [crowds]: likewise
+	movedHist []int32 // [largest crowd + 1]: crowds by moved
 	movedMost int32
 	MovedAll  int32
 	Touched   []int32 // [Servers + 1]: replicas that started there and are elsewhere, and that came there
@@ -75,12 +76,7 @@ func New(m *layout.Model) *State {
 	for t := range s.Head {
 		s.Head[t] = -1
 	}
-	most := int32(0)
-	for g := range m.Groups {
-		most = max(most, m.MemberStart[g+1]-m.MemberStart[g])
-	}
-	s.movedHist = make([]int32, most+1)
-	s.movedHist[0] = int32(m.Groups)
+	s.newCrowds()
 	copy(s.Place, m.Home)
 	for r, t := range m.Home {
 		s.link(int32(r), t)

@@ -79,7 +79,11 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 	metric := func() int { return n("metric", 0, p.Metrics-1) }
 	p.Unplaced = problem.Goal{Weight: int64(n("unplaced", 1, 3)), Tier: 0}
 	for range n("thresholds", 0, 2) {
-		p.Thresholds = append(p.Thresholds, problem.Threshold{Metric: metric(), Limit: some("limit", p.Servers, 0, 20), Goal: goal()})
+		limit := problem.Threshold{Metric: metric(), Limit: some("limit", p.Servers, 0, 20), Goal: goal()}
+		if rapid.Bool().Draw(t, "millionths") {
+			limit.Per = some("per", p.Servers, 1, 30)
+		}
+		p.Thresholds = append(p.Thresholds, limit)
 	}
 	for range n("ratios", 0, 1) {
 		p.Ratios = append(p.Ratios, problem.Ratio{A: metric(), B: metric(), Target: int64(n("target", 0, 3)), Goal: goal()})
@@ -119,6 +123,11 @@ func drawGoals(t *rapid.T, p *problem.Problem, goal func() problem.Goal, some fu
 	}
 	p.Movement = problem.Movement{Replica: some("moving", p.Replicas, 0, 3), ReplicaWeight: int64(n("weight", 0, 2)), RouteWeight: int64(n("weight", 0, 2)),
 		GroupWeight: int64(n("weight", 0, 2)), Tier: n("tier", 0, p.Tiers-1)}
+	if rapid.Bool().Draw(t, "crowds") {
+		for range p.Groups {
+			p.Movement.Crowd = append(p.Movement.Crowd, int32(n("crowd", 0, min(1, p.Groups-1))))
+		}
+	}
 	for range p.Servers * p.Servers {
 		p.Movement.Route = append(p.Movement.Route, uint32(n("route", 0, 3)))
 	}

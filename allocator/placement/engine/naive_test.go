@@ -43,7 +43,11 @@ func naive(p *problem.Problem, places []int32) (broken int64, cost [problem.MaxT
 	broken += naiveGroups(p, places, &cost)
 	for _, g := range p.Thresholds {
 		for t, limit := range g.Limit {
-			cost[g.Tier] += g.Weight * max(0, use[t*p.Metrics+g.Metric]-limit)
+			over := max(0, use[t*p.Metrics+g.Metric]-limit)
+			if g.Per != nil {
+				over = (over*1_000_000 + g.Per[t] - 1) / g.Per[t]
+			}
+			cost[g.Tier] += g.Weight * over
 		}
 	}
 	for _, g := range p.Ratios {
@@ -175,7 +179,11 @@ func naiveMovement(p *problem.Problem, places []int32, cost *[problem.MaxTiers]i
 		if s < 0 || t < 0 || s == t {
 			continue
 		}
-		moved[p.Group[r]]++
+		if crowd := p.Movement.Crowd; crowd != nil {
+			moved[crowd[p.Group[r]]]++
+		} else {
+			moved[p.Group[r]]++
+		}
 		if p.Movement.Replica != nil {
 			cost[p.Movement.Tier] += p.Movement.ReplicaWeight * p.Movement.Replica[r]
 		}

@@ -114,19 +114,15 @@ func (s *stated) stateDrain() {
 
 // utilization counts what a server has above its safety capacity.
 func (s *stated) utilization(m int, g *terms.Goal, goal problem.Goal) {
-	total := int64(0)
-	for i := range s.Task.Replicas {
-		total = load.Plus(total, s.scaled(m, s.Task.Replicas[i].Load[m]))
-	}
-	goal.Weight = bounded(goal.Weight, total)
 	t := problem.Threshold{Metric: m, Goal: goal}
 	for i := range s.Task.Servers {
-		limit := int64(mostLoad)
+		limit, per := int64(mostLoad), int64(mostLoad)
 		if c := s.Task.Servers[i].Capacity[m]; c != load.Unlimited {
-			limit = max(0, s.scaled(m, load.MulDiv(c, int64(g.Percent), 100))-s.outside(i, m))
+			limit, per = max(0, load.MulDiv(s.scaled(m, c), int64(g.Percent), 100)-s.outside(i, m)), max(1, s.scaled(m, c))
 		}
-		t.Limit = append(t.Limit, limit)
+		t.Limit, t.Per = append(t.Limit, limit), append(t.Per, per)
 	}
+	t.Weight = bounded(goal.Weight, int64(len(t.Per))*problem.MaxMillionths)
 	s.Problem.Thresholds = append(s.Problem.Thresholds, t)
 }
 

@@ -92,6 +92,7 @@ func (s *stated) movement(class int, g *terms.Goal, goal problem.Goal) {
 	}
 	if g.MostMoved {
 		m.GroupWeight = max(m.GroupWeight, goal.Weight)
+		s.crowd()
 		return
 	}
 	m.ReplicaWeight = 1
@@ -104,6 +105,20 @@ func (s *stated) movement(class int, g *terms.Goal, goal problem.Goal) {
 		m.Replica[i] += weight * s.weight(&s.Task.Replicas[i], g.Metric, metric)
 	}
 	s.routes(class, g, goal)
+}
+
+// crowd counts moves by the groups that policies name. Stand-ins for others stay, each in the crowd of the first.
+func (s *stated) crowd() {
+	known := map[string]int32{}
+	s.Problem.Movement.Crowd = make([]int32, s.Problem.Groups)
+	for i := range s.Task.Replicas {
+		r := &s.Task.Replicas[i]
+		name := s.Terms.Classes[s.Terms.Of[r.Shard]].Group
+		if _, ok := known[name]; !ok {
+			known[name] = int32(len(known))
+		}
+		s.Problem.Movement.Crowd[r.Group] = known[name]
+	}
 }
 
 // weight is what the move of a replica weighs.

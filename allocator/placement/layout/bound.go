@@ -41,6 +41,13 @@ func (m *Model) bound() (least [problem.MaxTiers + 1]int64) {
 			for s := 0; s < m.Servers && over > 0; s++ { // no further: limits may be as high as numbers go
 				over -= m.Limit[s*len(m.Thresholds.List)+int(i)]
 			}
+			per := int64(0)
+			for s := range m.Servers {
+				per = max(per, m.Per[s*len(m.Thresholds.List)+int(i)])
+			}
+			if per > 0 && over > 0 {
+				over = millionths(over, per)
+			}
 			least[tier] += m.Thresholds.List[i].Weight * max(0, over)
 		}
 		for i := m.Peaks.End[tier-1]; i < m.Peaks.End[tier]; i++ {

@@ -1,6 +1,10 @@
 package layout
 
-import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+import (
+	"math/bits"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+)
 
 // LoadOf is the load of replica r.
 func (m *Model) LoadOf(r int32) []int64 {
@@ -31,7 +35,12 @@ func (m *Model) Goals(t int32, tier int, use []int64, held int32) int64 {
 	limit := m.Limit[int(t)*n:][:n:n]
 	for i := m.Thresholds.End[tier-1]; i < m.Thresholds.End[tier]; i++ {
 		g := &m.Thresholds.List[i]
-		cost += g.Weight * max(0, use[g.Metric]-limit[i])
+		if over := use[g.Metric] - limit[i]; over > 0 {
+			if per := m.Per[int(t)*n+int(i)]; per > 0 {
+				over = millionths(over, per)
+			}
+			cost += g.Weight * over
+		}
 	}
 	if m.Ratios.End[tier-1] < m.Ratios.End[tier] {
 		capacity := m.Capacity[int(t)*m.Metrics:][:m.Metrics]
@@ -46,6 +55,19 @@ func (m *Model) Goals(t int32, tier int, use []int64, held int32) int64 {
 		cost += m.Opening.Weight * m.Opening.Cost[t]
 	}
 	return cost
+}
+
+// millionths are how many of a capacity an excess is, begun ones too.
+func millionths(over, per int64) int64 {
+	hi, lo := bits.Mul64(uint64(over), 1_000_000)
+	if hi >= uint64(per) {
+		return problem.MaxMillionths
+	}
+	n, rest := bits.Div64(hi, lo, uint64(per))
+	if rest > 0 {
+		n++
+	}
+	return int64(min(n, problem.MaxMillionths))
 }
 
 func (m *Model) unevenness(t int32, tier int, use []int64) int64 {

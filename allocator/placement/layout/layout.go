@@ -120,10 +120,13 @@ func (m *Model) layGoals() {
 	for _, g := range balances {
 		m.Balances.add(g.Tier, Evenness{int32(g.Metric), g.Above, g.Weight})
 	}
-	m.Limit = make([]int64, (m.Servers+1)*len(thresholds))
+	m.Limit, m.Per = make([]int64, (m.Servers+1)*len(thresholds)), make([]int64, (m.Servers+1)*len(thresholds))
 	for i, g := range thresholds {
 		for s, v := range g.Limit {
 			m.Limit[s*len(thresholds)+i] = v
+			if g.Per != nil {
+				m.Per[s*len(thresholds)+i] = g.Per[s]
+			}
 		}
 	}
 	m.Share = m.fair(balances)
@@ -134,6 +137,12 @@ func (m *Model) layGoals() {
 	m.Ratios.close()
 	m.Balances.close()
 	m.Peaks.close()
+	if m.Crowd = m.Movement.Crowd; m.Crowd == nil {
+		m.Crowd = make([]int32, m.Groups)
+		for g := range m.Crowd {
+			m.Crowd[g] = int32(g)
+		}
+	}
 	if m.Movement.Replica != nil && m.Movement.ReplicaWeight > 0 {
 		m.MoveCost = make([]int64, m.Replicas)
 		for r, c := range m.Movement.Replica {

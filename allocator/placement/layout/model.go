@@ -40,8 +40,10 @@ type Model struct {
 	Balances   Tiered[Evenness]
 	Peaks      Tiered[Peak]
 	Failovers  Tiered[Failover]
+	Crowd      []int32 // [Groups]: whose moves are counted together
 	MoveCost   []int64 // [Replicas], weighted; nil: 0
 	Limit      []int64 // [(Servers + 1) × Thresholds], in the order of Thresholds
+	Per        []int64 // likewise: capacities of which millionths count; 0: units do
 	Share      []Fair  // [(Servers + 1) × Balances], in the order of Balances
 	PeakShare  []Fair  // [(Servers + 1) × Peaks], in the order of Peaks
 	Uncapped   bool    // no cap on moves

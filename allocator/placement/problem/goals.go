@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // goal checks what all goals have.
@@ -24,6 +25,9 @@ func (p *Problem) checkGoals() error {
 		}
 		if len(t.Limit) != p.Servers {
 			return fmt.Errorf("limits of threshold %d: %d values, not %d: %w", i, len(t.Limit), p.Servers, ErrShape)
+		}
+		if t.Per != nil && (len(t.Per) != p.Servers || slices.Min(t.Per) < 1) {
+			return fmt.Errorf("threshold %d: it counts in parts of %v, not %d of at least 1: %w", i, t.Per, p.Servers, ErrShape)
 		}
 		for s, v := range t.Limit {
 			if err := amount(fmt.Sprintf("limit of threshold %d at server", i), s, v); err != nil {
@@ -155,6 +159,14 @@ func (p *Problem) checkMovement() error {
 	if m.Replica != nil && len(m.Replica) != p.Replicas {
 		return fmt.Errorf("movement: %d costs of replicas, not %d: %w", len(m.Replica), p.Replicas, ErrShape)
 	}
+	if m.Crowd != nil && len(m.Crowd) != p.Groups {
+		return fmt.Errorf("movement: crowds of %d groups, not %d: %w", len(m.Crowd), p.Groups, ErrShape)
+	}
+	for g, c := range m.Crowd {
+		if err := index("crowd of group", g, int(c), max(1, p.Groups)); err != nil {
+			return err
+		}
+	}
 	if m.Route != nil && len(m.Route) != p.Servers*p.Servers {
 		return fmt.Errorf("movement: %d costs of routes, not %d: %w", len(m.Route), p.Servers*p.Servers, ErrShape)
 	}
@@ -183,7 +195,11 @@ func (p *Problem) checkSums() error {
 	worst := make([]float64, p.Tiers)
 	worst[p.Unplaced.Tier] += float64(p.Unplaced.Weight) * float64(p.Replicas)
 	for _, t := range p.Thresholds {
-		worst[t.Tier] += float64(t.Weight) * load[t.Metric]
+		most := load[t.Metric]
+		if t.Per != nil {
+			most = MaxMillionths * float64(p.Servers)
+		}
+		worst[t.Tier] += float64(t.Weight) * most
 	}
 	for _, r := range p.Ratios {
 		free := float64(r.Target)*(capacity[r.A]+load[r.A]) + capacity[r.B] + load[r.B]

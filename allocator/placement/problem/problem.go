@@ -81,12 +81,17 @@ type Affinity struct {
 	Goal
 }
 
-// Threshold costs Weight for each unit of use above a server's limit ("safety capacity").
+// Threshold costs Weight for each unit of use above a server's limit ("safety capacity") or, with Per, for each begun millionth of that, at most
+// MaxMillionths.
 type Threshold struct {
 	Metric int
 	Limit  []int64 // [Servers]
+	Per    []int64 // [Servers], at least 1: the capacity; nil: units
 	Goal
 }
+
+// MaxMillionths is the largest excess that a Threshold tells apart: a thousand times a capacity.
+const MaxMillionths = 1_000_000_000
 
 // Ratio wants Target units free of metric B for each free one of metric A: it costs Weight × max(0, Target × free(A) − free(B)) on
 // each server.
@@ -136,6 +141,7 @@ type Movement struct {
 	ReplicaWeight int64
 	Route         []uint32 // [Servers × Servers] or nil: cost of moving from the row's server to the column's
 	RouteWeight   int64
-	GroupWeight   int64 // for each moved replica of the group of which most replicas moved
+	GroupWeight   int64   // for each moved replica of the crowd of which most replicas moved
+	Crowd         []int32 // [Groups]: labels, 0, 1, …; nil: each group is one by itself
 	Tier          int
 }
