@@ -143,8 +143,12 @@ func (e *evening) gather(i int) {
 			Pinned: stays || !r.added() && (adds || stuck || e.pinnedAt(i, r.on))})
 		e.task.Groups = int(group) + 1
 	}
-	if e.task.Groups > int(group) && !changing {
+	switch {
+	case e.task.Groups == int(group):
+	case !changing:
 		e.stateApart(i, int(group))
+	case e.choosy(i): // what is added has its place from the engine, and is apart all the same
+		e.task.Spreads = append(e.task.Spreads, goals.Spread{Group: int(group), Width: e.width(i), Max: 1})
 	}
 }
 
@@ -161,8 +165,7 @@ func (e *evening) changing(r replica) bool {
 	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !e.in.Servers[r.at].Accepts || !r.added() && r.at != r.on
 }
 
-// confines are where a replica may be: in its region, if that needs it, a primary nowhere less preferred, and none where it was lately, unless its
-// server has more than it can take.
+// confines are where a replica may be: in its region, if that needs it, a primary nowhere less preferred, and none where it is not wanted.
 func (e *evening) confines(i, k int) goals.Confines {
 	rep := &e.replicas[i][k]
 	c := goals.Confines{Region: -1, Rank: -1, Terms: e.class(i), Pin: -1, Left: -1}
@@ -172,9 +175,9 @@ func (e *evening) confines(i, k int) goals.Confines {
 	if rep.role == shard.Primary && len(e.where.Ranks) > 0 {
 		c.Rank, c.Exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
 	}
-	if len(e.in.Shards[i].Left) > 0 && !e.overfull(rep.at) {
+	if left := e.unwanted(i, k); len(left) > 0 {
 		c.Left = len(e.task.Left)
-		e.task.Left = append(e.task.Left, e.leftBy(i, rep.at))
+		e.task.Left = append(e.task.Left, left)
 	}
 	if e.pinnedAt(i, rep.at) && rep.added() {
 		c.Pin = rep.at
@@ -182,10 +185,25 @@ func (e *evening) confines(i, k int) goals.Confines {
 	return c
 }
 
-// leftBy are the servers that a shard left lately, but for one where it is.
-func (e *evening) leftBy(i, at int) (list []int32) {
+// unwanted are the servers that a replica of a shard does not go to: those that another one is about to leave, where callbacks for the shard failed
+// lately and, unless its own server has more than it can take, that the shard left lately.
+func (e *evening) unwanted(i, k int) (list []int32) {
+	sh, at := &e.in.Shards[i], e.replicas[i][k].at
+	if e.replicas[i][k].added() {
+		at = -1 // it is not there yet
+	}
+	for other, r := range e.replicas[i] {
+		if other != k && r.on >= 0 && r.on != at && (r.leaving || r.on != r.at) {
+			list = append(list, int32(r.on))
+		}
+	}
+	if len(sh.Left)+len(sh.Avoid) == 0 {
+		return list
+	}
+	settles := !e.overfull(e.replicas[i][k].at)
 	for server := range e.in.Servers {
-		if server != at && slices.Contains(e.in.Shards[i].Left, e.serverID(server)) {
+		id := e.serverID(server)
+		if server != at && (slices.Contains(sh.Avoid, id) || settles && slices.Contains(sh.Left, id)) {
 			list = append(list, int32(server))
 		}
 	}
@@ -286,7 +304,7 @@ func (e *evening) reason(found *goals.Outcome, r, from int) (reason Reason, why 
 	default:
 		reason = Preference
 	}
-	return reason, fmt.Sprintf("%s: it would cost %d more on %s", d.Goal, d.More, e.serverID(from))
+	return reason, fmt.Sprintf("%s: it costs more on %s", d.Goal, e.serverID(from))
 }
 
 // worst is the metric that a move evens out most.
