@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -33,6 +36,28 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 		s.Waits = w.waits
 	}
 	s.Replicas, s.Missing = l.replicaStatus(a, at)
+	s.Quarantine = l.keeper.Quarantined(name, at)
 	in, _ = l.planInput(a)
+	for i := range in.Servers {
+		if p := &in.Servers[i]; !p.Accepts {
+			p.Why = l.whyNot(p.ID)
+		}
+	}
 	return s, in, nil
+}
+
+// whyNot says why a server takes no shards.
+func (l *Ledger) whyNot(id shard.ServerID) string {
+	server := l.servers[id]
+	f := server.present()
+	switch st := l.serverStatus(server, f); {
+	case st.Draining:
+		return "it is being drained"
+	case st.State != report.Attached:
+		return fmt.Sprintf("it is %s: %s", st.State, st.Reason)
+	case st.Probation > 0:
+		return fmt.Sprintf("it is on probation for %s more: %s", st.Probation.Round(time.Second), st.ProbationReason)
+	default:
+		return st.Reason
+	}
 }
