@@ -33,6 +33,9 @@ func (t *Tally) Broken() (list []Breach) {
 		list[at].Count++
 	}
 	for i := range t.in.Shards {
+		if s := &t.in.Shards[i]; s.Backoff && s.Pinned && len(s.Replicas) == 0 {
+			continue // there is nothing to place
+		}
 		told := map[string]bool{}
 		for _, name := range t.brokenOf(i) {
 			if !told[name] {
