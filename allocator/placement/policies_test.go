@@ -104,6 +104,8 @@ func TestPolicies(t *testing.T) {
 			0, goal(terms.Goal{Kind: terms.Preference, Regions: []string{"eu"}})), 1, goal(terms.Goal{Kind: terms.Preference, Regions: []string{"us"}})),
 			moves: "prefer 0:1_>_ prefer 1:_>1_"},
 		{name: "preferred regions above balance", in: under(city(one, "eu/1 us/1", "0", "0", "0", "0"), goal(terms.Goal{Kind: terms.Preference, Regions: []string{"eu"}}))},
+		{name: "also above the number of primaries", in: under(city(two, "eu/1 eu/2 us/1 us/2", "0 2s", "0 3s", "1 2s", "1 3s"),
+			goal(terms.Goal{Kind: terms.Preference, Primaries: true, Regions: []string{"eu"}}))},
 		{name: "near to clients", in: under(apart(city(one, "eu/1 us/1 ap/1", "2"), 200, 90, 300), goal(terms.Goal{Kind: terms.Latency, Clients: map[string]int64{"eu": 9, "us": 1}})),
 			moves: "prefer 0:2_>_"},
 		{name: "apart as far as it goes", in: under(city(readers, "eu/1 eu/1 eu/2", "0s 1s"), goal(terms.Goal{Kind: terms.Apart, Spread: terms.Spread{Over: zone, AtLeast: 2}})),
