@@ -1,9 +1,6 @@
 package ledger
 
 import (
-	"fmt"
-	"time"
-
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -40,24 +37,8 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 	in, _ = l.planInput(a)
 	for i := range in.Servers {
 		if p := &in.Servers[i]; !p.Accepts {
-			p.Why = l.whyNot(p.ID)
+			p.Why = l.serverStatus(l.servers[p.ID], l.servers[p.ID].present()).WhyNot()
 		}
 	}
 	return s, in, nil
-}
-
-// whyNot says why a server takes no shards.
-func (l *Ledger) whyNot(id shard.ServerID) string {
-	server := l.servers[id]
-	f := server.present()
-	switch st := l.serverStatus(server, f); {
-	case st.Draining:
-		return "it is being drained"
-	case st.State != report.Attached:
-		return fmt.Sprintf("it is %s: %s", st.State, st.Reason)
-	case st.Probation > 0:
-		return fmt.Sprintf("it is on probation for %s more: %s", st.Probation.Round(time.Second), st.ProbationReason)
-	default:
-		return st.Reason
-	}
 }

@@ -12,24 +12,6 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// Goal is what a goal costs before and after, by the policy that holds after the changes.
-type Goal struct {
-	Tier          int // as tally.Cost has it
-	Name          string
-	Unit          tally.Unit
-	Before, After int64
-	// Of how many replicas a cost is the sum, so that a mean can be told; 0: it is no such sum.
-	CountedBefore, CountedAfter int64
-}
-
-// Most is what moves most: the shard, and the group of shards that policies name, of which most replicas begin on another server.
-type Most struct {
-	Shard      shard.ID
-	Moves      int
-	Group      string
-	GroupMoves int
-}
-
 // mover counts what moves.
 type mover struct {
 	tally  *tally.Tally // of the input after the changes: servers, loads and policies stay as they are
@@ -53,22 +35,21 @@ func (m *mover) moved(in *placement.Input, i int, role shard.Role, from, to int)
 	}
 }
 
-// most is what moved most; of equals the first.
-func (m *mover) most(in *placement.Input) (most Most) {
+// most tells what moved most; of equals the first.
+func (m *mover) most(in *placement.Input, r *Result) {
 	groups := map[string]int{}
 	for i := range in.Shards {
 		n := m.shards[in.Shards[i].Index]
-		if n > most.Moves {
-			most.Shard, most.Moves = in.Shards[i].ID, n
+		if n > r.MostMoves {
+			r.MostShard, r.MostMoves = in.Shards[i].ID, n
 		}
 		groups[groupOf(in, i)] += n
 	}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		if groups[name] > most.GroupMoves {
-			most.Group, most.GroupMoves = name, groups[name]
+		if groups[name] > r.GroupMoves {
+			r.MostGroup, r.GroupMoves = name, groups[name]
 		}
 	}
-	return most
 }
 
 func groupOf(in *placement.Input, i int) string {
@@ -76,29 +57,6 @@ func groupOf(in *placement.Input, i int) string {
 		return string(in.App)
 	}
 	return cmp.Or(in.Terms.Classes[in.Terms.Of[i]].Group, string(in.App))
-}
-
-// compared is what the goals cost before and after.
-func compared(before, after *tally.Tally, moves []tally.Cost) (list []Goal) {
-	was, is := before.Totals(), append(after.Totals(), moves...)
-	find := func(costs []tally.Cost, c tally.Cost) (tally.Cost, bool) {
-		at := slices.IndexFunc(costs, func(o tally.Cost) bool { return o.Tier == c.Tier && o.Goal == c.Goal })
-		if at < 0 {
-			return tally.Cost{}, false
-		}
-		return costs[at], true
-	}
-	for _, c := range is {
-		b, _ := find(was, c)
-		list = append(list, Goal{c.Tier, c.Goal, c.Unit, b.Amount, c.Amount, before.Counted(c), after.Counted(c)})
-	}
-	for _, c := range was {
-		if _, still := find(is, c); !still {
-			list = append(list, Goal{c.Tier, c.Goal, c.Unit, c.Amount, 0, before.Counted(c), 0})
-		}
-	}
-	slices.SortStableFunc(list, func(a, b Goal) int { return cmp.Compare(a.Tier, b.Tier) })
-	return list
 }
 
 // regional are the metrics that a policy balances in each region by itself.

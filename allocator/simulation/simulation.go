@@ -28,9 +28,14 @@ type Result struct {
 	After   State
 	End     placement.Input // what After is of
 	Blocked []Block         // by kind, reason and constraint
-	Goals   []Goal          // the most important first
-	Most    Most
-	Notes   []string
+	Goals   []tally.Change  // by the policy that holds after the changes, the most important first
+
+	MostShard  shard.ID // of which most replicas begin on another server, and how many
+	MostMoves  int
+	MostGroup  string // likewise of the groups that policies name; else the app is one
+	GroupMoves int
+
+	Notes []string
 
 	PrimariesLost int // shards whose primary is lost by the changes
 	ShardsLost    int // shards of which the changes leave no replica
@@ -74,7 +79,8 @@ func Run(in placement.Input, c Changes, rounds int, stop func() string) (Result,
 	m := mover{tally: tally.New(&in), shards: map[shard.Index]int{}}
 	r.Stopped = play(&in, &r, &m, rounds, stop)
 	after := tally.New(&in)
-	r.Goals, r.Most = compared(before, after, m.costs), m.most(&in)
+	r.Goals = tally.Changes(before, after, m.costs)
+	m.most(&in, &r)
 	was.Policy = old
 	r.Before, r.After, r.End = stand(&was, byRegion), stand(&in, byRegion), in
 	r.Before.Broken, r.After.Broken = before.Broken(), after.Broken()

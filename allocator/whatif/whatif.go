@@ -157,7 +157,7 @@ func resultToProto(r *simulation.Result) *pb.SimulateResponse {
 	out := &pb.SimulateResponse{
 		AtRest: r.Stopped == "", Stopped: r.Stopped, Moves: count(r.Moves), ReplicasMoved: count(r.Arrived), LoadMoved: r.Moved,
 		PrimariesLost: count(r.PrimariesLost), ShardsLost: count(r.ShardsLost), Before: standToProto(&r.Before), After: standToProto(&r.After),
-		Notes: r.Notes, MostMovedShard: string(r.Most.Shard), MostMoves: count(r.Most.Moves), MostMovedGroup: r.Most.Group, GroupMoves: count(r.Most.GroupMoves),
+		Notes: r.Notes, MostMovedShard: string(r.MostShard), MostMoves: count(r.MostMoves), MostMovedGroup: r.MostGroup, GroupMoves: count(r.GroupMoves),
 	}
 	for _, g := range r.Goals {
 		out.Goals = append(out.Goals, goalToProto(g))
@@ -209,7 +209,7 @@ func standToProto(s *simulation.State) *pb.SimulatedState {
 }
 
 // goalToProto converts what a goal costs. Of round trips people want the mean, not the sum.
-func goalToProto(g simulation.Goal) *pb.SimulatedGoal {
+func goalToProto(g tally.Change) *pb.SimulatedGoal {
 	text := func(amount, counted int64) string {
 		if g.Unit == tally.Micros && counted > 0 {
 			return g.Unit.Text(amount/counted) + " each"
@@ -217,7 +217,7 @@ func goalToProto(g simulation.Goal) *pb.SimulatedGoal {
 		return g.Unit.Text(amount)
 	}
 	return &pb.SimulatedGoal{
-		Tier: count(g.Tier), Goal: g.Name, Unit: string(g.Unit), Before: g.Before, After: g.After,
+		Tier: count(g.Tier), Goal: g.Goal, Unit: string(g.Unit), Before: g.Before, After: g.After,
 		BeforeText: text(g.Before, g.CountedBefore), AfterText: text(g.After, g.CountedAfter),
 	}
 }

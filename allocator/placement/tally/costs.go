@@ -255,8 +255,8 @@ func (t *Tally) Moved(i int, role shard.Role, from, to int) (list []Cost) {
 	return list
 }
 
-// Counted is how many replicas a goal counts each by itself, so that a mean can be told; 0: it counts otherwise.
-func (t *Tally) Counted(c Cost) (n int64) {
+// counted is how many replicas a goal counts each by itself, so that a mean can be told; 0: it counts otherwise.
+func (t *Tally) counted(c Cost) (n int64) {
 	for i := range t.in.Shards {
 		for g := range t.ofShards[t.classAt(i)] {
 			if a := &t.ofShards[t.classAt(i)][g]; a.Name == c.Goal && a.Tier == c.Tier && a.row != nil {
