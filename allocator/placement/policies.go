@@ -51,14 +51,10 @@ func (s *state) barred(i, server int) (binds, why string) {
 // alike reports whether the primary of a shard may be on either of two servers for all that policies want of primaries: their goals go before the
 // number of primaries, and would have it back.
 func (s *state) alike(i, a, b int) bool {
-	c := s.class(i)
-	x, y := s.in.Servers[a].Locality.Region, s.in.Servers[b].Locality.Region
-	if c < 0 || x == y {
+	if s.in.Terms == nil || s.where.InRegion[a] == s.where.InRegion[b] {
 		return true
 	}
-	return !slices.ContainsFunc(s.in.Terms.Classes[c].Goals, func(g terms.Goal) bool {
-		return g.Primaries && (g.Kind == terms.Latency || g.Kind == terms.Preference && slices.Index(g.Regions, x) != slices.Index(g.Regions, y))
-	})
+	return slices.Equal(s.roleCosts(i, a), s.roleCosts(i, b))
 }
 
 // pinnedAt reports whether a replica of a shard that is on a server stays there.

@@ -37,6 +37,7 @@ func (s *state) solve() {
 	s.repair()
 	s.drain()
 	s.prefer()
+	s.preferByPolicy()
 	s.balance()
 	s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.Kind == 0 }) // what was withdrawn
 }

@@ -17,7 +17,7 @@ type Change struct {
 
 // Changes compares what the goals cost before and after moves that cost so much, the most important first.
 func Changes(before, after *Tally, moves []Cost) (list []Change) {
-	was, is := before.Totals(), append(after.Totals(), moves...)
+	was, is := before.Totals(), after.Totals()
 	find := func(costs []Cost, c Cost) (Cost, bool) {
 		at := slices.IndexFunc(costs, func(o Cost) bool { return o.Tier == c.Tier && o.Goal == c.Goal })
 		if at < 0 {
@@ -27,6 +27,9 @@ func Changes(before, after *Tally, moves []Cost) (list []Change) {
 	}
 	for _, c := range is {
 		b, _ := find(was, c)
+		if m, moved := find(moves, c); moved {
+			c.Amount = m.Amount
+		}
 		list = append(list, Change{c.Tier, c.Goal, c.Unit, b.Amount, c.Amount, before.counted(c), after.counted(c)})
 	}
 	for _, c := range was {

@@ -199,7 +199,7 @@ func (t *Tally) Totals() []Cost {
 	}
 	for i := range t.in.Shards {
 		for g := range t.ofShards[t.classAt(i)] {
-			if a := &t.ofShards[t.classAt(i)][g]; a.Kind != terms.Movement {
+			if a := &t.ofShards[t.classAt(i)][g]; a.Kind != terms.Movement || !a.MostMoved {
 				total(a, t.ofShard(a, i))
 			}
 		}
@@ -214,8 +214,12 @@ func (t *Tally) Totals() []Cost {
 }
 
 func (t *Tally) ofShard(a *aim, i int) (sum int64) {
-	if a.Kind == terms.Apart {
+	switch a.Kind {
+	case terms.Movement:
+		return 0
+	case terms.Apart:
 		return t.near(a, t.places(i, -1, -1))
+	case terms.Preference, terms.Drain, terms.Utilization, terms.Balance, terms.Latency, terms.Cost, terms.Failover:
 	}
 	for k := range t.in.Shards[i].Replicas {
 		r := &t.in.Shards[i].Replicas[k]

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/share"
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
@@ -148,7 +147,7 @@ func (t *Tally) ofReplicas(g terms.Goal) (aim, bool) {
 			}
 			a.row, a.unit = append(a.row, int64(at)), Places
 		case terms.Latency:
-			a.row, a.unit = append(a.row, t.distance(region(i), g.Clients)), Micros
+			a.row, a.unit = append(a.row, g.Distance(region(i), t.in.Apart)), Micros
 		case terms.Drain:
 			leaves := int64(0)
 			if t.in.Servers[i].Leaving {
@@ -170,25 +169,6 @@ func (t *Tally) ofReplicas(g terms.Goal) (aim, bool) {
 		}
 	}
 	return a, true
-}
-
-// distance is the mean round trip in microseconds from clients to a region. A pair that nobody measured is as far apart as any that was.
-func (t *Tally) distance(region string, clients map[string]int64) int64 {
-	far := time.Duration(0)
-	for _, p := range t.in.Apart.Pairs() {
-		far = max(far, p.Median)
-	}
-	sum, shares := int64(0), int64(0)
-	for client, part := range clients {
-		trip := far
-		if e, known := t.in.Apart.Between(client, region); known {
-			trip = e.Median
-		} else if client == region {
-			trip = 0
-		}
-		sum, shares = sum+part*trip.Microseconds(), shares+part
-	}
-	return sum / max(1, shares)
 }
 
 func (t *Tally) position(metric string) int {
