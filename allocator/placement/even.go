@@ -143,12 +143,14 @@ func (e *evening) gather(i int) {
 			Pinned: stays || !r.added() && (adds || stuck || e.pinnedAt(i, r.on))})
 		e.task.Groups = int(group) + 1
 	}
-	switch {
-	case e.task.Groups == int(group):
-	case !changing:
-		e.stateApart(i, int(group))
-	case e.choosy(i): // what is added has its place from the engine, and is apart all the same
+	if e.task.Groups == int(group) {
+		return
+	}
+	if e.choosy(i) { // what is added has no place yet, so that no number of domains keeps it apart
 		e.task.Spreads = append(e.task.Spreads, goals.Spread{Group: int(group), Width: e.width(i), Max: 1})
+	}
+	if !changing {
+		e.stateApart(i, int(group))
 	}
 }
 
@@ -185,16 +187,20 @@ func (e *evening) confines(i, k int) goals.Confines {
 	return c
 }
 
-// unwanted are the servers that a replica of a shard does not go to: those that another one is about to leave, where callbacks for the shard failed
-// lately and, unless its own server has more than it can take, that the shard left lately.
+// unwanted are the servers that a replica of a shard does not go to: those that another one is about to leave (and, until it has, those near to it), where
+// callbacks for the shard failed lately and, unless its own server has more than it can take, that the shard left lately.
 func (e *evening) unwanted(i, k int) (list []int32) {
 	sh, at := &e.in.Shards[i], e.replicas[i][k].at
 	if e.replicas[i][k].added() {
 		at = -1 // it is not there yet
 	}
 	for other, r := range e.replicas[i] {
-		if other != k && r.on >= 0 && r.on != at && (r.leaving || r.on != r.at) {
+		switch {
+		case other == k || r.on < 0 || r.on == at || r.on == r.at && !r.leaving:
+		case r.leaving:
 			list = append(list, int32(r.on))
+		default:
+			list = append(list, e.beside(r.on, e.width(i))...)
 		}
 	}
 	if len(sh.Left)+len(sh.Avoid) == 0 {
@@ -205,6 +211,16 @@ func (e *evening) unwanted(i, k int) (list []int32) {
 		id := e.serverID(server)
 		if server != at && (slices.Contains(sh.Avoid, id) || settles && slices.Contains(sh.Left, id)) {
 			list = append(list, int32(server))
+		}
+	}
+	return list
+}
+
+// beside are the servers that share a domain of a width with one.
+func (e *evening) beside(server int, width locality.Domain) (list []int32) {
+	for other := range e.in.Servers {
+		if e.where.Shared(server, other, width) {
+			list = append(list, int32(other))
 		}
 	}
 	return list
