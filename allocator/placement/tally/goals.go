@@ -27,16 +27,16 @@ type aim struct {
 	built bool // no policy says it
 	unit  Unit
 
-	row    []int64                 // by server: what a replica costs there
-	counts func(primary bool) bool // which replicas
-	metric int                     // position; of a server's load
-	other  int                     // likewise
-	share  []int64                 // by server; 0: it takes no part
-	slack  int64                   // in thousandths of a share, beside half of an average replica
-	half   int64                   // half of an average replica
-	limit  func(server int) int64  // of its load
-	cost   func(u use) int64       // of one server
-	only   func(class int) bool    // classes that it is said of
+	row     []int64                 // by server: what a replica costs there
+	counts  func(primary bool) bool // which replicas
+	metric  int                     // position; of a server's load
+	other   int                     // likewise
+	share   []int64                 // by server; 0: it takes no part
+	slack   int64                   // in thousandths of a share, beside half of an average replica
+	average int64                   // of a replica
+	limit   func(server int) int64  // of its load
+	cost    func(u use) int64       // of one server
+	only    func(class int) bool    // classes that it is said of
 }
 
 // use is what a server carries.
@@ -118,7 +118,7 @@ func (t *Tally) even(m int, otherwise bool) aim {
 	if len(t.where.Ranks) > 0 && (m == t.primaries || t.in.Policy.Replicas <= 1) {
 		group, groups = t.where.Rank, len(t.where.Ranks)
 	}
-	a.share, a.slack, a.half = t.shares(m, group, groups), int64(t.in.Policy.TolerancePercent)*whole/200, t.average[m]/2
+	a.share, a.slack, a.average = t.shares(m, group, groups), int64(t.in.Policy.TolerancePercent)*whole/200, t.average[m]
 	return a
 }
 
@@ -215,7 +215,7 @@ func (t *Tally) ofLoads(g terms.Goal) (aim, bool) {
 		if g.Regional {
 			group, groups = func(i int) int { return t.where.InRegion[i] }, len(t.where.Regions)
 		}
-		a.unit, a.share, a.slack, a.half = Share, t.shares(a.metric, group, groups), int64(g.Percent)*whole/200, t.average[a.metric]/2
+		a.unit, a.share, a.slack, a.average = Share, t.shares(a.metric, group, groups), int64(g.Percent)*whole/200, t.average[a.metric]
 		return a, true
 	case terms.Preference, terms.Apart, terms.Drain, terms.Latency, terms.Failover, terms.Movement:
 	}
@@ -253,5 +253,5 @@ func (a *aim) beyond(l load.Vector, server int) int64 {
 	if a.built {
 		off = max(off, -off)
 	}
-	return max(0, off-a.slack-load.MulDiv(a.half, whole, a.share[server]))
+	return max(0, off-a.slack-load.MulDiv(a.average, whole, 2*a.share[server]))
 }
