@@ -183,7 +183,7 @@ func TestExplainShowsEverything(t *testing.T) {
 	s.events.Add(time.Now(), decision("granted", "kv"), decision("of another app", "other"))
 	s.node.leader.known = api.Explained{
 		Shard: report.ShardStatus{
-			App: "kv", Index: 0, Shard: "3", Term: 7, Move: 8, Primary: "a.kv", Incarnation: 4, PrimaryTerm: 7, Serving: true, Waits: "the linger",
+			App: "kv", Index: 0, Shard: "3", Term: 7, Move: 8, Primary: "a.kv", Incarnation: 4, PrimaryTerm: 7, Serving: true, Waits: "the linger", Quarantine: "servers died of it",
 			Owner:  report.ServerStatus{Server: shard.Server{ID: "a.kv"}, State: report.Attached},
 			Moving: true, Open: report.MoveStatus{App: "kv", Shard: "3", Step: report.StepLinger, StepAge: time.Second, Deadline: -1}, Phase: report.PhaseMoved,
 		},
@@ -210,11 +210,21 @@ func TestExplainShowsEverything(t *testing.T) {
 	if names(e.GetDecisions()) != "granted" || len(e.GetFinished()) != 1 {
 		t.Errorf("decisions %q, %d finished moves", names(e.GetDecisions()), len(e.GetFinished()))
 	}
-	if c := e.GetCandidates(); len(c) != 2 || c[0].GetBinds() != "held" || c[0].GetHolds() != pb.Role_ROLE_PRIMARY || c[1].GetBinds() == "" {
-		t.Errorf("candidates %v", c)
+	if c := e.GetCandidates(); len(c) != 2 || !c[0].GetHere() || c[0].GetRank() != 1 || c[0].GetHolds() != pb.Role_ROLE_PRIMARY || c[1].GetBinds() == "" || e.GetCandidatesOf() != "a.kv" {
+		t.Errorf("candidates %v of %s", c, e.GetCandidatesOf())
+	}
+	if p := e.GetPlaces(); len(p) != 1 || p[0].GetServer() != "a.kv" || p[0].GetVerdict() != "stays: no other server may have it: of 1 servers, accepts excludes 1" {
+		t.Errorf("places %v", p)
+	}
+	if e.GetQuarantine() != "servers died of it" {
+		t.Errorf("quarantine %q", e.GetQuarantine())
 	}
 	if n := e.GetNotes(); len(n) != 1 || n[0] != "preferred region mars: no server is in it" {
 		t.Errorf("notes %v", n)
+	}
+	_, err = s.admin().Explain(t.Context(), &pb.ExplainRequest{App: "kv", Shard: "3", Replica: "b.kv"})
+	if connect.CodeOf(err) != connect.CodeNotFound || !strings.Contains(err.Error(), `expected a server with a replica of the shard (a.kv), not "b.kv"`) {
+		t.Errorf("a server without a replica: %v", err)
 	}
 	s.node.leader.known.Refusal = &ledger.RequestError{Kind: ledger.NotFound, Subject: "shard", Expected: "a shard"}
 	if _, err := s.admin().Explain(t.Context(), &pb.ExplainRequest{App: "kv", Shard: "x"}); connect.CodeOf(err) != connect.CodeNotFound {

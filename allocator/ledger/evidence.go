@@ -212,6 +212,9 @@ func (l *Ledger) end4ever(f *life, why string) {
 		return
 	}
 	f.over, f.why, f.resting = true, why, false
+	if a := l.apps[f.app]; a != nil {
+		a.thinAt = shard.Instant{} // fewer copies are left than were counted
+	}
 	f.loose = f.loose && f.fencing // whoever ended otherwise has stopped
 	l.unsuspect(f)
 	l.answerAll(f.askers)

@@ -33,6 +33,12 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 		s.Waits = w.waits
 	}
 	s.Replicas, s.Missing = l.replicaStatus(a, at)
+	s.Quarantine = l.keeper.Quarantined(name, at)
 	in, _ = l.planInput(a)
+	for i := range in.Servers {
+		if p := &in.Servers[i]; !p.Accepts {
+			p.Why = l.serverStatus(l.servers[p.ID], l.servers[p.ID].present()).WhyNot()
+		}
+	}
 	return s, in, nil
 }

@@ -166,16 +166,21 @@ func (t *task) suspectWaits(c *call) string {
 	return ""
 }
 
-// thin counts the shards that have a primary and not as many secondaries in sync as they should; suspects do not count.
+// thin counts the shards that have a copy and not as many in sync as they should, on servers that are heard of: what a silent server has may be lost,
+// and a row may still name one that died. Suspects do not count.
 func (l *Ledger) thin(a *app) int {
 	if !a.spec.Replication.Primaries() || a.thinAt == l.now {
 		return a.thin
 	}
 	a.thin, a.thinAt = 0, l.now
-	want := a.spec.Policy().Replicas - 1
+	want := a.spec.Policy().Replicas
+	heard := func(o Owner) bool {
+		f := l.known(o)
+		return f != nil && f.attached() && f.alive() && !f.suspicion.suspect
+	}
 	for i := range a.rows {
 		row := &a.rows[i]
-		if row.Primary.Incarnation == 0 || row.Deleting || len(row.Secondaries) >= want && row.Synced() >= want {
+		if n := row.Copies(heard); n == 0 || n >= want || row.Deleting {
 			continue
 		}
 		at := shard.Index(i)

@@ -39,7 +39,7 @@ func (s *state) evenPrimaries() {
 		}
 		sh, list := promotions.Shard{Primary: s.replicas[i][k].on}, []int(nil)
 		for j := range s.replicas[i] {
-			if o := &s.replicas[i][j]; j != k && o.movable() && s.in.Servers[o.on].Accepts && !s.avoids(i, o.on) {
+			if o := &s.replicas[i][j]; j != k && o.movable() && s.in.Servers[o.on].Accepts && !s.avoids(i, o.on) && s.alike(i, s.replicas[i][k].on, o.on) {
 				sh.Heirs, list = append(sh.Heirs, o.on), append(list, j)
 			}
 		}

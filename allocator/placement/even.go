@@ -128,7 +128,13 @@ func (e *evening) gather(i int) {
 			Pinned: stays || !r.added() && (adds || stuck || e.pinnedAt(i, r.on))})
 		e.task.Groups = int(group) + 1
 	}
-	if e.task.Groups > int(group) && !changing {
+	if e.task.Groups == int(group) {
+		return
+	}
+	if e.choosy(i) { // what is added has no place yet, so that no number of domains keeps it apart
+		e.task.Spreads = append(e.task.Spreads, goals.Spread{Group: int(group), Width: e.width(i), Max: 1})
+	}
+	if !changing {
 		e.stateApart(i, int(group))
 	}
 }
@@ -146,8 +152,7 @@ func (e *evening) changing(r replica) bool {
 	return r.leaving || r.at < 0 || e.at[r.at] < 0 || !e.in.Servers[r.at].Accepts || !r.added() && r.at != r.on
 }
 
-// confines are where a replica may be: in its region, if that needs it, a primary nowhere less preferred, and none where it was lately, unless its
-// server has more than it can take.
+// confines are where a replica may be: in its region, if that needs it, a primary nowhere less preferred, and none where it is not wanted.
 func (e *evening) confines(i, k int) goals.Confines {
 	rep := &e.replicas[i][k]
 	c := goals.Confines{Region: -1, Rank: -1, Terms: e.class(i), Pin: -1, Left: -1}
@@ -157,9 +162,9 @@ func (e *evening) confines(i, k int) goals.Confines {
 	if rep.role == shard.Primary && len(e.where.Ranks) > 0 {
 		c.Rank, c.Exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
 	}
-	if len(e.in.Shards[i].Left) > 0 && !e.overfull(rep.at) {
+	if left := e.unwanted(i, k); len(left) > 0 {
 		c.Left = len(e.task.Left)
-		e.task.Left = append(e.task.Left, e.leftBy(i, rep.at))
+		e.task.Left = append(e.task.Left, left)
 	}
 	if e.pinnedAt(i, rep.at) && rep.added() {
 		c.Pin = rep.at
@@ -167,11 +172,40 @@ func (e *evening) confines(i, k int) goals.Confines {
 	return c
 }
 
-// leftBy are the servers that a shard left lately, but for one where it is.
-func (e *evening) leftBy(i, at int) (list []int32) {
+// unwanted are the servers that a replica of a shard does not go to: those that another one is about to leave (and, until it has, those near to it), where
+// callbacks for the shard failed lately and, unless its own server has more than it can take, that the shard left lately.
+func (e *evening) unwanted(i, k int) (list []int32) {
+	sh, at := &e.in.Shards[i], e.replicas[i][k].at
+	if e.replicas[i][k].added() {
+		at = -1 // it is not there yet
+	}
+	for other, r := range e.replicas[i] {
+		switch {
+		case other == k || r.on < 0 || r.on == at || r.on == r.at && !r.leaving:
+		case r.leaving:
+			list = append(list, int32(r.on))
+		default:
+			list = append(list, e.beside(r.on, e.width(i))...)
+		}
+	}
+	if len(sh.Left)+len(sh.Avoid) == 0 {
+		return list
+	}
+	settles := !e.overfull(e.replicas[i][k].at)
 	for server := range e.in.Servers {
-		if server != at && slices.Contains(e.in.Shards[i].Left, e.serverID(server)) {
+		id := e.serverID(server)
+		if server != at && (slices.Contains(sh.Avoid, id) || settles && slices.Contains(sh.Left, id)) {
 			list = append(list, int32(server))
+		}
+	}
+	return list
+}
+
+// beside are the servers that share a domain of a width with one.
+func (e *evening) beside(server int, width locality.Domain) (list []int32) {
+	for other := range e.in.Servers {
+		if e.where.Shared(server, other, width) {
+			list = append(list, int32(other))
 		}
 	}
 	return list
@@ -310,7 +344,7 @@ func (e *evening) reason(found *goals.Outcome, r, from int) (reason Reason, why 
 	default:
 		reason = Preference
 	}
-	return reason, fmt.Sprintf("%s: it would cost %d more on %s", d.Goal, d.More, e.serverID(from))
+	return reason, fmt.Sprintf("%s: it costs more on %s", d.Goal, e.serverID(from))
 }
 
 // worst is the metric that a move evens out most.

@@ -63,7 +63,7 @@ func (s *state) drainShard(i int) {
 		case !s.in.Servers[r.on].Leaving || s.capped(r.on):
 			continue
 		case s.in.Shards[i].Backoff:
-			s.stuck(i, Migrate, r.on, Drain, bindsBackoff, whyBackoff)
+			s.stuck(i, Migrate, r.on, Drain, bindsQuarantine, whyQuarantine)
 			continue
 		}
 		q := s.relocation(i, k)

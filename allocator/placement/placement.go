@@ -35,6 +35,7 @@ type Server struct {
 	Capacity    map[string]int64  // per metric, fixed point; a metric that is absent is unlimited
 	Labels      map[string]string // for whoever makes Terms; never modified
 	Accepts     bool              // attached, not draining, not suspected
+	Why         string            // why it does not accept, for people; empty: nobody said
 	Leaving     bool              // draining: its replicas want to go elsewhere
 	Moves       int               // open moves from or to it
 }
@@ -48,7 +49,7 @@ type Shard struct {
 	Pinned   bool             // nothing of it may change now: a move of its primary is open, or an owner is being waited for
 	Avoid    []shard.ServerID // where callbacks for it failed lately
 	Urgent   bool             // without a primary because its owner is gone
-	Backoff  bool             // not to be placed or moved now
+	Backoff  bool             // in quarantine: neither placed nor moved; pinned and without replicas: there is nothing to place
 	Left     []shard.ServerID // where it was moved away from lately to even out loads: for that it does not go back, or loads that oscillate would have it do so
 }
 

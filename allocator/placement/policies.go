@@ -48,6 +48,15 @@ func (s *state) barred(i, server int) (binds, why string) {
 	return "", ""
 }
 
+// alike reports whether the primary of a shard may be on either of two servers for all that policies want of primaries: their goals go before the
+// number of primaries, and would have it back.
+func (s *state) alike(i, a, b int) bool {
+	if s.in.Terms == nil || s.where.InRegion[a] == s.where.InRegion[b] {
+		return true
+	}
+	return slices.Equal(s.roleCosts(i, a), s.roleCosts(i, b))
+}
+
 // pinnedAt reports whether a replica of a shard that is on a server stays there.
 func (s *state) pinnedAt(i, server int) bool {
 	c := s.class(i)

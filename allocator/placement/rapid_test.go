@@ -118,6 +118,9 @@ func TestEveryPrefixKeepsTheConstraints(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		in := inputs(t)
+		if rapid.Bool().Draw(t, "policies") {
+			drawTerms(t, &in)
+		}
 		plan := placement.Solve(in)
 		if diff := cmp.Diff(plan, placement.Solve(in)); diff != "" {
 			t.Fatalf("two solves of one input differ: %s", diff)

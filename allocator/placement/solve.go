@@ -37,6 +37,7 @@ func (s *state) solve() {
 	s.repair()
 	s.drain()
 	s.prefer()
+	s.preferByPolicy()
 	s.balance()
 	s.plan.Moves = slices.DeleteFunc(s.plan.Moves, func(m Move) bool { return m.Kind == 0 }) // what was withdrawn
 }
@@ -51,7 +52,7 @@ func (s *state) place() {
 		switch sh := &s.in.Shards[i]; {
 		case sh.Pinned || s.primaryOf(i) >= 0:
 		case sh.Backoff:
-			s.stuck(i, Grant, -1, placing(sh), bindsBackoff, whyBackoff)
+			s.stuck(i, Grant, -1, placing(sh), bindsQuarantine, whyQuarantine)
 		default:
 			list = append(list, i)
 		}
@@ -79,8 +80,8 @@ func (s *state) place() {
 }
 
 const (
-	bindsBackoff = "backoff"
-	whyBackoff   = "callbacks failed lately; it is tried again after the backoff"
+	bindsQuarantine = "quarantine"
+	whyQuarantine   = "servers died of the shard: it is neither placed nor moved until `shardmanager quarantine release` lets it"
 )
 
 func placing(sh *Shard) Reason {
@@ -139,7 +140,7 @@ func (s *state) fill() {
 		case missing <= 0 || s.held(i):
 		case sh.Backoff:
 			for range missing {
-				s.stuck(i, Add, -1, Replicas, bindsBackoff, whyBackoff)
+				s.stuck(i, Add, -1, Replicas, bindsQuarantine, whyQuarantine)
 			}
 		default:
 			list = append(list, i)

@@ -58,7 +58,7 @@ func TestSolve(t *testing.T) {
 			moves: "failover 1:->_", binds: []string{"capacity.shards"}},
 		{name: "caps do not hold placements back", in: with(build(1, -1, -1), func(in *placement.Input) { in.Policy.Moves, in.Policy.MovesPerServer = 0, 0 }),
 			moves: "place 0:->_ place 1:->_"},
-		{name: "backoff waits", in: with(build(1, -1), func(in *placement.Input) { in.Shards[0].Backoff = true }), binds: []string{"backoff"}},
+		{name: "quarantine waits", in: with(build(1, -1), func(in *placement.Input) { in.Shards[0].Backoff = true }), binds: []string{"quarantine"}},
 		{name: "pinned and unplaced waits in silence", in: with(build(1, -1), func(in *placement.Input) { in.Shards[0].Pinned = true })},
 		{name: "avoided server is left out", in: with(build(2, -1), func(in *placement.Input) { in.Shards[0].Avoid = []shard.ServerID{"s0000.kv"} }),
 			moves: "place 0:->1_"},

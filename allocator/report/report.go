@@ -5,6 +5,7 @@
 package report
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
@@ -49,6 +50,19 @@ type ServerStatus struct {
 
 	Probation       time.Duration // left; 0: it is on none
 	ProbationReason string
+}
+
+// WhyNot says of a server that takes no shards why it does not.
+func (s ServerStatus) WhyNot() string {
+	switch {
+	case s.Draining:
+		return "it is being drained"
+	case s.State != Attached:
+		return fmt.Sprintf("it is %s: %s", s.State, s.Reason)
+	case s.Probation > 0:
+		return fmt.Sprintf("it is on probation for %s more: %s", s.Probation.Round(time.Second), s.ProbationReason)
+	}
+	return s.Reason
 }
 
 // MoveStep is how far a move is.

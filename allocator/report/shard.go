@@ -28,6 +28,8 @@ type ShardStatus struct {
 	Replicas []Replica // that the row names, the primary first
 	Missing  int       // that the app's spec asks for beyond those
 
+	Quarantine string // why it is neither placed nor moved until an operator lets it; empty: it is in none
+
 	Moving bool // Open is valid: it moves, or its grant is not acknowledged
 	Open   MoveStatus
 	Phase  MovePhase // of the open move; 0: there is none

@@ -80,10 +80,13 @@ const (
 	Moved
 )
 
-// Synced is how many secondaries are in sync.
-func (r *Row) Synced() (n int) {
+// Copies is how many owners have every acknowledged write, of those that count.
+func (r *Row) Copies(counts func(Owner) bool) (n int) {
+	if r.Primary.Incarnation != 0 && counts(r.Primary) {
+		n++
+	}
 	for i := range r.Secondaries {
-		if r.Secondaries[i].State == InSync {
+		if s := &r.Secondaries[i]; s.State == InSync && counts(s.Owner) {
 			n++
 		}
 	}

@@ -55,7 +55,7 @@ func settle(in *placement.Input) {
 }
 
 // advance makes the moves of a plan, and counts what they move.
-func advance(in *placement.Input, moves []placement.Move, r *Result) {
+func advance(in *placement.Input, moves []placement.Move, r *Result, count *mover) {
 	places := make(map[shard.ServerID]int, len(in.Servers))
 	for i := range in.Servers {
 		places[in.Servers[i].ID] = i
@@ -69,12 +69,23 @@ func advance(in *placement.Input, moves []placement.Move, r *Result) {
 	for _, m := range moves {
 		if i, ok := position(in, m.Shard); ok && move(&in.Shards[i], m.Kind, place(m.From), place(m.To)) {
 			r.Arrived++
+			count.moved(in, i, roleAt(&in.Shards[i], place(m.To)), place(m.From), place(m.To))
 			for metric, n := range in.Shards[i].Load {
 				r.Moved[metric] = load.Plus(r.Moved[metric], n)
 			}
 		}
 	}
 	settle(in)
+}
+
+// roleAt is the role of the replica on a server; 0: there is none.
+func roleAt(s *placement.Shard, server int) shard.Role {
+	for _, r := range s.Replicas {
+		if r.On == server {
+			return r.Role
+		}
+	}
+	return 0
 }
 
 // move makes one move, and reports whether a replica begins on another server by it.

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/placement/tally"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -27,7 +28,14 @@ type Result struct {
 	After   State
 	End     placement.Input // what After is of
 	Blocked []Block         // by kind, reason and constraint
-	Notes   []string
+	Goals   []tally.Change  // by the policy that holds after the changes, the most important first
+
+	MostShard  shard.ID // of which most replicas begin on another server, and how many
+	MostMoves  int
+	MostGroup  string // likewise of the groups that policies name; else the app is one
+	GroupMoves int
+
+	Notes []string
 
 	PrimariesLost int // shards whose primary is lost by the changes
 	ShardsLost    int // shards of which the changes leave no replica
@@ -54,23 +62,33 @@ type Block struct {
 func Run(in placement.Input, c Changes, rounds int, stop func() string) (Result, error) {
 	in = copied(in)
 	settle(&in)
-	r := Result{Before: stand(&in), Moved: map[string]int64{}}
+	was := copied(in)
+	r := Result{Moved: map[string]int64{}}
 	in, err := c.apply(in, &r)
 	if err != nil {
 		return Result{}, err
 	}
-	if in.Terms = nil; c.Terms != nil {
+	in.Terms, was.Terms = nil, nil
+	old := was.Policy
+	was.Policy = in.Policy // goals and constraints are those after the changes, before and after
+	if c.Terms != nil {
+		c.Terms(&was)
 		r.Notes = append(r.Notes, c.Terms(&in)...)
 	}
-	if why := play(&in, &r, rounds, stop); why != "" {
-		r.Stopped = why
-	}
-	r.After, r.End = stand(&in), in
+	before, byRegion := tally.New(&was), regional(in.Terms)
+	m := mover{tally: tally.New(&in), shards: map[shard.Index]int{}}
+	r.Stopped = play(&in, &r, &m, rounds, stop)
+	after := tally.New(&in)
+	r.Goals = tally.Changes(before, after, m.costs)
+	m.most(&in, &r)
+	was.Policy = old
+	r.Before, r.After, r.End = stand(&was, byRegion), stand(&in, byRegion), in
+	r.Before.Broken, r.After.Broken = before.Broken(), after.Broken()
 	return r, nil
 }
 
 // play solves and moves until there is nothing to move, or says what ended it.
-func play(in *placement.Input, r *Result, rounds int, stop func() string) string {
+func play(in *placement.Input, r *Result, m *mover, rounds int, stop func() string) string {
 	notes := r.Notes
 	for {
 		plan := placement.Solve(*in)
@@ -84,7 +102,7 @@ func play(in *placement.Input, r *Result, rounds int, stop func() string) string
 		if why := stop(); why != "" {
 			return why
 		}
-		advance(in, plan.Moves, r)
+		advance(in, plan.Moves, r, m)
 		r.Rounds = append(r.Rounds, counts(plan.Moves))
 		r.Moves += len(plan.Moves)
 	}

@@ -212,7 +212,7 @@ func TestMovesUnderWayAreDoneFirst(t *testing.T) {
 	in.Shards[2].Replicas = nil
 	in.Shards[2].Backoff = true
 	r := simulate(t, in, simulation.Changes{Drain: []shard.ServerID{server(0)}})
-	if r.After.Awaited != 1 || r.After.Leaving != 0 || r.After.Unplaced != 1 || r.Blocked[0].Binds != "backoff" {
+	if r.After.Awaited != 1 || r.After.Leaving != 0 || r.After.Unplaced != 1 || r.Blocked[0].Binds != "quarantine" {
 		t.Errorf("%+v", r)
 	}
 }

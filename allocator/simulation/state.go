@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/placement/tally"
 	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -35,19 +36,14 @@ type State struct {
 	Balance            []Balance
 	Full               []Use // servers above 90 % of a capacity, the fullest first; not all of them if they are many
 	FullCount          int
-	OverCapacity       int // of them, those beyond it
+	OverCapacity       int            // of them, those beyond it
+	Broken             []tally.Breach // constraints that do not hold, of the policy that holds after the changes
 }
 
 // Region is how many there are in one.
 type Region struct {
 	Name                         string
 	Servers, Replicas, Primaries int
-}
-
-// Balance is the fullest and the emptiest server that takes shards, by fair share of one metric.
-type Balance struct {
-	Metric            string
-	Fullest, Emptiest Use
 }
 
 // Use is what a server carries of a metric.
@@ -60,8 +56,8 @@ type Use struct {
 	CapacityPercent int64 // likewise
 }
 
-// stand is how the app of an input stands, no move being under way.
-func stand(in *placement.Input) State {
+// stand is how the app of an input stands, no move being under way. Of regional metrics, each region's balance is told too.
+func stand(in *placement.Input, regional map[string]bool) State {
 	s := State{Servers: len(in.Servers)}
 	metrics := load.MetricsOf(everyLoad(in))
 	used := load.Vectors(len(in.Servers), metrics.Len())
@@ -87,7 +83,9 @@ func stand(in *placement.Input) State {
 		s.Regions = append(s.Regions, *regions[name])
 	}
 	s.preferred(in, regions)
-	s.balance(in, metrics, used)
+	for m := range metrics.Len() {
+		s.balance(in, metrics.Name(m), m, used, regional)
+	}
 	s.full(in, metrics, used)
 	return s
 }
@@ -200,49 +198,6 @@ func (s *State) preferred(in *placement.Input, regions map[string]*Region) {
 			s.InFirst, first = r.Primaries, false
 		}
 		s.InPreferred += r.Primaries
-	}
-}
-
-// balance finds the fullest and the emptiest server per metric, among those that take shards.
-func (s *State) balance(in *placement.Input, metrics load.Metrics, used []load.Vector) {
-	for m := range metrics.Len() {
-		limited := true
-		total, weights := int64(0), int64(0)
-		for i := range in.Servers {
-			if in.Servers[i].Accepts {
-				_, has := in.Servers[i].Capacity[metrics.Name(m)]
-				limited = limited && has
-				total = load.Plus(total, used[i][m])
-			}
-		}
-		weight := func(i int) int64 {
-			if !limited {
-				return 1
-			}
-			return max(0, in.Servers[i].Capacity[metrics.Name(m)])
-		}
-		for i := range in.Servers {
-			if in.Servers[i].Accepts {
-				weights = load.Plus(weights, weight(i))
-			}
-		}
-		b := Balance{Metric: metrics.Name(m)}
-		for i := range in.Servers {
-			if w := weight(i); in.Servers[i].Accepts && w > 0 && total > 0 {
-				u := use(in, i, metrics.Name(m), used[i][m])
-				// In millionths of the server's weight first: that neither overflows nor rounds a small share away.
-				u.SharePercent = load.MulDiv(load.MulDiv(u.Load, million, w), weights, total) / (million / 100)
-				if b.Fullest.Server == "" || u.SharePercent > b.Fullest.SharePercent {
-					b.Fullest = u
-				}
-				if b.Emptiest.Server == "" || u.SharePercent < b.Emptiest.SharePercent {
-					b.Emptiest = u
-				}
-			}
-		}
-		if b.Fullest.Server != "" {
-			s.Balance = append(s.Balance, b)
-		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/placement/tally"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/simulation"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -156,7 +157,10 @@ func resultToProto(r *simulation.Result) *pb.SimulateResponse {
 	out := &pb.SimulateResponse{
 		AtRest: r.Stopped == "", Stopped: r.Stopped, Moves: count(r.Moves), ReplicasMoved: count(r.Arrived), LoadMoved: r.Moved,
 		PrimariesLost: count(r.PrimariesLost), ShardsLost: count(r.ShardsLost), Before: standToProto(&r.Before), After: standToProto(&r.After),
-		Notes: r.Notes,
+		Notes: r.Notes, MostMovedShard: string(r.MostShard), MostMoves: count(r.MostMoves), MostMovedGroup: r.MostGroup, GroupMoves: count(r.GroupMoves),
+	}
+	for _, g := range r.Goals {
+		out.Goals = append(out.Goals, goalToProto(g))
 	}
 	for _, counts := range r.Rounds {
 		round := new(pb.SimulatedRound)
@@ -190,12 +194,32 @@ func standToProto(s *simulation.State) *pb.SimulatedState {
 		})
 	}
 	for _, b := range s.Balance {
-		out.Balance = append(out.Balance, &pb.SimulatedBalance{Metric: b.Metric, Fullest: useToProto(b.Fullest), Emptiest: useToProto(b.Emptiest)})
+		out.Balance = append(out.Balance, &pb.SimulatedBalance{
+			Metric: b.Metric, Region: b.Region, Servers: count(b.Servers), Fullest: useToProto(b.Fullest), Emptiest: useToProto(b.Emptiest), MeanLoad: b.Mean,
+			DeviationPermille: b.Deviation, CapacityPercent: b.CapacityPercent, FullestCapacityPercent: b.MostPercent,
+		})
+	}
+	for _, b := range s.Broken {
+		out.Broken = append(out.Broken, &pb.SimulatedBroken{Binds: b.Binds, Count: count(b.Count), Example: b.Example})
 	}
 	for _, u := range s.Full {
 		out.Full = append(out.Full, useToProto(u))
 	}
 	return out
+}
+
+// goalToProto converts what a goal costs. Of round trips people want the mean, not the sum.
+func goalToProto(g tally.Change) *pb.SimulatedGoal {
+	text := func(amount, counted int64) string {
+		if g.Unit == tally.Micros && counted > 0 {
+			return g.Unit.Text(amount/counted) + " each"
+		}
+		return g.Unit.Text(amount)
+	}
+	return &pb.SimulatedGoal{
+		Tier: count(g.Tier), Goal: g.Goal, Unit: string(g.Unit), Before: g.Before, After: g.After,
+		BeforeText: text(g.Before, g.CountedBefore), AfterText: text(g.After, g.CountedAfter),
+	}
 }
 
 func useToProto(u simulation.Use) *pb.SimulatedUse {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -33,7 +34,7 @@ func eventsCommand() *cobra.Command {
 // eventLine is an event in one line.
 func eventLine(e *pb.Event) string {
 	line := func(what string, about ...string) string {
-		text := fmt.Sprintf("%s  %-20s", clockTime(e), what)
+		text := fmt.Sprintf("%s  %-20s", verbs.ClockTime(e.GetTimeMs()), what)
 		for _, part := range about {
 			if part != "" {
 				text += "  " + part

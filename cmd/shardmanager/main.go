@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/app"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/explain"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 )
@@ -85,7 +86,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), simulate.Command(around()), eventsCommand(), drainCommand(),
+	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), drainCommand(),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())

@@ -119,17 +119,7 @@ func yes(b bool) string {
 	return "no"
 }
 
-// milliseconds writes a time that the wire has in milliseconds; a negative one is none.
-func milliseconds(ms int64) string {
-	if ms < 0 {
-		return "-"
-	}
-	d := time.Duration(ms) * time.Millisecond
-	if d >= 10*time.Second {
-		d = d.Round(time.Second)
-	}
-	return d.String()
-}
+func milliseconds(ms int64) string { return verbs.Milliseconds(ms) }
 
 // enumName writes a value of an enumeration as people say it: MOVE_STEP_ADD is add.
 func enumName(full, prefix string) string { return verbs.EnumName(full, prefix) }

@@ -53,6 +53,9 @@ func TestSimulate(t *testing.T) {
 	wrong := write(t, "wrong.yaml", "name: kv\nkey_space:\n  hash:\n    shards: 12\nreplication: primary-secondary\nreplicas: 99\n")
 	other := write(t, "other.yaml", "name: mail\nkey_space:\n  hash:\n    shards: 12\n")
 	broken := write(t, "broken.json", "{")
+	policy := write(t, "policy.yaml", "metrics:\n  - {name: cpu}\ngoals:\n  - {tier: 1, region_preference: {regions: [eu, us]}}\n  - {tier: 2, latency: {clients: {eu: 1}}}\n"+
+		"  - {tier: 3, balance: {metric: cpu, scope: region}}\n  - {tier: 5, movement: {}}\n")
+	unsound := write(t, "unsound.yaml", "goals:\n  - tier: 3\n    balance: {metric: disk}\n")
 	saved := filepath.Join(t.TempDir(), "kv.json")
 	for _, test := range []struct {
 		line string
@@ -66,7 +69,14 @@ func TestSimulate(t *testing.T) {
 		{"simulate kv --lose-region eu,us --add-servers 2@za/1", exitOK, []string{"za 0 → 2", "simulated-1.kv", "simulated-2.kv"}},
 		{"simulate kv --spec " + spec, exitOK, []string{"12 add (replicas)"}},
 		{"simulate kv --drain node-1.kv --max-rounds 1", exitOK, []string{"NOT at rest after 1 round: the most rounds (1) are over"}},
-		{"simulate kv --drain node-1.kv -o json", exitOK, []string{`"atRest": true`, `"MOVE_KIND_MIGRATE"`}},
+		{"simulate kv --drain node-1.kv -o json", exitOK, []string{`"atRest": true`, `"MOVE_KIND_MIGRATE"`, `"goal": "balance of cpu"`, `"deviationPermille"`, `"mostMoves": 1`}},
+		{"simulate kv --drain node-1.kv -o yaml", exitOK, []string{"atRest: true", "goal: balance of cpu"}},
+		{"simulate kv --drain node-1.kv", exitOK, []string{"COST OF A GOAL TIER BEFORE AFTER", "balance of cpu - 0 %", "DEVIATION BEFORE", "60 %, at most 60 %", "most moved: shard 00, 1 time"}},
+		{"simulate kv --policy " + policy, exitOK, []string{"region preference 1 6 places 0 places", "latency 2 0 ms each 0 ms each", "balance of cpu, in each region 3", "movement 5 0 moves", "cpu, region eu"}},
+		{"simulate kv --policy " + policy + " --lose-region us --add-servers 1@us/2", exitOK, []string{"region preference 1 6 places 0 places"}},
+		{"simulate kv --load-factor cpu=2", exitOK, []string{"BROKEN CONSTRAINT BEFORE AFTER SUCH AS", "capacity.cpu 0 4 node-1.kv"}},
+		{"simulate kv --policy " + unsound, exitUsage, []string{`--policy: expected a policy that is admitted: app kv: policy.goals[0].balance.metric: unknown metric "disk": declare it in metrics`}},
+		{"simulate kv -o wide --drain node-1.kv", exitUsage, []string{"--output: expected table or json or yaml"}},
 		{"simulate kv --save " + saved, exitOK, []string{"placement would move nothing", "saved the state of kv to " + saved}},
 		{"simulate kv --snapshot " + saved + " --drain node-1.kv --admin 127.0.0.1:1", exitOK, []string{"at rest after"}},
 

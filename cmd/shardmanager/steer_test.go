@@ -36,14 +36,20 @@ func (p *plane) Explain(_ context.Context, r *pb.ExplainRequest) (*pb.ExplainRes
 	if err := p.refuse(); err != nil {
 		return nil, err
 	}
+	if r.GetReplica() != "" && r.GetReplica() != "node-1.kv" {
+		return nil, wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, "replica", `expected a server with a replica of the shard (node-1.kv), not "`+r.GetReplica()+`"`, "")
+	}
 	return &pb.ExplainResponse{
-		App: r.GetApp(), Shard: r.GetShard(), Term: 5, Move: 6, Primary: "node-1.kv", PrimaryTerm: 4, Serving: true, WaitsFor: "PrepareDropShard at node-1.kv",
+		Quarantine: "3 servers died of it", CandidatesOf: "node-1.kv",
+		Places: []*pb.ReplicaPlace{{Server: "node-1.kv", Role: pb.Role_ROLE_PRIMARY, Verdict: "stays: the best other place, node-2.kv, costs more: latency +12 ms"}, {Role: pb.Role_ROLE_SECONDARY, Verdict: "is missing"}},
+		App:    r.GetApp(), Shard: r.GetShard(), Term: 5, Move: 6, Primary: "node-1.kv", PrimaryTerm: 4, Serving: true, WaitsFor: "PrepareDropShard at node-1.kv",
 		Owner: &pb.ServerStatus{State: pb.ServerState_SERVER_STATE_ATTACHED, Draining: true},
 		Open: &pb.MoveStatus{From: "node-1.kv", To: "node-2.kv", Reason: pb.MoveReason_MOVE_REASON_DRAIN, Step: pb.MoveStep_MOVE_STEP_PREPARE_DROP,
 			StepAgeMs: 1500},
 		Decisions: []*pb.Event{{Body: &pb.Event_Decision{Decision: &pb.DecisionEvent{What: "move opened", Server: "node-2.kv", Term: 5, Move: 6, Why: "it is drained"}}}},
 		Proposals: []*pb.Proposal{
-			{Kind: pb.MoveKind_MOVE_KIND_PROMOTE, From: "node-1.kv", To: "node-2.kv", Reason: pb.MoveReason_MOVE_REASON_PREFERENCE, Why: "it is preferred"},
+			{Kind: pb.MoveKind_MOVE_KIND_PROMOTE, From: "node-1.kv", To: "node-2.kv", Reason: pb.MoveReason_MOVE_REASON_PREFERENCE, Why: "it is preferred",
+				Costs: []*pb.GoalCost{{Tier: 1, Goal: "region preference", Amount: -1, Unit: "places", Text: "-1 place"}, {Tier: 3, Goal: "latency", Amount: 12000, Unit: "microseconds", Text: "12 ms"}}},
 			{Kind: pb.MoveKind_MOVE_KIND_ADD, Reason: pb.MoveReason_MOVE_REASON_REPLICAS, Binds: "spread zone", Why: "3 replicas wanted, 2 zones have servers"},
 		},
 		Notes: []string{"preferred region mars: no server is in it"},
@@ -100,6 +106,13 @@ func TestSteeringFollowsTheLeader(t *testing.T) {
 		{"explain kv 07", exitOK, "promote it node-1.kv → node-2.kv (preference): it is preferred"},
 		{"explain kv 07", exitOK, "want to add it (replicas), but for spread zone: 3 replicas wanted"},
 		{"explain kv 07 -o json", exitOK, `"waitsFor"`},
+		{"explain kv 07 -o yaml", exitOK, "waitsFor: PrepareDropShard at node-1.kv"},
+		{"explain kv 07", exitOK, "it is preferred, region preference -1 place, latency +12 ms"},
+		{"explain kv 07 -r node-1.kv", exitOK, "stays: the best other place, node-2.kv, costs more: latency +12 ms"},
+		{"explain kv 07", exitOK, "BECAUSE, AS A PLACE FOR THE PRIMARY ON node-1.kv"},
+		{"explain kv 07", exitOK, "3 servers died of it; it is neither placed nor moved until `shardmanager quarantine release kv 07`"},
+		{"explain kv 07 --replica node-9.kv", exitUsage, `--replica: expected a server with a replica of the shard (node-1.kv), not "node-9.kv"`},
+		{"explain kv 07 -o wide", exitUsage, "--output: expected table or json or yaml"},
 	} {
 		code, out, errs := shell(t, append(strings.Fields(test.line), "--admin", admin)...)
 		if text := strings.ReplaceAll(out+errs, `": "`, `":"`); code != test.code || !strings.Contains(text, test.want) {

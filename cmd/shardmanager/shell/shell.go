@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -39,3 +40,18 @@ func Row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cel
 func EnumName(full, prefix string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
 }
+
+// Milliseconds writes a time that the wire has in milliseconds; a negative one is none.
+func Milliseconds(ms int64) string {
+	if ms < 0 {
+		return "-"
+	}
+	d := time.Duration(ms) * time.Millisecond
+	if d >= 10*time.Second {
+		d = d.Round(time.Second)
+	}
+	return d.String()
+}
+
+// ClockTime is when something was, in milliseconds since 1970 by the leader's wall clock.
+func ClockTime(ms int64) string { return time.UnixMilli(ms).Format("15:04:05.000") }

@@ -39,8 +39,8 @@ func Command(s shell.Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "simulate APP",
 		Short: "Say what placement would do after a drain, a loss, more servers, another spec or policy, or other loads; nothing is executed",
-		Long: "Say what placement would do with an app after changes: its moves, round by round until it comes to rest, how balanced the servers are before and\n" +
-			"after, and what stays undone and why. Nothing is executed. Flags of changes can be combined and repeated: losses come first, then drains, servers\n" +
+		Long: "Say what placement would do with an app after changes: its moves, round by round until it comes to rest, what is broken, what the goals cost and how\n" +
+			"balanced the servers are before and after, and what stays undone and why. Goals and constraints are those that hold after the changes. Nothing is executed. Flags of changes can be combined and repeated: losses come first, then drains, servers\n" +
 			"that join, the spec, the policy, and loads. Moves that are under way are taken as done. Rounds are plans: each is made once the moves of the last one are over,\n" +
 			"and the caps on concurrent moves hold within a round.\n\n" +
 			"The state is that of the leader now, or one that --save wrote: then no allocator is asked.",
@@ -53,7 +53,7 @@ func Command(s shell.Shell) *cobra.Command {
 		Args: s.Exactly("APP"),
 		RunE: v.run,
 	}
-	s.Flags(c)
+	s.Flags(c, "yaml")
 	f := c.Flags()
 	f.StringSliceVar(&v.drain, "drain", nil, "`SERVER` that is drained")
 	f.StringSliceVar(&v.loseServers, "lose-server", nil, "`SERVER` that is gone, with what it holds")

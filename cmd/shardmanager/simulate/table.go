@@ -19,6 +19,9 @@ const (
 	shownShards = 5
 )
 
+// mostTier is the last one that policies have.
+const mostTier = 16
+
 func what(kind pb.MoveKind, reason pb.MoveReason) string {
 	return shell.EnumName(kind.String(), "MOVE_KIND_") + " (" + shell.EnumName(reason.String(), "MOVE_REASON_") + ")"
 }
@@ -38,6 +41,8 @@ func table(w io.Writer, a *pb.SimulateResponse) {
 		rounds(w, a.GetRounds())
 	}
 	standing(w, a.GetBefore(), a.GetAfter())
+	broken(w, a.GetBefore(), a.GetAfter())
+	goals(w, a.GetGoals())
 	balances(w, a.GetBefore(), a.GetAfter())
 	regions(w, a.GetBefore(), a.GetAfter())
 	full(w, a.GetAfter())
@@ -70,6 +75,13 @@ func head(w io.Writer, a *pb.SimulateResponse) {
 	}
 	if n > 0 {
 		shell.Row(w, fmt.Sprintf("%s: %s%s", of(a.GetMoves(), "move"), of(a.GetReplicasMoved(), "replica")+" to another server", moved))
+	}
+	if n := a.GetMostMoves(); n > 0 {
+		text := fmt.Sprintf("most moved: shard %s, %s", a.GetMostMovedShard(), of(n, "time"))
+		if group := a.GetMostMovedGroup(); group != a.GetApp() {
+			text += fmt.Sprintf("; group %s, %s", group, of(a.GetGroupMoves(), "replica"))
+		}
+		shell.Row(w, text)
 	}
 	if a.GetPrimariesLost()+a.GetShardsLost() > 0 {
 		shell.Row(w, fmt.Sprintf("lost by the changes: the primary of %s, every replica of %s", of(a.GetPrimariesLost(), "shard"), of(a.GetShardsLost(), "shard")))
@@ -144,26 +156,85 @@ func standing(w io.Writer, before, after *pb.SimulatedState) {
 	}
 }
 
-// balances compares the fullest and the emptiest servers.
-func balances(w io.Writer, before, after *pb.SimulatedState) {
-	of := func(s *pb.SimulatedState) map[string]*pb.SimulatedBalance {
-		m := map[string]*pb.SimulatedBalance{}
-		for _, b := range s.GetBalance() {
-			m[b.GetMetric()] = b
-		}
-		return m
-	}
-	b, a := of(before), of(after)
-	metrics := maps.Clone(b)
-	maps.Copy(metrics, a)
-	if len(metrics) == 0 {
+// goals compares what they cost.
+func goals(w io.Writer, list []*pb.SimulatedGoal) {
+	if len(list) == 0 {
 		return
 	}
 	shell.Row(w)
-	shell.Row(w, "% OF FAIR SHARE", "FULLEST BEFORE", "AFTER", "EMPTIEST BEFORE", "AFTER")
-	for _, metric := range slices.Sorted(maps.Keys(metrics)) {
-		shell.Row(w, metric, use(b[metric].GetFullest()), use(a[metric].GetFullest()), use(b[metric].GetEmptiest()), use(a[metric].GetEmptiest()))
+	shell.Row(w, "COST OF A GOAL", "TIER", "BEFORE", "AFTER")
+	for _, g := range list {
+		tier := "-"
+		if g.GetTier() > 0 && g.GetTier() <= mostTier {
+			tier = fmt.Sprint(g.GetTier())
+		}
+		shell.Row(w, g.GetGoal(), tier, g.GetBeforeText(), g.GetAfterText())
 	}
+}
+
+// broken compares the constraints that do not hold.
+func broken(w io.Writer, before, after *pb.SimulatedState) {
+	type pair struct{ before, after *pb.SimulatedBroken }
+	all := map[string]pair{}
+	for _, b := range before.GetBroken() {
+		all[b.GetBinds()] = pair{before: b}
+	}
+	for _, b := range after.GetBroken() {
+		all[b.GetBinds()] = pair{all[b.GetBinds()].before, b}
+	}
+	if len(all) == 0 {
+		return
+	}
+	shell.Row(w)
+	shell.Row(w, "BROKEN CONSTRAINT", "BEFORE", "AFTER", "SUCH AS")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		p := all[name]
+		shell.Row(w, name, fmt.Sprint(p.before.GetCount()), fmt.Sprint(p.after.GetCount()), cmp.Or(p.after.GetExample(), p.before.GetExample()))
+	}
+}
+
+// balances compares how evenly servers are loaded.
+func balances(w io.Writer, before, after *pb.SimulatedState) {
+	type of struct{ metric, region string }
+	values := func(s *pb.SimulatedState) map[of]*pb.SimulatedBalance {
+		m := map[of]*pb.SimulatedBalance{}
+		for _, b := range s.GetBalance() {
+			m[of{b.GetMetric(), b.GetRegion()}] = b
+		}
+		return m
+	}
+	b, a := values(before), values(after)
+	all := maps.Clone(b)
+	maps.Copy(all, a)
+	if len(all) == 0 {
+		return
+	}
+	shell.Row(w)
+	shell.Row(w, "% OF FAIR SHARE", "FULLEST BEFORE", "AFTER", "EMPTIEST BEFORE", "AFTER", "DEVIATION BEFORE", "AFTER", "CAPACITY USED BEFORE", "AFTER")
+	for _, key := range slices.SortedFunc(maps.Keys(all), func(x, y of) int { return cmp.Or(cmp.Compare(x.metric, y.metric), cmp.Compare(x.region, y.region)) }) {
+		name := key.metric
+		if key.region != "" {
+			name += ", region " + key.region
+		}
+		shell.Row(w, name, use(b[key].GetFullest()), use(a[key].GetFullest()), use(b[key].GetEmptiest()), use(a[key].GetEmptiest()),
+			deviation(b[key]), deviation(a[key]), used(b[key]), used(a[key]))
+	}
+}
+
+// deviation is the standard deviation of what servers have of their fair shares.
+func deviation(b *pb.SimulatedBalance) string {
+	if b == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d.%d", b.GetDeviationPermille()/10, b.GetDeviationPermille()%10)
+}
+
+// used is how much of all capacity is, and of that of the server of which most is.
+func used(b *pb.SimulatedBalance) string {
+	if b == nil || b.GetCapacityPercent() < 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d %%, at most %d %%", b.GetCapacityPercent(), b.GetFullestCapacityPercent())
 }
 
 func use(u *pb.SimulatedUse) string {

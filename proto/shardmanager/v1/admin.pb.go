@@ -2946,7 +2946,9 @@ type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
 	// Id of the shard, as in the shard map.
-	Shard         string `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	Shard string `protobuf:"bytes,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Server id of the replica whose candidates are asked for; empty: the one that is decided next, which is one that is missing, else the primary.
+	Replica       string `protobuf:"bytes,3,opt,name=replica,proto3" json:"replica,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2995,6 +2997,13 @@ func (x *ExplainRequest) GetShard() string {
 	return ""
 }
 
+func (x *ExplainRequest) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
+}
+
 // ExplainResponse is all that the leader knows of one shard.
 type ExplainResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3028,8 +3037,14 @@ type ExplainResponse struct {
 	Finished []*MoveStatus `protobuf:"bytes,16,rep,name=finished,proto3" json:"finished,omitempty"`
 	// What placement would do with the shard now; empty: leave it where it is.
 	Proposals []*Proposal `protobuf:"bytes,17,rep,name=proposals,proto3" json:"proposals,omitempty"`
-	// Why not there: every server of the app, the best place first, then the excluded ones by id.
+	// Why not there: every server of the app as a place for one replica, the best place first, then the excluded ones by id.
 	Candidates []*Candidate `protobuf:"bytes,18,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	// Server id of that replica; empty: one that is missing.
+	CandidatesOf string `protobuf:"bytes,23,opt,name=candidates_of,json=candidatesOf,proto3" json:"candidates_of,omitempty"`
+	// Each replica, and one that is missing: why it is where it is.
+	Places []*ReplicaPlace `protobuf:"bytes,24,rep,name=places,proto3" json:"places,omitempty"`
+	// Why it is in quarantine: neither placed nor moved until ReleaseQuarantine lets it; empty: it is not.
+	Quarantine string `protobuf:"bytes,25,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	// Regions that the app's spec names and that have no server which takes shards; for people.
 	Notes []string `protobuf:"bytes,20,rep,name=notes,proto3" json:"notes,omitempty"`
 	// Replicas that the row names, the primary first.
@@ -3196,6 +3211,27 @@ func (x *ExplainResponse) GetCandidates() []*Candidate {
 	return nil
 }
 
+func (x *ExplainResponse) GetCandidatesOf() string {
+	if x != nil {
+		return x.CandidatesOf
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetPlaces() []*ReplicaPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetQuarantine() string {
+	if x != nil {
+		return x.Quarantine
+	}
+	return ""
+}
+
 func (x *ExplainResponse) GetNotes() []string {
 	if x != nil {
 		return x.Notes
@@ -3217,6 +3253,162 @@ func (x *ExplainResponse) GetReplicasMissing() uint32 {
 	return 0
 }
 
+// ReplicaPlace says why a replica is where it is.
+type ReplicaPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Server id of where it is, or goes by a move under way; empty: it is missing, or its server is not there.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Role   Role   `protobuf:"varint,2,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
+	// That it stays, goes or is missing, and why, for people.
+	Verdict string `protobuf:"bytes,3,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// It stays although another server would be a better place by the goals; the verdict says what keeps it.
+	BetterElsewhere bool `protobuf:"varint,4,opt,name=better_elsewhere,json=betterElsewhere,proto3" json:"better_elsewhere,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ReplicaPlace) Reset() {
+	*x = ReplicaPlace{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaPlace) ProtoMessage() {}
+
+func (x *ReplicaPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaPlace.ProtoReflect.Descriptor instead.
+func (*ReplicaPlace) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ReplicaPlace) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *ReplicaPlace) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *ReplicaPlace) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *ReplicaPlace) GetBetterElsewhere() bool {
+	if x != nil {
+		return x.BetterElsewhere
+	}
+	return false
+}
+
+// GoalCost is what a goal costs, or costs more.
+type GoalCost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy's tier, 1 to 16; 0: preferred regions of the spec, and replicas no nearer to each other than they are, above those; 17, 18: replicas
+	// farther apart, and servers near to their fair shares, below them.
+	Tier uint32 `protobuf:"varint,1,opt,name=tier,proto3" json:"tier,omitempty"`
+	// What the goal is about, for people.
+	Goal string `protobuf:"bytes,2,opt,name=goal,proto3" json:"goal,omitempty"`
+	// In the unit; negative: it costs less.
+	Amount int64 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// places, domains, replicas, microseconds, permille (of a fair share), micros/hour (millionths of the currency), moves, or the name of a metric
+	// whose unit it is.
+	Unit string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Amount and unit, for people.
+	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GoalCost) Reset() {
+	*x = GoalCost{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GoalCost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GoalCost) ProtoMessage() {}
+
+func (x *GoalCost) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GoalCost.ProtoReflect.Descriptor instead.
+func (*GoalCost) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *GoalCost) GetTier() uint32 {
+	if x != nil {
+		return x.Tier
+	}
+	return 0
+}
+
+func (x *GoalCost) GetGoal() string {
+	if x != nil {
+		return x.Goal
+	}
+	return ""
+}
+
+func (x *GoalCost) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *GoalCost) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *GoalCost) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // ReplicaStatus is one replica of a shard.
 type ReplicaStatus struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -3233,7 +3425,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3437,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3450,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReplicaStatus) GetServer() string {
@@ -3310,14 +3502,16 @@ type Proposal struct {
 	// What the move would change.
 	Kind MoveKind `protobuf:"varint,20,opt,name=kind,proto3,enum=shardmanager.v1.MoveKind" json:"kind,omitempty"`
 	// From 2: it waits until the moves of the waves before it are over, and one of the next plans makes it; 0: it begins now.
-	Wave          uint32 `protobuf:"varint,22,opt,name=wave,proto3" json:"wave,omitempty"`
+	Wave uint32 `protobuf:"varint,22,opt,name=wave,proto3" json:"wave,omitempty"`
+	// What it costs more by the goals, the most important first; none: nothing, or no replica goes to another server.
+	Costs         []*GoalCost `protobuf:"bytes,21,rep,name=costs,proto3" json:"costs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3523,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3536,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Proposal) GetFrom() string {
@@ -3394,6 +3588,13 @@ func (x *Proposal) GetWave() uint32 {
 	return 0
 }
 
+func (x *Proposal) GetCosts() []*GoalCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
 // Candidate is a server as a place for a shard.
 type Candidate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3408,14 +3609,18 @@ type Candidate struct {
 	// The constraint that excludes it; empty: none.
 	Binds string `protobuf:"bytes,5,opt,name=binds,proto3" json:"binds,omitempty"`
 	// For people, with the numbers.
-	Why           string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// What it costs more there than where the replica is, by the goals, the most important first.
+	Costs []*GoalCost `protobuf:"bytes,7,rep,name=costs,proto3" json:"costs,omitempty"`
+	// The replica that is asked about is there, or on its way there.
+	Here          bool `protobuf:"varint,8,opt,name=here,proto3" json:"here,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3427,7 +3632,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3440,7 +3645,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Candidate) GetServer() string {
@@ -3485,6 +3690,20 @@ func (x *Candidate) GetWhy() string {
 	return ""
 }
 
+func (x *Candidate) GetCosts() []*GoalCost {
+	if x != nil {
+		return x.Costs
+	}
+	return nil
+}
+
+func (x *Candidate) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
+}
+
 type SimulateRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	App     string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -3499,7 +3718,7 @@ type SimulateRequest struct {
 
 func (x *SimulateRequest) Reset() {
 	*x = SimulateRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3511,7 +3730,7 @@ func (x *SimulateRequest) String() string {
 func (*SimulateRequest) ProtoMessage() {}
 
 func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3524,7 +3743,7 @@ func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateRequest.ProtoReflect.Descriptor instead.
 func (*SimulateRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SimulateRequest) GetApp() string {
@@ -3580,7 +3799,7 @@ type SimulatedChanges struct {
 
 func (x *SimulatedChanges) Reset() {
 	*x = SimulatedChanges{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3592,7 +3811,7 @@ func (x *SimulatedChanges) String() string {
 func (*SimulatedChanges) ProtoMessage() {}
 
 func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3605,7 +3824,7 @@ func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedChanges.ProtoReflect.Descriptor instead.
 func (*SimulatedChanges) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SimulatedChanges) GetDrain() []string {
@@ -3683,7 +3902,7 @@ type AddedServers struct {
 
 func (x *AddedServers) Reset() {
 	*x = AddedServers{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3914,7 @@ func (x *AddedServers) String() string {
 func (*AddedServers) ProtoMessage() {}
 
 func (x *AddedServers) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3927,7 @@ func (x *AddedServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddedServers.ProtoReflect.Descriptor instead.
 func (*AddedServers) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AddedServers) GetCount() uint32 {
@@ -3739,7 +3958,7 @@ type SimulatedLoad struct {
 
 func (x *SimulatedLoad) Reset() {
 	*x = SimulatedLoad{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3751,7 +3970,7 @@ func (x *SimulatedLoad) String() string {
 func (*SimulatedLoad) ProtoMessage() {}
 
 func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3764,7 +3983,7 @@ func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedLoad.ProtoReflect.Descriptor instead.
 func (*SimulatedLoad) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SimulatedLoad) GetShard() string {
@@ -3800,7 +4019,7 @@ type LoadFactor struct {
 
 func (x *LoadFactor) Reset() {
 	*x = LoadFactor{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3812,7 +4031,7 @@ func (x *LoadFactor) String() string {
 func (*LoadFactor) ProtoMessage() {}
 
 func (x *LoadFactor) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3825,7 +4044,7 @@ func (x *LoadFactor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFactor.ProtoReflect.Descriptor instead.
 func (*LoadFactor) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LoadFactor) GetMetric() string {
@@ -3868,14 +4087,22 @@ type SimulateResponse struct {
 	// For people.
 	Notes []string `protobuf:"bytes,13,rep,name=notes,proto3" json:"notes,omitempty"`
 	// The state before the changes, if it was asked for.
-	State         *PlacementState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	State *PlacementState `protobuf:"bytes,14,opt,name=state,proto3" json:"state,omitempty"`
+	// What the goals cost before and after, by the policy that holds after the changes, the most important first.
+	Goals []*SimulatedGoal `protobuf:"bytes,15,rep,name=goals,proto3" json:"goals,omitempty"`
+	// Most moves that begin on another server for one shard, and the first such shard.
+	MostMoves      uint32 `protobuf:"varint,16,opt,name=most_moves,json=mostMoves,proto3" json:"most_moves,omitempty"`
+	MostMovedShard string `protobuf:"bytes,17,opt,name=most_moved_shard,json=mostMovedShard,proto3" json:"most_moved_shard,omitempty"`
+	// Of the groups that policies name (else the app is one): the one with the most of them, and how many.
+	MostMovedGroup string `protobuf:"bytes,18,opt,name=most_moved_group,json=mostMovedGroup,proto3" json:"most_moved_group,omitempty"`
+	GroupMoves     uint32 `protobuf:"varint,19,opt,name=group_moves,json=groupMoves,proto3" json:"group_moves,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SimulateResponse) Reset() {
 	*x = SimulateResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3887,7 +4114,7 @@ func (x *SimulateResponse) String() string {
 func (*SimulateResponse) ProtoMessage() {}
 
 func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3900,7 +4127,7 @@ func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateResponse.ProtoReflect.Descriptor instead.
 func (*SimulateResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SimulateResponse) GetApp() string {
@@ -4001,6 +4228,201 @@ func (x *SimulateResponse) GetState() *PlacementState {
 	return nil
 }
 
+func (x *SimulateResponse) GetGoals() []*SimulatedGoal {
+	if x != nil {
+		return x.Goals
+	}
+	return nil
+}
+
+func (x *SimulateResponse) GetMostMoves() uint32 {
+	if x != nil {
+		return x.MostMoves
+	}
+	return 0
+}
+
+func (x *SimulateResponse) GetMostMovedShard() string {
+	if x != nil {
+		return x.MostMovedShard
+	}
+	return ""
+}
+
+func (x *SimulateResponse) GetMostMovedGroup() string {
+	if x != nil {
+		return x.MostMovedGroup
+	}
+	return ""
+}
+
+func (x *SimulateResponse) GetGroupMoves() uint32 {
+	if x != nil {
+		return x.GroupMoves
+	}
+	return 0
+}
+
+// SimulatedGoal compares what a goal costs.
+type SimulatedGoal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy's tier, 1 to 16; 0: preferred regions of the spec, and replicas no nearer to each other than they are, above those; 17, 18: replicas
+	// farther apart, and servers near to their fair shares, below them.
+	Tier uint32 `protobuf:"varint,1,opt,name=tier,proto3" json:"tier,omitempty"`
+	Goal string `protobuf:"bytes,2,opt,name=goal,proto3" json:"goal,omitempty"`
+	// As in GoalCost. A balance costs what its worst server is off its share beyond the tolerance; as a sum of squares, the root of their mean.
+	Unit   string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	Before int64  `protobuf:"varint,4,opt,name=before,proto3" json:"before,omitempty"`
+	After  int64  `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
+	// Amounts and unit, for people; of what replicas cost each, the mean.
+	BeforeText    string `protobuf:"bytes,6,opt,name=before_text,json=beforeText,proto3" json:"before_text,omitempty"`
+	AfterText     string `protobuf:"bytes,7,opt,name=after_text,json=afterText,proto3" json:"after_text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedGoal) Reset() {
+	*x = SimulatedGoal{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedGoal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedGoal) ProtoMessage() {}
+
+func (x *SimulatedGoal) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedGoal.ProtoReflect.Descriptor instead.
+func (*SimulatedGoal) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SimulatedGoal) GetTier() uint32 {
+	if x != nil {
+		return x.Tier
+	}
+	return 0
+}
+
+func (x *SimulatedGoal) GetGoal() string {
+	if x != nil {
+		return x.Goal
+	}
+	return ""
+}
+
+func (x *SimulatedGoal) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *SimulatedGoal) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *SimulatedGoal) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *SimulatedGoal) GetBeforeText() string {
+	if x != nil {
+		return x.BeforeText
+	}
+	return ""
+}
+
+func (x *SimulatedGoal) GetAfterText() string {
+	if x != nil {
+		return x.AfterText
+	}
+	return ""
+}
+
+// SimulatedBroken is a constraint that does not hold for some shards or, if it is a capacity, servers.
+type SimulatedBroken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As Explain names it.
+	Binds string `protobuf:"bytes,1,opt,name=binds,proto3" json:"binds,omitempty"`
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// Id of the first of them.
+	Example       string `protobuf:"bytes,3,opt,name=example,proto3" json:"example,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SimulatedBroken) Reset() {
+	*x = SimulatedBroken{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SimulatedBroken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SimulatedBroken) ProtoMessage() {}
+
+func (x *SimulatedBroken) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SimulatedBroken.ProtoReflect.Descriptor instead.
+func (*SimulatedBroken) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *SimulatedBroken) GetBinds() string {
+	if x != nil {
+		return x.Binds
+	}
+	return ""
+}
+
+func (x *SimulatedBroken) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *SimulatedBroken) GetExample() string {
+	if x != nil {
+		return x.Example
+	}
+	return ""
+}
+
 // SimulatedRound is one plan of placement.
 type SimulatedRound struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4012,7 +4434,7 @@ type SimulatedRound struct {
 
 func (x *SimulatedRound) Reset() {
 	*x = SimulatedRound{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4024,7 +4446,7 @@ func (x *SimulatedRound) String() string {
 func (*SimulatedRound) ProtoMessage() {}
 
 func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4037,7 +4459,7 @@ func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedRound.ProtoReflect.Descriptor instead.
 func (*SimulatedRound) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SimulatedRound) GetMoves() uint32 {
@@ -4066,7 +4488,7 @@ type SimulatedMoves struct {
 
 func (x *SimulatedMoves) Reset() {
 	*x = SimulatedMoves{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4078,7 +4500,7 @@ func (x *SimulatedMoves) String() string {
 func (*SimulatedMoves) ProtoMessage() {}
 
 func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4091,7 +4513,7 @@ func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedMoves.ProtoReflect.Descriptor instead.
 func (*SimulatedMoves) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SimulatedMoves) GetKind() MoveKind {
@@ -4133,7 +4555,7 @@ type SimulatedBlock struct {
 
 func (x *SimulatedBlock) Reset() {
 	*x = SimulatedBlock{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4145,7 +4567,7 @@ func (x *SimulatedBlock) String() string {
 func (*SimulatedBlock) ProtoMessage() {}
 
 func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4158,7 +4580,7 @@ func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBlock.ProtoReflect.Descriptor instead.
 func (*SimulatedBlock) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SimulatedBlock) GetKind() MoveKind {
@@ -4233,14 +4655,16 @@ type SimulatedState struct {
 	Full      []*SimulatedUse `protobuf:"bytes,16,rep,name=full,proto3" json:"full,omitempty"`
 	FullCount uint32          `protobuf:"varint,17,opt,name=full_count,json=fullCount,proto3" json:"full_count,omitempty"`
 	// Of them, servers beyond a capacity.
-	OverCapacity  uint32 `protobuf:"varint,18,opt,name=over_capacity,json=overCapacity,proto3" json:"over_capacity,omitempty"`
+	OverCapacity uint32 `protobuf:"varint,18,opt,name=over_capacity,json=overCapacity,proto3" json:"over_capacity,omitempty"`
+	// Constraints that do not hold, by name, those of the policy that holds after the changes.
+	Broken        []*SimulatedBroken `protobuf:"bytes,19,rep,name=broken,proto3" json:"broken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SimulatedState) Reset() {
 	*x = SimulatedState{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4676,7 @@ func (x *SimulatedState) String() string {
 func (*SimulatedState) ProtoMessage() {}
 
 func (x *SimulatedState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4689,7 @@ func (x *SimulatedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedState.ProtoReflect.Descriptor instead.
 func (*SimulatedState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SimulatedState) GetServers() uint32 {
@@ -4394,6 +4818,13 @@ func (x *SimulatedState) GetOverCapacity() uint32 {
 	return 0
 }
 
+func (x *SimulatedState) GetBroken() []*SimulatedBroken {
+	if x != nil {
+		return x.Broken
+	}
+	return nil
+}
+
 type SimulatedRegion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
@@ -4406,7 +4837,7 @@ type SimulatedRegion struct {
 
 func (x *SimulatedRegion) Reset() {
 	*x = SimulatedRegion{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4418,7 +4849,7 @@ func (x *SimulatedRegion) String() string {
 func (*SimulatedRegion) ProtoMessage() {}
 
 func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4431,7 +4862,7 @@ func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedRegion.ProtoReflect.Descriptor instead.
 func (*SimulatedRegion) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SimulatedRegion) GetRegion() string {
@@ -4464,17 +4895,27 @@ func (x *SimulatedRegion) GetPrimaries() uint32 {
 
 // SimulatedBalance is the fullest and the emptiest of the servers that take shards, in one metric.
 type SimulatedBalance struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Metric        string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
-	Fullest       *SimulatedUse          `protobuf:"bytes,2,opt,name=fullest,proto3" json:"fullest,omitempty"`
-	Emptiest      *SimulatedUse          `protobuf:"bytes,3,opt,name=emptiest,proto3" json:"emptiest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Metric   string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	Fullest  *SimulatedUse          `protobuf:"bytes,2,opt,name=fullest,proto3" json:"fullest,omitempty"`
+	Emptiest *SimulatedUse          `protobuf:"bytes,3,opt,name=emptiest,proto3" json:"emptiest,omitempty"`
+	// Of one region, where a policy balances the metric in each; empty: of all.
+	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	// Servers that take shards, and their mean load.
+	Servers  uint32 `protobuf:"varint,5,opt,name=servers,proto3" json:"servers,omitempty"`
+	MeanLoad int64  `protobuf:"varint,6,opt,name=mean_load,json=meanLoad,proto3" json:"mean_load,omitempty"`
+	// Standard deviation of what servers have of their fair shares, in thousandths of a share.
+	DeviationPermille int64 `protobuf:"varint,7,opt,name=deviation_permille,json=deviationPermille,proto3" json:"deviation_permille,omitempty"`
+	// Percent of all capacity that is used, and of that of the fullest server by capacity; -1: not every server has one.
+	CapacityPercent        int64 `protobuf:"varint,8,opt,name=capacity_percent,json=capacityPercent,proto3" json:"capacity_percent,omitempty"`
+	FullestCapacityPercent int64 `protobuf:"varint,9,opt,name=fullest_capacity_percent,json=fullestCapacityPercent,proto3" json:"fullest_capacity_percent,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *SimulatedBalance) Reset() {
 	*x = SimulatedBalance{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4927,7 @@ func (x *SimulatedBalance) String() string {
 func (*SimulatedBalance) ProtoMessage() {}
 
 func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4940,7 @@ func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBalance.ProtoReflect.Descriptor instead.
 func (*SimulatedBalance) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SimulatedBalance) GetMetric() string {
@@ -4523,6 +4964,48 @@ func (x *SimulatedBalance) GetEmptiest() *SimulatedUse {
 	return nil
 }
 
+func (x *SimulatedBalance) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *SimulatedBalance) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *SimulatedBalance) GetMeanLoad() int64 {
+	if x != nil {
+		return x.MeanLoad
+	}
+	return 0
+}
+
+func (x *SimulatedBalance) GetDeviationPermille() int64 {
+	if x != nil {
+		return x.DeviationPermille
+	}
+	return 0
+}
+
+func (x *SimulatedBalance) GetCapacityPercent() int64 {
+	if x != nil {
+		return x.CapacityPercent
+	}
+	return 0
+}
+
+func (x *SimulatedBalance) GetFullestCapacityPercent() int64 {
+	if x != nil {
+		return x.FullestCapacityPercent
+	}
+	return 0
+}
+
 // SimulatedUse is what a server carries of a metric.
 type SimulatedUse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -4541,7 +5024,7 @@ type SimulatedUse struct {
 
 func (x *SimulatedUse) Reset() {
 	*x = SimulatedUse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4553,7 +5036,7 @@ func (x *SimulatedUse) String() string {
 func (*SimulatedUse) ProtoMessage() {}
 
 func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4566,7 +5049,7 @@ func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedUse.ProtoReflect.Descriptor instead.
 func (*SimulatedUse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SimulatedUse) GetServer() string {
@@ -4632,7 +5115,7 @@ type PlacementState struct {
 
 func (x *PlacementState) Reset() {
 	*x = PlacementState{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4644,7 +5127,7 @@ func (x *PlacementState) String() string {
 func (*PlacementState) ProtoMessage() {}
 
 func (x *PlacementState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,7 +5140,7 @@ func (x *PlacementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementState.ProtoReflect.Descriptor instead.
 func (*PlacementState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *PlacementState) GetApp() string {
@@ -4731,7 +5214,7 @@ type PlacementNeighbour struct {
 
 func (x *PlacementNeighbour) Reset() {
 	*x = PlacementNeighbour{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4743,7 +5226,7 @@ func (x *PlacementNeighbour) String() string {
 func (*PlacementNeighbour) ProtoMessage() {}
 
 func (x *PlacementNeighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4756,7 +5239,7 @@ func (x *PlacementNeighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementNeighbour.ProtoReflect.Descriptor instead.
 func (*PlacementNeighbour) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PlacementNeighbour) GetApp() string {
@@ -4798,7 +5281,7 @@ type NeighbourPlace struct {
 
 func (x *NeighbourPlace) Reset() {
 	*x = NeighbourPlace{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4810,7 +5293,7 @@ func (x *NeighbourPlace) String() string {
 func (*NeighbourPlace) ProtoMessage() {}
 
 func (x *NeighbourPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4823,7 +5306,7 @@ func (x *NeighbourPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighbourPlace.ProtoReflect.Descriptor instead.
 func (*NeighbourPlace) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *NeighbourPlace) GetLocality() *Locality {
@@ -4857,7 +5340,7 @@ type PlacementWants struct {
 
 func (x *PlacementWants) Reset() {
 	*x = PlacementWants{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4869,7 +5352,7 @@ func (x *PlacementWants) String() string {
 func (*PlacementWants) ProtoMessage() {}
 
 func (x *PlacementWants) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4882,7 +5365,7 @@ func (x *PlacementWants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementWants.ProtoReflect.Descriptor instead.
 func (*PlacementWants) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PlacementWants) GetReplicas() uint32 {
@@ -4960,7 +5443,7 @@ type PlacementServer struct {
 
 func (x *PlacementServer) Reset() {
 	*x = PlacementServer{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4972,7 +5455,7 @@ func (x *PlacementServer) String() string {
 func (*PlacementServer) ProtoMessage() {}
 
 func (x *PlacementServer) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4985,7 +5468,7 @@ func (x *PlacementServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementServer.ProtoReflect.Descriptor instead.
 func (*PlacementServer) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PlacementServer) GetId() string {
@@ -5060,7 +5543,7 @@ type PlacementShard struct {
 
 func (x *PlacementShard) Reset() {
 	*x = PlacementShard{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5072,7 +5555,7 @@ func (x *PlacementShard) String() string {
 func (*PlacementShard) ProtoMessage() {}
 
 func (x *PlacementShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5085,7 +5568,7 @@ func (x *PlacementShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementShard.ProtoReflect.Descriptor instead.
 func (*PlacementShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PlacementShard) GetIndex() uint32 {
@@ -5158,7 +5641,7 @@ type PlacementReplica struct {
 
 func (x *PlacementReplica) Reset() {
 	*x = PlacementReplica{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5170,7 +5653,7 @@ func (x *PlacementReplica) String() string {
 func (*PlacementReplica) ProtoMessage() {}
 
 func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5183,7 +5666,7 @@ func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReplica.ProtoReflect.Descriptor instead.
 func (*PlacementReplica) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PlacementReplica) GetOn() uint32 {
@@ -5235,7 +5718,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5247,7 +5730,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5260,7 +5743,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -5296,7 +5779,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5308,7 +5791,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5321,7 +5804,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -5351,7 +5834,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5363,7 +5846,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5376,7 +5859,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -5412,7 +5895,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5424,7 +5907,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5437,7 +5920,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -5545,7 +6028,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5557,7 +6040,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5570,7 +6053,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -5646,7 +6129,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5658,7 +6141,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5671,7 +6154,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -5731,7 +6214,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5743,7 +6226,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5756,7 +6239,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -5793,7 +6276,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5805,7 +6288,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5818,7 +6301,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -5849,7 +6332,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5861,7 +6344,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5874,7 +6357,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -5915,7 +6398,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5927,7 +6410,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5940,7 +6423,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -5968,7 +6451,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5980,7 +6463,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5993,7 +6476,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -6048,7 +6531,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6060,7 +6543,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6073,7 +6556,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -6091,7 +6574,7 @@ type ListRegionsRequest struct {
 
 func (x *ListRegionsRequest) Reset() {
 	*x = ListRegionsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6103,7 +6586,7 @@ func (x *ListRegionsRequest) String() string {
 func (*ListRegionsRequest) ProtoMessage() {}
 
 func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6116,7 +6599,7 @@ func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
 }
 
 type ListRegionsResponse struct {
@@ -6131,7 +6614,7 @@ type ListRegionsResponse struct {
 
 func (x *ListRegionsResponse) Reset() {
 	*x = ListRegionsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6143,7 +6626,7 @@ func (x *ListRegionsResponse) String() string {
 func (*ListRegionsResponse) ProtoMessage() {}
 
 func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6156,7 +6639,7 @@ func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListRegionsResponse) GetRegions() []*Region {
@@ -6186,7 +6669,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6198,7 +6681,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6211,7 +6694,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Region) GetName() string {
@@ -6243,7 +6726,7 @@ type ListGossipMembersRequest struct {
 
 func (x *ListGossipMembersRequest) Reset() {
 	*x = ListGossipMembersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6255,7 +6738,7 @@ func (x *ListGossipMembersRequest) String() string {
 func (*ListGossipMembersRequest) ProtoMessage() {}
 
 func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6268,7 +6751,7 @@ func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{82}
 }
 
 type ListGossipMembersResponse struct {
@@ -6281,7 +6764,7 @@ type ListGossipMembersResponse struct {
 
 func (x *ListGossipMembersResponse) Reset() {
 	*x = ListGossipMembersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6293,7 +6776,7 @@ func (x *ListGossipMembersResponse) String() string {
 func (*ListGossipMembersResponse) ProtoMessage() {}
 
 func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6306,7 +6789,7 @@ func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListGossipMembersResponse) GetMembers() []*GossipMember {
@@ -6340,7 +6823,7 @@ type GossipMember struct {
 
 func (x *GossipMember) Reset() {
 	*x = GossipMember{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6352,7 +6835,7 @@ func (x *GossipMember) String() string {
 func (*GossipMember) ProtoMessage() {}
 
 func (x *GossipMember) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6365,7 +6848,7 @@ func (x *GossipMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipMember.ProtoReflect.Descriptor instead.
 func (*GossipMember) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *GossipMember) GetLife() string {
@@ -6446,7 +6929,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6458,7 +6941,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6471,7 +6954,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{81}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GossipKey) GetName() string {
@@ -6503,7 +6986,7 @@ type ListGossipKeysRequest struct {
 
 func (x *ListGossipKeysRequest) Reset() {
 	*x = ListGossipKeysRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6515,7 +6998,7 @@ func (x *ListGossipKeysRequest) String() string {
 func (*ListGossipKeysRequest) ProtoMessage() {}
 
 func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6528,7 +7011,7 @@ func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{82}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{86}
 }
 
 type ListGossipKeysResponse struct {
@@ -6546,7 +7029,7 @@ type ListGossipKeysResponse struct {
 
 func (x *ListGossipKeysResponse) Reset() {
 	*x = ListGossipKeysResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6558,7 +7041,7 @@ func (x *ListGossipKeysResponse) String() string {
 func (*ListGossipKeysResponse) ProtoMessage() {}
 
 func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6571,7 +7054,7 @@ func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{83}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListGossipKeysResponse) GetKeys() []*GossipKey {
@@ -6613,7 +7096,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6625,7 +7108,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6638,7 +7121,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{84}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *RotateGossipKeyRequest) GetStep() GossipKeyStep {
@@ -6670,7 +7153,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6682,7 +7165,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6695,7 +7178,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{85}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RotateGossipKeyResponse) GetKey() string {
@@ -6893,10 +7376,11 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\aservers\x185 \x01(\rR\aservers\x12\x1a\n" +
 	"\battached\x186 \x01(\rR\battached\x12\x1c\n" +
 	"\tsuspected\x187 \x01(\rR\tsuspected\x126\n" +
-	"\x06events\x188 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x06events\"8\n" +
+	"\x06events\x188 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x06events\"R\n" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
-	"\x05shard\x18\x02 \x01(\tR\x05shard\"\xa6\x06\n" +
+	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x18\n" +
+	"\areplica\x18\x03 \x01(\tR\areplica\"\xa2\a\n" +
 	"\x0fExplainResponse\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
@@ -6918,16 +7402,32 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\tproposals\x18\x11 \x03(\v2\x19.shardmanager.v1.ProposalR\tproposals\x12:\n" +
 	"\n" +
 	"candidates\x18\x12 \x03(\v2\x1a.shardmanager.v1.CandidateR\n" +
-	"candidates\x12\x14\n" +
+	"candidates\x12#\n" +
+	"\rcandidates_of\x18\x17 \x01(\tR\fcandidatesOf\x125\n" +
+	"\x06places\x18\x18 \x03(\v2\x1d.shardmanager.v1.ReplicaPlaceR\x06places\x12\x1e\n" +
+	"\n" +
+	"quarantine\x18\x19 \x01(\tR\n" +
+	"quarantine\x12\x14\n" +
 	"\x05notes\x18\x14 \x03(\tR\x05notes\x12:\n" +
 	"\breplicas\x18\x15 \x03(\v2\x1e.shardmanager.v1.ReplicaStatusR\breplicas\x12)\n" +
-	"\x10replicas_missing\x18\x16 \x01(\rR\x0freplicasMissing\"\xc8\x01\n" +
+	"\x10replicas_missing\x18\x16 \x01(\rR\x0freplicasMissing\"\x96\x01\n" +
+	"\fReplicaPlace\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12)\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12\x18\n" +
+	"\averdict\x18\x03 \x01(\tR\averdict\x12)\n" +
+	"\x10better_elsewhere\x18\x04 \x01(\bR\x0fbetterElsewhere\"r\n" +
+	"\bGoalCost\x12\x12\n" +
+	"\x04tier\x18\x01 \x01(\rR\x04tier\x12\x12\n" +
+	"\x04goal\x18\x02 \x01(\tR\x04goal\x12\x16\n" +
+	"\x06amount\x18\x03 \x01(\x03R\x06amount\x12\x12\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\"\xc8\x01\n" +
 	"\rReplicaStatus\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12)\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12>\n" +
 	"\bprogress\x18\x04 \x01(\x0e2\".shardmanager.v1.SecondaryProgressR\bprogress\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\tR\x04down\"\xce\x01\n" +
+	"\x04down\x18\x05 \x01(\tR\x04down\"\xff\x01\n" +
 	"\bProposal\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x123\n" +
@@ -6935,14 +7435,17 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x03why\x18\x04 \x01(\tR\x03why\x12\x14\n" +
 	"\x05binds\x18\x05 \x01(\tR\x05binds\x12-\n" +
 	"\x04kind\x18\x14 \x01(\x0e2\x19.shardmanager.v1.MoveKindR\x04kind\x12\x12\n" +
-	"\x04wave\x18\x16 \x01(\rR\x04wave\"\xbd\x01\n" +
+	"\x04wave\x18\x16 \x01(\rR\x04wave\x12/\n" +
+	"\x05costs\x18\x15 \x03(\v2\x19.shardmanager.v1.GoalCostR\x05costs\"\x82\x02\n" +
 	"\tCandidate\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12+\n" +
 	"\x05holds\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x05holds\x12\x12\n" +
 	"\x04rank\x18\x03 \x01(\rR\x04rank\x12/\n" +
 	"\x13utilisation_percent\x18\x04 \x01(\x03R\x12utilisationPercent\x12\x14\n" +
 	"\x05binds\x18\x05 \x01(\tR\x05binds\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"\x9e\x01\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12/\n" +
+	"\x05costs\x18\a \x03(\v2\x19.shardmanager.v1.GoalCostR\x05costs\x12\x12\n" +
+	"\x04here\x18\b \x01(\bR\x04here\"\x9e\x01\n" +
 	"\x0fSimulateRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12;\n" +
 	"\achanges\x18\x02 \x01(\v2!.shardmanager.v1.SimulatedChangesR\achanges\x12\x1d\n" +
@@ -6974,7 +7477,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x1e\n" +
 	"\n" +
 	"millionths\x18\x02 \x01(\x03R\n" +
-	"millionths\"\x9c\x05\n" +
+	"millionths\"\xe6\x06\n" +
 	"\x10SimulateResponse\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x127\n" +
 	"\x06rounds\x18\x02 \x03(\v2\x1f.shardmanager.v1.SimulatedRoundR\x06rounds\x12\x17\n" +
@@ -6992,10 +7495,31 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x05after\x18\v \x01(\v2\x1f.shardmanager.v1.SimulatedStateR\x05after\x129\n" +
 	"\ablocked\x18\f \x03(\v2\x1f.shardmanager.v1.SimulatedBlockR\ablocked\x12\x14\n" +
 	"\x05notes\x18\r \x03(\tR\x05notes\x125\n" +
-	"\x05state\x18\x0e \x01(\v2\x1f.shardmanager.v1.PlacementStateR\x05state\x1a<\n" +
+	"\x05state\x18\x0e \x01(\v2\x1f.shardmanager.v1.PlacementStateR\x05state\x124\n" +
+	"\x05goals\x18\x0f \x03(\v2\x1e.shardmanager.v1.SimulatedGoalR\x05goals\x12\x1d\n" +
+	"\n" +
+	"most_moves\x18\x10 \x01(\rR\tmostMoves\x12(\n" +
+	"\x10most_moved_shard\x18\x11 \x01(\tR\x0emostMovedShard\x12(\n" +
+	"\x10most_moved_group\x18\x12 \x01(\tR\x0emostMovedGroup\x12\x1f\n" +
+	"\vgroup_moves\x18\x13 \x01(\rR\n" +
+	"groupMoves\x1a<\n" +
 	"\x0eLoadMovedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"W\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xb9\x01\n" +
+	"\rSimulatedGoal\x12\x12\n" +
+	"\x04tier\x18\x01 \x01(\rR\x04tier\x12\x12\n" +
+	"\x04goal\x18\x02 \x01(\tR\x04goal\x12\x12\n" +
+	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x16\n" +
+	"\x06before\x18\x04 \x01(\x03R\x06before\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\x03R\x05after\x12\x1f\n" +
+	"\vbefore_text\x18\x06 \x01(\tR\n" +
+	"beforeText\x12\x1d\n" +
+	"\n" +
+	"after_text\x18\a \x01(\tR\tafterText\"W\n" +
+	"\x0fSimulatedBroken\x12\x14\n" +
+	"\x05binds\x18\x01 \x01(\tR\x05binds\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x18\n" +
+	"\aexample\x18\x03 \x01(\tR\aexample\"W\n" +
 	"\x0eSimulatedRound\x12\x14\n" +
 	"\x05moves\x18\x01 \x01(\rR\x05moves\x12/\n" +
 	"\x02by\x18\x02 \x03(\v2\x1f.shardmanager.v1.SimulatedMovesR\x02by\"\x8a\x01\n" +
@@ -7009,7 +7533,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x05binds\x18\x03 \x01(\tR\x05binds\x12\x16\n" +
 	"\x06shards\x18\x04 \x01(\rR\x06shards\x12\x1a\n" +
 	"\bexamples\x18\x05 \x03(\tR\bexamples\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"\xa2\x05\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"\xdc\x05\n" +
 	"\x0eSimulatedState\x12\x18\n" +
 	"\aservers\x18\x01 \x01(\rR\aservers\x12\x1c\n" +
 	"\taccepting\x18\x02 \x01(\rR\taccepting\x12\x16\n" +
@@ -7030,16 +7554,23 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x04full\x18\x10 \x03(\v2\x1d.shardmanager.v1.SimulatedUseR\x04full\x12\x1d\n" +
 	"\n" +
 	"full_count\x18\x11 \x01(\rR\tfullCount\x12#\n" +
-	"\rover_capacity\x18\x12 \x01(\rR\foverCapacity\"}\n" +
+	"\rover_capacity\x18\x12 \x01(\rR\foverCapacity\x128\n" +
+	"\x06broken\x18\x13 \x03(\v2 .shardmanager.v1.SimulatedBrokenR\x06broken\"}\n" +
 	"\x0fSimulatedRegion\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x18\n" +
 	"\aservers\x18\x02 \x01(\rR\aservers\x12\x1a\n" +
 	"\breplicas\x18\x03 \x01(\rR\breplicas\x12\x1c\n" +
-	"\tprimaries\x18\x04 \x01(\rR\tprimaries\"\x9e\x01\n" +
+	"\tprimaries\x18\x04 \x01(\rR\tprimaries\"\x81\x03\n" +
 	"\x10SimulatedBalance\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x127\n" +
 	"\afullest\x18\x02 \x01(\v2\x1d.shardmanager.v1.SimulatedUseR\afullest\x129\n" +
-	"\bemptiest\x18\x03 \x01(\v2\x1d.shardmanager.v1.SimulatedUseR\bemptiest\"\xbe\x01\n" +
+	"\bemptiest\x18\x03 \x01(\v2\x1d.shardmanager.v1.SimulatedUseR\bemptiest\x12\x16\n" +
+	"\x06region\x18\x04 \x01(\tR\x06region\x12\x18\n" +
+	"\aservers\x18\x05 \x01(\rR\aservers\x12\x1b\n" +
+	"\tmean_load\x18\x06 \x01(\x03R\bmeanLoad\x12-\n" +
+	"\x12deviation_permille\x18\a \x01(\x03R\x11deviationPermille\x12)\n" +
+	"\x10capacity_percent\x18\b \x01(\x03R\x0fcapacityPercent\x128\n" +
+	"\x18fullest_capacity_percent\x18\t \x01(\x03R\x16fullestCapacityPercent\"\xbe\x01\n" +
 	"\fSimulatedUse\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x12\x12\n" +
@@ -7322,7 +7853,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(CoordinationLoss)(0),                   // 0: shardmanager.v1.CoordinationLoss
 	(Replication)(0),                        // 1: shardmanager.v1.Replication
@@ -7374,230 +7905,240 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*GetStatusResponse)(nil),               // 47: shardmanager.v1.GetStatusResponse
 	(*ExplainRequest)(nil),                  // 48: shardmanager.v1.ExplainRequest
 	(*ExplainResponse)(nil),                 // 49: shardmanager.v1.ExplainResponse
-	(*ReplicaStatus)(nil),                   // 50: shardmanager.v1.ReplicaStatus
-	(*Proposal)(nil),                        // 51: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 52: shardmanager.v1.Candidate
-	(*SimulateRequest)(nil),                 // 53: shardmanager.v1.SimulateRequest
-	(*SimulatedChanges)(nil),                // 54: shardmanager.v1.SimulatedChanges
-	(*AddedServers)(nil),                    // 55: shardmanager.v1.AddedServers
-	(*SimulatedLoad)(nil),                   // 56: shardmanager.v1.SimulatedLoad
-	(*LoadFactor)(nil),                      // 57: shardmanager.v1.LoadFactor
-	(*SimulateResponse)(nil),                // 58: shardmanager.v1.SimulateResponse
-	(*SimulatedRound)(nil),                  // 59: shardmanager.v1.SimulatedRound
-	(*SimulatedMoves)(nil),                  // 60: shardmanager.v1.SimulatedMoves
-	(*SimulatedBlock)(nil),                  // 61: shardmanager.v1.SimulatedBlock
-	(*SimulatedState)(nil),                  // 62: shardmanager.v1.SimulatedState
-	(*SimulatedRegion)(nil),                 // 63: shardmanager.v1.SimulatedRegion
-	(*SimulatedBalance)(nil),                // 64: shardmanager.v1.SimulatedBalance
-	(*SimulatedUse)(nil),                    // 65: shardmanager.v1.SimulatedUse
-	(*PlacementState)(nil),                  // 66: shardmanager.v1.PlacementState
-	(*PlacementNeighbour)(nil),              // 67: shardmanager.v1.PlacementNeighbour
-	(*NeighbourPlace)(nil),                  // 68: shardmanager.v1.NeighbourPlace
-	(*PlacementWants)(nil),                  // 69: shardmanager.v1.PlacementWants
-	(*PlacementServer)(nil),                 // 70: shardmanager.v1.PlacementServer
-	(*PlacementShard)(nil),                  // 71: shardmanager.v1.PlacementShard
-	(*PlacementReplica)(nil),                // 72: shardmanager.v1.PlacementReplica
-	(*WatchEventsRequest)(nil),              // 73: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 74: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 75: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 76: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 77: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 78: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 79: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 80: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 81: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 82: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 83: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 84: shardmanager.v1.SkipStepResponse
-	(*ListRegionsRequest)(nil),              // 85: shardmanager.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),             // 86: shardmanager.v1.ListRegionsResponse
-	(*Region)(nil),                          // 87: shardmanager.v1.Region
-	(*ListGossipMembersRequest)(nil),        // 88: shardmanager.v1.ListGossipMembersRequest
-	(*ListGossipMembersResponse)(nil),       // 89: shardmanager.v1.ListGossipMembersResponse
-	(*GossipMember)(nil),                    // 90: shardmanager.v1.GossipMember
-	(*GossipKey)(nil),                       // 91: shardmanager.v1.GossipKey
-	(*ListGossipKeysRequest)(nil),           // 92: shardmanager.v1.ListGossipKeysRequest
-	(*ListGossipKeysResponse)(nil),          // 93: shardmanager.v1.ListGossipKeysResponse
-	(*RotateGossipKeyRequest)(nil),          // 94: shardmanager.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil),         // 95: shardmanager.v1.RotateGossipKeyResponse
-	nil,                                     // 96: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 97: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 98: shardmanager.v1.Placement.DefaultLoadEntry
-	nil,                                     // 99: shardmanager.v1.SimulateResponse.LoadMovedEntry
-	nil,                                     // 100: shardmanager.v1.NeighbourPlace.LabelsEntry
-	nil,                                     // 101: shardmanager.v1.PlacementWants.RegionReplicasEntry
-	nil,                                     // 102: shardmanager.v1.PlacementServer.CapacityEntry
-	nil,                                     // 103: shardmanager.v1.PlacementServer.LabelsEntry
-	nil,                                     // 104: shardmanager.v1.PlacementShard.LoadEntry
-	(*KeySpace)(nil),                        // 105: shardmanager.v1.KeySpace
-	(*Policy)(nil),                          // 106: shardmanager.v1.Policy
-	(FaultDomain)(0),                        // 107: shardmanager.v1.FaultDomain
-	(*ShardMapSnapshot)(nil),                // 108: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 109: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 110: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 111: shardmanager.v1.Epoch
-	(Role)(0),                               // 112: shardmanager.v1.Role
-	(*Locality)(nil),                        // 113: shardmanager.v1.Locality
-	(*RegionLatency)(nil),                   // 114: shardmanager.v1.RegionLatency
+	(*ReplicaPlace)(nil),                    // 50: shardmanager.v1.ReplicaPlace
+	(*GoalCost)(nil),                        // 51: shardmanager.v1.GoalCost
+	(*ReplicaStatus)(nil),                   // 52: shardmanager.v1.ReplicaStatus
+	(*Proposal)(nil),                        // 53: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 54: shardmanager.v1.Candidate
+	(*SimulateRequest)(nil),                 // 55: shardmanager.v1.SimulateRequest
+	(*SimulatedChanges)(nil),                // 56: shardmanager.v1.SimulatedChanges
+	(*AddedServers)(nil),                    // 57: shardmanager.v1.AddedServers
+	(*SimulatedLoad)(nil),                   // 58: shardmanager.v1.SimulatedLoad
+	(*LoadFactor)(nil),                      // 59: shardmanager.v1.LoadFactor
+	(*SimulateResponse)(nil),                // 60: shardmanager.v1.SimulateResponse
+	(*SimulatedGoal)(nil),                   // 61: shardmanager.v1.SimulatedGoal
+	(*SimulatedBroken)(nil),                 // 62: shardmanager.v1.SimulatedBroken
+	(*SimulatedRound)(nil),                  // 63: shardmanager.v1.SimulatedRound
+	(*SimulatedMoves)(nil),                  // 64: shardmanager.v1.SimulatedMoves
+	(*SimulatedBlock)(nil),                  // 65: shardmanager.v1.SimulatedBlock
+	(*SimulatedState)(nil),                  // 66: shardmanager.v1.SimulatedState
+	(*SimulatedRegion)(nil),                 // 67: shardmanager.v1.SimulatedRegion
+	(*SimulatedBalance)(nil),                // 68: shardmanager.v1.SimulatedBalance
+	(*SimulatedUse)(nil),                    // 69: shardmanager.v1.SimulatedUse
+	(*PlacementState)(nil),                  // 70: shardmanager.v1.PlacementState
+	(*PlacementNeighbour)(nil),              // 71: shardmanager.v1.PlacementNeighbour
+	(*NeighbourPlace)(nil),                  // 72: shardmanager.v1.NeighbourPlace
+	(*PlacementWants)(nil),                  // 73: shardmanager.v1.PlacementWants
+	(*PlacementServer)(nil),                 // 74: shardmanager.v1.PlacementServer
+	(*PlacementShard)(nil),                  // 75: shardmanager.v1.PlacementShard
+	(*PlacementReplica)(nil),                // 76: shardmanager.v1.PlacementReplica
+	(*WatchEventsRequest)(nil),              // 77: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 78: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 79: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 80: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 81: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 82: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 83: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 84: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 85: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 86: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 87: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 88: shardmanager.v1.SkipStepResponse
+	(*ListRegionsRequest)(nil),              // 89: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 90: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 91: shardmanager.v1.Region
+	(*ListGossipMembersRequest)(nil),        // 92: shardmanager.v1.ListGossipMembersRequest
+	(*ListGossipMembersResponse)(nil),       // 93: shardmanager.v1.ListGossipMembersResponse
+	(*GossipMember)(nil),                    // 94: shardmanager.v1.GossipMember
+	(*GossipKey)(nil),                       // 95: shardmanager.v1.GossipKey
+	(*ListGossipKeysRequest)(nil),           // 96: shardmanager.v1.ListGossipKeysRequest
+	(*ListGossipKeysResponse)(nil),          // 97: shardmanager.v1.ListGossipKeysResponse
+	(*RotateGossipKeyRequest)(nil),          // 98: shardmanager.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),         // 99: shardmanager.v1.RotateGossipKeyResponse
+	nil,                                     // 100: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 101: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 102: shardmanager.v1.Placement.DefaultLoadEntry
+	nil,                                     // 103: shardmanager.v1.SimulateResponse.LoadMovedEntry
+	nil,                                     // 104: shardmanager.v1.NeighbourPlace.LabelsEntry
+	nil,                                     // 105: shardmanager.v1.PlacementWants.RegionReplicasEntry
+	nil,                                     // 106: shardmanager.v1.PlacementServer.CapacityEntry
+	nil,                                     // 107: shardmanager.v1.PlacementServer.LabelsEntry
+	nil,                                     // 108: shardmanager.v1.PlacementShard.LoadEntry
+	(*KeySpace)(nil),                        // 109: shardmanager.v1.KeySpace
+	(*Policy)(nil),                          // 110: shardmanager.v1.Policy
+	(FaultDomain)(0),                        // 111: shardmanager.v1.FaultDomain
+	(*ShardMapSnapshot)(nil),                // 112: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 113: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 114: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 115: shardmanager.v1.Epoch
+	(Role)(0),                               // 116: shardmanager.v1.Role
+	(*Locality)(nil),                        // 117: shardmanager.v1.Locality
+	(*RegionLatency)(nil),                   // 118: shardmanager.v1.RegionLatency
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	105, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	109, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	1,   // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
 	11,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	106, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
-	96,  // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	97,  // 5: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	110, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
+	100, // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	101, // 5: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
 	0,   // 6: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
-	98,  // 7: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	107, // 8: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	102, // 7: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	111, // 8: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
 	10,  // 9: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	10,  // 10: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	10,  // 11: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
 	10,  // 12: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	10,  // 13: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
 	10,  // 14: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	108, // 15: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	106, // 16: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
+	112, // 15: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	110, // 16: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
 	30,  // 17: shardmanager.v1.GetPolicyResponse.origins:type_name -> shardmanager.v1.PolicyOrigin
 	33,  // 18: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	109, // 19: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	113, // 19: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
 	2,   // 20: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	110, // 21: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	114, // 21: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
 	8,   // 22: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
 	36,  // 23: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
 	36,  // 24: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
 	3,   // 25: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
 	4,   // 26: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
 	41,  // 27: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	111, // 28: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	75,  // 29: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	115, // 28: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	79,  // 29: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
 	33,  // 30: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
 	36,  // 31: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
 	6,   // 32: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	76,  // 33: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	80,  // 33: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
 	36,  // 34: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	51,  // 35: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	52,  // 36: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	50,  // 37: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	112, // 38: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	5,   // 39: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	3,   // 40: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	7,   // 41: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	112, // 42: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	54,  // 43: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
-	113, // 44: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
-	55,  // 45: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
-	10,  // 46: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
-	106, // 47: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
-	56,  // 48: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
-	57,  // 49: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
-	113, // 50: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
-	59,  // 51: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
-	99,  // 52: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
-	62,  // 53: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
-	62,  // 54: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
-	61,  // 55: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
-	66,  // 56: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
-	60,  // 57: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
-	7,   // 58: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
-	3,   // 59: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
-	7,   // 60: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
-	3,   // 61: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
-	63,  // 62: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
-	64,  // 63: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
-	65,  // 64: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
-	65,  // 65: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
-	65,  // 66: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
-	69,  // 67: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
-	70,  // 68: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
-	71,  // 69: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
-	114, // 70: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
-	106, // 71: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
-	106, // 72: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
-	67,  // 73: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
-	68,  // 74: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
-	113, // 75: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
-	100, // 76: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
-	107, // 77: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
-	101, // 78: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
-	113, // 79: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
-	102, // 80: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
-	103, // 81: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
-	104, // 82: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
-	72,  // 83: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
-	112, // 84: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
-	75,  // 85: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	76,  // 86: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	75,  // 87: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	111, // 88: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	75,  // 89: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	77,  // 90: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	78,  // 91: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	79,  // 92: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	80,  // 93: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,   // 94: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,   // 95: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	87,  // 96: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	114, // 97: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	90,  // 98: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	8,   // 99: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	91,  // 100: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	9,   // 101: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	12,  // 102: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	14,  // 103: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	16,  // 104: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	18,  // 105: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	20,  // 106: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	22,  // 107: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	24,  // 108: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	26,  // 109: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	31,  // 110: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	34,  // 111: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	37,  // 112: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	39,  // 113: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	42,  // 114: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	44,  // 115: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	46,  // 116: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	28,  // 117: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
-	48,  // 118: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	53,  // 119: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
-	73,  // 120: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	81,  // 121: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	83,  // 122: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	85,  // 123: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	88,  // 124: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	92,  // 125: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	94,  // 126: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	13,  // 127: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	15,  // 128: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	17,  // 129: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	19,  // 130: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	21,  // 131: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	23,  // 132: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	25,  // 133: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	27,  // 134: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	32,  // 135: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	35,  // 136: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	38,  // 137: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	40,  // 138: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	43,  // 139: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	45,  // 140: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	47,  // 141: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	29,  // 142: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
-	49,  // 143: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	58,  // 144: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
-	74,  // 145: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	82,  // 146: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	84,  // 147: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	86,  // 148: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	89,  // 149: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	93,  // 150: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	95,  // 151: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	127, // [127:152] is the sub-list for method output_type
-	102, // [102:127] is the sub-list for method input_type
-	102, // [102:102] is the sub-list for extension type_name
-	102, // [102:102] is the sub-list for extension extendee
-	0,   // [0:102] is the sub-list for field type_name
+	53,  // 35: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	54,  // 36: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	50,  // 37: shardmanager.v1.ExplainResponse.places:type_name -> shardmanager.v1.ReplicaPlace
+	52,  // 38: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	116, // 39: shardmanager.v1.ReplicaPlace.role:type_name -> shardmanager.v1.Role
+	116, // 40: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,   // 41: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,   // 42: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 43: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	51,  // 44: shardmanager.v1.Proposal.costs:type_name -> shardmanager.v1.GoalCost
+	116, // 45: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	51,  // 46: shardmanager.v1.Candidate.costs:type_name -> shardmanager.v1.GoalCost
+	56,  // 47: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
+	117, // 48: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
+	57,  // 49: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
+	10,  // 50: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
+	110, // 51: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
+	58,  // 52: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
+	59,  // 53: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
+	117, // 54: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
+	63,  // 55: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
+	103, // 56: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
+	66,  // 57: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
+	66,  // 58: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
+	65,  // 59: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
+	70,  // 60: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
+	61,  // 61: shardmanager.v1.SimulateResponse.goals:type_name -> shardmanager.v1.SimulatedGoal
+	64,  // 62: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
+	7,   // 63: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 64: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 65: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 66: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
+	67,  // 67: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
+	68,  // 68: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
+	69,  // 69: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
+	62,  // 70: shardmanager.v1.SimulatedState.broken:type_name -> shardmanager.v1.SimulatedBroken
+	69,  // 71: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
+	69,  // 72: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
+	73,  // 73: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
+	74,  // 74: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
+	75,  // 75: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
+	118, // 76: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
+	110, // 77: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
+	110, // 78: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
+	71,  // 79: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
+	72,  // 80: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
+	117, // 81: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
+	104, // 82: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
+	111, // 83: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
+	105, // 84: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
+	117, // 85: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
+	106, // 86: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
+	107, // 87: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
+	108, // 88: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
+	76,  // 89: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
+	116, // 90: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
+	79,  // 91: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	80,  // 92: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	79,  // 93: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	115, // 94: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	79,  // 95: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	81,  // 96: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	82,  // 97: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	83,  // 98: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	84,  // 99: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,   // 100: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,   // 101: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	91,  // 102: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	118, // 103: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	94,  // 104: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	8,   // 105: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	95,  // 106: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	9,   // 107: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	12,  // 108: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	14,  // 109: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	16,  // 110: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	18,  // 111: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	20,  // 112: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	22,  // 113: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	24,  // 114: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	26,  // 115: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	31,  // 116: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	34,  // 117: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	37,  // 118: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	39,  // 119: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	42,  // 120: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	44,  // 121: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	46,  // 122: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	28,  // 123: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
+	48,  // 124: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	55,  // 125: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
+	77,  // 126: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	85,  // 127: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	87,  // 128: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	89,  // 129: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	92,  // 130: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	96,  // 131: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	98,  // 132: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	13,  // 133: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	15,  // 134: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	17,  // 135: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	19,  // 136: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	21,  // 137: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	23,  // 138: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	25,  // 139: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	27,  // 140: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	32,  // 141: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	35,  // 142: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	38,  // 143: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	40,  // 144: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	43,  // 145: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	45,  // 146: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	47,  // 147: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	29,  // 148: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
+	49,  // 149: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	60,  // 150: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	78,  // 151: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	86,  // 152: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	88,  // 153: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	90,  // 154: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	93,  // 155: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	97,  // 156: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	99,  // 157: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	133, // [133:158] is the sub-list for method output_type
+	108, // [108:133] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	108, // [108:108] is the sub-list for extension extendee
+	0,   // [0:108] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -7609,7 +8150,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
 	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
-	file_shardmanager_v1_admin_proto_msgTypes[66].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[70].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -7621,7 +8162,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   95,
+			NumMessages:   99,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,143 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/explain"
+	"github.com/shardmanager/shardmanager/allocator/placement/tally"
+	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/wire"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+)
+
+// maxDecisions is how many decisions about a shard are told.
+const maxDecisions = 20
+
+// Explain implements AdminServiceHandler.
+func (a *Admin) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.ExplainResponse, error) {
+	leader := a.node.Leader()
+	if leader == nil {
+		return nil, a.notLeader()
+	}
+	select {
+	case a.explaining <- struct{}{}:
+		defer func() { <-a.explaining }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	app, id := shard.App(req.GetApp()), shard.ID(req.GetShard())
+	known, err := leader.Explain(ctx, app, id)
+	if err != nil {
+		return nil, a.lost(err)
+	}
+	if known.Refusal != nil {
+		return nil, answerTo(known.Refusal)
+	}
+	view, err := leader.View(ctx)
+	if err != nil {
+		return nil, a.lost(err)
+	}
+	known.Input.Apart = a.places.Matrix()
+	notes := a.policies.Resolve(ctx, &known.Input, resolve.Published{Maps: a.maps})
+	out, err := explanationToProto(known, shard.ServerID(req.GetReplica()))
+	if err != nil {
+		return nil, err
+	}
+	out.Notes = append(notes[:len(notes):len(notes)], out.Notes...)
+	for _, e := range a.events.Of(app, id, maxDecisions) {
+		out.Decisions = append(out.Decisions, eventToProto(e))
+	}
+	for _, m := range view.Moves.Finished {
+		if m.App == app && m.Shard == id {
+			out.Finished = append(out.Finished, moveToProto(m))
+		}
+	}
+	return out, nil
+}
+
+// explanationToProto converts what is known of a shard, with the candidates of one of its replicas; no server: of the one that is decided next.
+func explanationToProto(known *Explained, replica shard.ServerID) (*pb.ExplainResponse, error) {
+	s := known.Shard
+	out := &pb.ExplainResponse{
+		App: string(s.App), Shard: string(s.Shard), Term: uint64(s.Term), Move: uint64(s.Move),
+		Primary: string(s.Primary), Incarnation: uint64(s.Incarnation), PrimaryTerm: uint64(s.PrimaryTerm),
+		Serving: s.Serving, Pending: s.Pending, Unplaced: s.Unplaced, Phase: pb.MovePhase(s.Phase), Quarantine: s.Quarantine,
+	}
+	if s.Primary != "" {
+		out.Owner = serverToProto(s.Owner)
+	}
+	for _, r := range s.Replicas {
+		out.Replicas = append(out.Replicas, &pb.ReplicaStatus{
+			Server: string(r.Server), Incarnation: uint64(r.Incarnation), Role: pb.Role(r.Role), Progress: pb.SecondaryProgress(r.Progress), Down: r.Down,
+		})
+	}
+	out.ReplicasMissing = count(s.Missing)
+	if s.Moving {
+		out.Open = moveToProto(s.Open)
+	}
+	targets := 0
+	for _, server := range known.Input.Servers {
+		if server.Accepts {
+			targets++
+		}
+	}
+	out.WaitsFor = s.WaitsFor(targets)
+	e, ok := explain.Shard(known.Input, s.Index)
+	if !ok {
+		return out, nil
+	}
+	out.Notes = e.Notes
+	for _, d := range e.Decisions {
+		out.Proposals = append(out.Proposals, &pb.Proposal{
+			From: string(d.From), To: string(d.To), Reason: pb.MoveReason(d.Reason), Why: d.Why, Binds: d.Binds, Kind: pb.MoveKind(d.Kind), Wave: count(d.Wave), Costs: costsToProto(d.Costs),
+		})
+	}
+	asked := 0
+	for _, p := range e.Places {
+		out.Places = append(out.Places, &pb.ReplicaPlace{Server: string(p.Server), Role: pb.Role(p.Role), Verdict: p.Verdict, BetterElsewhere: p.Better})
+	}
+	if replica != "" {
+		if asked = slices.IndexFunc(e.Places, func(p explain.Place) bool { return p.Server == replica }); asked < 0 {
+			return nil, noReplica(e.Places, replica)
+		}
+	}
+	if len(e.Places) == 0 {
+		return out, nil
+	}
+	out.CandidatesOf = string(e.Places[asked].Server)
+	for _, c := range e.Places[asked].Candidates {
+		out.Candidates = append(out.Candidates, &pb.Candidate{
+			Server: string(c.Server), Holds: pb.Role(c.Holds), Here: c.Here, Rank: count(c.Rank), UtilisationPercent: c.Utilisation, Binds: c.Binds, Why: c.Why,
+			Costs: costsToProto(c.Costs),
+		})
+	}
+	return out, nil
+}
+
+func costsToProto(costs []tally.Cost) (list []*pb.GoalCost) {
+	for _, c := range costs {
+		list = append(list, &pb.GoalCost{Tier: count(c.Tier), Goal: c.Goal, Amount: c.Amount, Unit: string(c.Unit), Text: c.Unit.Text(c.Amount)})
+	}
+	return list
+}
+
+// noReplica refuses a server that has no replica of a shard.
+func noReplica(places []explain.Place, replica shard.ServerID) error {
+	var servers []string
+	for _, p := range places {
+		if p.Server != "" {
+			servers = append(servers, string(p.Server))
+		}
+	}
+	expected := "a server with a replica of the shard, which has none"
+	if len(servers) > 0 {
+		expected = "a server with a replica of the shard (" + strings.Join(servers, ", ") + ")"
+	}
+	return wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, "replica", fmt.Sprintf("expected %s, not %q", expected, replica), "")
+}

@@ -1,0 +1,257 @@
+package tally
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/share"
+	"github.com/shardmanager/shardmanager/allocator/placement/terms"
+	"github.com/shardmanager/shardmanager/internal/load"
+	"github.com/shardmanager/shardmanager/internal/locality"
+)
+
+// Tiers of what an app wants without a policy; those of policies are between.
+const (
+	Above  = -1 // preferred regions of its spec
+	Kept   = 0  // replicas no nearer to each other than they are
+	Below  = 17 // replicas farther apart, as far as there is room
+	Evenly = 18 // servers near to their fair shares
+)
+
+const whole = 1000 // of a fair share
+
+// aim is a goal, with what it is counted by.
+type aim struct {
+	terms.Goal
+	built bool // no policy says it
+	unit  Unit
+
+	row     []int64                 // by server: what a replica costs there
+	counts  func(primary bool) bool // which replicas
+	metric  int                     // position; of a server's load
+	other   int                     // likewise
+	share   []int64                 // by server; 0: it takes no part
+	slack   int64                   // in thousandths of a share, beside half of an average replica
+	average int64                   // of a replica
+	limit   func(server int) int64  // of its load
+	cost    func(u use) int64       // of one server
+	only    func(class int) bool    // classes that it is said of
+}
+
+// use is what a server carries.
+type use struct {
+	server   int
+	load     load.Vector
+	replicas int
+}
+
+// collect lists the goals of the policies and those that every app has.
+func (t *Tally) collect() {
+	classes := []terms.Class{{}}
+	if t.in.Terms != nil {
+		classes = t.in.Terms.Classes
+	}
+	balanced := map[string]bool{}
+	t.ofShards = make([][]aim, len(classes))
+	var said []terms.Goal
+	for c := range classes {
+		t.ofShards[c] = append(t.ofShards[c], t.preferred()...)
+		for _, g := range classes[c].Goals {
+			if a, ok := t.ofReplicas(g); ok {
+				t.ofShards[c] = append(t.ofShards[c], a)
+				continue
+			}
+			twice := slices.ContainsFunc(said, func(o terms.Goal) bool {
+				return o.Name == g.Name && o.Tier == g.Tier && o.Weight == g.Weight && o.Percent == g.Percent
+			})
+			if a, ok := t.ofLoads(g); ok && !twice {
+				said, t.ofServers = append(said, g), append(t.ofServers, a)
+				balanced[g.Metric] = balanced[g.Metric] || g.Kind == terms.Balance && g.Other == ""
+			}
+		}
+		t.ofShards[c] = append(t.ofShards[c], t.apart()...)
+		slices.SortStableFunc(t.ofShards[c], byTier)
+	}
+	for m := range t.metrics.Len() {
+		t.ofServers = append(t.ofServers, t.even(m, balanced[t.metrics.Name(m)]))
+	}
+	slices.SortStableFunc(t.ofServers, byTier)
+}
+
+func byTier(a, b aim) int { return cmp.Compare(a.Tier, b.Tier) }
+
+// preferred is what the spec says of regions for primaries.
+func (t *Tally) preferred() []aim {
+	if len(t.where.Ranks) == 0 {
+		return nil
+	}
+	a := aim{Goal: terms.Goal{Name: "preferred regions", Kind: terms.Preference, Tier: Above, Weight: 1, Primaries: true}, built: true, unit: Places}
+	for server := range t.in.Servers {
+		a.row = append(a.row, int64(t.where.Rank(server)))
+	}
+	return []aim{a}
+}
+
+// apart is that replicas of a shard are as far apart as there is room.
+func (t *Tally) apart() (list []aim) {
+	width := t.in.Policy.Spread + 1
+	if n := t.in.Policy.Replicas; n > 1 {
+		for width = max(width, locality.Host+1); width <= locality.Region; width++ {
+			want := min(n, t.where.Open[width])
+			g := terms.Goal{Name: fmt.Sprintf("spread over %ss", width), Kind: terms.Apart, Tier: Below, Weight: 1 << (10 * (width - locality.Host))}
+			g.Spread = terms.Spread{Over: terms.Over{Width: width}, AtLeast: want}
+			list = append(list, aim{Goal: g, built: true, unit: Domains})
+		}
+	}
+	slices.Reverse(list)
+	return list
+}
+
+// even is that servers have their fair shares of a metric. Of metrics that a policy balances, and of primaries, it is counted for utilisation only.
+func (t *Tally) even(m int, otherwise bool) aim {
+	a := aim{Goal: terms.Goal{Name: "balance of " + t.metrics.Name(m), Kind: terms.Balance, Tier: Evenly, Weight: 1, Metric: t.metrics.Name(m)}, built: true, unit: Share, metric: m}
+	if otherwise || m == t.primaries {
+		a.Weight = 0
+	}
+	group, groups := share.All, 1
+	if len(t.where.Ranks) > 0 && (m == t.primaries || t.in.Policy.Replicas <= 1) {
+		group, groups = t.where.Rank, len(t.where.Ranks)
+	}
+	a.share, a.slack, a.average = t.shares(m, group, groups), int64(t.in.Policy.TolerancePercent)*whole/200, t.average[m]
+	return a
+}
+
+// shares are what servers should have of a metric.
+func (t *Tally) shares(m int, group func(server int) int, groups int) []int64 {
+	capacity, totals := make([]int64, len(t.in.Servers)), make([]int64, groups)
+	for i := range capacity {
+		capacity[i] = t.capacity[i][m]
+		if s := &t.in.Servers[i]; s.Accepts || s.Leaving {
+			totals[group(i)] = load.Plus(totals[group(i)], t.settled[i][m])
+		}
+	}
+	return share.Divide(totals, share.Weights(capacity, func(i int) bool { return t.in.Servers[i].Accepts }), group)
+}
+
+// ofReplicas is a goal that counts where replicas are, each by itself or those of a shard together; false: it counts otherwise.
+func (t *Tally) ofReplicas(g terms.Goal) (aim, bool) {
+	a := aim{Goal: g, unit: Replicas}
+	region := func(i int) string { return t.in.Servers[i].Locality.Region }
+	for i := range t.in.Servers {
+		switch g.Kind {
+		case terms.Preference:
+			at := slices.Index(g.Regions, region(i))
+			if at < 0 {
+				at = len(g.Regions)
+			}
+			a.row, a.unit = append(a.row, int64(at)), Places
+		case terms.Latency:
+			a.row, a.unit = append(a.row, g.Distance(region(i), t.in.Apart)), Micros
+		case terms.Drain:
+			leaves := int64(0)
+			if t.in.Servers[i].Leaving {
+				leaves = 1
+			}
+			a.row = append(a.row, leaves)
+		case terms.Apart:
+			a.unit = Domains
+			if g.Spread.AtMost > 0 {
+				a.unit = Replicas
+			}
+		case terms.Movement:
+			a.unit = Moves
+			if m := t.position(g.Metric); m >= 0 {
+				a.unit = Unit(g.Metric)
+			}
+		case terms.Utilization, terms.Balance, terms.Cost, terms.Failover:
+			return a, false
+		}
+	}
+	return a, true
+}
+
+func (t *Tally) position(metric string) int {
+	for m := range t.metrics.Len() {
+		if t.metrics.Name(m) == metric {
+			return m
+		}
+	}
+	return -1
+}
+
+// ofLoads is a goal that counts what servers carry; false: there is nothing to count, or placement does not plan by it.
+func (t *Tally) ofLoads(g terms.Goal) (aim, bool) {
+	a := aim{Goal: g, metric: t.position(g.Metric), other: t.position(g.Other), unit: Unit(g.Metric)}
+	switch g.Kind {
+	case terms.Cost:
+		a.unit = Price
+		a.cost = func(u use) int64 {
+			if u.replicas == 0 {
+				return 0
+			}
+			return g.Price[u.server]
+		}
+		return a, g.Price != nil
+	case terms.Utilization:
+		a.cost = func(u use) int64 {
+			capacity := t.capacity[u.server][a.metric]
+			if capacity == load.Unlimited {
+				return 0
+			}
+			return max(0, u.load[a.metric]-load.MulDiv(capacity, int64(g.Percent), 100))
+		}
+		return a, a.metric >= 0
+	case terms.Balance:
+		if g.Other != "" {
+			a.unit = Unit(g.Other)
+			a.cost = func(u use) int64 { return t.lacks(&a, u) }
+			return a, a.metric >= 0 && a.other >= 0
+		}
+		if a.metric < 0 {
+			return a, false
+		}
+		group, groups := share.All, 1
+		if g.Regional {
+			group, groups = func(i int) int { return t.where.InRegion[i] }, len(t.where.Regions)
+		}
+		a.unit, a.share, a.slack, a.average = Share, t.shares(a.metric, group, groups), int64(g.Percent)*whole/200, t.average[a.metric]
+		return a, true
+	case terms.Preference, terms.Apart, terms.Drain, terms.Latency, terms.Failover, terms.Movement:
+	}
+	return a, false
+}
+
+// lacks is how much of another metric a server has too little free, for what is free of the metric.
+func (t *Tally) lacks(a *aim, u use) int64 {
+	free := func(m int) int64 {
+		if t.capacity[u.server][m] == load.Unlimited {
+			return 0
+		}
+		return max(0, t.capacity[u.server][m]-u.load[m])
+	}
+	if t.capacity[u.server][a.other] == load.Unlimited {
+		return 0
+	}
+	return max(0, load.MulDiv(free(a.metric), a.Milli, 1000)-free(a.other))
+}
+
+// relative is what a server has of its fair share, in thousandths.
+func (a *aim) relative(l load.Vector, server int) int64 {
+	if a.share[server] == 0 {
+		return 0
+	}
+	return load.MulDiv(l[a.metric], whole, a.share[server])
+}
+
+// beyond is by how much a server is off its fair share, in thousandths, more than is tolerated; goals of policies count only what is above.
+func (a *aim) beyond(l load.Vector, server int) int64 {
+	if a.share[server] == 0 {
+		return 0
+	}
+	off := a.relative(l, server) - whole
+	if a.built {
+		off = max(off, -off)
+	}
+	return max(0, off-a.slack-load.MulDiv(a.average, whole, 2*a.share[server]))
+}
