@@ -1,6 +1,9 @@
 package assignment
 
-import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+)
 
 // Refusal is the constraint that keeps a replica from a server.
 type Refusal uint8
@@ -34,12 +37,8 @@ func (s *State) Judge(r, to int32) (v Verdict) {
 	if v.Refused, v.Metric, v.Level = s.refuses(r, from, to); v.Refused != Allowed {
 		return v
 	}
-	if from != s.M.Nowhere {
-		s.UseWith(from, -1, r, s.UseA)
-	}
-	s.UseWith(to, r, -1, s.UseB)
 	for tier := 1; tier < s.M.Tiers; tier++ {
-		v.Cost[tier-1] = s.ShiftDelta(r, from, to, tier)
+		v.Cost[tier-1] = s.ShiftDelta(r, from, to, tier, layout.Much)
 	}
 	return v
 }

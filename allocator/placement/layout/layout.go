@@ -128,7 +128,7 @@ func (m *Model) layGoals() {
 	m.Share = make([]Fair, (m.Servers+1)*len(balances))
 	for i, g := range balances {
 		for s, v := range g.Share {
-			f := Fair{Share: v, Unit: g.Unit[s]}
+			f := Fair{Share: v, Unit: g.Unit[s], per: 1 / float64(g.Unit[s])}
 			if g.Slack != nil {
 				f.Slack = g.Slack[s]
 			}
@@ -143,6 +143,9 @@ func (m *Model) layGoals() {
 	m.Thresholds.close()
 	m.Ratios.close()
 	m.Balances.close()
+	for t := 1; t < m.Tiers; t++ {
+		m.Serves[t] = len(m.Thresholds.Of(t))+len(m.Ratios.Of(t))+len(m.Balances.Of(t)) > 0 || m.Opening.Cost != nil && t == m.Opening.Tier+1
+	}
 	if m.Movement.Replica != nil && m.Movement.ReplicaWeight > 0 {
 		m.MoveCost = make([]int64, m.Replicas)
 		for r, c := range m.Movement.Replica {
