@@ -5,6 +5,9 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 )
 
+// abreast is how many replicas are drawn at once.
+const abreast = 4
+
 // pull improves a proposal by shifts to a server, which may have less than its share.
 func (s *Search) pull(t int32, best *proposal) {
 	d := &s.descent
@@ -20,10 +23,13 @@ func (s *Search) pull(t int32, best *proposal) {
 		}
 		return
 	}
-	for range mostSources * mostTargets {
-		if r := int32(d.random.Below(s.M.Replicas)); !s.M.Pinned(r) {
-			s.weigh(r)
-			s.tryShift(r, t, best)
+	for range mostSources * mostTargets / abreast { // neighbours in memory cost no more than one
+		first := d.random.Below(max(1, s.M.Replicas-abreast+1))
+		for r := first; r < min(first+abreast, s.M.Replicas); r++ {
+			if !s.M.Pinned(int32(r)) {
+				s.weigh(int32(r))
+				s.tryShift(int32(r), t, best)
+			}
 		}
 	}
 }
