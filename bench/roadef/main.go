@@ -146,8 +146,8 @@ func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Con
 	const trial, spare = 4_000_000, 0.8
 	c.Explore, c.Time = false, limit/4
 	descent, err := run.Search(context.Background(), p, c)
-	if err != nil {
-		return 0, err
+	if err != nil || !descent.Over {
+		return trial, err // whatever time is left after the descent is for short rounds
 	}
 	c.Explore, c.Time, c.Steps, c.Horizon = true, limit/2, descent.Steps+trial, trial
 	found, err := run.Search(context.Background(), p, c)
@@ -156,7 +156,7 @@ func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Con
 	}
 	perStep := float64(found.Took-descent.Took) / float64(max(found.Steps-descent.Steps, 1))
 	left := limit - time.Since(begin) - descent.Took
-	return int64(max(float64(left)*spare/max(perStep, 1), 1)), nil
+	return int64(max(float64(left)*spare/max(perStep, 1), trial)), nil
 }
 
 func write(path string, places []int32) error {
