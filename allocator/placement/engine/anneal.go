@@ -19,7 +19,7 @@ type annealing struct {
 
 const (
 	stages  = 400  // a round
-	frost   = 80   // the last of them, in which it becomes so cold that no loss is accepted
+	frost   = 40   // the last of them, in which it becomes so cold that no loss is accepted
 	shorter = 5    // than the horizon are rounds after it
 	hot     = 3.0  // first temperature, in mean losses of a move
 	cold    = 3e-3 // temperature when the frost begins, likewise
@@ -28,7 +28,7 @@ const (
 	all       = 1 << 32
 	shifts    = all / 2 // of the proposals; the others are swaps
 	chains    = all / 10
-	displaced = all / 64
+	displaced = all / 32
 	homeward  = all * 6 / 10 // of the shifts of replicas that are away from their start go back there
 )
 
