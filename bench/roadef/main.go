@@ -3,6 +3,8 @@
 //
 // Usage: go run ./bench/roadef -model MODEL -initial ASSIGNMENT -out SOLUTION [-time 60s] [-workers 2] [-seed 1] [-steps N -horizon N]
 //
+// With -generate 50000x5000 it makes an instance up instead, of so many processes and machines, and writes it to the files MODEL and ASSIGNMENT.
+//
 // A timed run measures first how fast the engine is here, and plans its cooling for the time that is left. The line says the steps and the horizon of
 // that: with -steps and -horizon the same run is repeated exactly.
 package main
@@ -16,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,10 +52,22 @@ func main() {
 	flag.Uint64Var(&config.Seed, "seed", 1, "of the random choices")
 	flag.Int64Var(&config.Steps, "steps", 0, "steps of each worker; 0: as many as there is time for")
 	flag.Int64Var(&config.Horizon, "horizon", 0, "steps that cooling is planned for; 0: what the time allows, or -steps")
+	made := flag.String("generate", "", "make up an instance of so many processes and machines, such as 50000x5000")
 	flag.Parse()
 	if *model == "" || *initial == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "roadef: -model and -initial are needed, and nothing but flags is taken")
 		os.Exit(2)
+	}
+	if *made != "" {
+		processes, machines, err := parseSize(*made)
+		if err == nil {
+			err = generateFiles(processes, machines, config.Seed, *model, *initial)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "roadef:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	r, err := solve(*model, *initial, *out, *limit, config)
 	if err != nil {
@@ -63,6 +78,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "roadef:", err)
 		os.Exit(1)
 	}
+}
+
+// parseSize reads a number of processes and one of machines.
+func parseSize(s string) (processes, machines int, err error) {
+	a, b, ok := strings.Cut(s, "x")
+	if !ok {
+		return 0, 0, fmt.Errorf("size %q: expected processes and machines, such as 50000x5000", s)
+	}
+	p, errP := strconv.ParseUint(a, 10, 31)
+	m, errM := strconv.ParseUint(b, 10, 31)
+	if err := errors.Join(errP, errM); err != nil {
+		return 0, 0, fmt.Errorf("size %q: %w", s, err)
+	}
+	return int(p), int(m), nil
 }
 
 func solve(model, initial, out string, limit time.Duration, c run.Config) (*result, error) {
@@ -117,8 +146,8 @@ func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Con
 	const trial, spare = 4_000_000, 0.8
 	c.Explore, c.Time = false, limit/4
 	descent, err := run.Search(context.Background(), p, c)
-	if err != nil {
-		return 0, err
+	if err != nil || !descent.Over {
+		return trial, err // whatever time is left after the descent is for short rounds
 	}
 	c.Explore, c.Time, c.Steps, c.Horizon = true, limit/2, descent.Steps+trial, trial
 	found, err := run.Search(context.Background(), p, c)
@@ -127,7 +156,7 @@ func horizon(p *problem.Problem, begin time.Time, limit time.Duration, c run.Con
 	}
 	perStep := float64(found.Took-descent.Took) / float64(max(found.Steps-descent.Steps, 1))
 	left := limit - time.Since(begin) - descent.Took
-	return int64(max(float64(left)*spare/max(perStep, 1), 1)), nil
+	return int64(max(float64(left)*spare/max(perStep, 1), trial)), nil
 }
 
 func write(path string, places []int32) error {

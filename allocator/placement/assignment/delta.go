@@ -1,17 +1,33 @@
 package assignment
 
-// ShiftDelta is what a tier costs more if replica r goes from one server to another. useA and useB are what the servers would use.
-func (s *State) ShiftDelta(r, from, to int32, tier int) int64 {
+import "github.com/shardmanager/shardmanager/allocator/placement/layout"
+
+// Changed is what server t would cost by itself in a tier if replica in came and replica out left, either of which may be -1. Where it is above
+// most, any amount above most is as good.
+func (s *State) Changed(t, in, out int32, tier int, most int64) int64 {
 	m := s.M
-	own := int64(m.Tiers)
-	d := s.M.Goals(from, tier, s.UseA, s.Held[from]-1) + s.M.Goals(to, tier, s.UseB, s.Held[to]+1) -
-		s.Goal[int64(from)*own+int64(tier)] - s.Goal[int64(to)*own+int64(tier)]
-	if s.Peaks(tier) {
-		d += s.peaking(from, to, tier)
+	if !m.Serves[tier] {
+		return 0
 	}
-	if s.failovers(tier) {
-		d += s.pairing(r, -1, from, to, tier)
+	held, more, less := s.Held[t], m.Zero, m.Zero
+	if in >= 0 {
+		held, more = held+1, m.LoadOf(in)
 	}
+	if out >= 0 {
+		held, less = held-1, m.LoadOf(out)
+	}
+	return m.Changed(t, tier, s.Use[int(t)*m.Metrics:], more, less, held, most)
+}
+
+// ShiftDelta is what a tier costs more if replica r goes from one server to another. Where it is above most, any amount above most is as good.
+func (s *State) ShiftDelta(r, from, to int32, tier int, most int64) int64 {
+	return s.ShiftFrom(r, from, to, tier, s.Changed(from, -1, r, tier, layout.Much), most)
+}
+
+// ShiftFrom is ShiftDelta where it is known what the server that the replica leaves will cost by itself.
+func (s *State) ShiftFrom(r, from, to int32, tier int, left, most int64) int64 {
+	m := s.M
+	d := left
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.M.Place(r, to, tier) - s.M.Place(r, from, tier)
 	}
@@ -28,21 +44,23 @@ func (s *State) ShiftDelta(r, from, to int32, tier int) int64 {
 	if m.Wants[tier] {
 		d += s.widened(r, from, to, tier)
 	}
+	if s.Peaks(tier) {
+		d += s.peaking(r, -1, from, to, tier)
+	}
+	if s.failovers(tier) {
+		d += s.pairing(r, -1, from, to, tier)
+	}
+	if m.Serves[tier] {
+		d -= s.Goal[int(from)*m.Tiers+tier] + s.Goal[int(to)*m.Tiers+tier]
+		d += s.Changed(to, r, -1, tier, most-d)
+	}
 	return d
 }
 
-// SwapDelta is what a tier costs more if replicas r and q of different groups, on servers a and b, change places.
-func (s *State) SwapDelta(r, q, a, b int32, tier int) int64 {
-	m := s.M
-	own := int64(m.Tiers)
-	d := s.M.Goals(a, tier, s.UseA, s.Held[a]) + s.M.Goals(b, tier, s.UseB, s.Held[b]) -
-		s.Goal[int64(a)*own+int64(tier)] - s.Goal[int64(b)*own+int64(tier)]
-	if s.Peaks(tier) {
-		d += s.peaking(a, b, tier)
-	}
-	if s.failovers(tier) {
-		d += s.pairing(r, q, a, b, tier)
-	}
+// SwapDelta is what a tier costs more if replicas r and q of different groups, on servers a and b, change places. Where it is above most, any amount
+// above most is as good.
+func (s *State) SwapDelta(r, q, a, b int32, tier int, most int64) int64 {
+	m, d := s.M, int64(0)
 	if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
 		d += s.M.Place(r, b, tier) - s.M.Place(r, a, tier) + s.M.Place(q, a, tier) - s.M.Place(q, b, tier)
 	}
@@ -54,6 +72,18 @@ func (s *State) SwapDelta(r, q, a, b int32, tier int) int64 {
 	}
 	if m.Wants[tier] {
 		d += s.widened(r, a, b, tier) + s.widened(q, b, a, tier)
+	}
+	if s.Peaks(tier) {
+		d += s.peaking(r, q, a, b, tier)
+	}
+	if s.failovers(tier) {
+		d += s.pairing(r, q, a, b, tier)
+	}
+	if m.Serves[tier] {
+		d -= s.Goal[int(a)*m.Tiers+tier] + s.Goal[int(b)*m.Tiers+tier]
+		if d += s.Changed(a, q, r, tier, most-d); d <= most {
+			d += s.Changed(b, r, q, tier, most-d)
+		}
 	}
 	return d
 }

@@ -1,6 +1,9 @@
 package assignment
 
-import "github.com/shardmanager/shardmanager/allocator/placement/problem"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+	"github.com/shardmanager/shardmanager/allocator/placement/problem"
+)
 
 // Refusal is the constraint that keeps a replica from a server.
 type Refusal uint8
@@ -40,12 +43,8 @@ func (s *State) Judge(r, to int32) (v Verdict) {
 // More is what each tier of goals would cost more if replica r were on another server, whether or not that is possible.
 func (s *State) More(r, to int32) (cost [problem.MaxTiers]int64) {
 	from := s.Place[r]
-	if from != s.M.Nowhere {
-		s.UseWith(from, -1, r, s.UseA)
-	}
-	s.UseWith(to, r, -1, s.UseB)
 	for tier := 1; tier < s.M.Tiers; tier++ {
-		cost[tier-1] = s.ShiftDelta(r, from, to, tier)
+		cost[tier-1] = s.ShiftDelta(r, from, to, tier, layout.Much)
 	}
 	return cost
 }

@@ -25,15 +25,15 @@ func (s *State) Peaks(tier int) bool {
 // Touch begins to note what a proposal makes of servers. Then comes Raise, for each of them, and Peaking.
 func (s *State) Touch() { s.peaks.servers = s.peaks.servers[:0] }
 
-// Raise notes what server t would use.
-func (s *State) Raise(t int32, tier int, use []int64) {
+// Raise notes that replica in comes to server t and replica out leaves it, either of which may be -1.
+func (s *State) Raise(t, in, out int32, tier int) {
 	if t == s.M.Nowhere {
 		return
 	}
 	n := len(s.peaks.servers)
 	s.peaks.servers = append(s.peaks.servers, t)
 	for i := int(s.M.Peaks.End[tier-1]); i < int(s.M.Peaks.End[tier]); i++ {
-		s.peaks.heights[i*summit.Together+n] = s.M.Height(i, t, use)
+		s.peaks.heights[i*summit.Together+n] = s.height(i, t, in, out)
 	}
 }
 
@@ -46,12 +46,25 @@ func (s *State) Peaking(tier int) int64 {
 	return cost
 }
 
-// peaking is what a tier's peaks cost more if two servers used UseA and UseB.
-func (s *State) peaking(a, b int32, tier int) int64 {
+// peaking is what a tier's peaks cost more if replica r goes from server a to b, and q, or -1, back.
+func (s *State) peaking(r, q, a, b int32, tier int) int64 {
 	s.Touch()
-	s.Raise(a, tier, s.UseA)
-	s.Raise(b, tier, s.UseB)
+	s.Raise(a, q, r, tier)
+	s.Raise(b, r, q, tier)
 	return s.Peaking(tier)
+}
+
+// height is how high server t would be for a peak if replica in came and replica out left.
+func (s *State) height(peak int, t, in, out int32) int32 {
+	metric := int(s.M.Peaks.List[peak].Metric)
+	use := s.Use[int(t)*s.M.Metrics+metric]
+	if in >= 0 {
+		use += s.M.LoadOf(in)[metric]
+	}
+	if out >= 0 {
+		use -= s.M.LoadOf(out)[metric]
+	}
+	return s.M.Height(peak, t, use)
 }
 
 // setPeaks computes anew how high server t is.
@@ -59,11 +72,9 @@ func (s *State) setPeaks(t int32) {
 	if t == s.M.Nowhere {
 		return
 	}
-	n := s.M.Metrics
-	use := s.Use[int(t)*n:][:n:n]
 	for tier := 1; tier < s.M.Tiers; tier++ {
 		for i := int(s.M.Peaks.End[tier-1]); i < int(s.M.Peaks.End[tier]); i++ {
-			s.Costs[tier] += s.M.Peaks.List[i].Weight * s.peaks.of[i].Set(t, s.M.Height(i, t, use))
+			s.Costs[tier] += s.M.Peaks.List[i].Weight * s.peaks.of[i].Set(t, s.height(i, t, -1, -1))
 		}
 	}
 }
@@ -79,12 +90,12 @@ func (s *State) Heat(t int32, tier int) int64 {
 	return heat
 }
 
-// HeatWithout is what of its heat would be left if server t, which is not nowhere, used so much and held so many replicas.
-func (s *State) HeatWithout(t int32, tier int, use []int64, held int32) int64 {
-	heat := s.M.Goals(t, tier, use, held)
+// HeatWithout is what of its heat would be left if replica r left server t, which is not nowhere. Where it is above most, any amount above most is as good.
+func (s *State) HeatWithout(t, r int32, tier int, most int64) int64 {
+	heat := s.Changed(t, -1, r, tier, most)
 	if s.Peaks(tier) {
 		for i := int(s.M.Peaks.End[tier-1]); i < int(s.M.Peaks.End[tier]); i++ {
-			heat += s.M.Peaks.List[i].Weight * int64(s.M.Height(i, t, use))
+			heat += s.M.Peaks.List[i].Weight * int64(s.height(i, t, -1, r))
 		}
 	}
 	return heat

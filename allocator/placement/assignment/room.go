@@ -41,15 +41,12 @@ func (s *State) Partner(r, q, a, b, c int32) int32 {
 	for i, there := range s.room[int(b)*n:][:n:n] {
 		short[i] = lanes.Short(coming[i], there+lanes.Ones)
 	}
-	need, room := short[0], free[0]
+	need := short[0]
 	for range min(MostPartners, s.Held[b]) {
-		leaving, coming := s.packed(q, b), s.packed(q, c)
-		if lanes.Fits(leaving[0], need) && lanes.Fits(room, coming[0]) && s.may(leaving, coming) {
+		if lanes.Fits(s.lead[q], need) && s.may(s.packed(q, b), s.packed(q, c)) {
 			return q
 		}
-		if q = s.Next[q]; q < 0 {
-			q = s.Head[b]
-		}
+		q = s.Next[q]
 	}
 	return -1
 }

@@ -79,27 +79,3 @@ func (s *State) OverflowWithout(r, t int32) int64 {
 	}
 	return cost
 }
-
-// UseWith is the use of server t after replica in came and replica out left, either of which may be -1.
-func (s *State) UseWith(t, in, out int32, use []int64) {
-	n := s.M.Metrics
-	now := s.Use[int(t)*n:][:n:n]
-	use = use[:n:n]
-	switch {
-	case out < 0:
-		load := s.M.LoadOf(in)[:len(use)]
-		for i, v := range now {
-			use[i] = v + load[i]
-		}
-	case in < 0:
-		load := s.M.LoadOf(out)[:len(use)]
-		for i, v := range now {
-			use[i] = v - load[i]
-		}
-	default:
-		load, less := s.M.LoadOf(in)[:len(use)], s.M.LoadOf(out)[:len(use)]
-		for i, v := range now {
-			use[i] = v + load[i] - less[i]
-		}
-	}
-}

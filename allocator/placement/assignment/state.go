@@ -18,6 +18,7 @@ type State struct {
 	Use   []int64  // [(Servers + 1) × Metrics]: load of the replicas that are there
 	Slack []int64  // [(Servers + 1) × Metrics]: capacity less use, less what left its start and is charged on. Means nothing for nowhere
 	room  []uint64 // [(Servers + 1) × words]: slack in lanes; all there is for nowhere
+	lead  []uint64 // [Replicas]: the first word of what a replica frees by leaving its server
 	Goal  []int64  // [(Servers + 1) × tiers]: what each server costs by itself, tier 0 included
 	Costs Vector   // of the whole assignment
 	Least Vector   // what any assignment costs at least, tier by tier
@@ -36,15 +37,13 @@ type State struct {
 	Touched   []int32 // [Servers + 1]: replicas that started there and are elsewhere, and that came there
 
 	Held       []int32 // [Servers + 1]: replicas there
-	Head       []int32 // [Servers + 1]: a replica on the server, or -1; the others follow by next
-	Next, prev []int32 // [Replicas]
+	Head       []int32 // [Servers + 1]: a replica on the server, or -1
+	Next, prev []int32 // [Replicas]: the others of its server, in a circle
 
 	peaks   peaks
 	pairsOf []*pairs.Table // [Failovers]: replicas that lead by their domain, and that of another of their group
 
-	UseA, UseB  []int64  // [Metrics], scratch
 	short, free []uint64 // [words], scratch
-	Careful     bool     // what is broken is counted at every move: a loose round
 	Unchecked   bool     // moves may break constraints: the start is being built, or an assignment is restored
 }
 
@@ -64,9 +63,8 @@ func New(m *layout.Model) *State {
 		Head:      make([]int32, m.Servers+1),
 		Next:      make([]int32, m.Replicas),
 		prev:      make([]int32, m.Replicas),
-		UseA:      make([]int64, m.Metrics),
-		UseB:      make([]int64, m.Metrics),
 		room:      make([]uint64, (m.Servers+1)*m.Packs.Words),
+		lead:      make([]uint64, m.Replicas),
 		short:     make([]uint64, m.Packs.Words),
 		free:      make([]uint64, m.Packs.Words),
 		Unchecked: true,
@@ -81,6 +79,7 @@ func New(m *layout.Model) *State {
 	for r, t := range m.Home {
 		s.link(int32(r), t)
 		s.charge(int32(r), t)
+		s.lead[r] = s.packed(int32(r), t)[0]
 	}
 	s.newPairs()
 	for i := range m.Rows {
@@ -158,7 +157,7 @@ func (s *State) Apply(r, to int32) {
 		return
 	}
 	m := s.M
-	careful := s.Costs[0] > 0 || s.Unchecked || s.Careful
+	careful := s.Costs[0] > 0 || s.Unchecked
 	s.Costs[0] -= s.lacking + s.pairs + s.astray
 	s.shiftGroup(r, from, to, careful)
 	s.Costs[0] += s.lacking + s.pairs + s.astray
@@ -179,6 +178,7 @@ func (s *State) Apply(r, to int32) {
 	s.price(to, careful)
 	s.pack(from)
 	s.pack(to)
+	s.lead[r] = s.packed(r, to)[0]
 }
 
 func (s *State) shiftLoad(r, from, to int32) {
@@ -203,26 +203,32 @@ func (s *State) pack(t int32) {
 }
 
 func (s *State) link(r, t int32) {
-	first := s.Head[t]
-	s.Next[r], s.prev[r] = first, -1
-	if first >= 0 {
-		s.prev[first] = r
+	next, last := r, r
+	if first := s.Head[t]; first >= 0 {
+		next, last = first, s.prev[first]
 	}
+	s.Next[r], s.prev[r] = next, last
+	s.prev[next], s.Next[last] = r, r
 	s.Head[t] = r
 	s.Held[t]++
 }
 
 func (s *State) unlink(r, t int32) {
-	before, after := s.prev[r], s.Next[r]
-	if before >= 0 {
-		s.Next[before] = after
-	} else {
-		s.Head[t] = after
+	last, next := s.prev[r], s.Next[r]
+	s.Next[last], s.prev[next] = next, last
+	if s.Held[t]--; s.Held[t] == 0 {
+		next = -1
 	}
-	if after >= 0 {
-		s.prev[after] = before
+	if s.Head[t] == r || next < 0 {
+		s.Head[t] = next
 	}
-	s.Held[t]--
+}
+
+// Turn is a replica on server t, which holds some; the next call's is the next one.
+func (s *State) Turn(t int32) int32 {
+	r := s.Head[t]
+	s.Head[t] = s.Next[r]
+	return r
 }
 
 func (v *Vector) Less(w *Vector, tiers int) bool {

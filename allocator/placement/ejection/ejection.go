@@ -26,7 +26,7 @@ func (s *Search) Settle(r int32) (ejected []int32, found bool) {
 	if s.M.Pinned(r) {
 		return nil, false
 	}
-	s.Careful = true // what is broken when it goes back counts again
+	s.Unchecked = true // what is broken when it goes back counts again
 	before, from := s.Costs, s.Place[r]
 	s.path, s.first = append(s.path[:0], r), from
 	s.Apply(r, s.M.Nowhere)
@@ -71,7 +71,7 @@ func (s *Search) ends(r, t int32, before *assignment.Vector) bool {
 // eject takes one replica off a server so that another one fits there, and finds a place for it.
 func (s *Search) eject(r, t int32, others int, before *assignment.Vector) bool {
 	var there []int32
-	for q := s.Head[t]; q >= 0; q = s.Next[q] {
+	for q, n := s.Head[t], s.Held[t]; n > 0; q, n = s.Next[q], n-1 {
 		there = append(there, q)
 	}
 	for _, q := range there {

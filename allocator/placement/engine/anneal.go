@@ -1,6 +1,11 @@
 package engine
 
-import "math"
+import (
+	"cmp"
+	"math"
+
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+)
 
 // annealing explores in rounds: each begins hot at the best assignment so far and cools down. Rounds grow, until an agreed horizon.
 type annealing struct {
@@ -10,29 +15,21 @@ type annealing struct {
 	left        int64 // of them
 	temperature float64
 	factor      float64 // of the temperature, from stage to stage
-	rise        float64 // of the prices of excess, likewise
-	loose       bool    // the round may exceed capacities that are not charged during a move, at a price
-	price       []int64 // [Metrics]: of a unit over capacity, × 256; 0: may not be exceeded
-	over        []int64 // [Servers + 1]: price of what is over capacity
 }
 
 const (
 	stages  = 400  // a round
+	frost   = 40   // the last of them, in which it becomes so cold that no loss is accepted
 	shorter = 5    // than the horizon are rounds after it
-	hot     = 10.0 // first temperature, in mean losses of a move
-	cold    = 1e-3 // last temperature, of the first
+	hot     = 3.0  // first temperature, in mean losses of a move
+	cold    = 3e-3 // temperature when the frost begins, likewise
+	cooler  = 10   // than the first round begin the others
 
-	looseHot   = 0.7
-	looseCold  = 1e-2
-	firstPrice = 30.0 // of excess, in mean losses
-	lastPrice  = 7.4  // times the first
-
-	all         = 1 << 32
-	shifts      = all / 2 // of the proposals; the others are swaps
-	chains      = all / 10
-	looseShifts = all / 5
-	homeward    = all * 6 / 10 // of the shifts of replicas that are away from their start go back there
-	looseHome   = all / 10
+	all       = 1 << 32
+	shifts    = all / 2 // of the proposals; the others are swaps
+	chains    = all / 10
+	displaced = all / 32
+	homeward  = all * 6 / 10 // of the shifts of replicas that are away from their start go back there
 )
 
 // explore makes up to n proposals, and answers how many.
@@ -44,16 +41,14 @@ func (s *Search) explore(n int64) int64 {
 	n = min(n, a.left)
 	a.left -= n
 	s.steps += n
-	shift, home := uint64(shifts), uint64(homeward)
-	if a.loose {
-		shift, home = looseShifts, looseHome
-	}
 	for range n {
 		switch x := s.random.Next(); {
-		case x>>32 < shift:
-			s.shift(x&(all-1) < home)
-		case !a.loose && x>>32 < shift+chains:
+		case x>>32 < shifts:
+			s.shift(x&(all-1) < homeward)
+		case x>>32 < shifts+chains:
 			s.chain()
+		case x>>32 < shifts+chains+displaced:
+			s.displace()
 		default:
 			s.swap()
 		}
@@ -78,15 +73,12 @@ func (s *Search) nextStage() {
 	if a.stage == 0 {
 		s.nextRound()
 	}
+	if a.stage == frost && a.temperature > 1 {
+		a.factor = math.Pow(1/a.temperature, 1.0/frost)
+	}
 	a.stage--
 	a.temperature *= a.factor
 	a.left = a.stageSteps
-	if a.loose {
-		for i := range a.price {
-			a.price[i] = int64(float64(a.price[i]) * a.rise)
-		}
-		s.reprice()
-	}
 }
 
 func (s *Search) nextRound() {
@@ -105,16 +97,12 @@ func (s *Search) nextRound() {
 	a.round++
 	a.stage = stages
 	s.active = s.nextTier()
-	loss := s.meanLoss()
-	a.temperature, a.factor = hot*loss, math.Pow(cold, 1.0/stages)
-	if a.loose = s.options.Loose && s.Costs[0] == 0; a.loose {
-		s.Careful = true
-		a.temperature, a.factor, a.rise = looseHot*loss, math.Pow(looseCold, 1.0/stages), math.Pow(lastPrice, 1.0/stages)
-		s.setPrices(firstPrice * loss)
-	}
+	first := cmp.Or(s.options.Hot, hot)
 	if a.round > 1 {
-		a.temperature /= 10
+		first /= cooler
 	}
+	loss := s.meanLoss()
+	a.temperature, a.factor = first*loss, math.Pow(cold/first, 1.0/(stages-frost))
 }
 
 // nextTier is the tier that the round improves: in turn, of those that cost something.
@@ -137,9 +125,7 @@ func (s *Search) meanLoss() float64 {
 		if to == from || !s.Fits(r, to) {
 			continue
 		}
-		s.UseWith(from, -1, r, s.UseA)
-		s.UseWith(to, r, -1, s.UseB)
-		if d := s.ShiftDelta(r, from, to, s.active); d > 0 {
+		if d := s.ShiftDelta(r, from, to, s.active, layout.Much); d > 0 {
 			sum += float64(d)
 			n++
 		}

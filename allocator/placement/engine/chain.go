@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 )
 
 // link is one shift of a chain: each goes where the next one leaves.
@@ -17,15 +18,22 @@ const (
 // chain proposes that a replica, drawn at random, goes to a server, that one which makes room for it there goes elsewhere, and so on, until one fits
 // without that: home, somewhere else, or where the first one left.
 func (s *Search) chain() {
-	r, to := int32(s.random.Below(s.M.Replicas)), int32(s.random.Below(s.M.Servers))
+	r, q := int32(s.random.Below(s.M.Replicas)), int32(s.random.Below(s.M.Replicas))
+	to := s.Place[q]
 	a := s.Place[r]
-	if a == to || a == s.M.Nowhere || s.M.Pinned(r) || !s.M.Eligible(r, to) {
+	if a == to || a == s.M.Nowhere || to == s.M.Nowhere || s.M.Pinned(r) || !s.M.Eligible(r, to) {
 		return
 	}
 	s.links = append(s.links[:0], link{r, to})
 	for to != a && !s.Fits(r, to) {
-		q := s.maker(r, to)
-		if q < 0 || len(s.links) == mostLinks {
+		if len(s.links) == mostLinks || s.Held[to] == 0 {
+			return
+		}
+		if len(s.links) > 1 {
+			q = s.Turn(to)
+		}
+		q = s.maker(r, q, to)
+		if q < 0 {
 			return
 		}
 		r, to = q, s.outlet(q, to, a)
@@ -40,15 +48,8 @@ func (s *Search) chain() {
 	}
 }
 
-// maker is a replica that makes room on server t for replica r; -1: none was found.
-func (s *Search) maker(r, t int32) int32 {
-	if s.Held[t] == 0 {
-		return -1
-	}
-	q := s.Head[t]
-	for range s.random.Below(int(min(s.Held[t], assignment.MostPartners))) {
-		q = s.Next[q]
-	}
+// maker is a replica of server t, from q on, that makes room there for replica r; -1: none was found.
+func (s *Search) maker(r, q, t int32) int32 {
 	if q = s.Partner(r, q, s.M.Nowhere, t, s.M.Nowhere); q < 0 || s.M.Pinned(q) || !s.FitsFor(r, q, t) {
 		return -1
 	}
@@ -79,24 +80,22 @@ func (s *Search) chainDelta(a int32) int64 {
 	s.Touch()
 	first, last := s.links[0].r, s.links[len(s.links)-1]
 	if last.to != a {
-		s.UseWith(a, -1, first, s.UseA)
-		d = s.M.Goals(a, tier, s.UseA, s.Held[a]-1) - s.Goal[int64(a)*n+int64(tier)]
+		d = s.Changed(a, -1, first, tier, layout.Much) - s.Goal[int64(a)*n+int64(tier)]
 		if peaks {
-			s.Raise(a, tier, s.UseA)
+			s.Raise(a, -1, first, tier)
 		}
 	}
 	for i, l := range s.links {
-		out, held := first, s.Held[l.to]
+		out := first
 		switch {
 		case i+1 < len(s.links):
 			out = s.links[i+1].r
 		case last.to != a:
-			out, held = -1, held+1
+			out = -1
 		}
-		s.UseWith(l.to, l.r, out, s.UseA)
-		d += s.M.Goals(l.to, tier, s.UseA, held) - s.Goal[int64(l.to)*n+int64(tier)]
+		d += s.Changed(l.to, l.r, out, tier, layout.Much) - s.Goal[int64(l.to)*n+int64(tier)]
 		if peaks {
-			s.Raise(l.to, tier, s.UseA)
+			s.Raise(l.to, l.r, out, tier)
 		}
 		from := s.Place[l.r]
 		if m.Affinities.End[tier-1] < m.Affinities.End[tier] {
@@ -125,14 +124,21 @@ func (s *Search) carryThrough(tolerance int64) bool {
 		s.move(l.r, l.to)
 		l.to = from
 	}
-	ok := s.Costs[s.active]-before[s.active] <= tolerance
-	for tier := range s.active {
-		ok = ok && s.Costs[tier] <= before[tier]
-	}
-	if !ok {
+	if !s.tolerates(&before, tolerance) {
 		s.takeBack(len(s.links))
+		return false
 	}
-	return ok
+	return true
+}
+
+// tolerates reports whether no more than so much is lost since before, and nothing in tiers above.
+func (s *Search) tolerates(before *assignment.Vector, tolerance int64) bool {
+	for tier := range s.active {
+		if s.Costs[tier] > before[tier] {
+			return false
+		}
+	}
+	return s.Costs[s.active]-before[s.active] <= tolerance
 }
 
 // takeBack undoes the first n links, which say now where their replicas were.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
 )
 
@@ -18,6 +19,7 @@ type descent struct {
 	at      int
 	better  bool // something improved since list was made
 	sources []source
+	leaver  leaver
 	targets []int32
 	random  wyrand.Random
 }
@@ -142,7 +144,7 @@ func (s *Search) findSources(t int32) {
 	d := &s.descent
 	d.sources = d.sources[:0]
 	now := s.Heat(t, d.tier)
-	for r := s.Head[t]; r >= 0; r = s.Next[r] {
+	for r, n := s.Head[t], s.Held[t]; n > 0; r, n = s.Next[r], n-1 {
 		if s.M.Pinned(r) {
 			continue
 		}
@@ -150,25 +152,62 @@ func (s *Search) findSources(t int32) {
 		if d.tier == 0 {
 			after = s.OverflowWithout(r, t)
 		} else {
-			s.UseWith(t, -1, r, s.UseA)
-			after = s.HeatWithout(t, d.tier, s.UseA, s.Held[t]-1)
+			after = s.HeatWithout(t, r, d.tier, now)
 		}
 		s.steps++
 		if after < now {
-			d.sources = append(d.sources, source{r, now - after})
+			s.keep(source{r, now - after})
 		}
 	}
-	slices.SortFunc(d.sources, func(a, b source) int { return cmp.Or(cmp.Compare(b.gain, a.gain), cmp.Compare(a.r, b.r)) })
+	if d.wide {
+		slices.SortFunc(d.sources, source.compare)
+		if !s.options.Ungrouped {
+			s.dropAlike()
+		}
+	}
+}
+
+func (c source) compare(o source) int {
+	return cmp.Or(cmp.Compare(o.gain, c.gain), cmp.Compare(c.r, o.r))
+}
+
+// keep adds a source; unless all targets are looked at, the list is in order, and has no more than mostSources.
+func (s *Search) keep(c source) {
+	d := &s.descent
+	n := len(d.sources)
+	if d.wide {
+		d.sources = append(d.sources, c)
+		return
+	}
+	at, alike := n, 0
+	for at > 0 && c.compare(d.sources[at-1]) < 0 {
+		at--
+	}
+	for i := at - 1; i >= 0 && d.sources[i].gain == c.gain && alike < mostAlike && !s.options.Ungrouped; i-- {
+		if s.M.Alike(c.r, d.sources[i].r) {
+			alike++
+		}
+	}
+	if at == mostSources || alike == mostAlike {
+		return
+	}
+	if n < mostSources {
+		d.sources = append(d.sources, c)
+	}
+	copy(d.sources[at+1:], d.sources[at:])
+	d.sources[at] = c
+}
+
+// dropAlike keeps few of the sources that are alike.
+func (s *Search) dropAlike() {
+	d := &s.descent
 	kept, alike := d.sources[:0], 0
 	for _, c := range d.sources {
 		if alike++; len(kept) == 0 || kept[len(kept)-1].gain != c.gain || !s.M.Alike(kept[len(kept)-1].r, c.r) {
 			alike = 1
 		}
-		if alike <= mostAlike || s.options.Ungrouped {
+		if alike <= mostAlike {
 			kept = append(kept, c)
-		}
-		if len(kept) == mostSources && !d.wide {
-			break
 		}
 	}
 	d.sources = kept
@@ -182,6 +221,7 @@ type proposal struct {
 
 // tryTargets improves a proposal by the shifts of one replica.
 func (s *Search) tryTargets(r int32, best *proposal) {
+	s.weigh(r)
 	if s.descent.wide {
 		for t := range s.M.Nowhere {
 			s.tryShift(r, t, best)
@@ -234,11 +274,9 @@ func (s *Search) someServer(level, domain int32) int32 {
 func (s *Search) tryShift(r, to int32, best *proposal) {
 	from := s.Place[r]
 	s.steps++
-	if to == from || !s.M.Eligible(r, to) || !s.Fits(r, to) {
+	if to == from || !s.M.Eligible(r, to) || s.hopeless(to, best) || !s.Fits(r, to) {
 		return
 	}
-	s.UseWith(from, -1, r, s.UseA)
-	s.UseWith(to, r, -1, s.UseB)
 	first := 1
 	var d assignment.Vector
 	same := best.r >= 0 // as good as the best so far, in the tiers so far
@@ -253,7 +291,7 @@ func (s *Search) tryShift(r, to int32, best *proposal) {
 			}
 			d[0] = -s.Mended(r, from, to)
 		} else {
-			d[tier] = s.ShiftDelta(r, from, to, tier)
+			d[tier] = s.ShiftDelta(r, from, to, tier, layout.Much)
 		}
 		switch {
 		case !decided && (d[tier] > 0 || d[tier] == 0 && tier >= s.descent.tier), same && d[tier] > best.delta[tier]:

@@ -12,7 +12,7 @@
 //
 // Invariants, each with a test:
 //   - what Best returns never breaks more than the start did, and no goal of a higher tier is worse for one of a lower tier;
-//   - a constraint that holds is not broken on the way either, but in rounds that explore loosely;
+//   - a constraint that holds is not broken on the way either;
 //   - the same (problem, options, number of steps) visits the same assignments, however the steps are split into calls;
 //   - all sums are what the definitions say;
 //   - Step does not allocate once the descent is over, and no inner loop has an interface call or a map.

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -145,7 +146,7 @@ func mustNew(t *rapid.T, p *problem.Problem, o engine.Options) *engine.Search {
 func TestSums(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := draw(t, 24)
-		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: rapid.Bool().Draw(t, "explore"), Loose: rapid.Bool().Draw(t, "loose"), Horizon: 20_000}
+		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: rapid.Bool().Draw(t, "explore"), Hot: float64(rapid.IntRange(0, 3).Draw(t, "hot")), Horizon: 20_000}
 		s := mustNew(t, p, o)
 		first := p.Start
 		if p.First != nil {
@@ -211,7 +212,7 @@ func keepsCaps(p *problem.Problem, places []int32) bool {
 func TestStepsAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := draw(t, 24)
-		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: true, Loose: rapid.Bool().Draw(t, "loose")}
+		o := engine.Options{Seed: rapid.Uint64().Draw(t, "seed"), Explore: true, Hot: float64(rapid.IntRange(0, 3).Draw(t, "hot"))}
 		whole, parts := mustNew(t, p, o), mustNew(t, p, o)
 		total := int64(0)
 		for range rapid.IntRange(1, 20).Draw(t, "calls") {
@@ -226,6 +227,50 @@ func TestStepsAddUp(t *testing.T) {
 			t.Fatalf("%d steps at once: %v; in parts, %d steps: %v", whole.Steps(), a, parts.Steps(), b)
 		}
 	})
+}
+
+// TestAdopt: a search that takes over the best assignment of another one has it, and goes on from there.
+func TestAdopt(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	p := &problem.Problem{Metrics: 1, Servers: 7, Replicas: 40, Groups: 40, Tiers: 1, During: []bool{false}, Exclusive: make([]bool, 40),
+		Start: make([]int32, 40), Unplaced: problem.Goal{Weight: 1}, Capacity: slices.Repeat([]int64{1 << 30}, 7), Movement: problem.Movement{GroupWeight: 1}}
+	for r := range p.Replicas {
+		p.Load, p.Group = append(p.Load, random.Int64N(10_000)), append(p.Group, int32(r))
+	}
+	p.Balances = []problem.Balance{{Share: make([]int64, 7), Slack: make([]int64, 7), Free: make([]int64, 7), Unit: slices.Repeat([]int64{1}, 7), Goal: problem.Goal{Weight: 1}}}
+	searches := make([]*engine.Search, 8)
+	for i := range searches {
+		s, err := engine.NewSearch(p, engine.Options{Seed: uint64(i), Explore: true, Horizon: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for !s.Descended() {
+			s.Step(100)
+		}
+		s.Step(2000) // beyond its first round
+		searches[i] = s
+	}
+	adopted := 0
+	for i, a := range searches[1:] {
+		b := searches[i]
+		if a.Better(b) {
+			a, b = b, a
+		}
+		if b.Better(a) {
+			adopted++
+		}
+		a.Adopt(b)
+		for range 3 {
+			places, brokenNow, costNow := a.Best(nil)
+			if broken, cost := naive(p, places); broken != brokenNow || cost != costNow || b.Better(a) {
+				t.Fatalf("the best is %d %v, and %v are %d %v", brokenNow, costNow, places, broken, cost)
+			}
+			a.Step(1000)
+		}
+	}
+	if adopted == 0 {
+		t.Error("no search was better than another")
+	}
 }
 
 // TestOracle compares with the best of all assignments: never better, and as good where no constraint bars the way.

@@ -7,24 +7,18 @@ func (s *Search) shift(home bool) {
 	if !home || to == from || to == s.M.Nowhere {
 		to = int32(s.random.Below(s.M.Servers))
 	}
-	if to == from || !s.admits(r, -1, to) {
+	if to == from || s.M.Pinned(r) || !s.M.Eligible(r, to) || !s.Fits(r, to) {
 		return
 	}
-	d := int64(0)
-	if s.anneal.loose {
-		var hopeless bool
-		if d, hopeless = s.excessive(r, -1, from, to); hopeless {
-			return
-		}
+	if t := s.tolerance(); s.ShiftDelta(r, from, to, s.active, t) > t {
+		return
 	}
-	s.UseWith(from, -1, r, s.UseA)
-	s.UseWith(to, r, -1, s.UseB)
 	for tier := 1; tier < s.active; tier++ {
-		if d := s.ShiftDelta(r, from, to, tier); d > 0 {
+		if s.ShiftDelta(r, from, to, tier, 0) > 0 {
 			return
 		}
 	}
-	if d+s.ShiftDelta(r, from, to, s.active) <= s.tolerance() && s.Permits(r, from, to) {
+	if s.Permits(r, from, to) {
 		s.move(r, to)
 		s.note()
 	}
@@ -38,45 +32,23 @@ func (s *Search) swap() {
 	if a == b || a == s.M.Nowhere || b == s.M.Nowhere {
 		return
 	}
-	if !s.anneal.loose {
-		if q = s.Partner(r, q, a, b, a); q < 0 {
-			return
-		}
-	}
-	if s.M.Group[r] == s.M.Group[q] || !s.admits(r, q, b) || !s.admits(q, r, a) {
+	if q = s.Partner(r, q, a, b, a); q < 0 || s.M.Group[r] == s.M.Group[q] {
 		return
 	}
-	d := int64(0)
-	if s.anneal.loose {
-		var hopeless bool
-		if d, hopeless = s.excessive(r, q, a, b); hopeless {
-			return
-		}
+	if s.M.Pinned(r) || s.M.Pinned(q) || !s.M.Eligible(r, b) || !s.M.Eligible(q, a) || !s.FitsFor(r, q, b) || !s.FitsFor(q, r, a) {
+		return
 	}
-	s.UseWith(a, q, r, s.UseA)
-	s.UseWith(b, r, q, s.UseB)
+	if t := s.tolerance(); s.SwapDelta(r, q, a, b, s.active, t) > t {
+		return
+	}
 	for tier := 1; tier < s.active; tier++ {
-		if d := s.SwapDelta(r, q, a, b, tier); d > 0 {
+		if s.SwapDelta(r, q, a, b, tier, 0) > 0 {
 			return
 		}
 	}
-	if d+s.SwapDelta(r, q, a, b, s.active) <= s.tolerance() && s.exchange(r, q) {
+	if s.exchange(r, q) {
 		s.note()
 	}
-}
-
-// admits reports whether server t may take replica r, which out (or -1) leaves for it, as far as r and t are concerned.
-func (s *Search) admits(r, out, t int32) bool {
-	if s.M.Pinned(r) || !s.M.Eligible(r, t) {
-		return false
-	}
-	if s.anneal.loose {
-		return s.fitsHard(r, out, t)
-	}
-	if out < 0 {
-		return s.Fits(r, t)
-	}
-	return s.FitsFor(r, out, t)
 }
 
 // exchange carries out a swap of replicas that fit, if their groups permit it.

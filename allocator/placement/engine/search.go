@@ -15,8 +15,8 @@ type Options struct {
 	// the search ends where no proposal of the descent improves anything.
 	Explore bool
 
-	// Loose explores through assignments that exceed capacities, which Best never has, once nothing is broken.
-	Loose bool
+	// Hot is the first temperature of exploration, in mean losses of a move; 0: 3.
+	Hot float64
 
 	// Ungrouped samples targets anywhere, and tries replicas that are alike one by one: for comparison.
 	Ungrouped bool
@@ -71,11 +71,7 @@ func (s *Search) move(r, to int32) {
 		s.differs[r] = true
 		s.changed = append(s.changed, r)
 	}
-	from := s.Place[r]
 	s.Apply(r, to)
-	if s.anneal.loose {
-		s.anneal.over[from], s.anneal.over[to] = s.excess(from, -1, -1), s.excess(to, -1, -1)
-	}
 }
 
 // note keeps the assignment if it is the best so far.
@@ -112,6 +108,22 @@ func (s *Search) Best(places []int32) (list []int32, broken int64, cost [problem
 func (s *Search) Current() (list []int32, broken int64, cost [problem.MaxTiers]int64) {
 	copy(cost[:], s.Costs[1:])
 	return s.M.WithUnplaced(nil, s.Place), s.Costs[0], cost
+}
+
+// Adopt takes over the best assignment of another search of the same problem, if it is better. Exploration goes on from there in its next round; in its
+// first one, which is the longest, it goes its own way.
+func (s *Search) Adopt(o *Search) {
+	if s.anneal.round < 2 || !o.Better(s) {
+		return
+	}
+	s.bestCost = o.bestCost
+	copy(s.best, o.best)
+	s.changed = s.changed[:0]
+	for r, t := range s.best {
+		if s.differs[r] = t != s.Place[r]; s.differs[r] {
+			s.changed = append(s.changed, int32(r))
+		}
+	}
 }
 
 // Better reports whether its best assignment is better than that of another search of the same problem.

@@ -1,6 +1,12 @@
 package engine
 
-import "github.com/shardmanager/shardmanager/allocator/placement/assignment"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement/assignment"
+	"github.com/shardmanager/shardmanager/allocator/placement/layout"
+)
+
+// abreast is how many replicas are drawn at once.
+const abreast = 4
 
 // pull improves a proposal by shifts to a server, which may have less than its share.
 func (s *Search) pull(t int32, best *proposal) {
@@ -11,33 +17,37 @@ func (s *Search) pull(t int32, best *proposal) {
 	if d.wide {
 		for r := range s.Place {
 			if !s.M.Pinned(int32(r)) {
+				s.weigh(int32(r))
 				s.tryShift(int32(r), t, best)
 			}
 		}
 		return
 	}
-	for range mostSources * mostTargets {
-		if r := int32(d.random.Below(s.M.Replicas)); !s.M.Pinned(r) {
-			s.tryShift(r, t, best)
+	for range mostSources * mostTargets / abreast { // neighbours in memory cost no more than one
+		first := d.random.Below(max(1, s.M.Replicas-abreast+1))
+		for r := first; r < min(first+abreast, s.M.Replicas); r++ {
+			if !s.M.Pinned(int32(r)) {
+				s.weigh(int32(r))
+				s.tryShift(int32(r), t, best)
+			}
 		}
 	}
 }
 
-// trySwaps improves a proposal by exchanges of one replica with others, drawn at random from other servers.
+// mostOthers is how many replicas of a server are tried for a swap; the next time it is the turn of others.
+const mostOthers = 4
+
+// trySwaps improves a proposal by exchanges of one replica with some of other servers.
 func (s *Search) trySwaps(r int32, best *proposal) {
 	d := &s.descent
+	s.weigh(r)
 	s.sampleTargets(r)
 	for _, t := range d.targets {
 		if t == s.Place[r] || s.Held[t] == 0 || !s.M.Eligible(r, t) {
 			continue
 		}
-		q := s.Head[t]
-		for range d.random.Below(int(min(s.Held[t], 32))) {
-			q = s.Next[q]
-		}
-		for tries := 0; q >= 0 && tries < 4; tries++ {
-			s.trySwap(r, q, best)
-			q = s.Next[q]
+		for range min(mostOthers, s.Held[t]) {
+			s.trySwap(r, s.Turn(t), best)
 		}
 	}
 }
@@ -45,15 +55,13 @@ func (s *Search) trySwaps(r int32, best *proposal) {
 func (s *Search) trySwap(r, q int32, best *proposal) {
 	a, b := s.Place[r], s.Place[q]
 	s.steps++
-	if s.M.Group[r] == s.M.Group[q] || s.M.Pinned(q) || !s.M.Eligible(q, a) || !s.FitsFor(r, q, b) || !s.FitsFor(q, r, a) {
+	if s.M.Group[r] == s.M.Group[q] || s.M.Pinned(q) || !s.M.Eligible(q, a) || !s.FitsFor(r, q, b) || !s.FitsFor(q, r, a) || s.hopelessSwap(q, best) {
 		return
 	}
-	s.UseWith(a, q, r, s.UseA)
-	s.UseWith(b, r, q, s.UseB)
 	var d assignment.Vector
 	same, decided := best.r >= 0, false
 	for tier := 1; tier < s.M.Tiers; tier++ {
-		d[tier] = s.SwapDelta(r, q, a, b, tier)
+		d[tier] = s.SwapDelta(r, q, a, b, tier, layout.Much)
 		switch {
 		case !decided && (d[tier] > 0 || d[tier] == 0 && tier >= s.descent.tier), same && d[tier] > best.delta[tier]:
 			return

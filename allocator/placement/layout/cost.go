@@ -25,31 +25,45 @@ func (m *Model) Charged(r, t int32) []int64 {
 	return m.Load[int(r)*n:][:n:n]
 }
 
+// Much is more than any tier costs.
+const Much = 1 << 62
+
 // Goals is what server t would cost by itself in a goals' tier (from 1) with the given use of its metrics and number of replicas.
 func (m *Model) Goals(t int32, tier int, use []int64, held int32) int64 {
-	if t == m.Nowhere {
+	return m.Changed(t, tier, use, m.Zero, m.Zero, held, Much)
+}
+
+// Changed is Goals with more than the given use, and less. Where it is above most, any amount above most is as good.
+func (m *Model) Changed(t int32, tier int, use, more, less []int64, held int32, most int64) int64 {
+	if t == m.Nowhere || !m.Serves[tier] {
 		return 0
 	}
 	cost := int64(0)
+	use = use[:len(more)]
+	less = less[:len(more)]
 	n := len(m.Thresholds.List)
 	limit := m.Limit[int(t)*n:][:n:n]
+	list := m.Thresholds.List[:len(limit)]
 	for i := m.Thresholds.End[tier-1]; i < m.Thresholds.End[tier]; i++ {
-		g := &m.Thresholds.List[i]
-		if over := use[g.Metric] - limit[i]; over > 0 {
+		g := &list[i]
+		if over := use[g.Metric] + more[g.Metric] - less[g.Metric] - limit[i]; over > 0 {
 			if per := m.Per[int(t)*n+int(i)]; per > 0 {
 				over = millionths(over, per)
 			}
-			cost += g.Weight * over
+			if cost += g.Weight * over; cost > most {
+				return cost
+			}
 		}
 	}
 	if m.Ratios.End[tier-1] < m.Ratios.End[tier] {
 		capacity := m.Capacity[int(t)*m.Metrics:][:m.Metrics]
+		free := func(i int32) int64 { return capacity[i] - use[i] - more[i] + less[i] }
 		for _, g := range m.Ratios.Of(tier) {
-			cost += g.Weight * max(0, g.Target*(capacity[g.A]-use[g.A])-(capacity[g.B]-use[g.B]))
+			cost += g.Weight * max(0, g.Target*free(g.A)-free(g.B))
 		}
 	}
-	if m.Balances.End[tier-1] < m.Balances.End[tier] {
-		cost += m.unevenness(t, tier, use)
+	if m.Balances.End[tier-1] < m.Balances.End[tier] && cost <= most {
+		cost += m.unevenness(t, tier, use, more, less, most-cost)
 	}
 	if held > 0 && m.Opening.Cost != nil && tier == m.Opening.Tier+1 {
 		cost += m.Opening.Weight * m.Opening.Cost[t]
@@ -70,14 +84,14 @@ func millionths(over, per int64) int64 {
 	return int64(min(n, problem.MaxMillionths))
 }
 
-func (m *Model) unevenness(t int32, tier int, use []int64) int64 {
+func (m *Model) unevenness(t int32, tier int, use, more, less []int64, most int64) int64 {
 	cost := int64(0)
 	n := len(m.Balances.List)
 	share := m.Share[int(t)*n:][:n:n]
 	for i := m.Balances.End[tier-1]; i < m.Balances.End[tier]; i++ {
 		g := &m.Balances.List[i]
 		f := &share[i]
-		off := use[g.Metric] - f.Share
+		off := use[g.Metric] + more[g.Metric] - less[g.Metric] - f.Share
 		if off < 0 {
 			if g.Above {
 				continue
@@ -85,21 +99,37 @@ func (m *Model) unevenness(t int32, tier int, use []int64) int64 {
 			off = -off
 		}
 		if off -= f.Slack; off > 0 {
-			u := min(off/f.Unit, problem.MaxUnits)
-			cost += g.Weight * max(0, u*u-f.Free)
+			u := f.units(off)
+			if cost += g.Weight * max(0, u*u-f.Free); cost > most {
+				break
+			}
 		}
 	}
 	return cost
 }
 
-// Height is how high server t would be for a peak, by its place in the list, with the given use of its metrics.
-func (m *Model) Height(peak int, t int32, use []int64) int32 {
+// Height is how high server t would be for a peak, by its place in the list, if it used so much of the metric.
+func (m *Model) Height(peak int, t int32, use int64) int32 {
 	f := &m.PeakShare[int(t)*len(m.Peaks.List)+peak]
-	off := use[m.Peaks.List[peak].Metric] - f.Share - f.Slack
+	off := use - f.Share - f.Slack
 	if off <= 0 {
 		return 0
 	}
 	return int32(max(0, min(off/f.Unit, problem.MaxUnits)-f.Free))
+}
+
+// units is how many whole units an amount has, at most MaxUnits. Division by multiplication is off by one at most.
+func (f *Fair) units(amount int64) int64 {
+	u := int64(float64(amount) * f.per)
+	switch {
+	case u > problem.MaxUnits:
+		return problem.MaxUnits
+	case u*f.Unit > amount:
+		u--
+	case (u+1)*f.Unit <= amount:
+		u++
+	}
+	return min(u, problem.MaxUnits)
 }
 
 // Place is what replica r costs in a goals' tier by its place.

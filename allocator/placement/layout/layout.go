@@ -137,6 +137,9 @@ func (m *Model) layGoals() {
 	m.Ratios.close()
 	m.Balances.close()
 	m.Peaks.close()
+	for t := 1; t < m.Tiers; t++ {
+		m.Serves[t] = len(m.Thresholds.Of(t))+len(m.Ratios.Of(t))+len(m.Balances.Of(t)) > 0 || m.Opening.Cost != nil && t == m.Opening.Tier+1
+	}
 	if m.Crowd = m.Movement.Crowd; m.Crowd == nil {
 		m.Crowd = make([]int32, m.Groups)
 		for g := range m.Crowd {
@@ -168,7 +171,7 @@ func (m *Model) fair(balances []problem.Balance) []Fair {
 	list := make([]Fair, (m.Servers+1)*len(balances))
 	for i, g := range balances {
 		for s, v := range g.Share {
-			f := Fair{Share: v, Unit: g.Unit[s]}
+			f := Fair{Share: v, Unit: g.Unit[s], per: 1 / float64(g.Unit[s])}
 			if g.Slack != nil {
 				f.Slack = g.Slack[s]
 			}

@@ -34,6 +34,7 @@ type Model struct {
 	Cells     int     // counters of all rows
 
 	Wants      [problem.MaxTiers + 1]bool // tiers with a soft spread
+	Serves     [problem.MaxTiers + 1]bool // tiers with goals of servers by themselves
 	Affinities Tiered[Affinity]
 	Thresholds Tiered[Threshold]
 	Ratios     Tiered[Ratio]
@@ -128,7 +129,10 @@ type Failover struct {
 }
 
 // Fair is what one server should use of one metric.
-type Fair struct{ Share, Slack, Unit, Free int64 }
+type Fair struct {
+	Share, Slack, Unit, Free int64
+	per                      float64 // 1 / Unit
+}
 
 // New lays out a problem that is valid. It fails only where a limit of the layout is passed.
 func New(p *problem.Problem) (*Model, error) {

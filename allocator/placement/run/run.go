@@ -16,7 +16,7 @@ import (
 // Config says how long to search, and with how many workers.
 type Config struct {
 	Seed    uint64
-	Workers int           // at least 1; those with odd numbers explore loosely
+	Workers int           // at least 1; those with odd numbers begin hotter
 	Time    time.Duration // 0: no limit
 	Steps   int64         // of each worker; 0: no limit. Without either limit a run ends where the descent does.
 	Explore bool          // go on after the descent, until a limit
@@ -46,16 +46,19 @@ type Result struct {
 // barrier is how many steps workers make between two looks at the clock, if nobody says otherwise.
 const barrier = 200_000
 
+// hotter is how hot workers with odd numbers begin. What is right depends on the problem: too hot takes longer to cool, too cold does not reach far.
+const hotter = 10
+
 // Search runs until a limit, until nothing is left to improve, or until ctx ends; that is no error.
 func Search(ctx context.Context, p *problem.Problem, c Config) (Result, error) {
 	c.Workers = max(1, c.Workers)
 	explore := c.Explore && (c.Time > 0 || c.Steps > 0)
 	options := func(w int) engine.Options {
-		horizon := c.Horizon
+		o := engine.Options{Seed: c.Seed + uint64(w)<<32, Explore: explore, Ungrouped: c.Ungrouped, Horizon: c.Horizon}
 		if w%2 == 1 {
-			horizon /= 2 // its steps take longer, and those that are left over do no harm
+			o.Hot = hotter
 		}
-		return engine.Options{Seed: c.Seed + uint64(w)<<32, Explore: explore, Loose: w%2 == 1, Ungrouped: c.Ungrouped, Horizon: horizon}
+		return o
 	}
 	begin := time.Now()
 	first, err := engine.NewSearch(p, options(0))
@@ -78,6 +81,10 @@ func Search(ctx context.Context, p *problem.Problem, c Config) (Result, error) {
 		}
 		over = together(searches, n)
 		steps += n
+		leader := best(searches)
+		for _, s := range searches {
+			s.Adopt(leader)
+		}
 		if c.Progress != nil {
 			broken, cost := best(searches).Cost()
 			c.Progress(steps, broken, cost)
