@@ -76,11 +76,12 @@ func (s *state) roleCosts(i, server int) (costs []int64) {
 		if !ofRoles(g) {
 			continue
 		}
-		cost := int64(0)
+		cost := int64(slices.Index(g.Regions, region))
+		if cost < 0 {
+			cost = int64(len(g.Regions))
+		}
 		if g.Kind == terms.Latency {
 			cost = g.Distance(region, s.in.Apart)
-		} else if cost = int64(slices.Index(g.Regions, region)); cost < 0 {
-			cost = int64(len(g.Regions))
 		}
 		if len(costs) == 0 || g.Tier != tier {
 			costs, tier = append(costs, 0), g.Tier
