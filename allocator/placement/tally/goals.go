@@ -138,13 +138,9 @@ func (t *Tally) ofReplicas(g terms.Goal) (aim, bool) {
 	for i := range t.in.Servers {
 		switch g.Kind {
 		case terms.Preference:
-			at := slices.Index(g.Regions, region(i))
-			if at < 0 {
-				at = len(g.Regions)
-			}
-			a.row, a.unit = append(a.row, int64(at)), Places
+			a.row, a.unit = append(a.row, g.InRegion(region(i), t.in.Apart)), Places
 		case terms.Latency:
-			a.row, a.unit = append(a.row, g.Distance(region(i), t.in.Apart)), Micros
+			a.row, a.unit = append(a.row, g.InRegion(region(i), t.in.Apart)), Micros
 		case terms.Drain:
 			leaves := int64(0)
 			if t.in.Servers[i].Leaving {
