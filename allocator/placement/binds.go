@@ -79,7 +79,7 @@ func (s *state) bindsPolicy(i int) (binds, why string) {
 		if !s.in.Servers[server].Accepts {
 			continue
 		}
-		name, _ := s.barred(i, server)
+		name := s.barred(i, server)
 		if name == "" {
 			return "", ""
 		}

@@ -52,7 +52,7 @@ func (s *state) find(q quest) int {
 	heed := !q.heedless && len(s.in.Shards[q.i].Avoid) > 0
 	leaf := s.tree.Find(&field.Search{By: q.by, Bound: field.Never, Need: q.need, Within: within, Except: except, Allowed: func(leaf int) bool {
 		server := s.where.Order[leaf]
-		if binds, _ := s.barred(q.i, server); binds != "" {
+		if s.barred(q.i, server) != "" {
 			return false
 		}
 		return !(heed && s.avoids(q.i, server)) && (q.allowed == nil || q.allowed(server))

@@ -27,25 +27,22 @@ func (s *state) width(i int) locality.Domain {
 // replicas are then placed and moved by the engine alone; the rules only change its roles.
 func (s *state) choosy(i int) bool { return s.in.Terms != nil && s.choosers[i] }
 
-// barred says why policies forbid a server the replicas of a shard; empty: they do not.
-func (s *state) barred(i, server int) (binds, why string) {
+// barred is the constraint of policies that forbids a server the replicas of a shard; empty: none does.
+func (s *state) barred(i, server int) string {
 	c := s.class(i)
 	if c < 0 {
-		return "", ""
+		return ""
 	}
 	class := &s.in.Terms.Classes[c]
 	if f := class.Barred(server); f != nil {
-		if slices.Contains(f.Invalid, server) {
-			return f.Name, "its expression has no value for the server"
-		}
-		return f.Name, "its expression is false for the server"
+		return f.Name
 	}
 	for _, p := range class.Pins {
 		if p.Servers != nil && !s.pinnedAt(i, server) && s.unfilled(i) {
-			return p.Name, "a replica is missing on a server that it names"
+			return p.Name
 		}
 	}
-	return "", ""
+	return ""
 }
 
 // alike reports whether the primary of a shard may be on either of two servers for all that policies want of primaries: their goals go before the

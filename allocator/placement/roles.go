@@ -58,34 +58,24 @@ func (s *state) bestRole(i, k int) (least []int64, goal string) {
 // roleGoals are the first goals of each tier that count primaries by region.
 func (s *state) roleGoals(i int) (list []terms.Goal) {
 	for _, g := range s.in.Terms.Classes[s.class(i)].Goals {
-		if ofRoles(g) && (len(list) == 0 || list[len(list)-1].Tier != g.Tier) {
+		if g.OfRoles() && (len(list) == 0 || list[len(list)-1].Tier != g.Tier) {
 			list = append(list, g)
 		}
 	}
 	return list
 }
 
-func ofRoles(g terms.Goal) bool {
-	return g.Primaries && (g.Kind == terms.Preference || g.Kind == terms.Latency)
-}
-
 // roleCosts is by tier what the primary of a shard costs on a server.
 func (s *state) roleCosts(i, server int) (costs []int64) {
 	region, tier := s.in.Servers[server].Locality.Region, 0
 	for _, g := range s.in.Terms.Classes[s.class(i)].Goals {
-		if !ofRoles(g) {
+		if !g.OfRoles() {
 			continue
-		}
-		cost := int64(0)
-		if g.Kind == terms.Latency {
-			cost = g.Distance(region, s.in.Apart)
-		} else if cost = int64(slices.Index(g.Regions, region)); cost < 0 {
-			cost = int64(len(g.Regions))
 		}
 		if len(costs) == 0 || g.Tier != tier {
 			costs, tier = append(costs, 0), g.Tier
 		}
-		costs[len(costs)-1] = load.Plus(costs[len(costs)-1], load.MulDiv(cost, g.Weight, 1))
+		costs[len(costs)-1] = load.Plus(costs[len(costs)-1], load.MulDiv(g.InRegion(region, s.in.Apart), g.Weight, 1))
 	}
 	return costs
 }

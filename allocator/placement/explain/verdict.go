@@ -128,7 +128,7 @@ func (x *explaining) obstacle(k int, best *Candidate, costs []tally.Cost) string
 	case slices.ContainsFunc(x.plan.Moves, func(m placement.Move) bool { return m.Shard == s.Index }):
 		return "one change of the shard at a time, and the next plan makes another"
 	case slices.Contains(s.Left, best.Server):
-		return "it was moved away from there minutes ago"
+		return "it was moved away from there lately, and does not go back for two minutes"
 	}
 	if capped := x.capped(k, best.Server); capped != "" {
 		return capped

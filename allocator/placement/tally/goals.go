@@ -27,16 +27,13 @@ type aim struct {
 	built bool // no policy says it
 	unit  Unit
 
-	row     []int64                 // by server: what a replica costs there
-	counts  func(primary bool) bool // which replicas
-	metric  int                     // position; of a server's load
-	other   int                     // likewise
-	share   []int64                 // by server; 0: it takes no part
-	slack   int64                   // in thousandths of a share, beside half of an average replica
-	average int64                   // of a replica
-	limit   func(server int) int64  // of its load
-	cost    func(u use) int64       // of one server
-	only    func(class int) bool    // classes that it is said of
+	row     []int64           // by server: what a replica costs there
+	metric  int               // position; of a server's load
+	other   int               // likewise
+	share   []int64           // by server; 0: it takes no part
+	slack   int64             // in thousandths of a share, beside half of an average replica
+	average int64             // of a replica
+	cost    func(u use) int64 // of one server
 }
 
 // use is what a server carries.
@@ -141,13 +138,9 @@ func (t *Tally) ofReplicas(g terms.Goal) (aim, bool) {
 	for i := range t.in.Servers {
 		switch g.Kind {
 		case terms.Preference:
-			at := slices.Index(g.Regions, region(i))
-			if at < 0 {
-				at = len(g.Regions)
-			}
-			a.row, a.unit = append(a.row, int64(at)), Places
+			a.row, a.unit = append(a.row, g.InRegion(region(i), t.in.Apart)), Places
 		case terms.Latency:
-			a.row, a.unit = append(a.row, g.Distance(region(i), t.in.Apart)), Micros
+			a.row, a.unit = append(a.row, g.InRegion(region(i), t.in.Apart)), Micros
 		case terms.Drain:
 			leaves := int64(0)
 			if t.in.Servers[i].Leaving {
