@@ -156,7 +156,7 @@ func (t *task) suspectWaits(c *call) string {
 	if !suspected {
 		return ""
 	}
-	if n := t.thin(t.a); n > 0 && !t.after(struck, suspectPatience) {
+	if n := t.thin(t.a) + t.only(c.to); n > 0 && !t.after(struck, suspectPatience) {
 		return fmt.Sprintf("copies of %d other shards to be in sync again: a server may have died of this one", n)
 	}
 	if other := c.to.alone; other != nil && other != c && other.open && other.stream == c.to.stream && !other.next.Passed(t.now) {
@@ -173,24 +173,31 @@ func (l *Ledger) thin(a *app) int {
 		return a.thin
 	}
 	a.thin, a.thinAt = 0, l.now
-	want := a.spec.Policy().Replicas
-	heard := func(o Owner) bool {
-		f := l.known(o)
-		return f != nil && f.attached() && f.alive() && !f.suspicion.suspect
-	}
-	for i := range a.rows {
+	for i, want := 0, a.spec.Policy().Replicas; i < len(a.rows); i++ {
 		row := &a.rows[i]
-		if n := row.Copies(heard); n == 0 || n >= want || row.Deleting {
-			continue
-		}
-		at := shard.Index(i)
-		_, first := l.keeper.Suspected(a.charge(at, shard.Primary))
-		_, second := l.keeper.Suspected(a.charge(at, shard.Secondary))
-		if !first && !second && l.keeper.Quarantined(a.spec.Name, at) == "" {
+		n, who := row.Copies(l.heard), probation.Suspect{App: a.spec.Name, Index: shard.Index(i)}
+		if n > 0 && n < want && !row.Deleting && !l.keeper.Blamed(who) {
 			a.thin++
 		}
 	}
 	return a.thin
+}
+
+// only counts the other shards of which a server has the one copy, suspects too: those cannot wait for each other, but none is to be lost.
+func (t *task) only(f *life) (n int) {
+	for at := range f.refs {
+		row := &t.a.rows[at]
+		if at != t.at && t.a.spec.Policy().Replicas > 1 && row.Copies(t.heard) == 1 && row.Copies(func(o Owner) bool { return o == f.Owner }) == 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// heard reports whether an owner lives, and was heard of.
+func (l *Ledger) heard(o Owner) bool {
+	f := l.known(o)
+	return f != nil && f.attached() && f.alive() && !f.suspicion.suspect
 }
 
 // prepareRelease checks a wish to end a quarantine.

@@ -170,6 +170,13 @@ func (k *Keeper) Suspected(who Charge) (struck shard.Instant, suspected bool) {
 	return k.blame.suspected(who)
 }
 
+// Blamed reports whether a shard is a suspect in any role, or not to be placed.
+func (k *Keeper) Blamed(who Suspect) bool {
+	_, first := k.Suspected(Charge{who, shard.Primary})
+	_, second := k.Suspected(Charge{who, shard.Secondary})
+	return first || second || k.Quarantined(who.App, who.Index) != ""
+}
+
 // Quarantined says why a shard is not to be placed; empty: it may be.
 func (k *Keeper) Quarantined(app shard.App, at shard.Index) string {
 	who := Suspect{app, at}
