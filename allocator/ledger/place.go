@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -62,7 +63,8 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		}
 		places[f] = len(in.Servers)
 		in.Servers = append(in.Servers, placement.Server{ID: id, Incarnation: f.Incarnation, Locality: s.info.Locality,
-			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
+			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining() || f.work == event.All, Yields: placement.Yield(f.work),
+			Planned: l.events.Planned(id), Moves: f.moves})
 	}
 	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them
 	a.plan.Missing = 0
