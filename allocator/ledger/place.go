@@ -63,7 +63,7 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		}
 		places[f] = len(in.Servers)
 		in.Servers = append(in.Servers, placement.Server{ID: id, Incarnation: f.Incarnation, Locality: s.info.Locality,
-			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining() || f.work == event.All, Yields: placement.Yield(f.work),
+			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining() || f.work == event.All, Demotes: f.work == event.Demote, Yields: f.work == event.Primaries,
 			Planned: l.events.Planned(id), Moves: f.moves})
 	}
 	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them

@@ -89,7 +89,7 @@ func newWorld(s ledger.Settings) *world {
 		store: store{clean: true, chunks: map[int][]ledger.Row{}, fences: map[shard.ServerID]ledger.Fence{}, rests: map[shard.ServerID]ledger.Rest{},
 			probations: map[shard.ServerID]probation.Probation{}, quarantines: map[shard.ID]probation.Quarantine{},
 			events: map[string]event.Event{},
-			drains:    map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
+			drains: map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
 	}
 }
 

@@ -62,7 +62,7 @@ func (s *state) drainShard(i int) {
 		switch {
 		case !s.leaves(r) || s.capped(r.on):
 			continue
-		case s.yields(r) && (s.handOver(i, k, Drain, everywhere, "its primaries leave "+string(s.serverID(r.on))+"; ") || s.in.Servers[r.on].Yields == YieldRole):
+		case s.yields(r) && (s.handOver(i, k, Drain, everywhere, "its primaries leave "+string(s.serverID(r.on))+"; ") || !s.in.Servers[r.on].Yields):
 			return
 		case s.in.Shards[i].Backoff:
 			s.stuck(i, Migrate, r.on, Drain, bindsBackoff, whyBackoff)
@@ -89,7 +89,7 @@ func (s *state) leaves(r replica) bool { return s.in.Servers[r.on].Leaving || s.
 // yields reports whether a primary is to leave a server that keeps its replicas.
 func (s *state) yields(r replica) bool {
 	at := &s.in.Servers[r.on]
-	return r.role == shard.Primary && at.Yields > Stay && !at.Leaving
+	return r.role == shard.Primary && (at.Yields || at.Demotes) && !at.Leaving
 }
 
 // handOver promotes the best heir of those on servers that accept and are wanted.

@@ -36,20 +36,11 @@ type Server struct {
 	Labels      map[string]string // for whoever makes Terms; never modified
 	Accepts     bool              // attached, not draining, not suspected
 	Leaving     bool              // draining: its replicas want to go elsewhere
-	Yields      Yield             // how far its primaries are to leave
+	Demotes     bool              // its primaries are to become secondaries, where one in sync can take over
+	Yields      bool              // its primaries are to leave, with a migration where nobody can take over
 	Planned     bool              // a planned event is to take it down: what leaves other servers had better go elsewhere
 	Moves       int               // open moves from or to it
 }
-
-// Yield is how far primaries are to leave a server that keeps its replicas.
-type Yield uint8
-
-// Yields.
-const (
-	Stay      Yield = iota
-	YieldRole       // to a secondary in sync, where there is one
-	YieldAll        // else with a migration
-)
 
 // Shard is one shard with the replicas that it has.
 type Shard struct {

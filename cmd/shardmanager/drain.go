@@ -56,6 +56,26 @@ func drainCommand() *cobra.Command {
 	return c
 }
 
+// undrainCommand is `drain --undo` for people who look for it.
+func undrainCommand() *cobra.Command {
+	var a adminClient
+	c := &cobra.Command{
+		Use:     "undrain SERVER",
+		Short:   "Let a drained server take shards again",
+		Example: "  shardmanager undrain node-1.kv",
+		Args:    exactly("SERVER"),
+		RunE: func(c *cobra.Command, args []string) error {
+			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.DrainServer, &pb.DrainServerRequest{Server: args[0], Undo: true})
+			if err != nil {
+				return err
+			}
+			return a.progress(c.OutOrStdout(), answer, args[0]+": takes shards again")
+		},
+	}
+	a.flags(c)
+	return c
+}
+
 // awaitDrain follows a drain to its end. A leader that changes meanwhile is waited for.
 func (a *adminClient) awaitDrain(ctx context.Context, w io.Writer, server string, patience time.Duration, last *pb.DrainServerResponse) error {
 	shown := uint32(0)

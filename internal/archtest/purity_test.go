@@ -8,7 +8,7 @@ import (
 )
 
 // corePackages are pure: they take values and return values (DESIGN §4), so that a failing seed is one bug, on a laptop, in milliseconds.
-var corePackages = []string{"internal/shard", "internal/load", "internal/locality", "internal/latency", "allocator/placement/wyrand", "allocator/placement/problem", "allocator/placement/lanes", "allocator/placement/layout", "allocator/placement/assignment", "allocator/placement/engine", "allocator/placement/terms", "allocator/placement/share", "allocator/placement/goals", "allocator/placement/field", "allocator/placement", "allocator/simulation", "allocator/spec", "allocator/timing", "allocator/report", "allocator/evidence", "allocator/row", "allocator/maintenance", "allocator/probation", "allocator/ledger", "agent/retry", "agent/roster"}
+var corePackages = []string{"internal/shard", "internal/load", "internal/locality", "internal/latency", "allocator/placement/wyrand", "allocator/placement/problem", "allocator/placement/lanes", "allocator/placement/layout", "allocator/placement/assignment", "allocator/placement/engine", "allocator/placement/terms", "allocator/placement/share", "allocator/placement/goals", "allocator/placement/field", "allocator/placement", "allocator/simulation", "allocator/maintenance/event", "allocator/maintenance/caps", "allocator/spec", "allocator/message", "allocator/wish", "allocator/timing", "allocator/report", "allocator/evidence", "allocator/row", "allocator/maintenance", "allocator/probation", "allocator/ledger", "agent/retry", "agent/roster"}
 
 // coreImports is all of the standard library that a core may use. Anything with a clock, I/O, a lock, a log or randomness is missing.
 var coreImports = []string{
