@@ -91,7 +91,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), simulate.Command(around()), eventsCommand(), drainCommand(), undrainCommand(),
+	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explainCommand(), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())

@@ -73,6 +73,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/appspec", "app specs to and from proto"},
 	{"L2", "allocator/whatif", "simulations to and from proto"},
 	{"L2", "allocator/eventspec", "planned events to and from proto"},
+	{"L2", "allocator/statefile", "what an allocator remembers over its own death"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
 	{"L2", "allocator/events", "what the leader decided and saw"},
 	{"L2", "allocator/regions", "where agents are, and how far regions are apart"},

@@ -19,9 +19,10 @@ const Look = 500 * time.Millisecond
 
 func approveCommand(s shell.Shell) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "approve ID",
-		Short: "Let a planned event go ahead before its start and outside maintenance windows; caps hold all the same",
-		Args:  s.Exactly("ID"),
+		Use:     "approve ID",
+		Short:   "Let a planned event go ahead before its start and outside maintenance windows; caps hold all the same",
+		Example: "  shardmanager maintenance approve kernel-7",
+		Args:    s.Exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.ApproveMaintenance, &pb.ApproveMaintenanceRequest{Id: args[0]})
 			if err != nil {
@@ -36,8 +37,9 @@ func approveCommand(s shell.Shell) *cobra.Command {
 
 func doneCommand(s shell.Shell) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "done ID [SERVER...]",
-		Short: "Say that a planned event is over, for some servers or for all that were approved",
+		Use:     "done ID [SERVER...]",
+		Short:   "Say that a planned event is over, for some servers or for all that were approved",
+		Example: "  shardmanager maintenance done kernel-7 node-1.kv",
 		Long: "Say that a planned event is over, for some servers or for all that were approved. Of a restart or an upgrade nobody need say so: it is over once the server is back.\n" +
 			"Saying so twice does no harm.",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -57,9 +59,10 @@ func doneCommand(s shell.Shell) *cobra.Command {
 
 func cancelCommand(s shell.Shell) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "cancel ID",
-		Short: "Take back what of a planned event is not over: servers that are up take shards again",
-		Args:  s.Exactly("ID"),
+		Use:     "cancel ID",
+		Short:   "Take back what of a planned event is not over: servers that are up take shards again",
+		Example: "  shardmanager maintenance cancel kernel-7",
+		Args:    s.Exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.CancelMaintenance, &pb.CancelMaintenanceRequest{Id: args[0]})
 			if err != nil {

@@ -133,9 +133,10 @@ func moment(flag, text string) (int64, error) {
 
 func listCommand(s shell.Shell) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "list",
-		Short: "List planned events, open ones first",
-		Args:  s.Exactly(),
+		Use:     "list",
+		Short:   "List planned events, open ones first",
+		Example: "  shardmanager maintenance list -o json",
+		Args:    s.Exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.ListMaintenance, &pb.ListMaintenanceRequest{})
 			if err != nil {
@@ -193,9 +194,10 @@ func impactOf(e *pb.MaintenanceEvent) string {
 
 func showCommand(s shell.Shell) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show a planned event piece by piece: who may go down, who is being prepared, and what the others wait for",
-		Args:  s.Exactly("ID"),
+		Use:     "show ID",
+		Short:   "Show a planned event piece by piece: who may go down, who is being prepared, and what the others wait for",
+		Example: "  shardmanager maintenance show kernel-7",
+		Args:    s.Exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.ListMaintenance, &pb.ListMaintenanceRequest{Id: args[0]})
 			if err != nil {

@@ -75,7 +75,6 @@ func Command(s shell.Shell) *cobra.Command {
 	c.Flags().BoolVar(&r.keepGoing, "keep-going", false, "go on with other servers when a command failed")
 	c.Flags().DurationVar(&r.timeout, "command-timeout", 5*time.Minute, "how long a command may take")
 	c.Flags().BoolVar(&r.abort, "abort", false, "take back what of this rollout is not done")
-	s.Output(c)
 	s.Flags(c)
 	return c
 }

@@ -18,13 +18,15 @@ import (
 
 // Shell is the binary around one verb.
 type Shell struct {
-	Flags   func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table and json
-	Output  func(c *cobra.Command, formats ...string) // adds --output alone
-	Client  func() *operator.Client
-	Print   func(w io.Writer, answer proto.Message, table func(io.Writer)) error
-	Refuse  func(err error) error // marks what is wrong with the command line, or with a file that it names
-	Exactly func(names ...string) cobra.PositionalArgs
-	Group   func(c *cobra.Command, args []string) error // what a command does that only groups others
+	Flags  func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table and json
+	Output func(c *cobra.Command, formats ...string) // adds --output alone
+	Client func() *operator.Client
+	Print  func(w io.Writer, answer proto.Message, table func(io.Writer)) error
+	// Progress writes one step of several: a line each.
+	Progress func(w io.Writer, answer proto.Message, text string) error
+	Refuse   func(err error) error // marks what is wrong with the command line, or with a file that it names
+	Exactly  func(names ...string) cobra.PositionalArgs
+	Group    func(c *cobra.Command, args []string) error // what a command does that only groups others
 }
 
 // Leader asks the leader: it follows hints, and waits a little while nobody leads.
@@ -38,4 +40,12 @@ func Row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cel
 // EnumName writes a value of an enumeration as people say it: MOVE_STEP_ADD is add.
 func EnumName(full, prefix string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))
+}
+
+// Shards is a number of shards, for people.
+func Shards(n uint32) string {
+	if n == 1 {
+		return "1 shard"
+	}
+	return fmt.Sprintf("%d shards", n)
 }
