@@ -170,6 +170,9 @@ func (a App) Check() (field, expected string) {
 		return "on_coordination_loss", "fence, because the app is exclusive: one that holds serves on without anybody's word, while another server may " +
 			"have its shards. If that may be, set accept_overlap: true; of a cache, exclusive: false"
 	}
+	if field, expected := a.Maintenance.Check(); field != "" {
+		return "maintenance." + field, expected
+	}
 	for _, metric := range shard.SortedKeys(a.DefaultLoad) {
 		if !metricName.MatchString(metric) || a.DefaultLoad[metric] < 0 {
 			return "placement.default_load." + metric, "a metric named by a-z, 0-9 and _, starting with a letter, with a load of 0 or more"

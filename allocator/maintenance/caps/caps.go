@@ -21,6 +21,32 @@ type Caps struct {
 	Everything  bool     // a restart takes all replicas off a server, not only primaries
 }
 
+const (
+	windowsMost = 16
+	capMost     = 1 << 20
+)
+
+// Check says which field of an app's caps is wrong, and what was expected; empty: none.
+func (c Caps) Check() (field, expected string) {
+	for _, most := range []struct {
+		field string
+		n     *int
+	}{{"max_unavailable_replicas", c.Unavailable}, {"max_servers_down", c.Down}, {"max_servers_down_per_region", c.DownRegion}} {
+		if most.n != nil && (*most.n < 0 || *most.n > capMost) {
+			return most.field, fmt.Sprintf("0 to %d, not %d", capMost, *most.n)
+		}
+	}
+	if len(c.Windows) > windowsMost {
+		return "windows", fmt.Sprintf("at most %d, not %d", windowsMost, len(c.Windows))
+	}
+	for i, w := range c.Windows {
+		if field, expected := w.Check(); field != "" {
+			return fmt.Sprintf("windows[%d].%s", i, field), expected
+		}
+	}
+	return "", ""
+}
+
 // Cluster caps what is down over all apps. 0: no cap.
 type Cluster struct{ Down, DownRegion int }
 

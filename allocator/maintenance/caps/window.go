@@ -22,7 +22,7 @@ func (w Window) Check() (field, expected string) {
 	case w.Opens < 0 || w.Opens >= day:
 		return "start", fmt.Sprintf("a time of day from 00:00 to 23:59, not %s after midnight", w.Opens)
 	case w.Length < time.Minute || w.Length > day:
-		return "duration", fmt.Sprintf("1m to 24h, not %s", w.Length)
+		return "minutes", fmt.Sprintf("1 to 1440, not %d", int(w.Length/time.Minute))
 	}
 	return "", ""
 }
