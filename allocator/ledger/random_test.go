@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
@@ -291,10 +292,30 @@ var actions = []action{
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: wish.UpdateApp{Spec: next}})
 	})},
+	{"deployer asks, ends or takes back", onLeader(deploy)},
 	{"leader drains a server", onLeader(func(t *rapid.T, w *world, ld *leader) {
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: wish.DrainServer{Server: anAgent(t, w).id, Undo: rapid.Bool().Draw(t, "undo")}})
 	})},
+}
+
+// deploy is a deployer that asks, ends or takes back, whatever the state of what it means.
+func deploy(t *rapid.T, w *world, ld *leader) {
+	id := fmt.Sprint("e", rapid.IntRange(0, 3).Draw(t, "event"))
+	ask := wish.Wish(wish.CancelMaintenance{ID: id})
+	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	case 0, 1:
+		r := event.Request{ID: id, Kind: event.Kind(rapid.IntRange(1, 4).Draw(t, "kind")), Impact: event.Impact(rapid.IntRange(1, 4).Draw(t, "impact")),
+			Scope: event.Scope{Servers: []shard.ServerID{anAgent(t, w).id}}, Duration: time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second}
+		if r.Announced = rapid.Bool().Draw(t, "announced"); r.Announced {
+			r.Start = midnight
+		}
+		ask = wish.RequestMaintenance{Request: r}
+	case 2:
+		ask = wish.FinishMaintenance{ID: id}
+	}
+	ld.requests++
+	ld.step(ledger.Request{ID: ld.requests, Wish: ask})
 }
 
 // calm ends all faults. Whoever is dead stays dead, while somebody lives.
@@ -337,6 +358,10 @@ func (w *world) calm() {
 	for _, a := range w.agents {
 		ld.requests++
 		ld.step(ledger.Request{ID: ld.requests, Wish: wish.DrainServer{Server: a.id, Undo: true}})
+	}
+	for _, e := range ld.core.Events() {
+		ld.requests++
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.CancelMaintenance{ID: e.ID}})
 	}
 	w.run(2 * second) // what waited to be said of deaths is heard
 	for _, q := range ld.core.Summary().Quarantined {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
@@ -184,6 +185,9 @@ func (ld *leader) now() shard.Instant {
 	return shard.Instant{Boot: ld.w.real / permill * ld.rate, Raw: ld.w.real/permill*ld.rate + 7*second}
 }
 
+// midnight is the time of day whenever a leader is elected.
+var midnight = time.Date(2026, 11, 27, 0, 0, 0, 0, time.UTC)
+
 // elect lets a new leader take the lock, which must be free, and load.
 func (w *world) elect(rate int64) *leader {
 	w.names++
@@ -215,6 +219,7 @@ func (w *world) elect(rate int64) *leader {
 	}
 	loaded.Drains = append(loaded.Drains, shard.SortedKeys(w.store.drains)...)
 	ld.step(loaded)
+	ld.step(ledger.ClockRead{Wall: midnight})
 	return ld
 }
 
