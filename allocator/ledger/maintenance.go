@@ -105,11 +105,10 @@ func (l *Ledger) Events() []event.Event { return l.events.List(l.now) }
 // mayStop says why a server may not be stopped now without harm; empty: it may.
 func (l *Ledger) mayStop(id shard.ServerID) (why string, refusal *RequestError) {
 	view := l.fleet()
-	s := view.Find(id)
-	if s == nil {
+	if view.Find(id) == nil {
 		return "", &RequestError{NotFound, "server", "a known server, not " + string(id) + "; list them with `shardmanager servers`"}
 	}
-	return l.events.SafeToStop(&view, s), nil
+	return l.events.SafeToStop(l.now, &view, id), nil
 }
 
 // fleet is the view that planned events are weighed with.
@@ -157,10 +156,11 @@ func (l *Ledger) exposed(name shard.App, servers []shard.ServerID) (worst caps.E
 		return worst
 	}
 	for _, id := range servers {
-		f := l.servers[id].present()
-		if f == nil {
+		s := l.servers[id]
+		if s == nil || s.present() == nil {
 			continue
 		}
+		f := s.present()
 		for _, at := range shard.SortedKeys(f.refs) {
 			e := caps.Exposure{Shard: a.id(at)}
 			list, missing := l.replicaStatus(a, at)

@@ -22,6 +22,7 @@ type look struct {
 
 // Advance decides about all pieces, as things are: wall is the time of day, which starts, deadlines and windows are in.
 func (b *Book) Advance(now shard.Instant, wall time.Time, view *caps.View) {
+	view = b.complete(now, view)
 	l := &look{b, now, wall, view, map[shard.ServerID]bool{}}
 	var open []*entry
 	for _, id := range shard.SortedKeys(b.all) {
@@ -54,8 +55,10 @@ func (l *look) follow(n *entry, i int) {
 	}
 	returned, known := l.returned(p)
 	switch {
-	case p.State == event.Waiting && !known:
+	case p.State == event.Waiting && !known && n.wanted.Kind == event.Decommission:
 		l.b.set(l.now, n, i, event.Done, 0, "its servers are gone")
+	case p.State == event.Waiting && l.missing(p, n.wanted.Duration) != "":
+		l.b.set(l.now, n, i, event.Expired, 0, fmt.Sprintf("%s was not there for %s", l.missing(p, n.wanted.Duration), n.wanted.Duration))
 	case p.State == event.Waiting && !n.wanted.Deadline.IsZero() && l.wall.Add(n.wanted.Duration).After(n.wanted.Deadline):
 		l.b.set(l.now, n, i, event.Expired, 0, "not approved in time for its deadline; last: "+p.Why)
 	case p.State == event.Waiting:
@@ -83,6 +86,16 @@ func (l *look) returned(p *event.Piece) (returned, known bool) {
 		returned = returned && s != nil && s.Incarnation != c.Incarnation && s.Down == ""
 	}
 	return returned, known
+}
+
+// missing is a server of a piece that nobody has seen for longer than a piece may be down; empty: there is none.
+func (l *look) missing(p *event.Piece, longest time.Duration) shard.ServerID {
+	for _, c := range p.Covers {
+		if since := l.b.absent.since[c.Server]; !since.IsZero() && since.WaitAge(l.now) >= longest {
+			return c.Server
+		}
+	}
+	return ""
 }
 
 // unprepared says what is still to be done on the servers of a piece; empty: nothing.
@@ -178,6 +191,9 @@ func (l *look) refuses(n *entry, i int) caps.Refusal {
 		if l.taken[c.Server] { // a server both approved and failed counts once, but it is not approved twice
 			return caps.Refusal{Why: string(c.Server) + " is in another event"}
 		}
+		if s := l.view.Find(c.Server); s == nil || s.Down == whyAbsent {
+			return caps.Refusal{Why: string(c.Server) + " is not there: it is waited for"}
+		}
 		ids = append(ids, c.Server)
 	}
 	if !w.Waived {
@@ -188,9 +204,11 @@ func (l *look) refuses(n *entry, i int) caps.Refusal {
 	return l.view.Weigh(ids, l.taken)
 }
 
-// SafeToStop says why a server may not be stopped now without harm; empty: it may. It may where a piece that covers it is ready, and where one would
+// SafeToStop says why a server of the view may not be stopped now without harm; empty: it may. It may where a piece that covers it is ready, and where one would
 // be approved and had nothing to prepare.
-func (b *Book) SafeToStop(view *caps.View, s *caps.Server) string {
+func (b *Book) SafeToStop(now shard.Instant, view *caps.View, id shard.ServerID) string {
+	view = b.complete(now, view)
+	s := view.Find(id)
 	taken := map[shard.ServerID]bool{}
 	for _, id := range shard.SortedKeys(b.all) {
 		n := b.all[id]

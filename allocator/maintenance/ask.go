@@ -36,6 +36,7 @@ func (b *Book) Request(now shard.Instant, wall time.Time, r event.Request, view 
 	if field, expected := r.Check(wall); field != "" {
 		return &AskError{ErrInvalid, field, expected}
 	}
+	view = b.complete(now, view)
 	e := event.Event{Request: r}
 	var bad *AskError
 	if e.Pieces, bad = pieces(&r, view); bad != nil {

@@ -51,9 +51,10 @@ type Note struct {
 
 // Book has the events of a group. The zero Book has none.
 type Book struct {
-	all  map[string]*entry
-	rows []string // ids whose rows are to be stored or deleted
-	turn uint64
+	all    map[string]*entry
+	rows   []string // ids whose rows are to be stored or deleted
+	turn   uint64
+	absent absentees
 }
 
 // entry is one event. What is wanted becomes durable by a row.

@@ -3,6 +3,7 @@ package maintenance_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +175,58 @@ func TestFailuresCount(t *testing.T) {
 	s.settle()
 	s.expect("failed", "ready")
 	s.expect("one", "waiting")
+}
+
+// A server that restarts leaves the fleet for a while: it is down all the same, in its region, and it is waited for where it has not had its turn. Whoever is
+// gone for good does not hold an event up.
+func TestAbsent(t *testing.T) {
+	s := newSite(t, 4)
+	two, one := 2, 1
+	s.view.Apps["kv"] = caps.Caps{Down: &two, DownRegion: &one}
+	s.view.Servers[3].Locality.Region = "other"
+	leaves := func(i int) caps.Server {
+		gone := s.view.Servers[i]
+		s.view.Servers = slices.Delete(s.view.Servers, i, i+1)
+		return gone
+	}
+	comes := func(i int, v caps.Server) {
+		v.Incarnation++
+		s.view.Servers = slices.Insert(s.view.Servers, i, v)
+	}
+	s.must("roll", servers("a00.kv", "a01.kv", "a02.kv"))
+	s.settle()
+	s.expect("roll", "ready waiting waiting")
+	first := leaves(0)
+	s.settle()
+	s.expect("roll", "ready waiting waiting")
+	s.must("other", servers("a03.kv"))
+	s.settle()
+	s.expect("other", "ready")
+	s.newLeader()
+	if bad := s.book.Cancel(s.now, "other", 0); bad != nil {
+		t.Fatal(bad)
+	}
+	s.must("again", servers("a03.kv"))
+	s.settle()
+	s.expect("again", "waiting") // the new leader does not know where the first stands
+	second := leaves(0)
+	comes(0, first)
+	s.settle()
+	s.expect("roll", "done waiting waiting")
+	if why, _ := s.why("roll", 1); why != "a01.kv is not there: it is waited for" {
+		t.Errorf("who is not there waits for %q", why)
+	}
+	comes(1, second)
+	s.settle()
+	s.expect("roll", "done ready waiting")
+	comes(1, leaves(1))
+	leaves(2)
+	s.settle()
+	s.expect("roll", "done done waiting")
+	s.look(time.Hour - 4*time.Second)
+	s.expect("roll", "done done waiting")
+	s.look(4 * time.Second)
+	s.expect("roll", "done done expired")
 }
 
 // Every cap is named by who refuses, and those that can never be met are told so.
@@ -382,9 +435,11 @@ func TestRandom(t *testing.T) {
 		s := newSite(t, rapid.IntRange(2, 12).Draw(t, "servers"))
 		most := rapid.IntRange(1, 4).Draw(t, "cap")
 		s.view.Apps["kv"] = caps.Caps{Down: &most}
+		var gone []caps.Server
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			at := &s.view.Servers[rapid.IntRange(0, len(s.view.Servers)-1).Draw(t, "server")]
-			switch rapid.IntRange(0, 7).Draw(t, "what") {
+			i := rapid.IntRange(0, len(s.view.Servers)-1).Draw(t, "server")
+			at := &s.view.Servers[i]
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
 			case 0:
 				r := event.Request{ID: fmt.Sprint("e", rapid.IntRange(0, 5).Draw(t, "id")), Kind: event.Kind(rapid.IntRange(1, 4).Draw(t, "kind")),
 					Impact: event.Impact(rapid.IntRange(1, 4).Draw(t, "impact")), Duration: time.Minute, Scope: servers(at.ID)}
@@ -406,6 +461,14 @@ func TestRandom(t *testing.T) {
 				_ = s.book.Cancel(s.now, fmt.Sprint("e", rapid.IntRange(0, 5).Draw(t, "id")), 0)
 			case 6:
 				s.newLeader()
+			case 8:
+				if len(s.view.Servers) > 1 {
+					gone = append(gone, *at)
+					s.view.Servers = slices.Delete(s.view.Servers, i, i+1)
+				}
+			case 9:
+				s.comeBack(gone)
+				gone = nil
 			}
 			before := s.active()
 			s.look(time.Duration(rapid.IntRange(1, 40).Draw(t, "seconds")) * time.Second)
@@ -462,5 +525,15 @@ func (s *site) newLeader() {
 	}
 	if d := cmp.Diff(forget(before), forget(s.book.List(s.now))); d != "" {
 		s.t.Errorf("the next leader knows something else (-before +after):\n%s", d)
+	}
+}
+
+// comeBack puts servers into the fleet again, in new incarnations.
+func (s *site) comeBack(list []caps.Server) {
+	for _, v := range list {
+		v.Down = ""
+		v.Incarnation++
+		i, _ := slices.BinarySearchFunc(s.view.Servers, v, func(x, y caps.Server) int { return strings.Compare(string(x.ID), string(y.ID)) })
+		s.view.Servers = slices.Insert(s.view.Servers, i, v)
 	}
 }

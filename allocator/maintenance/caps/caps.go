@@ -55,6 +55,7 @@ type Server struct {
 	ID          shard.ServerID
 	App         shard.App
 	Locality    shard.Locality
+	Everywhere  bool              // nobody knows where it is: it counts in every region
 	Incarnation shard.Incarnation // present; 0: none
 	Down        string            // why it counts as down by itself; empty: it does not
 	Primaries   int
@@ -69,6 +70,8 @@ type Exposure struct {
 	Unavailable int // replicas, with the servers in question down
 	Here        int // of them, on those servers
 }
+
+func (s *Server) in(region string) bool { return s.Everywhere || s.Locality.Region == region }
 
 // View is the fleet at one moment.
 type View struct {
@@ -127,7 +130,7 @@ func (v *View) Weigh(ids []shard.ServerID, taken map[shard.ServerID]bool) Refusa
 		return Refusal{fmt.Sprintf("the allocators' max_servers_down is %d; %d others are down", most, all), len(ids) > most}
 	}
 	for _, region := range shard.SortedKeys(regions) {
-		others := v.down(ids, taken, func(s *Server) bool { return s.Locality.Region == region })
+		others := v.down(ids, taken, func(s *Server) bool { return s.in(region) })
 		if most, n := v.Cluster.DownRegion, regions[region]; most > 0 && others+n > most {
 			return Refusal{fmt.Sprintf("the allocators' max_servers_down_per_region is %d; %d others are down in %s", most, others, region), n > most}
 		}
@@ -175,7 +178,7 @@ func (v *View) weighApp(app shard.App, ids []shard.ServerID, taken map[shard.Ser
 		regions[v.Find(id).Locality.Region]++
 	}
 	for _, region := range shard.SortedKeys(regions) {
-		others := v.down(ids, taken, func(s *Server) bool { return s.App == app && s.Locality.Region == region })
+		others := v.down(ids, taken, func(s *Server) bool { return s.App == app && s.in(region) })
 		if n, most := regions[region], *caps.DownRegion; others+n > most {
 			return Refusal{fmt.Sprintf("app %s: maintenance.max_servers_down_per_region is %d; %d others are down in %s", app, most, others, region), n > most}
 		}
