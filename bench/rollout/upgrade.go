@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/shardmanager/shardmanager/bench/rollout/figure"
@@ -39,17 +40,19 @@ func variantNames() (names []string) {
 
 // upgraded is what one variant gave.
 type upgraded struct {
-	Variant  string  `json:"variant"`
-	Seconds  float64 `json:"seconds"`
-	During   counted `json:"during"`
-	All      counted `json:"all"`
-	P99      float64 `json:"p99_before_ms"`
-	Shards   int     `json:"shards_moved"`
-	Mean     float64 `json:"moves_per_shard"`
-	Most     int     `json:"most_moves_of_a_shard"`
-	MostDown int     `json:"most_servers_down"`
-	Cap      int     `json:"max_servers_down"`
-	Lost     int64   `json:"lost_writes"`
+	Variant  string         `json:"variant"`
+	Seconds  float64        `json:"seconds"`
+	During   counted        `json:"during"`
+	All      counted        `json:"all"`
+	P99      float64        `json:"p99_before_ms"`
+	Shards   int            `json:"shards_moved"`
+	Mean     float64        `json:"moves_per_shard"`
+	Most     int            `json:"most_moves_of_a_shard"`
+	Reasons  map[string]int `json:"moves_by_reason"`
+	Hops     int            `json:"moves_off_upgraded_servers"`
+	MostDown int            `json:"most_servers_down"`
+	Cap      int            `json:"max_servers_down"`
+	Lost     int64          `json:"lost_writes"`
 	requests *requested
 	down     sampled
 }
@@ -142,7 +145,10 @@ func (c config) upgradeOnce(ctx context.Context, v variant) (u upgraded, err err
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		u.watchDown(watching, v.name, began, old)
+		var both sync.WaitGroup
+		both.Go(func() { u.Reasons, u.Hops = f.Reasons(watching, 250*time.Millisecond) })
+		both.Go(func() { u.watchDown(watching, v.name, began, old) })
+		both.Wait()
 	}()
 	if v.impact == "" {
 		err = c.plain(ctx, f, old, u.Cap)

@@ -36,10 +36,10 @@ func (s *Series) At(second int) float64 {
 // Panel is a plot of some series.
 type Panel struct {
 	Label  string
-	Low      float64 // of the axis; both 0: as the values are
-	High     float64
-	Log      bool
-	Series   []Series
+	Low    float64 // of the axis; both 0: as the values are
+	High   float64
+	Log    bool
+	Series []Series
 }
 
 // Mark is an instant that matters.

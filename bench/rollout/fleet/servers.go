@@ -103,6 +103,13 @@ func (s *Server) Replaced() int {
 	return s.planned
 }
 
+// upgraded reports whether it runs, or will, at another version than at first.
+func (s *Server) upgraded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version > 1
+}
+
 // Down reports whether it has no process, or one that still starts up.
 func (s *Server) Down() bool {
 	s.mu.Lock()

@@ -3,10 +3,16 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
+	"github.com/shardmanager/shardmanager/internal/operator"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
 // Watch follows the shard map as any router does, and counts how often each shard's primary moved.
@@ -89,4 +95,36 @@ func (w *Watch) placed(context.Context) error {
 		return fmt.Errorf("%d of %d replicas are placed", n, want)
 	}
 	return nil
+}
+
+// Reasons follows what the leader says of moves that are over, until ctx ends, and counts them by reason. Those by which shards left a server that was
+// replaced already are hops.
+func (f *Fleet) Reasons(ctx context.Context, every time.Duration) (reasons map[string]int, hops int) {
+	reasons = map[string]int{}
+	seen, begun := map[string]bool{}, false
+	for {
+		answer, err := operator.Leader(ctx, f.Operator, shardmanagerv1connect.AdminServiceClient.ListMoves, &pb.ListMovesRequest{App: app})
+		replaced := map[string]bool{}
+		for _, s := range f.Servers() {
+			replaced[s.ID()] = s.upgraded()
+		}
+		for _, m := range answer.GetFinished() {
+			key := fmt.Sprint(m.GetShard(), " ", m.GetTerm(), " ", m.GetMove())
+			if err != nil || seen[key] {
+				continue
+			}
+			seen[key] = true
+			if !begun || m.GetStep() != pb.MoveStep_MOVE_STEP_DONE {
+				continue
+			}
+			reasons[strings.ToLower(strings.TrimPrefix(m.GetReason().String(), "MOVE_REASON_"))]++
+			if replaced[m.GetFrom()] {
+				hops++
+			}
+		}
+		begun = begun || err == nil
+		if !clock.Pause(ctx, every) {
+			return reasons, hops
+		}
+	}
 }
