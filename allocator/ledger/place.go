@@ -48,7 +48,7 @@ func (l *Ledger) planFailed(a *app) {
 
 // planInput is the app as placement sees it, changes under way included. This is the one step whose cost grows with the app.
 func (l *Ledger) planInput(a *app) (placement.Input, int) {
-	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.spec.Policy()}
+	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.spec.Policy(), Still: l.events.Underway(a.spec.Name)}
 	places := map[*life]int{}
 	targets := 0
 	for _, id := range l.order {

@@ -172,6 +172,20 @@ func (b *Book) Planned(id shard.ServerID) bool {
 	return false
 }
 
+// Underway reports whether servers of an app are to go down and come back in an event that has begun, or are away.
+func (b *Book) Underway(app shard.App) bool {
+	for _, n := range b.all {
+		for i := range n.wanted.Pieces {
+			p := &n.wanted.Pieces[i]
+			of := func(c event.Covered) bool { return c.Server.App() == app }
+			if n.wanted.Turn > 0 && n.wanted.Kind.Returns() && !p.State.Over() && slices.ContainsFunc(p.Covers, of) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Open reports whether there is an event that is not over.
 func (b *Book) Open() bool {
 	for _, n := range b.all {

@@ -162,6 +162,21 @@ func TestRollingRestart(t *testing.T) {
 	if s.book.Planned("a00.kv") || !s.book.Planned("a02.kv") {
 		t.Error("the first is still to go down, or the last is not")
 	}
+	last := s.view.Servers
+	s.view.Servers = last[:1] // two are away, one after the other
+	s.settle()
+	if !s.book.Underway("kv") || s.book.Underway("other") {
+		t.Error("nothing is under way, or something of another app is")
+	}
+	s.view.Servers = last
+	last[1].Incarnation++
+	s.settle()
+	s.expect("roll", "done done ready")
+	last[2].Incarnation++
+	s.settle()
+	if s.book.Underway("kv") {
+		t.Errorf("%s: it is over", s.states("roll"))
+	}
 }
 
 // What failed counts against caps, and once: also where it is approved.

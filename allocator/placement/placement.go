@@ -24,6 +24,7 @@ type Input struct {
 	Shards  []Shard  // in the order of indexes
 	Policy  Policy
 	Terms   *terms.Terms   // what policies say beyond that; nil: nothing
+	Still   bool           // servers are away, in a planned event that brings them back: nothing is evened out meanwhile
 	Apart   latency.Matrix // between regions, as far as known: where primaries go that no preferred region has room for
 }
 

@@ -19,6 +19,10 @@ func TestPlannedEvents(t *testing.T) {
 	demotes := func(s *placement.Server) { s.Accepts, s.Demotes = false, true }
 	yields := func(s *placement.Server) { s.Accepts, s.Yields = false, true }
 	leaves := func(s *placement.Server) { s.Accepts, s.Leaving = false, true }
+	still := func(in placement.Input) placement.Input {
+		in.Still = true
+		return in
+	}
 	planned := func(s *placement.Server) { s.Planned = true }
 	for _, c := range []struct {
 		name  string
@@ -33,6 +37,7 @@ func TestPlannedEvents(t *testing.T) {
 		{"everything that leaves goes where nothing is planned", with(with(city(one, "eu/1 us/1 ap/1", "0", "2"), leaves, 0), planned, 1), "drain 0:_>2_"},
 		{"but rather there than nowhere", with(with(city(one, "eu/1 us/1", "0"), leaves, 0), planned, 1), "drain 0:_>1_"},
 		{"nothing is evened out meanwhile", with(city(one, "eu/1 us/1", "0", "0", "0", "0"), planned, 1), ""},
+		{"nor while all of them are away", still(city(one, "eu/1 us/1", "0", "0", "0", "0")), ""},
 	} {
 		if got := short(placement.Solve(c.in)); got != c.moves {
 			t.Errorf("%s: %q, expected %q", c.name, got, c.moves)

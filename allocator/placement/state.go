@@ -74,7 +74,7 @@ func newState(in *Input) *state {
 	s.capacity, s.charged, s.settled = load.Vectors(len(in.Servers), n), load.Vectors(len(in.Servers), n), load.Vectors(len(in.Servers), n)
 	for i, server := range in.Servers {
 		s.metrics.Fill(s.capacity[i], server.Capacity, load.Unlimited)
-		s.moves[i], s.planned = server.Moves, s.planned || server.Planned
+		s.moves[i], s.planned = server.Moves, s.planned || server.Planned || in.Still
 	}
 	s.loadShards()
 	s.shareOut(false)
