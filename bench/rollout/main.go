@@ -4,6 +4,7 @@
 //	go run ./bench/rollout -experiment upgrade
 //	go run ./bench/rollout -experiment region
 //	go run ./bench/rollout -experiment overlap
+//	go run ./bench/rollout -experiment warm
 //
 // Each prints one line of JSON and writes the data and a plot to DIR/<experiment>.csv and .png.
 package main
@@ -57,6 +58,7 @@ var experiments = map[string]struct {
 	"upgrade": {config{servers: 60, shards: 10_000, startUp: 20 * time.Second, requests: 1_000_000}, upgrade},
 	"region":  {config{servers: 30, shards: 1_000, startUp: 5 * time.Second}, region},
 	"overlap": {config{servers: 30, shards: 1_000, startUp: 10 * time.Second}, forced},
+	"warm":    {config{servers: 6, shards: 96, startUp: 3 * time.Second}, warm},
 }
 
 func main() {
@@ -160,9 +162,18 @@ func fill[T comparable](field *T, usual T) {
 }
 
 // fleet is the fleet of one run.
-func (c config) fleet(name string, spec *pb.AppSpec, places []fleet.Place, history bool, loadArgs ...string) (*fleet.Fleet, error) {
+func (c config) fleet(name string, spec *pb.AppSpec, places []fleet.Place, how servers) (*fleet.Fleet, error) {
 	return fleet.New(fleet.Config{
-		Binary: c.binary, Self: c.self, Dir: filepath.Join(c.dir, name), Spec: spec, Places: places, Profile: c.profile, StartUp: c.startUp, History: history, Progress: c.progress,
-		Load: fleet.Load{Rate: c.rate, Keys: c.keys, Deadline: c.deadline, Args: loadArgs},
+		Binary: c.binary, Self: c.self, Dir: filepath.Join(c.dir, name), Spec: spec, Places: places, Profile: c.profile, StartUp: c.startUp, Progress: c.progress,
+		History: how == recording, Cold: how == cold, Load: fleet.Load{Rate: c.rate, Keys: c.keys, Deadline: c.deadline},
 	})
 }
+
+// servers is how those of a fleet are.
+type servers uint8
+
+const (
+	usual     servers = iota + 1
+	recording         // what they do, for the detector of overlaps
+	cold              // without caches that go along
+)

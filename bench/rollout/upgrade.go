@@ -116,7 +116,7 @@ func (c config) spec(servers int) *pb.AppSpec {
 // upgradeOnce is one variant on a fleet of its own.
 func (c config) upgradeOnce(ctx context.Context, v variant) (u upgraded, err error) {
 	u.Variant, u.Cap = v.name, max(1, c.servers/10)
-	f, err := c.fleet(v.name, c.spec(c.servers), places(c.servers, "eu"), false)
+	f, err := c.fleet(v.name, c.spec(c.servers), places(c.servers, "eu"), usual)
 	if err != nil {
 		return u, err
 	}

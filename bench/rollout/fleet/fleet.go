@@ -58,6 +58,7 @@ type Config struct {
 	StartUp  time.Duration // of a server's processes, but for its first
 	History  bool          // servers record what they do, for Overlap
 	Load     Load
+	Cold     bool // servers take no cache along
 	Progress io.Writer
 }
 

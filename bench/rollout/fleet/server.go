@@ -21,6 +21,9 @@ import (
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
 )
 
+// heartbeat of primaries to secondaries: nobody reads at secondaries here, and messages grow with the square of the servers.
+const heartbeat = 5 * time.Second
+
 // life is one process of a server, as it is told on its command line.
 type life struct {
 	Name, Cluster, Region, Zone     string
@@ -30,6 +33,7 @@ type life struct {
 	Allocators                      []string
 	StartUp                         time.Duration // before anything
 	DrainTimeout                    time.Duration
+	Cold                            bool
 }
 
 // Serve is a server in a process of its own: an agent, and the example's application beside it, joined by the agent's socket as anywhere. SIGTERM ends it in
@@ -67,7 +71,7 @@ func Serve(text string) error {
 	go func() {
 		log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		served <- kvserve.Serve(serving, kvserve.Config{
-			Agent: "unix://" + l.Socket, Mode: l.Mode, Store: l.KVStore, History: l.History, Version: l.Version,
+			Agent: "unix://" + l.Socket, Mode: l.Mode, Store: l.KVStore, History: l.History, Version: l.Version, Cold: l.Cold, Heartbeat: heartbeat,
 		}, listener, log)
 	}()
 	if err := a.Run(ctx); err != nil {

@@ -18,8 +18,10 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/process"
+	"github.com/shardmanager/shardmanager/internal/operator"
 	"github.com/shardmanager/shardmanager/internal/overlap"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
 // Server is one server of the fleet. Whoever supervises it starts it again when it has ended.
@@ -43,7 +45,7 @@ func (f *Fleet) newServer(p Place) (*Server, error) {
 	data, dataErr := f.ports.Take(0)
 	s := &Server{Place: p, f: f, version: 1, life: life{
 		Name: p.Name, Cluster: cluster, Region: p.Region, Zone: p.Zone, AgentListen: agent, AppListen: data, Socket: filepath.Join(f.cfg.Dir, "sockets", p.Name),
-		StateDir: filepath.Join(f.cfg.Dir, "state", p.Name), Store: f.store.Args[2], Profile: f.cfg.Profile, Mode: "primary-only", Allocators: f.addresses, DrainTimeout: time.Minute,
+		StateDir: filepath.Join(f.cfg.Dir, "state", p.Name), Store: f.store.Args[2], Profile: f.cfg.Profile, Mode: "primary-only", Allocators: f.addresses, DrainTimeout: time.Minute, Cold: f.cfg.Cold,
 	}}
 	if f.cfg.Spec.GetReplication() == pb.Replication_REPLICATION_PRIMARY_SECONDARY {
 		s.life.Mode = "primary-secondary"
@@ -103,8 +105,8 @@ func (s *Server) Replaced() int {
 	return s.planned
 }
 
-// upgraded reports whether it runs, or will, at another version than at first.
-func (s *Server) upgraded() bool {
+// Upgraded reports whether it runs, or will, at another version than at first.
+func (s *Server) Upgraded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.version > 1
@@ -219,4 +221,34 @@ func (f *Fleet) Back(ctx context.Context, before []*pb.ServerStatus, servers []*
 		}
 		return nil
 	})
+}
+
+// CrashTogether ends processes with SIGKILL, all at once.
+func CrashTogether(ctx context.Context, servers []*Server) error {
+	failed := make([]error, len(servers))
+	var group sync.WaitGroup
+	for i, s := range servers {
+		group.Go(func() { failed[i] = s.Crash(ctx) })
+	}
+	group.Wait()
+	return errors.Join(failed...)
+}
+
+// Active lists the servers of a planned event that are approved, as the leader says.
+func (f *Fleet) Active(ctx context.Context, id string) (map[string]bool, error) {
+	answer, err := operator.Leader(ctx, f.Operator, shardmanagerv1connect.AdminServiceClient.ListMaintenance, &pb.ListMaintenanceRequest{Id: id})
+	if err != nil {
+		return nil, err
+	}
+	list := map[string]bool{}
+	for _, e := range answer.GetEvents() {
+		for _, p := range e.GetPieces() {
+			for _, c := range p.GetCovers() {
+				if s := p.GetState(); s == pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_APPROVED || s == pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_READY {
+					list[c.GetServer()] = true
+				}
+			}
+		}
+	}
+	return list, nil
 }

@@ -69,7 +69,7 @@ func (w *Watch) reset() {
 }
 
 // Count adds up something of every server for each replica that it has. primary: it is one.
-func (w *Watch) Count(each func(server string, primary bool)) {
+func (w *Watch) Count(each func(index int, server string, primary bool)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.current == nil {
@@ -77,11 +77,11 @@ func (w *Watch) Count(each func(server string, primary bool)) {
 	}
 	for i := range w.last {
 		if s, _ := w.current.Lookup(shard.Index(i)); s != nil {
-			each(string(s.ID), true)
+			each(i, string(s.ID), true)
 		}
 		for k := range w.replicas - 1 {
 			if s := w.current.Secondary(shard.Index(i), k); s != nil {
-				each(string(s.ID), false)
+				each(i, string(s.ID), false)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func (w *Watch) Count(each func(server string, primary bool)) {
 // placed fails while a replica is missing.
 func (w *Watch) placed(context.Context) error {
 	n := 0
-	w.Count(func(string, bool) { n++ })
+	w.Count(func(int, string, bool) { n++ })
 	if want := len(w.last) * w.replicas; n < want {
 		return fmt.Errorf("%d of %d replicas are placed", n, want)
 	}
@@ -106,7 +106,7 @@ func (f *Fleet) Reasons(ctx context.Context, every time.Duration) (reasons map[s
 		answer, err := operator.Leader(ctx, f.Operator, shardmanagerv1connect.AdminServiceClient.ListMoves, &pb.ListMovesRequest{App: app})
 		replaced := map[string]bool{}
 		for _, s := range f.Servers() {
-			replaced[s.ID()] = s.upgraded()
+			replaced[s.ID()] = s.Upgraded()
 		}
 		for _, m := range answer.GetFinished() {
 			key := fmt.Sprint(m.GetShard(), " ", m.GetTerm(), " ", m.GetMove())
