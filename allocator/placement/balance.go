@@ -77,7 +77,7 @@ func (s *state) lowerPrimaries(from int, on []ref) bool {
 		for k := range s.replicas[r.i] {
 			o := &s.replicas[r.i][k]
 			if k == r.k || !o.movable() || s.capped(o.on) || !s.in.Servers[o.on].Accepts || s.avoids(r.i, o.on) || !s.primaryFits(o.on) ||
-				s.group(o.on, m) != s.group(from, m) {
+				s.group(o.on, m) != s.group(from, m) || s.in.Terms.Rooted(r.i) && s.where.InRegion[o.on] != s.where.InRegion[from] {
 				continue
 			}
 			share, now := s.share[o.on][m], s.relative(o.on, m)

@@ -60,6 +60,11 @@ func (t *Terms) Choosers() []bool {
 	return list
 }
 
+// Rooted reports whether goals of a shard say in which regions its primary is better off.
+func (t *Terms) Rooted(shard int) bool {
+	return t != nil && slices.ContainsFunc(t.Classes[t.Of[shard]].Goals, func(g Goal) bool { return g.Kind == Preference || g.Kind == Latency })
+}
+
 // Caps are caps on open moves, of the app and of a server, as far as policies do not lower them.
 func (t *Terms) Caps(app, server int) (capOfApp, capOfServer int) {
 	if t.AppMoves > 0 {
