@@ -24,15 +24,15 @@ func place(s *pb.ServerStatus) map[string]string {
 		"Zone": at.GetLocality().GetZone(), "Region": at.GetLocality().GetRegion()}
 }
 
-// restart runs the command for each server of a piece that was not restarted since it was approved: an earlier run of the rollout may have ended
-// between the command and the news that the server is back.
+// restart runs the command for each server of a piece that did not come back since it was approved. An earlier run of the rollout may have ended
+// between the command and the news that the server is back, and a server may be down for another reason: both are told to restart, once more perhaps.
 func (r *rollout) restart(ctx context.Context, e *pb.MaintenanceEvent, p *pb.MaintenancePiece) error {
 	for _, c := range p.GetCovers() {
 		s := r.servers[c.GetServer()]
 		if now, err := r.find(ctx, c.GetServer()); err != nil {
 			return err
-		} else if now == nil || now.GetServer().GetIncarnation() != c.GetIncarnation() || now.GetState() != pb.ServerState_SERVER_STATE_ATTACHED {
-			continue // it is on its way
+		} else if now != nil && now.GetServer().GetIncarnation() != c.GetIncarnation() {
+			continue // it is back
 		}
 		if s == nil {
 			return fmt.Errorf("%s is not known", c.GetServer())
@@ -42,16 +42,22 @@ func (r *rollout) restart(ctx context.Context, e *pb.MaintenanceEvent, p *pb.Mai
 		}
 	}
 	if k := e.GetRequest().GetKind(); k == pb.MaintenanceKind_MAINTENANCE_KIND_DRAIN || k == pb.MaintenanceKind_MAINTENANCE_KIND_DECOMMISSION {
-		_, err := shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.FinishMaintenance,
-			&pb.FinishMaintenanceRequest{Id: r.id, Servers: maintenance.Names(p)})
-		return err
+		return r.patiently(ctx, func() error {
+			_, err := shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.FinishMaintenance,
+				&pb.FinishMaintenanceRequest{Id: r.id, Servers: maintenance.Names(p)})
+			return err
+		})
 	}
 	return nil
 }
 
 // find is what the leader knows of a server now; nil: nothing.
 func (r *rollout) find(ctx context.Context, id string) (*pb.ServerStatus, error) {
-	listed, err := shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{})
+	var listed *pb.ListServersResponse
+	err := r.patiently(ctx, func() (err error) {
+		listed, err = shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{})
+		return err
+	})
 	for _, s := range listed.GetServers() {
 		if s.GetServer().GetId() == id {
 			return s, err

@@ -19,6 +19,8 @@ import (
 
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/maintenance"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
+	"github.com/shardmanager/shardmanager/internal/clock"
+	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -160,13 +162,27 @@ func (r *rollout) follow(ctx context.Context) error {
 	}
 }
 
+// leaderPatience is how long there may be no leader.
+const leaderPatience = 2 * time.Minute
+
+// patiently tries again what no leader answered: leaders may change, and so may addresses.
+func (r *rollout) patiently(ctx context.Context, try func() error) error {
+	for since := time.Now(); ; {
+		err := try()
+		if detail, said := wire.DetailOf(err); err == nil || said && detail.GetReason() != pb.ErrorReason_ERROR_REASON_NOT_LEADER || time.Since(since) > leaderPatience ||
+			!clock.Pause(ctx, maintenance.Look) {
+			return err
+		}
+	}
+}
+
 // look begins what may begin, and says how far all is.
 func (r *rollout) look(ctx context.Context) (over bool, err error) {
-	e, err := maintenance.Find(ctx, r.Shell, r.id)
-	if err != nil || e == nil {
+	var e *pb.MaintenanceEvent
+	if err := r.patiently(ctx, func() (err error) { e, err = maintenance.Find(ctx, r.Shell, r.id); return err }); err != nil || e == nil {
 		return false, err
 	}
-	if err := r.moves.look(ctx, r.Shell, r.app); err != nil {
+	if err := r.patiently(ctx, func() error { return r.moves.look(ctx, r.Shell, r.app) }); err != nil {
 		return false, err
 	}
 	n, why := maintenance.Count(e)
@@ -199,16 +215,20 @@ func (r *rollout) fail(done result) {
 		return
 	}
 	r.failed = append(r.failed, done.err)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), leaderPatience)
 	defer cancel()
-	if _, err := shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.CancelMaintenance, &pb.CancelMaintenanceRequest{Id: r.id}); err != nil {
+	if err := r.patiently(ctx, func() error {
+		_, err := shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.CancelMaintenance, &pb.CancelMaintenanceRequest{Id: r.id})
+		return err
+	}); err != nil {
 		r.failed = append(r.failed, err)
 	}
 }
 
 // end sums up.
 func (r *rollout) end() error {
-	e, err := maintenance.Find(context.Background(), r.Shell, r.id)
+	var e *pb.MaintenanceEvent
+	err := r.patiently(context.Background(), func() (err error) { e, err = maintenance.Find(context.Background(), r.Shell, r.id); return err })
 	if err != nil || e == nil {
 		return errors.Join(append(r.failed, err)...)
 	}
