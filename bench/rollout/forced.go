@@ -179,12 +179,11 @@ func (e *forcedRun) crash(ctx context.Context) error {
 		e.f.Say("%s crashes", s.ID())
 		e.mu.Lock()
 		e.crashed[s] = time.Now()
-		upgraded := e.active[s.ID()] && !s.Upgraded()
 		e.result.Crashes++
 		e.mu.Unlock()
 		group.Go(func() {
 			clock.Pause(ctx, time.Second+rand.N(10*time.Second))
-			if err := s.Begin(upgraded); err != nil {
+			if err := s.Begin(); err != nil {
 				e.f.Say("%v", err)
 			}
 			for s.Down() && clock.Pause(context.WithoutCancel(ctx), lookEvery) {

@@ -140,7 +140,7 @@ func (e *regionRun) play(ctx context.Context) error {
 	}
 	e.f.Say("%s returns", regions[0])
 	for _, s := range mine {
-		if err := s.Begin(false); err != nil {
+		if err := s.Begin(); err != nil {
 			return err
 		}
 	}
@@ -205,7 +205,7 @@ func (e *regionRun) sum() {
 func (e *regionRun) figure() *figure.Figure {
 	all := bySecond(e.requests, e.zero, every)
 	return &figure.Figure{
-		Title: fmt.Sprintf("%d shards with two replicas on %d servers in three regions; 400 of 1000 prefer %s, which dies and returns", e.c.shards, len(regions)*e.c.servers, regions[0]),
+		Title: fmt.Sprintf("%d shards with two replicas on %d servers in three regions; %d prefer %s, which dies and returns", e.c.shards, len(regions)*e.c.servers, e.result.Preferring, regions[0]),
 		Time:  "seconds", Marks: []figure.Mark{{Second: e.c.dies.Seconds(), Text: regions[0] + " dies"}, {Second: e.c.returns.Seconds(), Text: "returns"}},
 		Panels: []figure.Panel{
 			{Label: "failed requests a second", Series: []figure.Series{all.failures("failed")}},

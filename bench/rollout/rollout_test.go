@@ -1,17 +1,32 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/shardmanager/shardmanager/bench/rollout/fleet"
 	"github.com/shardmanager/shardmanager/internal/overlap/requests"
 )
+
+// dir is where the binary is built, once for all tests.
+var dir string
+
+var built = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(dir, "shardmanager")
+	said, err := exec.Command("go", "build", "-o", path, "./cmd/shardmanager").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, said)
+	}
+	return path, err
+})
 
 // TestMain lets this program be a server of the experiments, too.
 func TestMain(m *testing.M) {
@@ -22,7 +37,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	var err error
+	if dir, err = os.MkdirTemp("", "rollout-test"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // small is an experiment with few servers and short times. Deadlines are those of a machine that is busy with other tests.
@@ -32,8 +53,12 @@ func small(t *testing.T) config {
 		t.Skip("it starts a cluster")
 	}
 	t.Chdir("../..")
-	c := config{out: t.TempDir(), servers: 4, shards: 32, rate: 50, keys: 200, startUp: time.Second, deadline: 10 * time.Second, steady: 2 * time.Second, requests: 1, profile: "fast",
-		crashes: 4 * time.Second, changes: 8 * time.Second, progress: t.Output()}
+	binary, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config{binary: binary, out: t.TempDir(), servers: 4, shards: 32, rate: 50, keys: 200, startUp: time.Second, deadline: 10 * time.Second, steady: 2 * time.Second, requests: 1, profile: "fast",
+		crashes: 8 * time.Second, changes: 12 * time.Second, progress: t.Output()}
 	return c
 }
 
@@ -65,7 +90,7 @@ func TestUpgrade(t *testing.T) {
 
 func TestRegion(t *testing.T) {
 	c := small(t)
-	c.servers, c.dies, c.returns = 2, 4*time.Second, 14*time.Second
+	c.servers, c.shards, c.dies, c.returns = 2, 100, 4*time.Second, 14*time.Second
 	result, err := measure(t.Context(), "region", c)
 	if err != nil {
 		t.Fatal(err)

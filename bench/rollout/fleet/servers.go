@@ -64,10 +64,16 @@ func (s *Server) history() string { return filepath.Join(s.f.cfg.Dir, "history",
 // pidFile is read by commands that end the server.
 func (s *Server) pidFile() string { return filepath.Join(s.f.cfg.Dir, "state", s.Name+".pid") }
 
+// wanted is the file that says that the next version is to be started from now on.
+func (s *Server) wanted() string { return filepath.Join(s.f.cfg.Dir, "state", s.Name+".v2") }
+
 // start starts a process, which takes so long to start up.
 func (s *Server) start(startUp time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, err := os.Stat(s.wanted()); err == nil {
+		s.version = 2
+	}
 	s.life.StartUp, s.life.Version = startUp, "v"+strconv.Itoa(s.version)
 	text, err := json.Marshal(s.life)
 	if err != nil {
@@ -81,7 +87,7 @@ func (s *Server) start(startUp time.Duration) error {
 	return os.WriteFile(s.pidFile(), []byte(strconv.Itoa(s.unit.PID())), 0o644)
 }
 
-// ended starts the next version after a process that a deployer ended.
+// ended starts a server again that a deployer ended.
 func (s *Server) ended(*process.Unit, error) {
 	s.f.mu.Lock()
 	stopped := s.f.stopped
@@ -90,7 +96,6 @@ func (s *Server) ended(*process.Unit, error) {
 		return
 	}
 	s.mu.Lock()
-	s.version++
 	s.planned++
 	s.mu.Unlock()
 	if err := s.start(s.f.cfg.StartUp); err != nil {
@@ -131,15 +136,8 @@ func (s *Server) Crash(ctx context.Context) error {
 	return err
 }
 
-// Begin starts a server that crashed, at the version that it had or at the next one.
-func (s *Server) Begin(upgrade bool) error {
-	s.mu.Lock()
-	if upgrade {
-		s.version++
-	}
-	s.mu.Unlock()
-	return s.start(s.f.cfg.StartUp)
-}
+// Begin starts a server that crashed.
+func (s *Server) Begin() error { return s.start(s.f.cfg.StartUp) }
 
 // Servers lists all servers.
 func (f *Fleet) Servers() []*Server {
@@ -161,10 +159,12 @@ func (f *Fleet) Add(p Place) error {
 	return s.start(0)
 }
 
-// Rollout runs `shardmanager rollout` over servers, with a command that sends them a signal, and returns what it said.
+// Rollout runs `shardmanager rollout` over servers, and returns what it said. The command does what `systemctl restart` does after the next version was
+// installed, by a signal: whoever is down anyway comes back as the next version.
 func (f *Fleet) Rollout(ctx context.Context, id, signal string, servers []*Server, more ...string) (string, error) {
+	file := filepath.Join(f.cfg.Dir, "state", "{{.Agent}}")
 	args := []string{"rollout", id, "--admin", strings.Join(f.Operator.Addresses, ","), "--kind", "upgrade",
-		"--command", fmt.Sprintf("kill -%s $(cat %s)", signal, filepath.Join(f.cfg.Dir, "state", "{{.Agent}}.pid"))}
+		"--command", fmt.Sprintf("touch %s.v2; kill -%s $(cat %s.pid) || true", file, signal, file)}
 	for _, s := range servers {
 		args = append(args, "--server", s.ID())
 	}
@@ -190,11 +190,17 @@ func (f *Fleet) Overlap() (*overlap.Report, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return overlap.Analyse(all, f.kills)
+	kills := slices.DeleteFunc(slices.Clone(f.kills), func(k overlap.Kill) bool { // those of processes that had not begun to record
+		return !slices.ContainsFunc(all, func(h overlap.History) bool { return h.Process == k.Process })
+	})
+	return overlap.Analyse(all, kills)
 }
 
 // Replace ends the process with SIGKILL; the next version follows.
 func (s *Server) Replace() error {
+	if err := os.WriteFile(s.wanted(), nil, 0o644); err != nil {
+		return err
+	}
 	_, err := s.unit.Signal(syscall.SIGKILL, false)
 	return err
 }
