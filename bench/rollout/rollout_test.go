@@ -117,6 +117,7 @@ func TestForcedOverlap(t *testing.T) {
 // Caches that go along stay warm; those that begin empty do not.
 func TestWarm(t *testing.T) {
 	c := small(t)
+	c.servers, c.keys = 3, 100
 	result, err := measure(t.Context(), "warm", c)
 	if err != nil {
 		t.Fatal(err)
