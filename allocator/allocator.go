@@ -21,6 +21,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
+	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/internal/clock"
@@ -83,7 +84,7 @@ type Allocator struct {
 
 	// Set by Run before anything else runs.
 	address, adminAddress string
-	state                 *stateFile
+	state                 *statefile.File
 }
 
 // New makes an allocator. Nothing is opened before Run.
@@ -131,11 +132,11 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 
 // Run serves, stands for election and leads until ctx ends; then it steps down in order. Its error says what could not be opened.
 func (a *Allocator) Run(ctx context.Context) (err error) {
-	state, moved, err := openState(a.cfg.StateDir, a.cfg.Cluster, a.cfg.Name)
+	state, moved, err := statefile.Open(a.cfg.StateDir, a.cfg.Cluster, a.cfg.Name)
 	if err != nil {
 		return fmt.Errorf("allocator: %w", err)
 	}
-	defer func() { err = errors.Join(err, state.close()) }()
+	defer func() { err = errors.Join(err, state.Close()) }()
 	a.state = state
 	if moved != "" {
 		a.log.Error().Str("file", moved).Msg("state file was corrupt and is moved aside: the old session ends by itself")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
@@ -62,6 +63,9 @@ type Config struct {
 	Linger           time.Duration `yaml:"linger"`
 	StepDeadline     time.Duration `yaml:"step_deadline"`
 	LoadDeadline     time.Duration `yaml:"load_deadline"`
+	// MaxServersDown and MaxServersDownPerRegion cap planned events over all apps, what failed counted; 0: no cap.
+	MaxServersDown          int `yaml:"max_servers_down"`
+	MaxServersDownPerRegion int `yaml:"max_servers_down_per_region"`
 	// UnseatAfter is how long a leader must have answered nobody before a standby ends its session, UnseatDelay the longest random delay
 	// before that (PROTOCOL R16).
 	UnseatAfter time.Duration `yaml:"unseat_after"`
@@ -98,6 +102,7 @@ func (c Config) Settings() ledger.Settings {
 		StepDeadline: cmp.Or(c.StepDeadline, 10*time.Second),
 		LoadDeadline: cmp.Or(c.LoadDeadline, 5*time.Minute),
 		BatchTick:    100 * time.Millisecond,
+		Maintenance:  caps.Cluster{Down: c.MaxServersDown, DownRegion: c.MaxServersDownPerRegion},
 		MaxWriteOps:  storage.MaxWriteOps,
 		FenceWait:    c.UnsafeFenceWait,
 	}
@@ -149,6 +154,12 @@ func (c Config) Validate() error {
 	}
 	if _, err := resolve.Open("allocator: policy", c.Policy); err != nil {
 		wrong = append(wrong, err)
+	}
+	if c.MaxServersDown < 0 {
+		complain("max_servers_down", "0 (no cap) or more, not %d", c.MaxServersDown)
+	}
+	if c.MaxServersDownPerRegion < 0 {
+		complain("max_servers_down_per_region", "0 (no cap) or more, not %d", c.MaxServersDownPerRegion)
 	}
 	wrong = append(wrong, c.validateTimes()...)
 	return errors.Join(wrong...)

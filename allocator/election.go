@@ -68,7 +68,7 @@ type session struct {
 func (a *Allocator) openSession(ctx context.Context) (*session, error) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := a.state.endOld(call, a.store); err != nil {
+	if err := a.state.EndOld(call, a.store); err != nil {
 		return nil, err
 	}
 	id, err := a.store.CreateSession(call, coord.SessionSpec{
@@ -77,7 +77,7 @@ func (a *Allocator) openSession(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	if err := a.state.remember(id); err != nil {
+	if err := a.state.Remember(id); err != nil {
 		a.closeSession(id)
 		return nil, err
 	}
@@ -88,10 +88,10 @@ func (a *Allocator) openSession(ctx context.Context) (*session, error) {
 
 // closeSession destroys a session; one that cannot be destroyed now is destroyed before the next one begins, or ends by itself.
 func (a *Allocator) closeSession(id coord.SessionID) {
-	a.state.old = id
+	a.state.Old = id
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	_ = a.state.endOld(ctx, a.store) // it stays noted in a.state
+	_ = a.state.EndOld(ctx, a.store) // it stays noted in a.state
 }
 
 // renew keeps the session until it is gone or over. Renewing proves nothing; it only keeps the store from ending the session.

@@ -22,6 +22,8 @@ const (
 	viewShare = 20
 	// backlog is how long there must have been letters that wait before the leader is behind.
 	backlog = 200 * time.Millisecond
+	// clockEvery is how often the ledger is told the time of day.
+	clockEvery = 10 * time.Second
 )
 
 // loop owns the ledger of one tenure. Only its goroutine touches its fields.
@@ -40,6 +42,7 @@ type loop struct {
 	states  events.States
 	late    timing.Lateness
 	idle    shard.Instant // when no letter waited, last
+	told    shard.Instant // when the time of day was read, last
 }
 
 func newLoop(t *tenure) *loop {
@@ -54,6 +57,7 @@ func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (stop ledger
 	l.tell(events.LeaderChanged{Allocator: l.t.a.cfg.Name, Leads: true, Why: "it holds the lock"})
 	defer func() { l.tell(events.Ended(l.t.a.cfg.Name, stop.Reason, err)) }()
 	l.step(loaded)
+	l.readClock(l.t.a.clock())
 	l.t.a.leading.Store(l.t.box)
 	defer l.t.a.leading.Store(nil)
 
@@ -85,9 +89,18 @@ func (l *loop) tick() time.Duration {
 	began := l.t.a.clock()
 	l.late.Note(began, tickEvery)
 	l.ledger.Behind(l.behind(began))
+	if l.told.WaitAge(began) >= clockEvery {
+		l.readClock(began)
+	}
 	l.ledger.Tick(began, &l.out)
 	l.perform()
 	return max(tickEvery, began.PermissionAge(l.t.a.clock()))
+}
+
+// readClock tells the ledger the time of day.
+func (l *loop) readClock(now shard.Instant) {
+	l.told = now
+	l.step(ledger.ClockRead{Wall: time.Now()})
 }
 
 // behind reports whether letters wait longer than they should, here or in streams that are not read from while the mailbox is full.
@@ -190,5 +203,5 @@ func (l *loop) trace(list []ledger.Decision) {
 func (l *loop) tell(news ...events.Body) { l.t.a.events.Add(time.Now(), news...) }
 
 func viewOf(l *ledger.Ledger) *api.View {
-	return &api.View{Summary: l.Summary(), Specs: l.Specs(), Servers: l.Servers(), Moves: l.Moves()}
+	return &api.View{Summary: l.Summary(), Specs: l.Specs(), Servers: l.Servers(), Moves: l.Moves(), Events: l.Events()}
 }

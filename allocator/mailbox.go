@@ -5,6 +5,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -15,7 +16,7 @@ const MailboxSize = 4096
 // letter is what the loop is sent: an event for the ledger, a wish with a way back, or a question; exactly one of them.
 type letter struct {
 	event ledger.Event
-	wish  ledger.Wish
+	wish  wish.Wish
 	reply chan ledger.Reply // capacity 1; with wish
 	view  chan *api.View    // capacity 1
 
@@ -58,7 +59,7 @@ func (m *mailbox) Post(ctx context.Context, event ledger.Event) error {
 }
 
 // Ask implements api.Leader.
-func (m *mailbox) Ask(ctx context.Context, wish ledger.Wish) (ledger.Reply, error) {
+func (m *mailbox) Ask(ctx context.Context, wish wish.Wish) (ledger.Reply, error) {
 	reply := make(chan ledger.Reply, 1)
 	if err := m.put(ctx, letter{wish: wish, reply: reply}); err != nil {
 		return ledger.Reply{}, err

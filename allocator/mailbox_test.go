@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 )
 
 // A full mailbox makes its senders wait, and lets go of them when their time is over or the tenure is.
@@ -59,7 +60,7 @@ func TestRepliesAtTheEnd(t *testing.T) {
 		m := newMailbox()
 		results := make(chan error, 2)
 		ask := func() {
-			_, err := m.Ask(t.Context(), ledger.DrainServer{})
+			_, err := m.Ask(t.Context(), wish.DrainServer{})
 			results <- err
 		}
 		go ask()

@@ -126,7 +126,7 @@ func (t *tenure) load(work context.Context) (*storage.Contents, ledger.Loaded, e
 	return c, ledger.Loaded{
 		Epoch: t.grip.epoch, Acquired: t.grip.acquired, Clean: t.grip.clean, Confirmed: asked,
 		Apps: c.Apps, Registered: c.Registered, Fences: c.Fences, Rests: c.Rests, Drains: c.Drains,
-		Probations: c.Probations, Quarantines: c.Quarantines, Approvals: c.Approvals,
+		Probations: c.Probations, Quarantines: c.Quarantines, Events: c.Events,
 	}, nil
 }
 

@@ -137,10 +137,8 @@ func (s *service) StreamState(ctx context.Context, req *pb.StreamStateRequest, o
 		return typed(err)
 	}
 	at, to := h.shardAt(r, r.snapshot().term, RolePrimary), publicPeer(name.Target)
-	ctx, cancel := l.within(ctx)
-	defer cancel(context.Canceled)
 	return typed(transfer.Serve(ctx, name, transfer.Source{
-		Valve: h.options.valve, Outbox: &r.outbox, Stall: h.options.stateLimits.Stall,
+		Life: l.ctx, Valve: h.options.valve, Outbox: &r.outbox, Stall: h.options.stateLimits.Stall,
 		Allowed: func() error { return h.mayStream(r, o) },
 		Size: func() int64 {
 			if sizer, ok := h.handler.(streamSizer); ok {

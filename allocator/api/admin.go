@@ -11,6 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -50,7 +51,7 @@ func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Place
 }
 
 // ask hands a wish to the leader's ledger.
-func (a *Admin) ask(ctx context.Context, wish ledger.Wish) (ledger.Reply, error) {
+func (a *Admin) ask(ctx context.Context, wish wish.Wish) (ledger.Reply, error) {
 	leader := a.node.Leader()
 	if leader == nil {
 		return ledger.Reply{}, a.notLeader()
@@ -91,7 +92,7 @@ func (a *Admin) CreateApp(ctx context.Context, req *pb.CreateAppRequest) (*pb.Cr
 	if err := a.admit(ctx, req.GetSpec()); err != nil {
 		return nil, err
 	}
-	reply, err := a.ask(ctx, ledger.CreateApp{Spec: spec})
+	reply, err := a.ask(ctx, wish.CreateApp{Spec: spec})
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func (a *Admin) UpdateApp(ctx context.Context, req *pb.UpdateAppRequest) (*pb.Up
 	if err := a.admit(ctx, req.GetSpec()); err != nil {
 		return nil, err
 	}
-	reply, err := a.ask(ctx, ledger.UpdateApp{Spec: spec})
+	reply, err := a.ask(ctx, wish.UpdateApp{Spec: spec})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +144,7 @@ func (a *Admin) ListApps(ctx context.Context, _ *pb.ListAppsRequest) (*pb.ListAp
 
 // DeleteApp implements AdminServiceHandler.
 func (a *Admin) DeleteApp(ctx context.Context, req *pb.DeleteAppRequest) (*pb.DeleteAppResponse, error) {
-	if _, err := a.ask(ctx, ledger.DeleteApp{Name: shard.App(req.GetName()), ResourceVersion: req.GetResourceVersion()}); err != nil {
+	if _, err := a.ask(ctx, wish.DeleteApp{Name: shard.App(req.GetName()), ResourceVersion: req.GetResourceVersion()}); err != nil {
 		return nil, err
 	}
 	return new(pb.DeleteAppResponse), nil
@@ -192,7 +193,7 @@ func (a *Admin) ListMoves(ctx context.Context, req *pb.ListMovesRequest) (*pb.Li
 
 // DrainServer implements AdminServiceHandler.
 func (a *Admin) DrainServer(ctx context.Context, req *pb.DrainServerRequest) (*pb.DrainServerResponse, error) {
-	reply, err := a.ask(ctx, ledger.DrainServer{Server: shard.ServerID(req.GetServer()), Undo: req.GetUndo()})
+	reply, err := a.ask(ctx, wish.DrainServer{Server: shard.ServerID(req.GetServer()), Undo: req.GetUndo()})
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (a *Admin) DrainServer(ctx context.Context, req *pb.DrainServerRequest) (*p
 
 // ReleaseHold implements AdminServiceHandler.
 func (a *Admin) ReleaseHold(ctx context.Context, _ *pb.ReleaseHoldRequest) (*pb.ReleaseHoldResponse, error) {
-	reply, err := a.ask(ctx, ledger.ReleaseHold{})
+	reply, err := a.ask(ctx, wish.ReleaseHold{})
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +226,7 @@ func (a *Admin) ListQuarantined(ctx context.Context, req *pb.ListQuarantinedRequ
 
 // ReleaseQuarantine implements AdminServiceHandler.
 func (a *Admin) ReleaseQuarantine(ctx context.Context, req *pb.ReleaseQuarantineRequest) (*pb.ReleaseQuarantineResponse, error) {
-	if _, err := a.ask(ctx, ledger.ReleaseQuarantine{App: shard.App(req.GetApp()), Shard: shard.ID(req.GetShard())}); err != nil {
+	if _, err := a.ask(ctx, wish.ReleaseQuarantine{App: shard.App(req.GetApp()), Shard: shard.ID(req.GetShard())}); err != nil {
 		return nil, err
 	}
 	return new(pb.ReleaseQuarantineResponse), nil

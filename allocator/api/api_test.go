@@ -19,9 +19,11 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/mapfeed"
@@ -39,7 +41,7 @@ type recorder struct {
 	events chan ledger.Event
 	ended  chan struct{}
 	once   sync.Once
-	ask    func(ledger.Wish) (ledger.Reply, error)
+	ask    func(wish.Wish) (ledger.Reply, error)
 	view   func(context.Context) (*api.View, error) // nil: a leader that is well
 	known  api.Explained
 }
@@ -62,7 +64,7 @@ func (r *recorder) Post(ctx context.Context, event ledger.Event) error {
 	}
 }
 
-func (r *recorder) Ask(_ context.Context, wish ledger.Wish) (ledger.Reply, error) { return r.ask(wish) }
+func (r *recorder) Ask(_ context.Context, wish wish.Wish) (ledger.Reply, error) { return r.ask(wish) }
 func (r *recorder) Explain(context.Context, shard.App, shard.ID) (*api.Explained, error) {
 	return &r.known, nil
 }
@@ -219,8 +221,8 @@ func TestMessagesUp(t *testing.T) {
 				Command: &pb.CommandId{Epoch: &pb.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Term: 2, Move: 4, Kind: pb.CommandKind_COMMAND_KIND_DROP_SHARD},
 				Status:  pb.ResultStatus_RESULT_STATUS_FAILED, Error: "no",
 			}}},
-			ledger.Result{Stream: id, Status: ledger.Failed, Err: "no", ID: ledger.CommandID{
-				Epoch: shard.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: ledger.DropShard,
+			ledger.Result{Stream: id, Status: ledger.Failed, Err: "no", ID: message.CommandID{
+				Epoch: shard.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: message.DropShard,
 			}},
 		},
 		{
@@ -281,7 +283,7 @@ func TestResultsOfEveryKind(t *testing.T) {
 			Command: &pb.CommandId{Epoch: &pb.Epoch{Index: 5}, Incarnation: 7, Shard: "3", Kind: pb.CommandKind(number)}, Status: pb.ResultStatus_RESULT_STATUS_DONE,
 		}}})
 		got, ok := s.node.leader.next(t).(ledger.Result)
-		if want := ledger.Kind(number); !ok || got.ID.Kind != want || got.Stream != hello.Stream {
+		if want := message.Kind(number); !ok || got.ID.Kind != want || got.Stream != hello.Stream {
 			t.Errorf("result of %v: %+v", pb.CommandKind(number), got)
 		}
 	}
@@ -317,18 +319,18 @@ func TestMessagesDown(t *testing.T) {
 	s := newServer(t)
 	conn, hello := s.open(t.Context())
 	epoch := shard.Epoch{Index: 5}
-	bodies := []ledger.Body{
-		ledger.Welcome{Epoch: epoch, Interval: time.Second, Validity: 6 * time.Second},
-		ledger.Grant{Sequence: 1, Remaining: 5 * time.Second, ServeOn: true},
-		ledger.RestGranted{Sequence: 2, Remaining: time.Second},
-		ledger.Command{
-			ID:   ledger.CommandID{Epoch: epoch, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: ledger.PrepareAddShard},
+	bodies := []message.Body{
+		message.Welcome{Epoch: epoch, Interval: time.Second, Validity: 6 * time.Second},
+		message.Grant{Sequence: 1, Remaining: 5 * time.Second, ServeOn: true},
+		message.RestGranted{Sequence: 2, Remaining: time.Second},
+		message.Command{
+			ID:   message.CommandID{Epoch: epoch, Incarnation: 7, Shard: "3", Order: shard.Order{Term: 2, Move: 4}, Kind: message.PrepareAddShard},
 			Peer: shard.Peer{Server: "y.kv", Incarnation: 8, DataAddress: "h:1"}, Deadline: 10 * time.Second, Role: shard.Secondary,
 			Members: []shard.Member{{Peer: shard.Peer{Server: "z.kv", Incarnation: 9, DataAddress: "h:2"}, InSync: true}},
 		},
-		ledger.Probe{ID: 3, Target: shard.Server{ID: "y.kv", Incarnation: 8, AgentAddress: "h:2", DataAddress: "h:1"}, Timeout: time.Second},
-		ledger.DrainProgress{Remaining: 4},
-		ledger.Fenced{Incarnation: 7, Reason: "silent"},
+		message.Probe{ID: 3, Target: shard.Server{ID: "y.kv", Incarnation: 8, AgentAddress: "h:2", DataAddress: "h:1"}, Timeout: time.Second},
+		message.DrainProgress{Remaining: 4},
+		message.Fenced{Incarnation: 7, Reason: "silent"},
 	}
 	want := []*pb.AttachResponse{
 		{Message: &pb.AttachResponse_Welcome{Welcome: &pb.Welcome{Epoch: &pb.Epoch{Index: 5}, IntervalMs: 1000, ValidityMs: 6000}}},
@@ -350,7 +352,7 @@ func TestMessagesDown(t *testing.T) {
 	for _, b := range bodies {
 		s.attach.Send([]ledger.Message{{Stream: hello.Stream, Body: b}, {Stream: hello.Stream + 1, Body: b}})
 	}
-	s.attach.Send([]ledger.Message{{Stream: hello.Stream, Body: ledger.DrainProgress{}}}) // after the end: swallowed
+	s.attach.Send([]ledger.Message{{Stream: hello.Stream, Body: message.DrainProgress{}}}) // after the end: swallowed
 	for _, w := range want {
 		got, err := conn.Receive()
 		if err != nil {
@@ -368,14 +370,14 @@ func TestMessagesDown(t *testing.T) {
 
 func TestStreamEnds(t *testing.T) {
 	for name, test := range map[string]struct {
-		body   ledger.Body
+		body   message.Body
 		code   connect.Code
 		reason pb.ErrorReason
 	}{
-		"duplicate": {ledger.Refuse{Duplicate: true, Reason: "x"}, connect.CodeAlreadyExists, pb.ErrorReason_ERROR_REASON_DUPLICATE_SERVER},
-		"retry":     {ledger.Refuse{Retry: true, Reason: "x"}, connect.CodeUnavailable, pb.ErrorReason_ERROR_REASON_STORE},
-		"refused":   {ledger.Refuse{Reason: "x"}, connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_STALE},
-		"closed":    {ledger.Close{Reason: "x"}, connect.CodeAborted, pb.ErrorReason_ERROR_REASON_UNSPECIFIED},
+		"duplicate": {message.Refuse{Duplicate: true, Reason: "x"}, connect.CodeAlreadyExists, pb.ErrorReason_ERROR_REASON_DUPLICATE_SERVER},
+		"retry":     {message.Refuse{Retry: true, Reason: "x"}, connect.CodeUnavailable, pb.ErrorReason_ERROR_REASON_STORE},
+		"refused":   {message.Refuse{Reason: "x"}, connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_STALE},
+		"closed":    {message.Close{Reason: "x"}, connect.CodeAborted, pb.ErrorReason_ERROR_REASON_UNSPECIFIED},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
@@ -408,7 +410,7 @@ func TestLeadershipEnds(t *testing.T) {
 func TestSlowReaderLosesItsStream(t *testing.T) {
 	s := newServer(t)
 	conn, hello := s.open(t.Context())
-	big := ledger.Message{Stream: hello.Stream, Body: ledger.Command{Peer: shard.Peer{Server: shard.ServerID(make([]byte, 1024))}}}
+	big := ledger.Message{Stream: hello.Stream, Body: message.Command{Peer: shard.Peer{Server: shard.ServerID(make([]byte, 1024))}}}
 	flood := make([]ledger.Message, 1024)
 	for i := range flood {
 		flood[i] = big
@@ -495,7 +497,7 @@ func TestRefusedWishes(t *testing.T) {
 		ledger.Invalid: connect.CodeInvalidArgument, ledger.NotFound: connect.CodeNotFound, ledger.AlreadyExists: connect.CodeAlreadyExists,
 		ledger.Conflict: connect.CodeAborted, ledger.Unsupported: connect.CodeUnimplemented, ledger.NotNow: connect.CodeUnavailable,
 	} {
-		s.node.leader.ask = func(ledger.Wish) (ledger.Reply, error) {
+		s.node.leader.ask = func(wish.Wish) (ledger.Reply, error) {
 			return ledger.Reply{Err: &ledger.RequestError{Kind: kind, Subject: "subject", Expected: "expected"}}, nil
 		}
 		_, err := client.DeleteApp(t.Context(), &pb.DeleteAppRequest{Name: "kv"})
@@ -504,7 +506,7 @@ func TestRefusedWishes(t *testing.T) {
 			t.Errorf("kind %d: %v, expected %s", kind, err, want)
 		}
 	}
-	s.node.leader.ask = func(ledger.Wish) (ledger.Reply, error) { return ledger.Reply{}, fmt.Errorf("x: %w", api.ErrNotLeading) }
+	s.node.leader.ask = func(wish.Wish) (ledger.Reply, error) { return ledger.Reply{}, fmt.Errorf("x: %w", api.ErrNotLeading) }
 	_, err := client.DeleteApp(t.Context(), &pb.DeleteAppRequest{Name: "kv"})
 	if detail, _ := wire.DetailOf(err); detail.GetReason() != pb.ErrorReason_ERROR_REASON_UNKNOWN_OUTCOME {
 		t.Errorf("interrupted: %v", err)

@@ -5,49 +5,49 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // deliver queues the message of a body, and ends the stream after those that are its last.
-func deliver(out *outbox, body ledger.Body) {
+func deliver(out *outbox, body message.Body) {
 	switch b := body.(type) {
-	case ledger.Welcome:
+	case message.Welcome:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_Welcome{Welcome: &pb.Welcome{
 			Epoch: wire.EpochToProto(b.Epoch), IntervalMs: b.Interval.Milliseconds(), ValidityMs: b.Validity.Milliseconds(),
 		}}})
-	case ledger.Grant:
+	case message.Grant:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_Grant{Grant: &pb.Grant{
 			Sequence: b.Sequence, RemainingNs: int64(b.Remaining), ServeOn: b.ServeOn,
 		}}})
-	case ledger.RestGranted:
+	case message.RestGranted:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_RestGranted{RestGranted: &pb.RestGranted{
 			Sequence: b.Sequence, RemainingNs: int64(b.Remaining),
 		}}})
-	case ledger.Command:
+	case message.Command:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_Command{Command: commandOf(b)}})
-	case ledger.Probe:
+	case message.Probe:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_Probe{Probe: &pb.Probe{
 			Id: b.ID, Server: string(b.Target.ID), Incarnation: uint64(b.Target.Incarnation),
 			AgentAddress: b.Target.AgentAddress, DataAddress: b.Target.DataAddress, TimeoutMs: b.Timeout.Milliseconds(),
 		}}})
-	case ledger.DrainProgress:
+	case message.DrainProgress:
 		remaining := uint32(min(max(b.Remaining, 0), math.MaxUint32))
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_DrainProgress{DrainProgress: &pb.DrainProgress{Remaining: remaining}}})
-	case ledger.Fenced:
+	case message.Fenced:
 		out.put(&pb.AttachResponse{Message: &pb.AttachResponse_Fenced{Fenced: &pb.Fenced{
 			Incarnation: uint64(b.Incarnation), Reason: b.Reason,
 		}}})
 		out.end(wire.Error(connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_FENCED, "server.incarnation", b.Reason, ""))
-	case ledger.Refuse:
+	case message.Refuse:
 		out.end(refused(b))
-	case ledger.Close:
+	case message.Close:
 		out.end(connect.NewError(connect.CodeAborted, errClosed(b.Reason)))
 	}
 }
 
-func commandOf(b ledger.Command) *pb.Command {
+func commandOf(b message.Command) *pb.Command {
 	return &pb.Command{
 		Id: &pb.CommandId{
 			Epoch: wire.EpochToProto(b.ID.Epoch), Incarnation: uint64(b.ID.Incarnation), Shard: string(b.ID.Shard),

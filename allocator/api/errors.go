@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -40,7 +41,7 @@ func invalid(err error) error {
 }
 
 // refused is the answer to a hello that the ledger rejects.
-func refused(r ledger.Refuse) error {
+func refused(r message.Refuse) error {
 	switch {
 	case r.Duplicate:
 		return wire.Error(connect.CodeAlreadyExists, pb.ErrorReason_ERROR_REASON_DUPLICATE_SERVER, "server.id", r.Reason, "")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -57,9 +58,9 @@ func resultOf(id ledger.StreamID, m *pb.Result) (ledger.Event, error) {
 	}
 	return ledger.Result{
 		Stream: id, Status: ledger.Status(m.Status), Err: m.Error,
-		ID: ledger.CommandID{
+		ID: message.CommandID{
 			Epoch: wire.EpochFromProto(c.Epoch), Incarnation: shard.Incarnation(c.Incarnation), Shard: shard.ID(c.Shard),
-			Order: shard.Order{Term: shard.Term(c.Term), Move: shard.MoveID(c.Move)}, Kind: ledger.Kind(c.Kind),
+			Order: shard.Order{Term: shard.Term(c.Term), Move: shard.MoveID(c.Move)}, Kind: message.Kind(c.Kind),
 		},
 	}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -235,17 +236,17 @@ func TestExplainShowsEverything(t *testing.T) {
 // What operators may say is bounded, and every wish reaches the ledger as it was meant.
 func TestSteering(t *testing.T) {
 	s := newServer(t)
-	var got ledger.Wish
-	s.node.leader.ask = func(w ledger.Wish) (ledger.Reply, error) {
+	var got wish.Wish
+	s.node.leader.ask = func(w wish.Wish) (ledger.Reply, error) {
 		got = w
 		return ledger.Reply{Note: "noted"}, nil
 	}
 	abort, err := s.admin().AbortMove(t.Context(), &pb.AbortMoveRequest{App: "kv", Shard: "3", Move: 6, Reason: "because"})
-	if want := (ledger.AbortMove{App: "kv", Shard: "3", Move: 6, Why: "because"}); err != nil || abort.GetOutcome() != "noted" || got != want {
+	if want := (wish.AbortMove{App: "kv", Shard: "3", Move: 6, Why: "because"}); err != nil || abort.GetOutcome() != "noted" || got != want {
 		t.Errorf("%v, %v: %+v", abort, err, got)
 	}
 	skip, err := s.admin().SkipStep(t.Context(), &pb.SkipStepRequest{App: "kv", Shard: "3", Move: 6, Step: pb.MoveStep_MOVE_STEP_DROP, Force: true, Reason: "because"})
-	if want := (ledger.SkipStep{App: "kv", Shard: "3", Move: 6, Step: report.StepDrop, Force: true, Why: "because"}); err != nil || skip.GetOutcome() != "noted" || got != want {
+	if want := (wish.SkipStep{App: "kv", Shard: "3", Move: 6, Step: report.StepDrop, Force: true, Why: "because"}); err != nil || skip.GetOutcome() != "noted" || got != want {
 		t.Errorf("%v, %v: %+v", skip, err, got)
 	}
 	long := strings.Repeat("x", 201)

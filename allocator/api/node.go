@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -16,7 +17,7 @@ type Leader interface {
 	// Post hands an event to the ledger and waits for room; ErrNotLeading or the context's error if it was not taken.
 	Post(ctx context.Context, event ledger.Event) error
 	// Ask hands a wish to the ledger and waits for its reply. ErrNotLeading: the wish may have been carried out all the same.
-	Ask(ctx context.Context, wish ledger.Wish) (ledger.Reply, error)
+	Ask(ctx context.Context, wish wish.Wish) (ledger.Reply, error)
 	// View is what the ledger knew less than ViewAge ago.
 	View(ctx context.Context) (*View, error)
 	// Explain is what the ledger knows of one shard now.

@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	"github.com/shardmanager/shardmanager/allocator/events"
-	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -21,7 +21,7 @@ func (a *Admin) AbortMove(ctx context.Context, req *pb.AbortMoveRequest) (*pb.Ab
 	if err := checkReason(req.GetReason()); err != nil {
 		return nil, err
 	}
-	reply, err := a.ask(ctx, ledger.AbortMove{
+	reply, err := a.ask(ctx, wish.AbortMove{
 		App: shard.App(req.GetApp()), Shard: shard.ID(req.GetShard()), Move: shard.MoveID(req.GetMove()), Why: req.GetReason(),
 	})
 	if err != nil {
@@ -38,7 +38,7 @@ func (a *Admin) SkipStep(ctx context.Context, req *pb.SkipStepRequest) (*pb.Skip
 	if step := req.GetStep(); step < 0 || step > pb.MoveStep_MOVE_STEP_ABORTED {
 		return nil, invalid(&wire.FieldError{Field: "step", Expected: fmt.Sprintf("a step of a move, not %d", step)})
 	}
-	reply, err := a.ask(ctx, ledger.SkipStep{
+	reply, err := a.ask(ctx, wish.SkipStep{
 		App: shard.App(req.GetApp()), Shard: shard.ID(req.GetShard()), Move: shard.MoveID(req.GetMove()), Step: report.MoveStep(req.GetStep()),
 		Force: req.GetForce(), Why: req.GetReason(),
 	})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -16,6 +17,7 @@ type View struct {
 	Specs   []ledger.Spec // by name
 	Servers []report.ServerStatus
 	Moves   report.Moves
+	Events  []event.Event // planned
 	Loop    LoopState
 }
 

@@ -53,6 +53,10 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 	if err != nil {
 		return ledger.Spec{}, err
 	}
+	limits, err := capsFromProto(p.GetMaintenance())
+	if err != nil {
+		return ledger.Spec{}, err
+	}
 	placement := p.GetPlacement()
 	return ledger.Spec{
 		Name:             shard.App(p.Name),
@@ -69,6 +73,7 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 		ResourceVersion:  p.ResourceVersion,
 		Labels:           cloned(p.Labels),
 		Written:          written,
+		Maintenance:      limits,
 		NonExclusive:     p.Exclusive != nil && !*p.Exclusive,
 		AcceptOverlap:    p.AcceptOverlap,
 		OnLoss:           spec.OnLoss(p.OnCoordinationLoss),
@@ -94,6 +99,7 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 		ResourceVersion: s.ResourceVersion,
 		Labels:          cloned(s.Labels),
 		Policy:          Policy(s.Written),
+		Maintenance:     capsToProto(s.Maintenance),
 		Exclusive:       &exclusive,
 		AcceptOverlap:   s.AcceptOverlap, OnCoordinationLoss: pb.CoordinationLoss(s.OnLoss),
 	}

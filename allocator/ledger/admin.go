@@ -3,13 +3,14 @@ package ledger
 import (
 	"fmt"
 
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // wishJob is an operator's wish that is being written. One at a time: the next is checked against what is durable then.
 type wishJob struct {
 	id   uint64
-	wish Wish
+	wish wish.Wish
 	op   WriteOp
 	spec Spec
 }
@@ -27,28 +28,32 @@ func (l *Ledger) nextWish() {
 	for len(l.wishes) > 0 && l.pen.wish == nil && (l.pen.flight == nil || l.pen.flight.wish == nil) {
 		r := l.wishes[0]
 		switch w := r.Wish.(type) {
-		case AbortMove, SkipStep:
+		case wish.AbortMove, wish.SkipStep:
 			if !l.steer(r) {
 				return
 			}
 			l.wishes = l.wishes[1:]
 			continue
-		case CreateShards, DeleteShards:
+		case wish.CreateShards, wish.DeleteShards:
 			if !l.changeShards(r) {
 				return
 			}
 			l.wishes = l.wishes[1:]
 			continue
-		case ReleaseHold:
+		case wish.ReleaseHold:
 			n, refusal := l.releaseHold()
 			l.out.Replies = append(l.out.Replies, Reply{ID: r.ID, Err: refusal, Remaining: n})
 			l.wishes = l.wishes[1:]
 			continue
-		case UpdateApp:
+		case wish.UpdateApp:
 			if l.tightening(w.Spec) {
 				return
 			}
-		case CreateApp, DeleteApp, DrainServer, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
+		case wish.RequestMaintenance, wish.ApproveMaintenance, wish.FinishMaintenance, wish.CancelMaintenance, wish.CheckStop:
+			l.wishes = l.wishes[1:]
+			l.askEvents(r)
+			continue
+		case wish.CreateApp, wish.DeleteApp, wish.DrainServer, wish.ReleaseQuarantine:
 		}
 		job, refusal := l.prepare(r)
 		if job == nil {
@@ -63,28 +68,25 @@ func (l *Ledger) nextWish() {
 // prepare checks a wish. Without a job it is refused, or done already.
 func (l *Ledger) prepare(r Request) (*wishJob, *RequestError) {
 	switch w := r.Wish.(type) {
-	case CreateApp:
+	case wish.CreateApp:
 		return l.prepareCreate(r, w)
-	case UpdateApp:
+	case wish.UpdateApp:
 		return l.prepareUpdate(r, w)
-	case DeleteApp:
+	case wish.DeleteApp:
 		return l.prepareDelete(r, w)
-	case DrainServer:
+	case wish.DrainServer:
 		return l.prepareDrain(r, w)
-	case ReleaseQuarantine:
+	case wish.ReleaseQuarantine:
 		return l.prepareRelease(r, w)
-	case ApproveMaintenance:
-		return l.prepareApprove(r, w)
-	case EndMaintenance:
-		return l.prepareEnd(r, w)
-	case AbortMove, SkipStep: // steered
-	case CreateShards, DeleteShards: // rows are changed
-	case ReleaseHold: // done at once
+	case wish.AbortMove, wish.SkipStep: // steered
+	case wish.RequestMaintenance, wish.ApproveMaintenance, wish.FinishMaintenance, wish.CancelMaintenance, wish.CheckStop: // asked of planned events
+	case wish.CreateShards, wish.DeleteShards: // rows are changed
+	case wish.ReleaseHold: // done at once
 	}
 	return nil, &RequestError{Unsupported, "wish", "a wish that this version knows"}
 }
 
-func (l *Ledger) prepareCreate(r Request, w CreateApp) (*wishJob, *RequestError) {
+func (l *Ledger) prepareCreate(r Request, w wish.CreateApp) (*wishJob, *RequestError) {
 	if field, expected := w.Spec.Check(); field != "" {
 		return nil, &RequestError{Invalid, field, expected}
 	}
@@ -99,7 +101,7 @@ func (l *Ledger) prepareCreate(r Request, w CreateApp) (*wishJob, *RequestError)
 	return &wishJob{r.ID, w, PutSpec{spec}, spec}, nil
 }
 
-func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError) {
+func (l *Ledger) prepareUpdate(r Request, w wish.UpdateApp) (*wishJob, *RequestError) {
 	a := l.apps[w.Spec.Name]
 	if a == nil {
 		return nil, noApp(w.Spec.Name)
@@ -118,7 +120,7 @@ func (l *Ledger) prepareUpdate(r Request, w UpdateApp) (*wishJob, *RequestError)
 	return &wishJob{r.ID, w, PutSpec{spec}, spec}, nil
 }
 
-func (l *Ledger) prepareDelete(r Request, w DeleteApp) (*wishJob, *RequestError) {
+func (l *Ledger) prepareDelete(r Request, w wish.DeleteApp) (*wishJob, *RequestError) {
 	a := l.apps[w.Name]
 	if a == nil {
 		return nil, noApp(w.Name)
@@ -138,7 +140,7 @@ func (l *Ledger) prepareDelete(r Request, w DeleteApp) (*wishJob, *RequestError)
 	return &wishJob{r.ID, w, RemoveApp{App: w.Name, Chunks: a.chunks()}, a.spec}, nil
 }
 
-func (l *Ledger) prepareDrain(r Request, w DrainServer) (*wishJob, *RequestError) {
+func (l *Ledger) prepareDrain(r Request, w wish.DrainServer) (*wishJob, *RequestError) {
 	s := l.servers[w.Server]
 	if s == nil || s.key == nil && len(s.lives) == 0 && !s.drain {
 		return nil, &RequestError{NotFound, "server", fmt.Sprintf("a known server, not %q; list them with `shardmanager servers`", w.Server)}
@@ -169,7 +171,7 @@ func (l *Ledger) wishStored(j *wishJob) {
 	l.wishes = l.wishes[1:]
 	reply := Reply{ID: j.id}
 	switch w := j.wish.(type) {
-	case CreateApp:
+	case wish.CreateApp:
 		a := newApp(j.spec)
 		l.apps[j.spec.Name] = a
 		for i := range a.rows {
@@ -181,25 +183,23 @@ func (l *Ledger) wishStored(j *wishJob) {
 		l.joined(j.spec.Name)
 		l.trace(Decision{What: "app created", App: j.spec.Name})
 		reply.Spec = j.spec
-	case UpdateApp:
+	case wish.UpdateApp:
 		if a := l.apps[j.spec.Name]; a != nil {
 			a.setSpec(j.spec)
 			a.plan.Settle(l.now)
 		}
 		l.trace(Decision{What: "app updated", App: j.spec.Name})
 		reply.Spec = j.spec
-	case DeleteApp:
+	case wish.DeleteApp:
 		l.removeApp(w.Name)
-	case DrainServer:
+	case wish.DrainServer:
 		s := l.server(w.Server)
 		s.drain = !w.Undo
 		l.drainChanged(s)
 		reply.Remaining = l.remainingFor(w)
-	case ReleaseQuarantine:
+	case wish.ReleaseQuarantine:
 		l.quarantineReleased(w)
-	case ApproveMaintenance, EndMaintenance:
-		l.approvalStored(j)
-	case ReleaseHold, AbortMove, SkipStep, CreateShards, DeleteShards: // need no write of their own
+	case wish.ReleaseHold, wish.AbortMove, wish.SkipStep, wish.CreateShards, wish.DeleteShards, wish.RequestMaintenance, wish.ApproveMaintenance, wish.FinishMaintenance, wish.CancelMaintenance, wish.CheckStop: // need no write of their own
 	}
 	l.out.Replies = append(l.out.Replies, reply)
 }

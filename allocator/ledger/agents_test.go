@@ -7,6 +7,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -49,11 +50,11 @@ type agent struct {
 	left     int // shards left, as last told
 	prefer   *leader
 
-	failing map[ledger.Kind]ledger.Status // what callbacks answer instead of done
-	mute    map[ledger.Kind]bool          // callbacks that never answer
-	lost    int64                         // time its clocks lost
-	away    int64                         // how long a rest lasts
-	back    int64                         // real time at which a resting agent returns
+	failing map[message.Kind]ledger.Status // what callbacks answer instead of done
+	mute    map[message.Kind]bool          // callbacks that never answer
+	lost    int64                          // time its clocks lost
+	away    int64                          // how long a rest lasts
+	back    int64                          // real time at which a resting agent returns
 }
 
 type slot struct {
@@ -67,7 +68,7 @@ type slot struct {
 
 func (w *world) addAgent(name, zone string, rate int64) *agent {
 	a := &agent{w: w, id: shard.MakeServerID(name, theApp), zone: zone, rate: rate, up: true, asked: map[uint64]int64{},
-		failing: map[ledger.Kind]ledger.Status{}, mute: map[ledger.Kind]bool{}, left: -1}
+		failing: map[message.Kind]ledger.Status{}, mute: map[message.Kind]bool{}, left: -1}
 	w.agents = append(w.agents, a)
 	a.register()
 	return a
@@ -205,15 +206,15 @@ func (a *agent) deliver() {
 	}
 }
 
-func (a *agent) take(b ledger.Body) {
+func (a *agent) take(b message.Body) {
 	switch b := b.(type) {
-	case ledger.Welcome:
+	case message.Welcome:
 		if b.Epoch.Compare(a.epoch) < 0 {
 			a.hangUp()
 			return
 		}
 		a.epoch, a.welcome, a.welcomed = b.Epoch, true, a.now()
-	case ledger.Grant:
+	case message.Grant:
 		if b.Remaining == 0 { // this leader cannot grant: perhaps another can
 			a.hangUp()
 			return
@@ -221,14 +222,14 @@ func (a *agent) take(b ledger.Body) {
 		if a.extend(b.Sequence, int64(b.Remaining)) {
 			a.serveOn = b.ServeOn
 		}
-	case ledger.RestGranted:
+	case message.RestGranted:
 		a.extend(b.Sequence, int64(b.Remaining))
 		if b.Remaining > 0 {
 			a.agentDown, a.back = true, a.w.real+a.away
 			a.hangUp()
 		}
-	case ledger.Command:
-		if a.w.poison[b.ID.Shard] && (b.ID.Kind == ledger.AddShard || b.ID.Kind == ledger.PrepareAddShard) && b.ID.Incarnation == a.inc {
+	case message.Command:
+		if a.w.poison[b.ID.Shard] && (b.ID.Kind == message.AddShard || b.ID.Kind == message.PrepareAddShard) && b.ID.Incarnation == a.inc {
 			a.w.note("%s: shard %s kills it", a.id, b.ID.Shard)
 			a.appDies()
 			return
@@ -240,18 +241,18 @@ func (a *agent) take(b ledger.Body) {
 		if !a.mute[b.ID.Kind] {
 			a.say(ledger.Result{Stream: a.stream(), ID: b.ID, Status: status, Err: "as told"})
 		}
-	case ledger.Probe:
+	case message.Probe:
 		a.probe(b)
-	case ledger.Fenced:
+	case message.Fenced:
 		if b.Incarnation == a.inc {
 			a.w.note("%s: told that it is fenced: %s", a.id, b.Reason)
 			if a.over = a.hung; !a.over { // its application drops everything before the next incarnation
 				a.register()
 			}
 		}
-	case ledger.Refuse, ledger.Close:
+	case message.Refuse, message.Close:
 		a.hangUp()
-	case ledger.DrainProgress:
+	case message.DrainProgress:
 		a.left = b.Remaining
 	}
 }
@@ -287,7 +288,7 @@ func (a *agent) hang(on bool) {
 	}
 }
 
-func (a *agent) probe(p ledger.Probe) {
+func (a *agent) probe(p message.Probe) {
 	answer := ledger.ProbeAnswer{Stream: a.stream(), ID: p.ID, Server: p.Target.ID, Agent: evidence.Silent, Application: evidence.Silent}
 	for _, o := range a.w.agents {
 		if o.id != p.Target.ID || o.hidden {
@@ -304,7 +305,7 @@ func (a *agent) probe(p ledger.Probe) {
 }
 
 // obey is the table of docs/architecture.md §5.
-func (a *agent) obey(c ledger.Command) ledger.Status {
+func (a *agent) obey(c message.Command) ledger.Status {
 	id := c.ID
 	if id.Epoch.Compare(a.epoch) < 0 || id.Incarnation != a.inc {
 		return ledger.Stale
@@ -316,7 +317,7 @@ func (a *agent) obey(c ledger.Command) ledger.Status {
 	}
 	o, order := id.Order, id.Order.Compare(s.max)
 	if fail, ok := a.failing[id.Kind]; ok && order >= 0 {
-		if id.Kind == ledger.PrepareDropShard && s.phase == shard.Serving {
+		if id.Kind == message.PrepareDropShard && s.phase == shard.Serving {
 			s.max = o // taken, and served on
 		}
 		return fail
@@ -325,7 +326,7 @@ func (a *agent) obey(c ledger.Command) ledger.Status {
 		return a.obeyReplicated(c, s)
 	}
 	switch id.Kind {
-	case ledger.PrepareAddShard:
+	case message.PrepareAddShard:
 		if order > 0 {
 			*s = slot{phase: shard.Prepared, term: o.Term, max: o, under: o}
 			return ledger.Done
@@ -333,7 +334,7 @@ func (a *agent) obey(c ledger.Command) ledger.Status {
 		if order == 0 && s.phase == shard.Prepared && s.under == o {
 			return ledger.Done
 		}
-	case ledger.PrepareDropShard:
+	case message.PrepareDropShard:
 		if order > 0 && s.phase == shard.Serving {
 			s.phase, s.max, s.under = shard.Forwarding, o, o
 			a.w.handed[handKey{id.Shard, o}] = true
@@ -342,13 +343,13 @@ func (a *agent) obey(c ledger.Command) ledger.Status {
 		if order == 0 && s.phase == shard.Forwarding && s.under == o {
 			return ledger.Done
 		}
-	case ledger.AddShard:
+	case message.AddShard:
 		if order > 0 || order == 0 && s.under == o && (s.phase == shard.Prepared || s.phase == shard.Serving) {
 			*s = slot{phase: shard.Serving, term: o.Term, max: o, under: o}
 			a.w.serves(id.Shard, o.Term, a)
 			return ledger.Done
 		}
-	case ledger.CancelMove:
+	case message.CancelMove:
 		if order > 0 {
 			s.max, s.cancelled = o, o
 			return ledger.NotBegun
@@ -357,7 +358,7 @@ func (a *agent) obey(c ledger.Command) ledger.Status {
 			return ledger.NotBegun
 		}
 		return ledger.Begun
-	case ledger.DropShard:
+	case message.DropShard:
 		if order >= 0 {
 			*s = slot{phase: shard.None, max: o}
 			return ledger.Done

@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -27,22 +28,22 @@ const (
 	callDelete     // DropShard to whoever may hold a shard that was deleted
 )
 
-func (p purpose) kind() Kind {
+func (p purpose) kind() message.Kind {
 	switch p {
 	case callGrant:
-		return AddShard
+		return message.AddShard
 	case callPrepareAdd:
-		return PrepareAddShard
+		return message.PrepareAddShard
 	case callPrepareDrop:
-		return PrepareDropShard
+		return message.PrepareDropShard
 	case callCancel:
-		return CancelMove
+		return message.CancelMove
 	case callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callDelete:
-		return DropShard
+		return message.DropShard
 	case callJoin, callDemote, callStepBack:
-		return AddShard
+		return message.AddShard
 	case callMembers:
-		return UpdateMembership
+		return message.UpdateMembership
 	}
 	return 0
 }
@@ -120,8 +121,8 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 		c.since = t.now // what it could not hear before is not held against it
 	}
 	c.sent, c.stream, c.open, c.next = true, to.stream, true, t.now.Add(deadline+answerSlack)
-	t.send(to.stream, Command{
-		ID:       CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.kind()},
+	t.send(to.stream, message.Command{
+		ID:       message.CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.kind()},
 		Peer:     t.peerOf(p),
 		Role:     p.role(),
 		Members:  t.membersOf(p, o),

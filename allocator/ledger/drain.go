@@ -1,6 +1,10 @@
 package ledger
 
-import "github.com/shardmanager/shardmanager/internal/shard"
+import (
+	"github.com/shardmanager/shardmanager/allocator/message"
+	"github.com/shardmanager/shardmanager/allocator/wish"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
 
 // drainRequested takes an agent's wish to be drained while its incarnation lasts, or to be no longer.
 func (l *Ledger) drainRequested(ev DrainRequested) {
@@ -27,7 +31,7 @@ func (l *Ledger) drainChanged(s *server) {
 		return
 	}
 	what := "drain ended"
-	if f.draining() {
+	if f.leaves() {
 		what = "drain"
 	}
 	l.trace(Decision{What: what, App: f.app, Server: s.id, Incarnation: f.Incarnation})
@@ -55,13 +59,13 @@ func (l *Ledger) tellDrains() {
 			continue
 		}
 		f.toldSome, f.told = true, len(f.refs)
-		l.send(f.stream, DrainProgress{Remaining: f.told})
+		l.send(f.stream, message.DrainProgress{Remaining: f.told})
 	}
 }
 
 // remainingFor counts what a server that an operator drains still has.
-func (l *Ledger) remainingFor(w Wish) int {
-	d, ok := w.(DrainServer)
+func (l *Ledger) remainingFor(w wish.Wish) int {
+	d, ok := w.(wish.DrainServer)
 	if !ok || l.servers[d.Server] == nil {
 		return 0
 	}

@@ -4,10 +4,11 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
-	"github.com/shardmanager/shardmanager/allocator/maintenance"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
-	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -35,13 +36,16 @@ type Loaded struct {
 
 	Probations  map[shard.ServerID]probation.Probation
 	Quarantines []probation.Quarantine
-	Approvals   []maintenance.Approval
+	Events      []event.Event
 }
 
 // LockConfirmed reports a consistent read that showed the lock held under this epoch.
 type LockConfirmed struct {
 	Asked shard.Instant // read before the read was sent (PROTOCOL R7)
 }
+
+// ClockRead tells the time of day, at least once a minute: windows and starts of planned events are in it, and nothing else.
+type ClockRead struct{ Wall time.Time }
 
 // Hello opens a stream. The ledger answers Welcome or Refuse, after it read the server's key.
 type Hello struct {
@@ -83,7 +87,7 @@ type ShardLoad struct {
 // Result answers a Command.
 type Result struct {
 	Stream StreamID
-	ID     CommandID
+	ID     message.CommandID
 	Status Status
 	Err    string // for people
 }
@@ -176,13 +180,14 @@ type PlanReady struct {
 // Request is an operator's wish; answered by a Reply with its number.
 type Request struct {
 	ID   uint64
-	Wish Wish
+	Wish wish.Wish
 }
 
 // StopRequested ends the leadership in order: grants stop at once, then the ledger says when the lock may be released, and how.
 type StopRequested struct{}
 
 func (Loaded) isEvent()            {}
+func (ClockRead) isEvent()         {}
 func (LockConfirmed) isEvent()     {}
 func (Hello) isEvent()             {}
 func (Detached) isEvent()          {}
@@ -198,89 +203,3 @@ func (WriteDone) isEvent()         {}
 func (PlanReady) isEvent()         {}
 func (Request) isEvent()           {}
 func (StopRequested) isEvent()     {}
-
-// Wish is what an operator can ask of the leader.
-//
-//sumtype:decl
-type Wish interface{ isWish() }
-
-// CreateApp adds an app; its ResourceVersion must be 0.
-type CreateApp struct{ Spec Spec }
-
-// UpdateApp replaces a spec at its ResourceVersion.
-type UpdateApp struct{ Spec Spec }
-
-// DeleteApp removes an app at a resource version.
-type DeleteApp struct {
-	Name            shard.App
-	ResourceVersion uint64
-}
-
-// CreateShards adds shards to an app with a named key space: all of them or none.
-type CreateShards struct {
-	App shard.App
-	IDs []shard.ID
-}
-
-// DeleteShards removes shards of an app with a named key space: all of them or none.
-type DeleteShards struct {
-	App shard.App
-	IDs []shard.ID
-}
-
-// DrainServer drains a server until undone.
-type DrainServer struct {
-	Server shard.ServerID
-	Undo   bool
-}
-
-// AbortMove aborts a shard's open move, before row 4 only (PROTOCOL R10). It is answered once the decision is durable.
-type AbortMove struct {
-	App   shard.App
-	Shard shard.ID
-	Move  shard.MoveID // that the operator means; 0: whichever is open
-	Why   string       // for the trace
-}
-
-// SkipStep ends a step that is stuck, in a way that is safe (see Ledger.steer). It is answered once the decision is durable.
-type SkipStep struct {
-	App   shard.App
-	Shard shard.ID
-	Move  shard.MoveID    // that the operator means; 0: whichever is open
-	Step  report.MoveStep // likewise
-	Force bool            // fence whoever is waited for, and with it all that it holds
-	Why   string          // for the trace
-}
-
-// ReleaseHold lets the servers that are held now be judged, fenced and replaced (promise 9).
-type ReleaseHold struct{}
-
-// ReleaseQuarantine lets a shard be placed again.
-type ReleaseQuarantine struct {
-	App   shard.App
-	Shard shard.ID
-}
-
-// ApproveMaintenance lets the present incarnations of servers be taken down for a while (PROTOCOL R29). Whether that is safe was asked before.
-type ApproveMaintenance struct {
-	ID      string // new
-	Servers []shard.ServerID
-	For     time.Duration
-	Reason  string
-}
-
-// EndMaintenance takes an approval back: the event is over, or does not take place.
-type EndMaintenance struct{ ID string }
-
-func (CreateApp) isWish()          {}
-func (UpdateApp) isWish()          {}
-func (DeleteApp) isWish()          {}
-func (DrainServer) isWish()        {}
-func (AbortMove) isWish()          {}
-func (SkipStep) isWish()           {}
-func (ReleaseHold) isWish()        {}
-func (ReleaseQuarantine) isWish()  {}
-func (CreateShards) isWish()       {}
-func (DeleteShards) isWish()       {}
-func (ApproveMaintenance) isWish() {}
-func (EndMaintenance) isWish()     {}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -201,7 +202,7 @@ func (l *Ledger) fenceStored(f *life) {
 		l.serverChanged(s)
 	}
 	if st := l.streams[f.stream]; f.stream != 0 && st != nil {
-		l.dismiss(st, Fenced{Incarnation: f.Incarnation, Reason: f.why})
+		l.dismiss(st, message.Fenced{Incarnation: f.Incarnation, Reason: f.why})
 	}
 	l.endFenced(f)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -201,7 +202,7 @@ func (l *Ledger) heard(o Owner) bool {
 }
 
 // prepareRelease checks a wish to end a quarantine.
-func (l *Ledger) prepareRelease(r Request, w ReleaseQuarantine) (*wishJob, *RequestError) {
+func (l *Ledger) prepareRelease(r Request, w wish.ReleaseQuarantine) (*wishJob, *RequestError) {
 	who, ok := l.suspectOf(w.App, w.Shard)
 	if !ok || l.keeper.Quarantined(w.App, who.Index) == "" {
 		return nil, &RequestError{NotFound, "shard", fmt.Sprintf("a shard in quarantine, not %q of app %q", w.Shard, w.App)}
@@ -210,7 +211,7 @@ func (l *Ledger) prepareRelease(r Request, w ReleaseQuarantine) (*wishJob, *Requ
 }
 
 // quarantineReleased lets a shard be placed again.
-func (l *Ledger) quarantineReleased(w ReleaseQuarantine) {
+func (l *Ledger) quarantineReleased(w wish.ReleaseQuarantine) {
 	if who, ok := l.suspectOf(w.App, w.Shard); ok {
 		l.keeper.Release(who)
 		l.trace(Decision{What: "quarantine released", App: w.App, Shard: w.Shard})

@@ -26,7 +26,7 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 	l.history.Add(s)
 	from := l.known(m.From)
 	switch {
-	case from != nil && !from.over && from.draining():
+	case from != nil && !from.over && from.leaves():
 		a.plan.Want(l.now, solveSoon)
 	case a.spec.Replication.Secondaries() && len(a.rows[at].Secondaries) != a.spec.Policy().Replicas-1:
 		a.plan.Want(l.now, solveSoon) // nothing was planned for the shard while it moved

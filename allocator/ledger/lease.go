@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -10,7 +11,7 @@ import (
 func (l *Ledger) renew(ev Renew) {
 	f := l.welcomed(ev.Stream)
 	if f == nil {
-		l.send(ev.Stream, Grant{Sequence: ev.Sequence})
+		l.send(ev.Stream, message.Grant{Sequence: ev.Sequence})
 		return
 	}
 	f.heard, f.renewed, f.hung, f.loose = l.now, true, ev.ApplicationSilent >= l.s.Interval*3/2, ev.ServeOn
@@ -26,7 +27,7 @@ func (l *Ledger) renew(ev Renew) {
 	if f.alive() && !l.behind && f.clock.LostTime(l.now, ev.AskedNS, l.s) {
 		l.fence(f, "its machine lost time: its clocks stood still (PROTOCOL R8)")
 	}
-	grant := Grant{Sequence: ev.Sequence}
+	grant := message.Grant{Sequence: ev.Sequence}
 	if l.mayGrant(f) {
 		f.granted = l.now
 		grant.Remaining, grant.ServeOn = max(l.s.Validity, f.restEnd.Remaining(l.now)), l.mayServeOn(f.app)
@@ -56,7 +57,7 @@ func (l *Ledger) takeLoads(f *life, loads []ShardLoad) {
 func (l *Ledger) restRequested(ev RestRequested) {
 	f := l.welcomed(ev.Stream)
 	if f == nil || !l.mayGrant(f) || ev.Length <= 0 {
-		l.send(ev.Stream, RestGranted{Sequence: ev.Sequence})
+		l.send(ev.Stream, message.RestGranted{Sequence: ev.Sequence})
 		return
 	}
 	length := min(ev.Length, restMost)
@@ -76,13 +77,13 @@ func (l *Ledger) restStored(w restWish) {
 	f.restLength = w.record
 	f.rest = shard.LaterOf(f.rest, l.now.Add(shard.CoverDrift(w.length)))
 	if f.stream != w.stream || !l.mayGrant(f) {
-		l.send(w.stream, RestGranted{Sequence: w.sequence})
+		l.send(w.stream, message.RestGranted{Sequence: w.sequence})
 		return
 	}
 	f.granted, f.heard, f.resting = l.now, l.now, true
 	f.restEnd = shard.LaterOf(f.restEnd, l.now.Add(w.length))
 	l.trace(Decision{What: "rest granted", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: "planned restart, " + w.length.String()})
-	l.send(w.stream, RestGranted{Sequence: w.sequence, Remaining: w.length})
+	l.send(w.stream, message.RestGranted{Sequence: w.sequence, Remaining: w.length})
 	l.membershipChanged(f.app)
 }
 

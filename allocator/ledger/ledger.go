@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
-	"github.com/shardmanager/shardmanager/allocator/maintenance"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -34,7 +34,7 @@ type Ledger struct {
 	leaving []*life // fenced in this step: who waits for them as secondaries goes on at its end
 	hold    evidence.Hold
 	keeper  probation.Keeper
-	events  maintenance.Approvals // planned
+	events  planned
 	probes  evidence.Rounds[*life]
 	pen     pen
 	wishes  []Request // the first may be under way
@@ -86,9 +86,7 @@ func (l *Ledger) Tick(now shard.Instant, out *Effects) {
 			l.restartEvidence(now.Add(l.s.Validity + settleExtra))
 		}
 		l.tickServers()
-		for _, a := range l.events.Tick(l.now) {
-			l.trace(Decision{What: "maintenance expired", Why: a.String()})
-		}
+		l.tickEvents()
 		l.tickWork()
 	}
 	l.end()
@@ -125,12 +123,12 @@ func (l *Ledger) stepEmpty(ev Event) {
 	case Loaded:
 		l.load(ev)
 	case Hello:
-		l.send(ev.Stream, Refuse{Retry: true, Reason: "the new leader is still loading"})
+		l.send(ev.Stream, message.Refuse{Retry: true, Reason: "the new leader is still loading"})
 	case StopRequested:
 		l.stop(false, "stopped before anything was loaded")
 	case Request:
 		l.reply(ev.ID, &RequestError{NotNow, "leader", "the new leader is still loading; ask again"})
-	case LockConfirmed, Detached, Renew, Result, ProbeAnswer, DrainRequested, RestRequested, Ended, RegistrationRead,
+	case ClockRead, LockConfirmed, Detached, Renew, Result, ProbeAnswer, DrainRequested, RestRequested, Ended, RegistrationRead,
 		RegistrationsSeen, WriteDone, PlanReady:
 		// They belong to an earlier leadership.
 	}
@@ -140,6 +138,8 @@ func (l *Ledger) stepLeading(ev Event) {
 	switch ev := ev.(type) {
 	case Loaded:
 		l.trace(Decision{What: "ignored", Why: "loaded twice"})
+	case ClockRead:
+		l.events.wall, l.events.wallAt = ev.Wall, l.now
 	case LockConfirmed:
 		l.confirmed = shard.LaterOf(l.confirmed, ev.Asked)
 	case Hello:
@@ -190,14 +190,14 @@ func (l *Ledger) stepStopping(ev Event) {
 func (l *Ledger) refuseAll(ev Event) {
 	switch ev := ev.(type) {
 	case Hello:
-		l.send(ev.Stream, Refuse{Retry: true, Reason: "this leader is stopping"})
+		l.send(ev.Stream, message.Refuse{Retry: true, Reason: "this leader is stopping"})
 	case Renew:
-		l.send(ev.Stream, Grant{Sequence: ev.Sequence})
+		l.send(ev.Stream, message.Grant{Sequence: ev.Sequence})
 	case RestRequested:
-		l.send(ev.Stream, RestGranted{Sequence: ev.Sequence})
+		l.send(ev.Stream, message.RestGranted{Sequence: ev.Sequence})
 	case Request:
 		l.reply(ev.ID, notNow())
-	case Loaded, LockConfirmed, Detached, Result, ProbeAnswer, DrainRequested, Ended, RegistrationRead, RegistrationsSeen,
+	case Loaded, ClockRead, LockConfirmed, Detached, Result, ProbeAnswer, DrainRequested, Ended, RegistrationRead, RegistrationsSeen,
 		WriteDone, PlanReady, StopRequested:
 	}
 }
@@ -236,7 +236,7 @@ func (l *Ledger) provesLock() bool {
 	return l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity
 }
 
-func (l *Ledger) send(to StreamID, body Body) {
+func (l *Ledger) send(to StreamID, body message.Body) {
 	l.out.Messages = append(l.out.Messages, Message{Stream: to, Body: body})
 }
 

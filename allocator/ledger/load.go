@@ -23,9 +23,7 @@ func (l *Ledger) load(ev Loaded) {
 		fenced[f.Owner] = f.Reason
 	}
 	l.keeper.Load(l.now, ev.Probations, ev.Quarantines, l.suspectOf)
-	for _, a := range ev.Approvals {
-		l.events.Put(l.now, a)
-	}
+	l.events.Load(l.now, ev.Events)
 	l.loadServers(ev, fenced)
 	for _, id := range ev.Drains {
 		l.server(id).drain = true

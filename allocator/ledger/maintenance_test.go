@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
-	"github.com/shardmanager/shardmanager/allocator/maintenance"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// downs is why the replicas of shard 0 count as down.
 func (b *bare) downs() string {
 	b.t.Helper()
 	s, _, refusal := b.core.Explain(theApp, "0")
@@ -24,88 +24,106 @@ func (b *bare) downs() string {
 	return strings.Join(list, "; ")
 }
 
-// TestApprovalsCountAsDown is R29: durable before it is answered, until done or expired, for the incarnations that it names, and over a change of
-// leaders.
-func TestApprovalsCountAsDown(t *testing.T) {
+// beat keeps a server alive for a while, and lets every write succeed.
+func (b *bare) beat(d time.Duration) {
+	for ; d > 0; d -= 100 * time.Millisecond {
+		b.step(ledger.LockConfirmed{Asked: b.now})
+		b.step(ledger.Renew{Stream: b.streams, Sequence: uint64(b.now.Boot), AskedNS: int64(b.now.Boot)})
+		b.pass(100 * time.Millisecond)
+		b.commit()
+	}
+}
+
+// commit lets all writes that were made succeed, and those that follow from them.
+func (b *bare) commit() {
+	for len(b.out.Writes) > 0 {
+		b.step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
+	}
+}
+
+// Nothing is known of an event before it is durable; it then goes through its states, counts as down, and outlives the leader.
+func TestEventsAreDurableFirst(t *testing.T) {
 	k := key("a", 7)
 	load := ledger.Loaded{Apps: appOf(owned("a", 7, 3)), Registered: []ledger.Registration{k}}
-	begin := func(approvals ...maintenance.Approval) *bare {
-		load.Approvals = approvals
+	begin := func(events ...event.Event) *bare {
+		load.Events = events
 		b := newBare(t, quick(), load)
+		b.step(ledger.ClockRead{Wall: time.Unix(1e9, 0)})
 		b.attach(ledger.Hello{Server: info("a", 7), Held: []shard.Held{{Shard: "0", Phase: shard.Serving, Term: 3, Max: shard.Order{Term: 3, Move: 3}}}}, &k)
 		return b
 	}
 	b := begin()
-	if got := b.downs(); got != "a.kv: " {
-		t.Fatalf("at first: %q", got)
-	}
-	b.step(ledger.Request{ID: 1, Wish: ledger.ApproveMaintenance{ID: "os-2", Servers: []shard.ServerID{"a.kv"}, For: time.Minute, Reason: "kernel"}})
-	if len(b.out.Replies) != 0 || len(b.out.Writes) != 1 {
-		t.Fatalf("before it is durable: replies %v, writes %v", b.out.Replies, b.out.Writes)
-	}
-	put := b.out.Writes[0].Ops[0].(ledger.PutApproval)
-	if got := b.downs(); got != "a.kv: " {
-		t.Errorf("before it is durable: %q", got)
+	request := event.Request{ID: "os-2", Kind: event.Restart, Impact: event.NetworkLoss, Scope: event.Scope{Servers: []shard.ServerID{"a.kv"}}, Duration: time.Minute}
+	b.step(ledger.Request{ID: 1, Wish: wish.RequestMaintenance{Request: request}})
+	if len(b.out.Replies) != 0 || len(b.out.Writes) != 1 || len(b.core.Events()) != 0 {
+		t.Fatalf("before it is durable: replies %v, writes %v, events %v", b.out.Replies, b.out.Writes, b.core.Events())
 	}
 	b.step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
-	if len(b.out.Replies) != 1 || b.out.Replies[0].Err != nil {
-		t.Fatalf("once durable: replies %v", b.out.Replies)
+	if len(b.out.Replies) != 1 || b.out.Replies[0].Err != nil || len(b.core.Events()) != 1 {
+		t.Fatalf("once durable: replies %v, events %v", b.out.Replies, b.core.Events())
 	}
+	b.step(ledger.Request{ID: 2, Wish: wish.CheckStop{Server: "a.kv"}})
+	if note := b.out.Replies[0].Note; !strings.Contains(note, "primary of 1 shards") {
+		t.Errorf("a primary that has nowhere to go may be stopped: %q", note)
+	}
+	b.beat(time.Second)
 	const covered = "a.kv: its server may be taken down: maintenance os-2"
+	if got, piece := b.downs(), b.core.Events()[0].Pieces[0]; got != covered || piece.State != event.Ready {
+		t.Errorf("approved: %q, %v", got, piece)
+	}
+	b.step(ledger.Request{ID: 2, Wish: wish.CheckStop{Server: "a.kv"}})
+	if note := b.out.Replies[0].Note; note != "" {
+		t.Errorf("ready, and may not be stopped: %s", note)
+	}
+	stored := b.core.Events()[0]
+
+	b.step(ledger.Request{ID: 3, Wish: wish.FinishMaintenance{ID: "os-2"}})
 	if got := b.downs(); got != covered {
-		t.Errorf("approved: %q", got)
+		t.Errorf("before its end is durable: %q", got)
+	}
+	b.commit()
+	if got := b.downs(); got != "a.kv: " {
+		t.Errorf("done: %q", got)
 	}
 
-	b.step(ledger.Request{ID: 2, Wish: ledger.EndMaintenance{ID: "os-2"}})
-	b.step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
-	if got := b.downs(); got != "a.kv: " || b.out.Replies[0].Err != nil {
-		t.Errorf("done: %q, %v", got, b.out.Replies)
-	}
-
-	b = begin(put.Row.Approval)
+	b = begin(stored)
 	if got := b.downs(); got != covered {
 		t.Errorf("under the next leader: %q", got)
 	}
-	b.pass(time.Minute)
-	if got := b.downs(); strings.Contains(got, "os-2") {
-		t.Errorf("expired: %q", got)
-	}
-	deleted := false
-	for range 3 { // its server was silent meanwhile: the fence comes first
-		for _, w := range b.out.Writes {
-			for _, op := range w.Ops {
-				p, ok := op.(ledger.PutApproval)
-				deleted = deleted || ok && p.Row.ID == "os-2" && p.Row.Left == 0
-			}
-			b.step(ledger.WriteDone{ID: w.ID, Outcome: ledger.Committed})
-		}
-	}
-	if !deleted {
-		t.Errorf("an approval that expired is not deleted: %v", b.out.Writes)
-	}
-
-	b = begin(maintenance.Approval{ID: "old", Covers: []maintenance.Covered{{Server: "a.kv", Incarnation: 6}}, Left: time.Hour})
-	if got := b.downs(); got != "a.kv: " {
-		t.Errorf("of an incarnation that is over: %q", got)
+	b.beat(time.Minute + time.Second)
+	if got, piece := b.downs(), b.core.Events()[0].Pieces[0]; got != "a.kv: " || piece.State != event.Expired {
+		t.Errorf("after its time: %q, %v", got, piece)
 	}
 }
 
-func TestBadApprovals(t *testing.T) {
-	b := newBare(t, quick(), ledger.Loaded{Registered: []ledger.Registration{key("a", 7)},
-		Approvals: []maintenance.Approval{{ID: "there", Covers: []maintenance.Covered{{Server: "a.kv", Incarnation: 7}}, Left: time.Hour}}})
-	known := []shard.ServerID{"a.kv"}
+func TestBadMaintenance(t *testing.T) {
+	b := newBare(t, quick(), ledger.Loaded{Registered: []ledger.Registration{key("a", 7)}})
+	b.step(ledger.ClockRead{Wall: time.Unix(1e9, 0)})
+	good := event.Request{ID: "x", Kind: event.Drain, Impact: event.MachineLoss, Scope: event.Scope{Servers: []shard.ServerID{"a.kv"}}, Duration: time.Minute}
+	with := func(change func(*event.Request)) wish.Wish {
+		r := good
+		change(&r)
+		return wish.RequestMaintenance{Request: r}
+	}
 	for name, c := range map[string]struct {
-		wish    ledger.Wish
+		wish    wish.Wish
 		subject string
 		kind    ledger.ErrorKind
 	}{
-		"no id":          {ledger.ApproveMaintenance{Servers: known, For: time.Hour}, "id", ledger.Invalid},
-		"known id":       {ledger.ApproveMaintenance{ID: "there", Servers: known, For: time.Hour}, "id", ledger.AlreadyExists},
-		"no time":        {ledger.ApproveMaintenance{ID: "x", Servers: known}, "for", ledger.Invalid},
-		"for ever":       {ledger.ApproveMaintenance{ID: "x", Servers: known, For: 1000 * time.Hour}, "for", ledger.Invalid},
-		"nobody":         {ledger.ApproveMaintenance{ID: "x", For: time.Hour}, "servers", ledger.Invalid},
-		"unknown server": {ledger.ApproveMaintenance{ID: "x", Servers: []shard.ServerID{"a.kv", "b.kv"}, For: time.Hour}, "servers", ledger.NotFound},
-		"unknown end":    {ledger.EndMaintenance{ID: "x"}, "id", ledger.NotFound},
+		"no id":           {with(func(r *event.Request) { r.ID = "" }), "id", ledger.Invalid},
+		"no time":         {with(func(r *event.Request) { r.Duration = 0 }), "duration", ledger.Invalid},
+		"for ever":        {with(func(r *event.Request) { r.Duration = 1000 * time.Hour }), "duration", ledger.Invalid},
+		"nobody":          {with(func(r *event.Request) { r.Scope = event.Scope{} }), "scope", ledger.Invalid},
+		"unknown server":  {with(func(r *event.Request) { r.Scope.Servers = []shard.ServerID{"a.kv", "b.kv"} }), "scope.servers", ledger.NotFound},
+		"unknown zone":    {with(func(r *event.Request) { r.Scope = event.Scope{Zones: []string{"nowhere"}} }), "scope", ledger.NotFound},
+		"start in past":   {with(func(r *event.Request) { r.Start = time.Unix(1e9-3600, 0) }), "start", ledger.Invalid},
+		"deadline passed": {with(func(r *event.Request) { r.Deadline = time.Unix(1e9+10, 0) }), "deadline", ledger.Invalid},
+		"announced never": {with(func(r *event.Request) { r.Announced = true }), "start", ledger.Invalid},
+		"no kind":         {with(func(r *event.Request) { r.Kind = 0 }), "kind", ledger.Invalid},
+		"unknown end":     {wish.FinishMaintenance{ID: "y"}, "id", ledger.NotFound},
+		"unknown cancel":  {wish.CancelMaintenance{ID: "y"}, "id", ledger.NotFound},
+		"unknown approve": {wish.ApproveMaintenance{ID: "y"}, "id", ledger.NotFound},
+		"unknown stop":    {wish.CheckStop{Server: "b.kv"}, "server", ledger.NotFound},
 	} {
 		b.step(ledger.Request{ID: 1, Wish: c.wish})
 		if len(b.out.Replies) != 1 || b.out.Replies[0].Err == nil || b.out.Replies[0].Err.Subject != c.subject || b.out.Replies[0].Err.Kind != c.kind {

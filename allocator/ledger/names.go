@@ -3,8 +3,10 @@ package ledger
 import (
 	"fmt"
 
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/timing"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -52,11 +54,12 @@ func (l *Ledger) changeShards(r Request) bool {
 	var check func(*app, shard.ID) *RequestError
 	var stage func(*app, shard.ID) shard.Index
 	switch w := r.Wish.(type) {
-	case CreateShards:
+	case wish.CreateShards:
 		name, ids, check, stage = w.App, w.IDs, (*app).mayCreate, l.createShard
-	case DeleteShards:
+	case wish.DeleteShards:
 		name, ids, check, stage = w.App, w.IDs, (*app).mayDelete, l.deleteShard
-	case AbortMove, SkipStep, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
+	case wish.AbortMove, wish.SkipStep, wish.CreateApp, wish.UpdateApp, wish.DeleteApp, wish.DrainServer, wish.ReleaseHold, wish.ReleaseQuarantine,
+		wish.RequestMaintenance, wish.ApproveMaintenance, wish.FinishMaintenance, wish.CancelMaintenance, wish.CheckStop:
 	}
 	a := l.apps[name]
 	if a == nil || a.removed {
@@ -64,7 +67,7 @@ func (l *Ledger) changeShards(r Request) bool {
 		return true
 	}
 	bad := a.checkNames(ids, check)
-	if _, more := r.Wish.(CreateShards); more && bad == nil && len(a.rows)-len(a.free)+len(ids) > shard.MaxShards {
+	if _, more := r.Wish.(wish.CreateShards); more && bad == nil && len(a.rows)-len(a.free)+len(ids) > shard.MaxShards {
 		bad = &RequestError{Invalid, "shards", fmt.Sprintf("at most %d shards in an app, which has %d", shard.MaxShards, len(a.rows)-len(a.free))}
 	}
 	if bad != nil {
@@ -238,14 +241,14 @@ func (l *Ledger) tellUnknown(f *life) {
 			u.tries++
 			u.next = l.now.Add(l.s.StepDeadline + timing.Backoff(u.tries))
 			f.unknown[id] = u
-			l.send(f.stream, Command{ID: CommandID{Epoch: l.epoch, Incarnation: f.Incarnation, Shard: id, Order: u.order, Kind: DropShard}, Deadline: l.s.StepDeadline})
+			l.send(f.stream, message.Command{ID: message.CommandID{Epoch: l.epoch, Incarnation: f.Incarnation, Shard: id, Order: u.order, Kind: message.DropShard}, Deadline: l.s.StepDeadline})
 		}
 	}
 }
 
 // unknownDropped takes the answer.
 func (l *Ledger) unknownDropped(f *life, ev Result) {
-	if u, ok := f.unknown[ev.ID.Shard]; ok && ev.ID.Kind == DropShard && ev.ID.Order == u.order && (ev.Status == Done || ev.Status == Stale) {
+	if u, ok := f.unknown[ev.ID.Shard]; ok && ev.ID.Kind == message.DropShard && ev.ID.Order == u.order && (ev.Status == Done || ev.Status == Stale) {
 		delete(f.unknown, ev.ID.Shard)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -60,11 +61,11 @@ var comings = []action{
 		for i := range rapid.IntRange(1, 3).Draw(t, "shards") {
 			ids = append(ids, shard.ID(fmt.Sprintf("s%d", first+i)))
 		}
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.CreateShards{App: theApp, IDs: ids}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.CreateShards{App: theApp, IDs: ids}})
 	})},
 	{"a shard is deleted", onLeader(func(t *rapid.T, w *world, ld *leader) {
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.DeleteShards{App: theApp, IDs: []shard.ID{w.aShard(t)}}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.DeleteShards{App: theApp, IDs: []shard.ID{w.aShard(t)}}})
 	})},
 }
 
@@ -80,7 +81,7 @@ func TestRandomNames(t *testing.T) {
 		w.store.spec = &ledger.Spec{Name: theApp, Space: shard.KeySpace{Named: true}, ResourceVersion: 1}
 		ld := w.elect(1000)
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.CreateShards{App: theApp, IDs: []shard.ID{"s0", "s1", "s2"}}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.CreateShards{App: theApp, IDs: []shard.ID{"s0", "s1", "s2"}}})
 		w.run(3 * second)
 		kinds := rapid.SliceOfN(rapid.IntRange(0, len(actions)-1), 1, 6).Draw(t, "kinds of faults")
 		for range rapid.IntRange(20, 80).Draw(t, "actions") {
@@ -129,11 +130,11 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 	app := ledger.AppState{Spec: ledger.Spec{Name: theApp, Space: shard.KeySpace{Named: true}, ResourceVersion: 1}, Rows: rows}
 	b := newBare(t, quick(), ledger.Loaded{Apps: []ledger.AppState{app}})
-	b.step(ledger.Request{ID: 1, Wish: ledger.CreateShards{App: theApp, IDs: []shard.ID{"a", "b"}}})
+	b.step(ledger.Request{ID: 1, Wish: wish.CreateShards{App: theApp, IDs: []shard.ID{"a", "b"}}})
 	if len(b.out.Replies) != 1 || b.out.Replies[0].Err == nil || b.out.Replies[0].Err.Subject != "shards" || len(b.out.Writes) != 0 {
 		t.Errorf("two more: %v", b.out.Replies)
 	}
-	b.step(ledger.Request{ID: 2, Wish: ledger.CreateShards{App: theApp, IDs: []shard.ID{"a"}}})
+	b.step(ledger.Request{ID: 2, Wish: wish.CreateShards{App: theApp, IDs: []shard.ID{"a"}}})
 	if len(b.out.Replies) != 0 || len(b.out.Writes) != 1 {
 		t.Errorf("one more: %v, %d writes", b.out.Replies, len(b.out.Writes))
 	}

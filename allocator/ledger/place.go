@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -47,7 +48,7 @@ func (l *Ledger) planFailed(a *app) {
 
 // planInput is the app as placement sees it, changes under way included. This is the one step whose cost grows with the app.
 func (l *Ledger) planInput(a *app) (placement.Input, int) {
-	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.spec.Policy()}
+	in := placement.Input{App: a.spec.Name, Shards: make([]placement.Shard, len(a.rows)), Policy: a.spec.Policy(), Still: l.events.Underway(a.spec.Name)}
 	places := map[*life]int{}
 	targets := 0
 	for _, id := range l.order {
@@ -62,7 +63,8 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		}
 		places[f] = len(in.Servers)
 		in.Servers = append(in.Servers, placement.Server{ID: id, Incarnation: f.Incarnation, Locality: s.info.Locality,
-			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining(), Moves: f.moves})
+			Capacity: s.info.Capacity, Labels: s.info.Labels, Accepts: ok, Leaving: f.draining() || f.work == event.All, Demotes: f.work == event.Demote, Yields: f.work == event.Primaries,
+			Planned: l.events.Planned(id), Moves: f.moves})
 	}
 	replicas := make([]placement.Replica, 0, len(in.Shards)*in.Policy.Replicas) // one piece of memory for all of them
 	a.plan.Missing = 0

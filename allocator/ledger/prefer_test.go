@@ -7,6 +7,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -44,7 +45,7 @@ func TestPreferredRegions(t *testing.T) {
 	} {
 		spec := appOf(rows...)[0].Spec
 		spec.ResourceVersion, spec.PreferRegions = uint64(1+i), c.prefer
-		b.step(ledger.Request{ID: uint64(1 + i), Wish: ledger.UpdateApp{Spec: spec}})
+		b.step(ledger.Request{ID: uint64(1 + i), Wish: wish.UpdateApp{Spec: spec}})
 		for _, w := range b.out.Writes {
 			b.step(ledger.WriteDone{ID: w.ID, Outcome: ledger.Committed})
 		}

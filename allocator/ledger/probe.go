@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/message"
 )
 
 func placeOf(s *server) evidence.Place {
@@ -33,7 +34,7 @@ func (l *Ledger) probe(f *life) {
 	}
 	s.asking = round
 	for _, a := range asks {
-		l.send(a.Who.stream, Probe{ID: a.ID, Target: f.server.info, Timeout: l.s.ProbeTimeout})
+		l.send(a.Who.stream, message.Probe{ID: a.ID, Target: f.server.info, Timeout: l.s.ProbeTimeout})
 	}
 }
 

@@ -9,9 +9,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
-	wish "github.com/shardmanager/shardmanager/allocator/spec"
+	wanted "github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -194,15 +197,15 @@ var actions = []action{
 		a.askRest()
 	})},
 	{"callback fails or works", onAgent(func(t *rapid.T, _ *world, a *agent) {
-		k := rapid.SampledFrom([]ledger.Kind{ledger.AddShard, ledger.PrepareAddShard, ledger.PrepareDropShard, ledger.DropShard}).Draw(t, "kind")
+		k := rapid.SampledFrom([]message.Kind{message.AddShard, message.PrepareAddShard, message.PrepareDropShard, message.DropShard}).Draw(t, "kind")
 		if _, ok := a.failing[k]; ok {
 			delete(a.failing, k)
-		} else if a.failing[k] = ledger.Failed; k == ledger.PrepareDropShard {
+		} else if a.failing[k] = ledger.Failed; k == message.PrepareDropShard {
 			a.failing[k] = rapid.SampledFrom([]ledger.Status{ledger.Failed, ledger.Busy}).Draw(t, "status")
 		}
 	})},
 	{"answers lost or not", onAgent(func(t *rapid.T, _ *world, a *agent) {
-		k := rapid.SampledFrom([]ledger.Kind{ledger.AddShard, ledger.DropShard, ledger.PrepareAddShard, ledger.PrepareDropShard, ledger.CancelMove}).Draw(t, "kind")
+		k := rapid.SampledFrom([]message.Kind{message.AddShard, message.DropShard, message.PrepareAddShard, message.PrepareDropShard, message.CancelMove}).Draw(t, "kind")
 		a.mute[k] = !a.mute[k]
 	})},
 	{"old command arrives again", func(t *rapid.T, w *world) {
@@ -227,10 +230,10 @@ var actions = []action{
 		id := w.aShard(t)
 		ld.requests++
 		if rapid.Bool().Draw(t, "abort") {
-			ld.step(ledger.Request{ID: ld.requests, Wish: ledger.AbortMove{App: theApp, Shard: id}})
+			ld.step(ledger.Request{ID: ld.requests, Wish: wish.AbortMove{App: theApp, Shard: id}})
 			return
 		}
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.SkipStep{App: theApp, Shard: id, Force: rapid.Bool().Draw(t, "force")}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.SkipStep{App: theApp, Shard: id, Force: rapid.Bool().Draw(t, "force")}})
 	})},
 	{"all agents paused or resumed", func(_ *rapid.T, w *world) {
 		for _, a := range w.agents {
@@ -247,11 +250,11 @@ var actions = []action{
 	{"operator ends a quarantine", onLeader(func(t *rapid.T, w *world, ld *leader) {
 		id := w.aShard(t)
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseQuarantine{App: theApp, Shard: id}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.ReleaseQuarantine{App: theApp, Shard: id}})
 	})},
 	{"operator releases a hold", onLeader(func(_ *rapid.T, _ *world, ld *leader) {
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseHold{}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.ReleaseHold{}})
 	})},
 	{"leader paused or resumed", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.paused = !ld.paused })},
 	{"leader's store away or back", onLeader(func(_ *rapid.T, _ *world, ld *leader) { ld.blind = !ld.blind })},
@@ -282,17 +285,37 @@ var actions = []action{
 		case 0:
 			next.NonExclusive = true
 		case 1:
-			next.NonExclusive, next.OnLoss = true, wish.Fence
+			next.NonExclusive, next.OnLoss = true, wanted.Fence
 		case 2:
-			next.OnLoss, next.AcceptOverlap = wish.Hold, true
+			next.OnLoss, next.AcceptOverlap = wanted.Hold, true
 		}
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.UpdateApp{Spec: next}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.UpdateApp{Spec: next}})
 	})},
+	{"deployer asks, ends or takes back", onLeader(deploy)},
 	{"leader drains a server", onLeader(func(t *rapid.T, w *world, ld *leader) {
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.DrainServer{Server: anAgent(t, w).id, Undo: rapid.Bool().Draw(t, "undo")}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.DrainServer{Server: anAgent(t, w).id, Undo: rapid.Bool().Draw(t, "undo")}})
 	})},
+}
+
+// deploy is a deployer that asks, ends or takes back, whatever the state of what it means.
+func deploy(t *rapid.T, w *world, ld *leader) {
+	id := fmt.Sprint("e", rapid.IntRange(0, 3).Draw(t, "event"))
+	ask := wish.Wish(wish.CancelMaintenance{ID: id})
+	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	case 0, 1:
+		r := event.Request{ID: id, Kind: event.Kind(rapid.IntRange(1, 4).Draw(t, "kind")), Impact: event.Impact(rapid.IntRange(1, 4).Draw(t, "impact")),
+			Scope: event.Scope{Servers: []shard.ServerID{anAgent(t, w).id}}, Duration: time.Duration(rapid.IntRange(1, 20).Draw(t, "seconds")) * time.Second}
+		if r.Announced = rapid.Bool().Draw(t, "announced"); r.Announced {
+			r.Start = midnight
+		}
+		ask = wish.RequestMaintenance{Request: r}
+	case 2:
+		ask = wish.FinishMaintenance{ID: id}
+	}
+	ld.requests++
+	ld.step(ledger.Request{ID: ld.requests, Wish: ask})
 }
 
 // calm ends all faults. Whoever is dead stays dead, while somebody lives.
@@ -334,12 +357,16 @@ func (w *world) calm() {
 	ld := w.store.lock
 	for _, a := range w.agents {
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.DrainServer{Server: a.id, Undo: true}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.DrainServer{Server: a.id, Undo: true}})
+	}
+	for _, e := range ld.core.Events() {
+		ld.requests++
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.CancelMaintenance{ID: e.ID}})
 	}
 	w.run(2 * second) // what waited to be said of deaths is heard
 	for _, q := range ld.core.Summary().Quarantined {
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseQuarantine{App: q.App, Shard: q.Shard}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.ReleaseQuarantine{App: q.App, Shard: q.Shard}})
 	}
 }
 

@@ -160,8 +160,8 @@ func (t *task) fitter(f, than *life) bool {
 	if f.suspicion.suspect != than.suspicion.suspect {
 		return !f.suspicion.suspect
 	}
-	if f.draining() != than.draining() {
-		return !f.draining()
+	if f.leaves() != than.leaves() {
+		return !f.leaves()
 	}
 	return f.owned < than.owned
 }

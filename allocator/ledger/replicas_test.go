@@ -9,8 +9,10 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -33,11 +35,11 @@ func (w *world) replicated() bool {
 }
 
 // obeyReplicated is the receiver's table where there are secondaries (docs/architecture.md §5).
-func (a *agent) obeyReplicated(c ledger.Command, s *slot) ledger.Status {
+func (a *agent) obeyReplicated(c message.Command, s *slot) ledger.Status {
 	id, o := c.ID, c.ID.Order
 	order := o.Compare(s.max)
 	switch id.Kind {
-	case ledger.PrepareAddShard:
+	case message.PrepareAddShard:
 		if order > 0 {
 			s.phase, s.term, s.max, s.under, s.copy.wanted = shard.Prepared, o.Term, o, o, c.Members
 			return ledger.Done
@@ -45,16 +47,16 @@ func (a *agent) obeyReplicated(c ledger.Command, s *slot) ledger.Status {
 		if order == 0 && s.phase == shard.Prepared && s.under == o {
 			return ledger.Done
 		}
-	case ledger.PrepareDropShard:
+	case message.PrepareDropShard:
 		return a.handOver(c, s, order)
-	case ledger.AddShard:
+	case message.AddShard:
 		if c.Role == shard.Secondary {
 			return a.second(o, s, order)
 		}
 		return a.becomePrimary(c, s, order)
-	case ledger.UpdateMembership:
+	case message.UpdateMembership:
 		return a.updateMembership(c, s)
-	case ledger.CancelMove:
+	case message.CancelMove:
 		if order > 0 {
 			s.max, s.cancelled = o, o
 			return ledger.NotBegun
@@ -63,7 +65,7 @@ func (a *agent) obeyReplicated(c ledger.Command, s *slot) ledger.Status {
 			return ledger.NotBegun
 		}
 		return ledger.Begun
-	case ledger.DropShard:
+	case message.DropShard:
 		if order >= 0 {
 			*s = slot{phase: shard.None, max: o}
 			return ledger.Done
@@ -73,7 +75,7 @@ func (a *agent) obeyReplicated(c ledger.Command, s *slot) ledger.Status {
 }
 
 // handOver stops the source and activates the target; until that worked the source executes nothing, and neither does the target.
-func (a *agent) handOver(c ledger.Command, s *slot, order int) ledger.Status {
+func (a *agent) handOver(c message.Command, s *slot, order int) ledger.Status {
 	o := c.ID.Order
 	switch {
 	case order > 0 && s.phase == shard.Serving:
@@ -108,7 +110,7 @@ func (a *agent) second(o shard.Order, s *slot, order int) ledger.Status {
 	return ledger.Stale
 }
 
-func (a *agent) becomePrimary(c ledger.Command, s *slot, order int) ledger.Status {
+func (a *agent) becomePrimary(c message.Command, s *slot, order int) ledger.Status {
 	o := c.ID.Order
 	if order == 0 && s.phase == shard.Serving && s.under == o {
 		return ledger.Done
@@ -130,7 +132,7 @@ func (a *agent) becomePrimary(c ledger.Command, s *slot, order int) ledger.Statu
 	return ledger.Done
 }
 
-func (a *agent) updateMembership(c ledger.Command, s *slot) ledger.Status {
+func (a *agent) updateMembership(c message.Command, s *slot) ledger.Status {
 	o := c.ID.Order
 	switch {
 	case o.Term != s.term || o.Move < s.copy.heard:
@@ -356,7 +358,7 @@ func (w *world) proposed(base func(placement.Input) placement.Plan) func(placeme
 func (w *world) nudge() {
 	if ld := w.store.lock; ld != nil {
 		ld.requests++
-		ld.step(ledger.Request{ID: ld.requests, Wish: ledger.UpdateApp{Spec: *w.store.spec}})
+		ld.step(ledger.Request{ID: ld.requests, Wish: wish.UpdateApp{Spec: *w.store.spec}})
 	}
 }
 
@@ -487,7 +489,7 @@ func (w *world) settle() {
 	w.run(40 * second)
 	ld := w.store.lock
 	ld.requests++
-	ld.step(ledger.Request{ID: ld.requests, Wish: ledger.ReleaseHold{}})
+	ld.step(ledger.Request{ID: ld.requests, Wish: wish.ReleaseHold{}})
 	w.run(60 * second)
 }
 

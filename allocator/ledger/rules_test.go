@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -79,14 +81,14 @@ func (b *bare) said(to ledger.StreamID) string {
 			continue
 		}
 		switch body := m.Body.(type) {
-		case ledger.Command:
+		case message.Command:
 			list = append(list, fmt.Sprintf("%s %s %s", body.ID.Kind, body.ID.Shard, body.ID.Order))
-		case ledger.Refuse:
+		case message.Refuse:
 			list = append(list, fmt.Sprintf("Refuse duplicate=%t retry=%t", body.Duplicate, body.Retry))
-		case ledger.Grant:
+		case message.Grant:
 			list = append(list, fmt.Sprintf("Grant %d %s", body.Sequence, body.Remaining))
-		case ledger.Close, ledger.DrainProgress, ledger.Fenced, ledger.Probe, ledger.RestGranted, ledger.Welcome:
-			list = append(list, strings.TrimPrefix(fmt.Sprintf("%T", body), "ledger."))
+		case message.Close, message.DrainProgress, message.Fenced, message.Probe, message.RestGranted, message.Welcome:
+			list = append(list, strings.TrimPrefix(fmt.Sprintf("%T", body), "message."))
 		}
 	}
 	return strings.Join(list, "; ")
@@ -297,18 +299,18 @@ func TestResultsOfOthersMeanNothing(t *testing.T) {
 	b.pass(200 * time.Millisecond)
 	b.step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
 	b.expect(sa, "AddShard 0 10/1")
-	right := ledger.CommandID{Epoch: shard.Epoch{Index: 9}, Incarnation: 7, Shard: "0", Order: shard.Order{Term: 10, Move: 1}, Kind: ledger.AddShard}
+	right := message.CommandID{Epoch: shard.Epoch{Index: 9}, Incarnation: 7, Shard: "0", Order: shard.Order{Term: 10, Move: 1}, Kind: message.AddShard}
 	wrong := map[string]ledger.Result{
 		"another's stream": {Stream: sb, ID: right, Status: ledger.Done},
 		"no stream":        {Stream: 99, ID: right, Status: ledger.Done},
 	}
-	for name, change := range map[string]func(*ledger.CommandID){
-		"epoch":       func(id *ledger.CommandID) { id.Epoch.Index-- },
-		"incarnation": func(id *ledger.CommandID) { id.Incarnation++ },
-		"term":        func(id *ledger.CommandID) { id.Order.Term-- },
-		"move":        func(id *ledger.CommandID) { id.Order.Move++ },
-		"kind":        func(id *ledger.CommandID) { id.Kind = ledger.DropShard },
-		"shard":       func(id *ledger.CommandID) { id.Shard = "1" },
+	for name, change := range map[string]func(*message.CommandID){
+		"epoch":       func(id *message.CommandID) { id.Epoch.Index-- },
+		"incarnation": func(id *message.CommandID) { id.Incarnation++ },
+		"term":        func(id *message.CommandID) { id.Order.Term-- },
+		"move":        func(id *message.CommandID) { id.Order.Move++ },
+		"kind":        func(id *message.CommandID) { id.Kind = message.DropShard },
+		"shard":       func(id *message.CommandID) { id.Shard = "1" },
 	} {
 		id := right
 		change(&id)
@@ -414,7 +416,7 @@ func TestWishesAreBounded(t *testing.T) {
 	b := newBare(t, quick(), ledger.Loaded{})
 	refused := 0
 	for i := range 1100 {
-		b.step(ledger.Request{ID: uint64(i), Wish: ledger.CreateApp{Spec: ledger.Spec{Name: shard.App(fmt.Sprintf("a%d", i)), Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 1}}}}})
+		b.step(ledger.Request{ID: uint64(i), Wish: wish.CreateApp{Spec: ledger.Spec{Name: shard.App(fmt.Sprintf("a%d", i)), Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 1}}}}})
 		for _, r := range b.out.Replies {
 			if r.Err == nil || r.Err.Kind != ledger.NotNow {
 				t.Fatalf("replied %+v", r)

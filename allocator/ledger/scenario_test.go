@@ -10,9 +10,11 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
-	wish "github.com/shardmanager/shardmanager/allocator/spec"
+	wanted "github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -98,9 +100,9 @@ func (s *scenario) play(t *testing.T, d *datadriven.TestData) string {
 		}
 	case "release":
 		if len(words) > 0 {
-			return s.request(ledger.ReleaseQuarantine{App: theApp, Shard: shard.ID(words[0])})
+			return s.request(wish.ReleaseQuarantine{App: theApp, Shard: shard.ID(words[0])})
 		}
-		return s.request(ledger.ReleaseHold{})
+		return s.request(wish.ReleaseHold{})
 	case "poison", "heal":
 		s.w.poison = map[shard.ID]bool{}
 		for _, id := range words {
@@ -175,15 +177,15 @@ func (s *scenario) begin(t *testing.T, d *datadriven.TestData) string {
 			shards, _ = strconv.ParseUint(a.Vals[0], 10, 32)
 		case "replicas":
 			spec.Replicas, _ = strconv.Atoi(a.Vals[0])
-			spec.Replication, s.w.plan, warm = wish.PrimarySecondary, s.w.proposed(replicas), 8*second
+			spec.Replication, s.w.plan, warm = wanted.PrimarySecondary, s.w.proposed(replicas), 8*second
 		case "named":
 			spec.Space.Named = true
 		case "exclusive":
 			spec.NonExclusive = true
 		case "hold":
-			spec.OnLoss, spec.AcceptOverlap = wish.Hold, true
+			spec.OnLoss, spec.AcceptOverlap = wanted.Hold, true
 		case "without-primaries":
-			spec.Replication = wish.SecondaryOnly
+			spec.Replication = wanted.SecondaryOnly
 		default:
 			t.Fatalf("%s: world: agents, shards, replicas or without-primaries, not %s", d.Pos, a.Key)
 		}
@@ -323,7 +325,7 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 		case "accept-overlap":
 			spec.AcceptOverlap = n > 0
 		case "hold":
-			spec.OnLoss = wish.Hold
+			spec.OnLoss = wanted.Hold
 		case "move":
 			move = shard.MoveID(n)
 		case "step":
@@ -333,19 +335,19 @@ func (s *scenario) ask(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	spec.ResourceVersion = version
-	wishes := map[string]ledger.Wish{
-		"create": ledger.CreateApp{Spec: spec}, "update": ledger.UpdateApp{Spec: spec},
-		"delete": ledger.DeleteApp{Name: spec.Name, ResourceVersion: version},
-		"drain":  ledger.DrainServer{Server: shard.ServerID(name)}, "undrain": ledger.DrainServer{Server: shard.ServerID(name), Undo: true},
-		"abort":         ledger.AbortMove{App: theApp, Shard: shard.ID(name), Move: move, Why: "test"},
-		"create-shards": ledger.CreateShards{App: theApp, IDs: idsOf(name)}, "delete-shards": ledger.DeleteShards{App: theApp, IDs: idsOf(name)},
-		"skip": ledger.SkipStep{App: theApp, Shard: shard.ID(name), Move: move, Step: step, Force: force},
+	wishes := map[string]wish.Wish{
+		"create": wish.CreateApp{Spec: spec}, "update": wish.UpdateApp{Spec: spec},
+		"delete": wish.DeleteApp{Name: spec.Name, ResourceVersion: version},
+		"drain":  wish.DrainServer{Server: shard.ServerID(name)}, "undrain": wish.DrainServer{Server: shard.ServerID(name), Undo: true},
+		"abort":         wish.AbortMove{App: theApp, Shard: shard.ID(name), Move: move, Why: "test"},
+		"create-shards": wish.CreateShards{App: theApp, IDs: idsOf(name)}, "delete-shards": wish.DeleteShards{App: theApp, IDs: idsOf(name)},
+		"skip": wish.SkipStep{App: theApp, Shard: shard.ID(name), Move: move, Step: step, Force: force},
 	}
-	wish, ok := wishes[d.CmdArgs[0].Key]
+	asked, ok := wishes[d.CmdArgs[0].Key]
 	if !ok {
 		t.Fatalf("%s: unknown wish %s", d.Pos, d.CmdArgs[0].Key)
 	}
-	return s.request(wish)
+	return s.request(asked)
 }
 
 // idsOf reads a list of ids, `a+b`.
@@ -358,14 +360,14 @@ func idsOf(list string) []shard.ID {
 }
 
 // request puts a wish to the leader, lets a second or three pass, and shows the answer.
-func (s *scenario) request(wish ledger.Wish) string {
+func (s *scenario) request(w wish.Wish) string {
 	ld := s.w.store.lock
 	ld.requests++
 	ld.replies = nil
-	ld.step(ledger.Request{ID: ld.requests, Wish: wish})
+	ld.step(ledger.Request{ID: ld.requests, Wish: w})
 	early := len(ld.replies)
 	s.w.run(second)
-	if _, ok := wish.(ledger.UpdateApp); ok && len(ld.replies) == 0 { // it waits for the servers
+	if _, ok := w.(wish.UpdateApp); ok && len(ld.replies) == 0 { // it waits for the servers
 		s.w.run(2 * second)
 	}
 	out := ""
@@ -483,8 +485,8 @@ func (s *scenario) find(t *testing.T, name string) *agent {
 	return nil
 }
 
-func kindOf(t *testing.T, name string) ledger.Kind {
-	for k := ledger.AddShard; k <= ledger.UpdateMembership; k++ {
+func kindOf(t *testing.T, name string) message.Kind {
+	for k := message.AddShard; k <= message.UpdateMembership; k++ {
 		if k.String() == name {
 			return k
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -42,6 +43,7 @@ type life struct {
 	hung    bool          // its agent says that the application does not pull
 	reset   bool          // its stream broke
 	drain   bool          // asked for by its agent
+	work    event.Work    // that a planned event takes
 	// replicates: its application has ChangeRole and UpdateMembership.
 	replicates bool
 	clock      timing.ClockCheck
@@ -97,6 +99,9 @@ func (f *life) whyGone() string {
 
 func (f *life) draining() bool { return f.drain || f.server.drain }
 
+// leaves reports whether it is to be left, or its primaries are.
+func (f *life) leaves() bool { return f.draining() || f.work != event.Nothing }
+
 func (f *life) alive() bool { return !f.over && !f.fencing }
 
 func (f *life) peer() shard.Peer {
@@ -114,7 +119,7 @@ func (l *Ledger) accepts(f *life) bool {
 
 // takes reports whether nothing but a probation keeps shards from it.
 func (l *Ledger) takes(f *life) bool {
-	return f.attached() && f.alive() && !f.resting && !f.draining() && !f.suspicion.suspect && !l.unable(f)
+	return f.attached() && f.alive() && !f.resting && !f.leaves() && !f.suspicion.suspect && !l.unable(f)
 }
 
 // unable reports whether its application lacks the callbacks that its app's replication needs.

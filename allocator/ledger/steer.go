@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -15,11 +16,12 @@ func (l *Ledger) steer(r Request) bool {
 	var id shard.ID
 	var do func(*task) *RequestError
 	switch w := r.Wish.(type) {
-	case AbortMove:
+	case wish.AbortMove:
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.abortWished(r.ID, w) }
-	case SkipStep:
+	case wish.SkipStep:
 		app, id, do = w.App, w.Shard, func(t *task) *RequestError { return t.skipWished(r.ID, w) }
-	case CreateShards, DeleteShards, CreateApp, UpdateApp, DeleteApp, DrainServer, ReleaseHold, ReleaseQuarantine, ApproveMaintenance, EndMaintenance:
+	case wish.CreateShards, wish.DeleteShards, wish.CreateApp, wish.UpdateApp, wish.DeleteApp, wish.DrainServer, wish.ReleaseHold, wish.ReleaseQuarantine,
+		wish.RequestMaintenance, wish.ApproveMaintenance, wish.FinishMaintenance, wish.CancelMaintenance, wish.CheckStop:
 	}
 	a := l.apps[app]
 	if a == nil || a.removed {
@@ -44,7 +46,7 @@ func noShard(a *app, id shard.ID) *RequestError {
 	return &RequestError{NotFound, "shard", fmt.Sprintf("a shard of app %q, not %q; list them with `shardmanager map %s`", a.spec.Name, id, a.spec.Name)}
 }
 
-func (t *task) abortWished(id uint64, w AbortMove) *RequestError {
+func (t *task) abortWished(id uint64, w wish.AbortMove) *RequestError {
 	m := t.row.Open
 	if m == nil && t.abortJoins(id, w) {
 		return nil
@@ -70,7 +72,7 @@ func (t *task) abortWished(id uint64, w AbortMove) *RequestError {
 }
 
 // abortJoins sends away the newcomers of a shard that are not in sync yet; false: there are none.
-func (t *task) abortJoins(id uint64, w AbortMove) bool {
+func (t *task) abortJoins(id uint64, w wish.AbortMove) bool {
 	e := t.edit()
 	for _, s := range t.row.Secondaries {
 		if (s.State == Joining || s.State == Syncing) && (w.Move == 0 || w.Move == s.Order.Move) {
@@ -85,7 +87,7 @@ func (t *task) abortJoins(id uint64, w AbortMove) bool {
 	return true
 }
 
-func (t *task) skipWished(id uint64, w SkipStep) *RequestError {
+func (t *task) skipWished(id uint64, w wish.SkipStep) *RequestError {
 	if bad := t.meant(w.Move, w.Step); bad != nil {
 		return bad
 	}
@@ -134,7 +136,7 @@ func (t *task) meant(move shard.MoveID, step report.MoveStep) *RequestError {
 var errAtRest = &RequestError{Conflict, "shard", "an open move: nothing is under way for this shard; list moves with `shardmanager moves`"}
 
 // force fences the one server that a step waits for.
-func (t *task) force(id uint64, w SkipStep, step report.MoveStep, o Owner) *RequestError {
+func (t *task) force(id uint64, w wish.SkipStep, step report.MoveStep, o Owner) *RequestError {
 	f := t.known(o)
 	note := string(o.Server) + " is fenced; its shards go elsewhere once its lease is over"
 	switch {

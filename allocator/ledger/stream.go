@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -19,13 +20,13 @@ type stream struct {
 // hello begins a stream. Nothing is believed before the server's key was read (PROTOCOL R26).
 func (l *Ledger) hello(ev Hello) {
 	if ev.HighestEpoch.Compare(l.epoch) > 0 {
-		l.send(ev.Stream, Refuse{Retry: true, Reason: "the agent obeys the later leader " + ev.HighestEpoch.String()})
+		l.send(ev.Stream, message.Refuse{Retry: true, Reason: "the agent obeys the later leader " + ev.HighestEpoch.String()})
 		return
 	}
 	s := l.server(ev.Server.ID)
 	for _, older := range slices.Clone(s.greetings) {
 		if older.hello.Server.Incarnation == ev.Server.Incarnation {
-			l.dismiss(older, Close{Reason: "a newer stream of the same incarnation"})
+			l.dismiss(older, message.Close{Reason: "a newer stream of the same incarnation"})
 		}
 	}
 	st := &stream{id: ev.Stream, server: s, hello: ev, at: l.now}
@@ -51,25 +52,25 @@ func (l *Ledger) answerHello(s *server, st *stream) {
 	f := s.lives[inc]
 	switch {
 	case f != nil && f.over:
-		l.dismiss(st, Fenced{Incarnation: inc, Reason: f.why})
+		l.dismiss(st, message.Fenced{Incarnation: inc, Reason: f.why})
 	case f != nil && f.fencing && !f.fencedAt.IsZero():
-		l.dismiss(st, Fenced{Incarnation: inc, Reason: f.why})
+		l.dismiss(st, message.Fenced{Incarnation: inc, Reason: f.why})
 	case f != nil && f.fencing:
-		l.dismiss(st, Refuse{Retry: true, Reason: "being fenced: " + f.why})
+		l.dismiss(st, message.Refuse{Retry: true, Reason: "being fenced: " + f.why})
 	case s.key == nil && f != nil && len(f.refs) > 0:
 		l.fence(f, "its key is gone")
-		l.dismiss(st, Refuse{Retry: true, Reason: "being fenced: " + f.why})
+		l.dismiss(st, message.Refuse{Retry: true, Reason: "being fenced: " + f.why})
 	case s.key == nil:
-		l.dismiss(st, Fenced{Incarnation: inc, Reason: "its key is gone"})
+		l.dismiss(st, message.Fenced{Incarnation: inc, Reason: "its key is gone"})
 	case f == nil || f != s.current():
 		l.trace(Decision{What: "duplicate refused", Server: s.id, Incarnation: inc,
 			Why: "incarnation " + s.key.Server.Incarnation.String() + " holds the key"})
-		l.dismiss(st, Refuse{Duplicate: true, Reason: "the server's key is held by incarnation " +
+		l.dismiss(st, message.Refuse{Duplicate: true, Reason: "the server's key is held by incarnation " +
 			s.key.Server.Incarnation.String() + " at " + s.key.Server.AgentAddress})
 	default:
 		if why := l.fromTheFuture(f, st.hello.Held); why != "" {
 			l.trace(Decision{What: "server held off", Server: s.id, Incarnation: inc, Why: why})
-			l.dismiss(st, Refuse{Reason: why})
+			l.dismiss(st, message.Refuse{Reason: why})
 			return
 		}
 		l.welcome(f, st)
@@ -96,7 +97,7 @@ func (l *Ledger) welcome(f *life, st *stream) {
 	s := f.server
 	s.greetings = slices.DeleteFunc(s.greetings, func(g *stream) bool { return g == st })
 	if old := l.streams[f.stream]; f.stream != 0 && old != nil {
-		l.dismiss(old, Close{Reason: "a newer stream of the same incarnation"})
+		l.dismiss(old, message.Close{Reason: "a newer stream of the same incarnation"})
 	}
 	f.stream, st.life = st.id, f
 	f.heard, f.reset, f.resting = l.now, false, false
@@ -108,14 +109,14 @@ func (l *Ledger) welcome(f *life, st *stream) {
 	held := st.hello.Held
 	st.hello.Held = nil
 	l.describe(s, st.hello.Server)
-	l.send(st.id, Welcome{Epoch: l.epoch, Interval: l.s.Interval, Validity: l.s.Validity})
+	l.send(st.id, message.Welcome{Epoch: l.epoch, Interval: l.s.Interval, Validity: l.s.Validity})
 	l.trace(Decision{What: "server attached", App: f.app, Server: s.id, Incarnation: f.Incarnation})
 	l.reconcile(f, held)
 	l.joined(f.app)
 }
 
 // dismiss ends a stream from our side, with a last word.
-func (l *Ledger) dismiss(st *stream, word Body) {
+func (l *Ledger) dismiss(st *stream, word message.Body) {
 	l.send(st.id, word)
 	l.drop(st)
 }
@@ -167,7 +168,7 @@ func (l *Ledger) greeting(s *server) bool { return len(s.greetings) > 0 }
 func (l *Ledger) impatient(s *server) {
 	for _, st := range slices.Clone(s.greetings) {
 		if l.after(st.at, helloPatience) {
-			l.dismiss(st, Refuse{Retry: true, Reason: "the server's key cannot be read from the store now"})
+			l.dismiss(st, message.Refuse{Retry: true, Reason: "the server's key cannot be read from the store now"})
 		}
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
-	"github.com/shardmanager/shardmanager/allocator/maintenance"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -61,7 +63,7 @@ type handKey struct {
 
 type sent struct {
 	to ledger.Owner
-	c  ledger.Command
+	c  message.Command
 }
 
 type store struct {
@@ -76,7 +78,7 @@ type store struct {
 
 	probations  map[shard.ServerID]probation.Probation
 	quarantines map[shard.ID]probation.Quarantine
-	approvals   map[string]maintenance.Approval
+	events      map[string]event.Event
 	keys        map[shard.ServerID]ledger.Registration
 	failing     bool // writes certainly do not commit
 }
@@ -87,8 +89,8 @@ func newWorld(s ledger.Settings) *world {
 		served: map[shard.ID]map[shard.Term]ledger.Owner{}, plan: spread, named: map[shard.ID]shard.Index{}, acked: map[shard.ID][]int64{},
 		store: store{clean: true, chunks: map[int][]ledger.Row{}, fences: map[shard.ServerID]ledger.Fence{}, rests: map[shard.ServerID]ledger.Rest{},
 			probations: map[shard.ServerID]probation.Probation{}, quarantines: map[shard.ID]probation.Quarantine{},
-			approvals: map[string]maintenance.Approval{},
-			drains:    map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
+			events: map[string]event.Event{},
+			drains: map[shard.ServerID]bool{}, keys: map[shard.ServerID]ledger.Registration{}},
 	}
 }
 
@@ -174,7 +176,7 @@ type conn struct {
 	leader *leader
 	agent  *agent
 	up     []ledger.Event
-	down   []ledger.Body
+	down   []message.Body
 	held   bool
 	gone   bool
 }
@@ -182,6 +184,9 @@ type conn struct {
 func (ld *leader) now() shard.Instant {
 	return shard.Instant{Boot: ld.w.real / permill * ld.rate, Raw: ld.w.real/permill*ld.rate + 7*second}
 }
+
+// midnight is the time of day whenever a leader is elected.
+var midnight = time.Date(2026, 11, 27, 0, 0, 0, 0, time.UTC)
 
 // elect lets a new leader take the lock, which must be free, and load.
 func (w *world) elect(rate int64) *leader {
@@ -209,11 +214,12 @@ func (w *world) elect(rate int64) *leader {
 	for _, id := range shard.SortedKeys(w.store.quarantines) {
 		loaded.Quarantines = append(loaded.Quarantines, w.store.quarantines[id])
 	}
-	for _, id := range shard.SortedKeys(w.store.approvals) {
-		loaded.Approvals = append(loaded.Approvals, w.store.approvals[id])
+	for _, id := range shard.SortedKeys(w.store.events) {
+		loaded.Events = append(loaded.Events, w.store.events[id])
 	}
 	loaded.Drains = append(loaded.Drains, shard.SortedKeys(w.store.drains)...)
 	ld.step(loaded)
+	ld.step(ledger.ClockRead{Wall: midnight})
 	return ld
 }
 
@@ -242,7 +248,7 @@ func (ld *leader) perform() {
 	ld.writes = append(ld.writes, ld.out.Writes...)
 	for _, m := range ld.out.Messages {
 		if c := ld.conns[m.Stream]; c != nil && !c.gone {
-			if cmd, ok := m.Body.(ledger.Command); ok {
+			if cmd, ok := m.Body.(message.Command); ok {
 				w.note("%s → %s: %s %s %s", ld.name, c.agent.id, cmd.ID.Kind, cmd.ID.Shard, cmd.ID.Order)
 				w.checkCommand(c.agent, cmd)
 			}
@@ -429,9 +435,9 @@ func (w *world) apply(op ledger.WriteOp) {
 		}
 	case ledger.PutMark:
 		st.mark(op.Row)
-	case ledger.PutApproval:
-		if delete(st.approvals, op.Row.ID); op.Row.Left > 0 {
-			st.approvals[op.Row.ID] = op.Row.Approval
+	case ledger.PutEvent:
+		if delete(st.events, op.Row.Event.ID); !op.Row.Gone {
+			st.events[op.Row.Event.ID] = op.Row.Event
 		}
 	case ledger.PutRest:
 		st.rests[op.Rest.Owner.Server] = op.Rest
@@ -493,35 +499,35 @@ func sameRow(a, b ledger.Row) bool {
 }
 
 // checkCommand is promise 2: what a command says was durable before it was sent.
-func (w *world) checkCommand(a *agent, c ledger.Command) {
+func (w *world) checkCommand(a *agent, c message.Command) {
 	at, ok := w.indexOf(c.ID.Shard)
 	if !ok {
 		w.broken("command for unknown shard %s", c.ID.Shard)
 		return
 	}
-	if w.store.spec.Space.Named && c.ID.Kind == ledger.DropShard {
+	if w.store.spec.Space.Named && c.ID.Kind == message.DropShard {
 		return // of a shard that was deleted: no row says so any more
 	}
 	to := ledger.Owner{Server: a.id, Incarnation: c.ID.Incarnation}
 	covered := slices.ContainsFunc(w.history[at], func(r ledger.Row) bool {
 		switch c.ID.Kind {
-		case ledger.AddShard:
+		case message.AddShard:
 			if c.Role == shard.Secondary {
 				return slices.ContainsFunc(r.Secondaries, func(s ledger.Secondary) bool { return s.Owner == to && s.Order == c.ID.Order }) ||
 					r.Open != nil && r.Open.To == to && r.Open.Phase == ledger.Aborting && r.Move == c.ID.Order.Move
 			}
 			return r.Primary == to && r.PrimaryTerm == c.ID.Order.Term
-		case ledger.UpdateMembership:
+		case message.UpdateMembership:
 			primary := r.Primary == to && r.PrimaryTerm == c.ID.Order.Term
 			target := r.Open != nil && r.Open.To == to && r.Open.Term == c.ID.Order.Term && r.Open.Phase == ledger.Opened
 			return (primary || target) && r.MembersMove == c.ID.Order.Move
-		case ledger.PrepareAddShard:
+		case message.PrepareAddShard:
 			return r.Open != nil && r.Open.To == to && r.Open.Term == c.ID.Order.Term && r.Open.Move == c.ID.Order.Move
-		case ledger.PrepareDropShard:
+		case message.PrepareDropShard:
 			return r.Open != nil && r.Open.From == to && r.Open.Term == c.ID.Order.Term && r.Open.Move == c.ID.Order.Move
-		case ledger.CancelMove:
+		case message.CancelMove:
 			return r.Open != nil && r.Open.From == to && r.Open.Term == c.ID.Order.Term && r.Open.Phase == ledger.Aborting
-		case ledger.DropShard:
+		case message.DropShard:
 			return c.ID.Order.Compare(shard.Order{Term: r.Term, Move: r.Move}) <= 0
 		}
 		return false

@@ -175,7 +175,7 @@ func (l *Ledger) otherOps(f *flight) []WriteOp {
 	}
 	f.events = l.events.Take(l.now, l.s.MaxWriteOps/4)
 	for _, row := range f.events {
-		ops = append(ops, PutApproval{row})
+		ops = append(ops, PutEvent{row})
 	}
 	if p.wish != nil {
 		f.wish, p.wish = p.wish, nil
@@ -315,6 +315,7 @@ func (l *Ledger) committed(f *flight) {
 	if f.wish != nil {
 		l.wishStored(f.wish)
 	}
+	l.eventsStored(f.events)
 	for _, c := range f.chunks {
 		for _, at := range c.rows {
 			l.rowStored(c.app, at)

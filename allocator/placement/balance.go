@@ -15,7 +15,7 @@ func (s *state) balance() {
 			s.refresh(server)
 		}
 	}
-	if s.primaries >= 0 && s.in.Policy.Replicas > 1 {
+	if s.primaries >= 0 && s.in.Policy.Replicas > 1 && !s.planned {
 		s.evenPrimaries()
 	}
 	s.even()

@@ -110,7 +110,7 @@ func (s *state) group(server, metric int) int {
 func (e *evening) gather(i int) {
 	changing := len(e.in.Shards[i].Avoid) > 0 || slices.ContainsFunc(e.replicas[i], e.changing)
 	adds := slices.ContainsFunc(e.replicas[i], func(r replica) bool { return r.added() })
-	stays := changing && !e.choosy(i) || !adds && (e.urgent || e.full() || e.restless(i))
+	stays := changing && !e.choosy(i) || !adds && (e.urgent || e.planned || e.full() || e.restless(i))
 	if stays && e.in.Terms == nil {
 		return
 	}

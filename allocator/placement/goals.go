@@ -43,7 +43,7 @@ func (s *state) drain() {
 		if s.held(i) || s.moved[i] {
 			continue
 		}
-		if slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.movable() && s.in.Servers[r.on].Leaving }) {
+		if slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.movable() && s.leaves(r) }) {
 			list = append(list, i)
 		}
 	}
@@ -60,8 +60,10 @@ func (s *state) drainShard(i int) {
 	for _, k := range slices.Backward(s.secondariesFirst(i)) {
 		r := s.replicas[i][k]
 		switch {
-		case !s.in.Servers[r.on].Leaving || s.capped(r.on):
+		case !s.leaves(r) || s.capped(r.on):
 			continue
+		case s.yields(r) && (s.handOver(i, k, Drain, everywhere, "its primaries leave "+string(s.serverID(r.on))+"; ") || !s.in.Servers[r.on].Yields):
+			return
 		case s.in.Shards[i].Backoff:
 			s.stuck(i, Migrate, r.on, Drain, bindsQuarantine, whyQuarantine)
 			continue
@@ -79,6 +81,15 @@ func (s *state) drainShard(i int) {
 			s.stuck(i, Migrate, r.on, Drain, binds, why)
 		}
 	}
+}
+
+// leaves reports whether a replica is to leave its server.
+func (s *state) leaves(r replica) bool { return s.in.Servers[r.on].Leaving || s.yields(r) }
+
+// yields reports whether a primary is to leave a server that keeps its replicas.
+func (s *state) yields(r replica) bool {
+	at := &s.in.Servers[r.on]
+	return r.role == shard.Primary && (at.Yields || at.Demotes) && !at.Leaving
 }
 
 // handOver promotes the best heir of those on servers that accept and are wanted.
@@ -106,7 +117,9 @@ func (s *state) heir(i, except int, allowed func(server int) bool) int {
 			continue
 		}
 		cost := [3]int64{0, int64(s.where.Rank(r.on)), s.primariesAt(r.on)}
-		if !s.in.Servers[r.on].Accepts {
+		if at := &s.in.Servers[r.on]; !at.Accepts {
+			cost[0] = 2
+		} else if at.Planned {
 			cost[0] = 1
 		}
 		if s.primaries >= 0 && s.share[r.on][s.primaries] > 0 {

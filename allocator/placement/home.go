@@ -17,6 +17,7 @@ type quest struct {
 	regions []int                 // only there; nil: everywhere
 	allowed func(server int) bool // nil: everywhere
 
+	lasting  bool // not where a planned event will take it away again
 	heedless bool // even where callbacks for the shard failed lately
 }
 
@@ -55,7 +56,7 @@ func (s *state) find(q quest) int {
 		if s.barred(q.i, server) != "" {
 			return false
 		}
-		return !(heed && s.avoids(q.i, server)) && (q.allowed == nil || q.allowed(server))
+		return !(q.lasting && s.in.Servers[server].Planned) && !(heed && s.avoids(q.i, server)) && (q.allowed == nil || q.allowed(server))
 	}})
 	if leaf < 0 {
 		return -1
@@ -67,7 +68,11 @@ func (s *state) find(q quest) int {
 // far from the other replicas as there is room, and then where the server is least utilised. −1: there is none.
 func (s *state) home(q quest) (server int, width locality.Domain) {
 	for _, regions := range s.choices(q.i, q.k, q.role) {
-		q.regions = regions
+		q.regions, q.lasting = regions, s.planned
+		if server, width := s.widest(q); server >= 0 && q.lasting {
+			return server, width
+		}
+		q.lasting = false
 		if server, width := s.widest(q); server >= 0 {
 			return server, width
 		}

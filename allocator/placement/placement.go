@@ -24,6 +24,7 @@ type Input struct {
 	Shards  []Shard  // in the order of indexes
 	Policy  Policy
 	Terms   *terms.Terms   // what policies say beyond that; nil: nothing
+	Still   bool           // servers are away, in a planned event that brings them back: nothing is evened out meanwhile
 	Apart   latency.Matrix // between regions, as far as known: where primaries go that no preferred region has room for
 }
 
@@ -37,6 +38,9 @@ type Server struct {
 	Accepts     bool              // attached, not draining, not suspected
 	Why         string            // why it does not accept, for people; empty: nobody said
 	Leaving     bool              // draining: its replicas want to go elsewhere
+	Demotes     bool              // its primaries are to become secondaries, where one in sync can take over
+	Yields      bool              // its primaries are to leave, with a migration where nobody can take over
+	Planned     bool              // a planned event is to take it down: what leaves other servers had better go elsewhere
 	Moves       int               // open moves from or to it
 }
 

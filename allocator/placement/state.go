@@ -39,6 +39,7 @@ type state struct {
 	choosers  []bool        // by shard: see choosy
 	filled    bool          // the plan fills up what is missing
 	urgent    bool          // it replaces lost primaries
+	planned   bool          // a planned event is taking servers down: nothing is evened out, it would be moved again
 	scratch   []int64
 	spans     [2][]field.Span
 	plan      Plan
@@ -73,7 +74,7 @@ func newState(in *Input) *state {
 	s.capacity, s.charged, s.settled = load.Vectors(len(in.Servers), n), load.Vectors(len(in.Servers), n), load.Vectors(len(in.Servers), n)
 	for i, server := range in.Servers {
 		s.metrics.Fill(s.capacity[i], server.Capacity, load.Unlimited)
-		s.moves[i] = server.Moves
+		s.moves[i], s.planned = server.Moves, s.planned || server.Planned || in.Still
 	}
 	s.loadShards()
 	s.shareOut(false)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -31,6 +32,8 @@ type App struct {
 	ResourceVersion  uint64
 	Labels           map[string]string
 	Written          []byte // the app's policy, a message that only whoever makes placement's terms reads; nil: none; never modified
+
+	Maintenance caps.Caps // on planned events; never modified
 
 	NonExclusive  bool // two servers may serve a shard at once: fences are not waited for (PROTOCOL R28)
 	AcceptOverlap bool // the same is accepted of an exclusive app, where it holds (PROTOCOL R34)
@@ -166,6 +169,9 @@ func (a App) Check() (field, expected string) {
 	case a.OnLoss == Hold && !a.NonExclusive && !a.AcceptOverlap:
 		return "on_coordination_loss", "fence, because the app is exclusive: one that holds serves on without anybody's word, while another server may " +
 			"have its shards. If that may be, set accept_overlap: true; of a cache, exclusive: false"
+	}
+	if field, expected := a.Maintenance.Check(); field != "" {
+		return "maintenance." + field, expected
 	}
 	for _, metric := range shard.SortedKeys(a.DefaultLoad) {
 		if !metricName.MatchString(metric) || a.DefaultLoad[metric] < 0 {

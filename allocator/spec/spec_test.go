@@ -3,9 +3,11 @@ package spec_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/locality"
@@ -13,6 +15,7 @@ import (
 )
 
 func TestCheck(t *testing.T) {
+	tooMany := 1<<20 + 1
 	t.Parallel()
 	many := map[string]int{}
 	for i := range 17 {
@@ -55,6 +58,9 @@ func TestCheck(t *testing.T) {
 		"overlap accepted": {change: func(a *spec.App) { a.AcceptOverlap, a.OnLoss = true, spec.Hold }},
 		"hold":             {func(a *spec.App) { a.OnLoss = spec.Hold }, "on_coordination_loss", "set accept_overlap: true; of a cache, exclusive: false"},
 		"unknown loss":     {func(a *spec.App) { a.OnLoss = 3 }, "on_coordination_loss", "not number 3"},
+		"too many down":    {func(a *spec.App) { a.Maintenance.Down = &tooMany }, "maintenance.max_servers_down", "0 to 1048576"},
+		"no window":        {func(a *spec.App) { a.Maintenance.Windows = []caps.Window{{}} }, "maintenance.windows[0].minutes", "1 to 1440, not 0"},
+		"late window":      {func(a *spec.App) { a.Maintenance.Windows = []caps.Window{{Opens: 24 * time.Hour, Length: time.Hour}} }, "maintenance.windows[0].start", "00:00 to 23:59"},
 		"preferred by none": {func(a *spec.App) { a.Replication, a.PreferRegions = spec.SecondaryOnly, []string{"eu"} },
 			"placement.preferred_regions", "no primaries"},
 	} {

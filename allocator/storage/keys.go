@@ -17,10 +17,10 @@ const (
 	restsDir   = "rests/"
 	drainsDir  = "drains/"
 
-	probationDir  = "probation/"
-	quarantineDir = "quarantine/"
-	approvalsDir  = "approvals/"
-	specName      = "spec"
+	probationDir   = "probation/"
+	quarantineDir  = "quarantine/"
+	maintenanceDir = "maintenance/"
+	specName       = "spec"
 )
 
 // Keys names the keys of one cluster and group (docs/architecture.md §3).
@@ -79,8 +79,8 @@ func (k Keys) Quarantine(app shard.App, id shard.ID) string {
 // Quarantines is the prefix of all quarantines of an app.
 func (k Keys) Quarantines(app shard.App) string { return k.group + quarantineDir + string(app) + "/" }
 
-// Approval is the key of the approval of a planned event.
-func (k Keys) Approval(id string) string { return k.group + approvalsDir + url.PathEscape(id) }
+// Event is the key of a planned event.
+func (k Keys) Event(id string) string { return k.group + maintenanceDir + url.PathEscape(id) }
 
 // appKey splits the key of an app, after the group's prefix: the app, and its chunk or -1 for the spec; false if it is neither.
 func appKey(rest string) (app shard.App, chunk int, ok bool) {

@@ -9,8 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
+	"github.com/shardmanager/shardmanager/allocator/eventspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
-	"github.com/shardmanager/shardmanager/allocator/maintenance"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -28,7 +29,7 @@ type Contents struct {
 
 	Probations  map[shard.ServerID]probation.Probation
 	Quarantines []probation.Quarantine
-	Approvals   []maintenance.Approval
+	Events      []event.Event
 
 	Indexes  *Indexes
 	Sequence coord.Entry // zero: never written
@@ -213,8 +214,8 @@ func (k Keys) loadOther(c *Contents, rest string, e coord.Entry) error {
 		return loadProbation(c, id, e)
 	case quarantineDir:
 		return k.loadQuarantine(c, e)
-	case approvalsDir:
-		return k.loadApproval(c, e)
+	case maintenanceDir:
+		return k.loadEvent(c, e)
 	}
 	return nil
 }
@@ -247,22 +248,22 @@ func (k Keys) loadQuarantine(c *Contents, e coord.Entry) error {
 	return nil
 }
 
-func (k Keys) loadApproval(c *Contents, e coord.Entry) error {
-	record := new(pb.ApprovalRecord)
+func (k Keys) loadEvent(c *Contents, e coord.Entry) error {
+	record := new(pb.MaintenanceRecord)
 	if err := wire.Decode(e.Value, record); err != nil {
 		return err
 	}
-	if k.Approval(record.Id) != e.Key || record.LeftNs <= 0 || len(record.Covers) == 0 {
-		return fmt.Errorf("%w: it says approval %q of %d servers, %d ns left", wire.ErrCorrupt, record.Id, len(record.Covers), record.LeftNs)
+	planned := eventspec.FromProto(record.GetEvent())
+	if k.Event(planned.ID) != e.Key || len(planned.Pieces) == 0 {
+		return fmt.Errorf("%w: it says event %q of %d pieces", wire.ErrCorrupt, planned.ID, len(planned.Pieces))
 	}
-	a := maintenance.Approval{ID: record.Id, Left: time.Duration(record.LeftNs), Reason: record.Reason}
-	for _, covered := range record.Covers {
-		if covered.Server == "" || covered.Incarnation == 0 {
-			return fmt.Errorf("%w: it covers incarnation %d of server %q", wire.ErrCorrupt, covered.Incarnation, covered.Server)
+	for i := range planned.Pieces {
+		p := &planned.Pieces[i]
+		if p.State < event.Waiting || p.State > event.Cancelled || len(p.Covers) == 0 || p.State.Active() && p.Left <= 0 {
+			return fmt.Errorf("%w: piece %d is %s with %d servers and %s left", wire.ErrCorrupt, i, p.State, len(p.Covers), p.Left)
 		}
-		a.Covers = append(a.Covers, maintenance.Covered{Server: shard.ServerID(covered.Server), Incarnation: shard.Incarnation(covered.Incarnation)})
 	}
-	c.Approvals = append(c.Approvals, a)
+	c.Events = append(c.Events, planned)
 	return nil
 }
 

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/maintenance"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
@@ -215,7 +217,13 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 	held := probation.Probation{Fences: 3, Window: 12 * time.Minute, Length: 2 * time.Minute, Left: 90 * time.Second, Reason: "silent"}
 	poison := probation.Quarantine{App: "kv", Shard: "a/b?", Why: "3 servers died of it"}
 	other := probation.Quarantine{App: "empty", Shard: "1", Why: "too"}
-	approval := maintenance.Approval{ID: "os-2", Covers: []maintenance.Covered{{Server: "a.kv", Incarnation: 7}}, Left: time.Hour, Reason: "kernel"}
+	planned := event.Event{
+		Request: event.Request{ID: "os-2", Kind: event.Upgrade, Impact: event.MachineLoss, Scope: event.Scope{Servers: []shard.ServerID{"a.kv"}, Zones: []string{"z"}},
+			Announced: true, Start: time.UnixMilli(1e12).UTC(), Deadline: time.UnixMilli(2e12).UTC(), Duration: time.Hour, Reason: "kernel", Requester: "ops"},
+		Pieces: []event.Piece{{Covers: []event.Covered{{Server: "a.kv", Incarnation: 7}}, State: event.Ready, Left: time.Hour, Why: "because", Never: true},
+			{Covers: []event.Covered{{Server: "b.kv"}}, State: event.Waiting}},
+		Turn: 7, Waived: true,
+	}
 	c.write(contents,
 		ledger.PutSpec{Spec: spec("kv", ledger.ChunkShards+100)},
 		ledger.PutSpec{Spec: spec("empty", 4)},
@@ -227,7 +235,7 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 		ledger.PutMark{Row: probation.PutProbation{Server: "a.kv", Probation: held}},
 		ledger.PutMark{Row: probation.PutQuarantine{Quarantine: poison}},
 		ledger.PutMark{Row: probation.PutQuarantine{Quarantine: other}},
-		ledger.PutApproval{Row: maintenance.Row{Approval: approval}},
+		ledger.PutEvent{Row: maintenance.Row{Event: planned}},
 	)
 	got := c.load()
 	want := []ledger.AppState{{Spec: spec("empty", 4)}, {Spec: spec("kv", ledger.ChunkShards+100), Rows: all}}
@@ -236,7 +244,7 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 		cmp.Diff([]ledger.Rest{rest}, got.Rests), cmp.Diff([]shard.ServerID{"a.kv"}, got.Drains),
 		cmp.Diff(map[shard.ServerID]probation.Probation{"a.kv": held}, got.Probations),
 		cmp.Diff([]probation.Quarantine{other, poison}, got.Quarantines),
-		cmp.Diff([]maintenance.Approval{approval}, got.Approvals),
+		cmp.Diff([]event.Event{planned}, got.Events, cmpopts.EquateEmpty()),
 	} {
 		if d != "" {
 			t.Errorf("loaded differs from written (-want +got):\n%s", d)
@@ -249,15 +257,15 @@ func TestWhatIsWrittenIsLoaded(t *testing.T) {
 		ledger.PutFence{Fence: ledger.Fence{Owner: ledger.Owner{Server: "a.kv", Incarnation: 17}, Reason: "dead"}, Registered: &a},
 		ledger.RemoveRest{Server: "a.kv"}, ledger.PutDrain{Server: "a.kv"}, ledger.RemoveApp{App: "empty", Chunks: 1},
 		ledger.PutMark{Row: probation.RemoveProbation{Server: "a.kv"}}, ledger.PutMark{Row: probation.RemoveQuarantine{App: "kv", Shard: "a/b?"}},
-		ledger.PutApproval{Row: maintenance.Row{Approval: maintenance.Approval{ID: "os-2"}}},
+		ledger.PutEvent{Row: maintenance.Row{Event: planned, Gone: true}},
 	)
 	got = c.load()
 	if len(got.Apps) != 1 || len(got.Registered) != 0 || len(got.Rests) != 0 || len(got.Drains) != 0 || len(got.Fences) != 2 {
 		t.Errorf("after deletion: %d apps, %d servers, %d rests, %d drains, %d fences",
 			len(got.Apps), len(got.Registered), len(got.Rests), len(got.Drains), len(got.Fences))
 	}
-	if len(got.Probations) != 0 || len(got.Quarantines) != 0 || len(got.Approvals) != 0 { // the other's went with its app
-		t.Errorf("after deletion: probations %v, quarantines %v, approvals %v", got.Probations, got.Quarantines, got.Approvals)
+	if len(got.Probations) != 0 || len(got.Quarantines) != 0 || len(got.Events) != 0 { // the other's went with its app
+		t.Errorf("after deletion: probations %v, quarantines %v, events %v", got.Probations, got.Quarantines, got.Events)
 	}
 	if d := cmp.Diff(all[:100], got.Apps[0].Rows[ledger.ChunkShards:]); d != "" {
 		t.Errorf("chunk 1 (-want +got):\n%s", d)
@@ -285,6 +293,10 @@ func TestCorruptValueIsNamed(t *testing.T) {
 		}
 		change(m)
 		return m
+	}
+	covers := []*pb.MaintenancePiece_Covered{{Server: "a.kv", Incarnation: 7}}
+	record := func(id string, pieces ...*pb.MaintenancePiece) proto.Message {
+		return &pb.MaintenanceRecord{Event: &pb.MaintenanceEvent{Request: &pb.MaintenanceRequest{Id: id}, Pieces: pieces}}
 	}
 	move := func(change func(*pb.ChunkMove)) proto.Message {
 		return chunk(func(m *pb.AssignmentChunk) {
@@ -323,11 +335,12 @@ func TestCorruptValueIsNamed(t *testing.T) {
 		"negative probation": {key: keys.Probation("a.kv"), value: &pb.ProbationRecord{Server: "a.kv", LeftNs: -1}},
 		"damaged quarantine": {key: keys.Quarantine("kv", "1")},
 		"other's quarantine": {key: keys.Quarantine("kv", "1"), value: &pb.QuarantineRecord{App: "kv", Shard: "2", Reason: "x"}},
-		"damaged approval":   {key: keys.Approval("x")},
-		"other's approval":   {key: keys.Approval("x"), value: &pb.ApprovalRecord{Id: "y", LeftNs: 1, Covers: []*pb.ApprovalRecord_Covered{{Server: "a.kv", Incarnation: 7}}}},
-		"approval of nobody": {key: keys.Approval("x"), value: &pb.ApprovalRecord{Id: "x", LeftNs: 1}},
-		"approval for ever":  {key: keys.Approval("x"), value: &pb.ApprovalRecord{Id: "x", Covers: []*pb.ApprovalRecord_Covered{{Server: "a.kv", Incarnation: 7}}}},
-		"approval of any":    {key: keys.Approval("x"), value: &pb.ApprovalRecord{Id: "x", LeftNs: 1, Covers: []*pb.ApprovalRecord_Covered{{Server: "a.kv"}}}},
+		"damaged event":      {key: keys.Event("x")},
+		"other's event":      {key: keys.Event("x"), value: record("y", &pb.MaintenancePiece{State: 1, Covers: covers})},
+		"event of nothing":   {key: keys.Event("x"), value: record("x")},
+		"event of nobody":    {key: keys.Event("x"), value: record("x", &pb.MaintenancePiece{State: 1})},
+		"event in no state":  {key: keys.Event("x"), value: record("x", &pb.MaintenancePiece{Covers: covers})},
+		"approval for ever":  {key: keys.Event("x"), value: record("x", &pb.MaintenancePiece{State: 2, Covers: covers})},
 		"no reason":          {key: keys.Quarantine("kv", "1"), value: &pb.QuarantineRecord{App: "kv", Shard: "1"}},
 		"other's drain":      {key: keys.Drain("a.kv"), value: &pb.DrainRecord{Server: "b.kv"}},
 	} {

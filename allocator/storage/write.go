@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
+	"github.com/shardmanager/shardmanager/allocator/eventspec"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
-	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -124,12 +124,12 @@ func (k Keys) encode(b *batches, x *Indexes, op ledger.WriteOp) error {
 		return nil
 	case ledger.PutMark:
 		return k.encodeMark(b, x, op.Row)
-	case ledger.PutApproval:
-		if op.Row.Left == 0 {
-			b.remove(x, k.Approval(op.Row.ID))
+	case ledger.PutEvent:
+		if op.Row.Gone {
+			b.remove(x, k.Event(op.Row.Event.ID))
 			return nil
 		}
-		return b.put(x, k.Approval(op.Row.ID), approvalToProto(op.Row.Approval))
+		return b.put(x, k.Event(op.Row.Event.ID), &pb.MaintenanceRecord{Event: eventspec.ToProto(&op.Row.Event)})
 	default:
 		return fmt.Errorf("encode write: unexpected operation %T", op)
 	}
@@ -155,14 +155,6 @@ func (k Keys) encodeMark(b *batches, x *Indexes, row probation.Row) error {
 	default:
 		return fmt.Errorf("encode write: unexpected row %T", row)
 	}
-}
-
-func approvalToProto(a maintenance.Approval) *pb.ApprovalRecord {
-	record := &pb.ApprovalRecord{Id: a.ID, LeftNs: int64(a.Left), Reason: a.Reason}
-	for _, c := range a.Covers {
-		record.Covers = append(record.Covers, &pb.ApprovalRecord_Covered{Server: string(c.Server), Incarnation: uint64(c.Incarnation)})
-	}
-	return record
 }
 
 // fence deletes the server's key, if it shows the fenced incarnation, and stores the fence. An agent writes its key once in an incarnation (PROTOCOL R2), so the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -26,6 +27,7 @@ type Settings struct {
 	StepDeadline   time.Duration // default 10 s
 	LoadDeadline   time.Duration // PrepareAddShard; default 5 min
 	BatchTick      time.Duration // writes that nobody waits for are gathered this long; default 100 ms
+	Maintenance    caps.Cluster  // of planned events, over all apps
 	MaxWriteOps    int           // operations in one transaction; default 100
 	// FenceWait replaces the wait after a fence. 0, the only safe value, means CoverDrift(Validity); the break-the-lease test sets it to
 	// 1 ns to see the overlap detector fail.

@@ -49,7 +49,7 @@ func (a *adminClient) client() *operator.Client {
 func around() verbs.Shell {
 	a := new(adminClient)
 	return verbs.Shell{
-		Flags: a.flags, Output: a.output.flag, Client: a.client, Print: a.print, Refuse: func(err error) error { return &usageError{err} }, Exactly: exactly, Group: needsVerb,
+		Flags: a.flags, Output: a.output.flag, Client: a.client, Print: a.print, Progress: a.progress, Refuse: func(err error) error { return &usageError{err} }, Exactly: exactly, Group: needsVerb,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/figures"
 	"github.com/shardmanager/shardmanager/internal/operator"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -106,7 +107,7 @@ func agentDrainCommand() *cobra.Command {
 			last := uint32(0)
 			for stream.Receive() {
 				last = stream.Msg().GetRemaining()
-				if err := a.progress(c.OutOrStdout(), stream.Msg(), shards(last)+" left"); err != nil {
+				if err := a.progress(c.OutOrStdout(), stream.Msg(), verbs.Shards(last)+" left"); err != nil {
 					return err
 				}
 			}
@@ -114,7 +115,7 @@ func agentDrainCommand() *cobra.Command {
 				return a.explain(err)
 			}
 			if last > 0 {
-				return fmt.Errorf("drain: not finished, %s left: see `shardmanager moves`", shards(last))
+				return fmt.Errorf("drain: not finished, %s left: see `shardmanager moves`", verbs.Shards(last))
 			}
 			return stream.Close()
 		},

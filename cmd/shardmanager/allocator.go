@@ -22,32 +22,7 @@ func allocatorCommand() *cobra.Command {
 			"  shardmanager allocator --config /etc/shardmanager/allocator.yaml --log-level debug",
 		Args: exactly(),
 	}
-	d := daemon.New(c, map[string]config.Help{
-		"name":              {Text: "name of this allocator, unique in the cluster (required)"},
-		"group":             {Text: "group of apps", Hidden: true},
-		"region":            {Text: "region this host is in, for the members of gossip"},
-		"zone":              {Text: "zone this host is in"},
-		"region_latency":    {Text: "round trips between regions, such as eu:us=80ms,eu:ap=200ms, where nothing good enough is measured; the same for all allocators"},
-		"listen":            {Text: "host:port or unix:///path for agents and routers"},
-		"admin_listen":      {Text: "host:port or unix:///path for operators"},
-		"admin_advertise":   {Text: "host:port where operators reach it (default where it listens)"},
-		"state_dir":         {Text: "directory of this allocator's own state (required)"},
-		"leader_validity":   {Text: "how long a leader may grant on one proof of its lock (default the profile's: 12s, fast 5s)"},
-		"agent_grace":       {Text: "how long a dead agent beside a living application is waited for (default half of lease-validity)"},
-		"partition_grace":   {Text: "how long a server is waited for that others still reach (default 30s)"},
-		"hold_fraction":     {Text: "losses at once beyond this part of all servers are held, not fenced (default 0.5; 1: never)"},
-		"probation_window":  {Text: "a server that is fenced twice within this goes on probation: it gets no shards for a while (default 10m)"},
-		"probation_first":   {Text: "length of the first probation, doubled each time (default 1m)"},
-		"probation_most":    {Text: "length of the longest probation (default 30m)"},
-		"quarantine_deaths": {Text: "a shard that so many servers died of is not placed any more until an operator releases it (default 3)"},
-		"quarantine_window": {Text: "within this time (default 5m)"},
-		"linger":            {Text: "how long the source of a move goes on forwarding (default 2s)"},
-		"step_deadline":     {Text: "how long a step of a move may take (default 10s)"},
-		"load_deadline":     {Text: "how long the target of a move may load (default 5m)"},
-		"unseat_after":      {Text: "how long a leader must have answered nobody before a standby ends its session (default 2s)"},
-		"unseat_delay":      {Text: "longest random delay before a standby does so (default half of lease-interval)"},
-		"unsafe_fence_wait": {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
-	}, &cfg, &store, &consulCfg, &member)
+	d := daemon.New(c, allocatorHelp, &cfg, &store, &consulCfg, &member)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := d.Load(func() []daemon.Validator {
 			return append(daemon.ConsulSettings(store.Store, consulCfg), store, cfg, member)
@@ -78,4 +53,33 @@ func allocatorCommand() *cobra.Command {
 		})
 	}
 	return c
+}
+
+var allocatorHelp = map[string]config.Help{
+	"name":                        {Text: "name of this allocator, unique in the cluster (required)"},
+	"group":                       {Text: "group of apps", Hidden: true},
+	"region":                      {Text: "region this host is in, for the members of gossip"},
+	"zone":                        {Text: "zone this host is in"},
+	"region_latency":              {Text: "round trips between regions, such as eu:us=80ms,eu:ap=200ms, where nothing good enough is measured; the same for all allocators"},
+	"listen":                      {Text: "host:port or unix:///path for agents and routers"},
+	"admin_listen":                {Text: "host:port or unix:///path for operators"},
+	"admin_advertise":             {Text: "host:port where operators reach it (default where it listens)"},
+	"state_dir":                   {Text: "directory of this allocator's own state (required)"},
+	"leader_validity":             {Text: "how long a leader may grant on one proof of its lock (default the profile's: 12s, fast 5s)"},
+	"agent_grace":                 {Text: "how long a dead agent beside a living application is waited for (default half of lease-validity)"},
+	"partition_grace":             {Text: "how long a server is waited for that others still reach (default 30s)"},
+	"hold_fraction":               {Text: "losses at once beyond this part of all servers are held, not fenced (default 0.5; 1: never)"},
+	"probation_window":            {Text: "a server that is fenced twice within this goes on probation: it gets no shards for a while (default 10m)"},
+	"probation_first":             {Text: "length of the first probation, doubled each time (default 1m)"},
+	"probation_most":              {Text: "length of the longest probation (default 30m)"},
+	"max_servers_down":            {Text: "servers that planned events may take down at once, over all apps, failed ones counted; 0: no cap"},
+	"max_servers_down_per_region": {Text: "likewise, of one region"},
+	"quarantine_deaths":           {Text: "a shard that so many servers died of is not placed any more until an operator releases it (default 3)"},
+	"quarantine_window":           {Text: "within this time (default 5m)"},
+	"linger":                      {Text: "how long the source of a move goes on forwarding (default 2s)"},
+	"step_deadline":               {Text: "how long a step of a move may take (default 10s)"},
+	"load_deadline":               {Text: "how long the target of a move may load (default 5m)"},
+	"unseat_after":                {Text: "how long a leader must have answered nobody before a standby ends its session (default 2s)"},
+	"unseat_delay":                {Text: "longest random delay before a standby does so (default half of lease-interval)"},
+	"unsafe_fence_wait":           {Text: "wait after a fence: breaks the lease on purpose, to test the overlap detector", Hidden: true},
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/app"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/explain"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/maintenance"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/rollout"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 )
 
@@ -25,6 +27,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitUnsafe  = 3 // of safe-to-stop
 )
 
 func main() {
@@ -49,6 +52,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		_, _ = fmt.Fprintln(stderr, line)
 	}
+	if errors.Is(err, maintenance.ErrUnsafe) {
+		return exitUnsafe
+	}
 	var usage *usageError
 	if errors.As(err, &usage) {
 		return exitUsage
@@ -70,7 +76,7 @@ func rootCommand() *cobra.Command {
 			"request, and fences a server that went silent before anybody else owns its shards.\n\n" +
 			"Every setting of a daemon has a flag (--lease-validity), a variable (SHARDMANAGER_LEASE_VALIDITY) and a key in the file of\n" +
 			"--config (lease_validity, or lease: {validity: …}). A flag wins over a variable, a variable over the file.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 refused because of the command line, a setting or a file, before anything was done.",
+			"Exit codes: 0 done, 1 failed, 2 refused because of the command line, a setting or a file, before anything was done; safe-to-stop says 3 for no.",
 		Example: "  shardmanager dev                                 # a whole cluster on this machine, under load, until Ctrl-C\n" +
 			"  shardmanager status                              # who leads, and how it is\n" +
 			"  shardmanager app create -f app.yaml              # a new app\n" +
@@ -86,7 +92,8 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
-	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), drainCommand(),
+	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
+		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
 	add(root, groupLocal, devCommand(), versionCommand())
 	root.AddCommand(exampleCommand())

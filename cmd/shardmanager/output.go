@@ -105,13 +105,6 @@ func dash(s string) string {
 	return s
 }
 
-func shards(n uint32) string {
-	if n == 1 {
-		return "1 shard"
-	}
-	return fmt.Sprintf("%d shards", n)
-}
-
 func yes(b bool) string {
 	if b {
 		return "yes"

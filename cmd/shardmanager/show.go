@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/figures"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -183,13 +184,13 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 	if s.GetLeading() { // only the leader knows
 		row(w, "epoch", wire.EpochFromProto(s.GetEpoch()).String())
 		row(w, "unplaced shards", fmt.Sprint(s.GetUnplaced()))
-		row(w, "lacking replicas", shards(s.GetLacking()))
+		row(w, "lacking replicas", verbs.Shards(s.GetLacking()))
 		row(w, "open moves", fmt.Sprint(s.GetOpenMoves()))
 		row(w, "hold", firstOf(s.GetHold(), "none"))
 		row(w, "servers", fmt.Sprintf("%d, %d attached, %d suspected", s.GetServers(), s.GetAttached(), s.GetSuspected()))
 		row(w, "lock proven", milliseconds(s.GetLockAgeMs())+" ago")
 		row(w, "loop", fmt.Sprintf("%s late at most, %d waiting", milliseconds(s.GetLoopLateMs()), s.GetLoopWaiting()))
-		row(w, "quarantine", shards(s.GetQuarantined()))
+		row(w, "quarantine", verbs.Shards(s.GetQuarantined()))
 	}
 	row(w, "version", s.GetVersion())
 }

@@ -16,3 +16,11 @@ func Pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// Sleep waits; the error says why ctx cut it short.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if !Pause(ctx, d) {
+		return context.Cause(ctx)
+	}
+	return nil
+}

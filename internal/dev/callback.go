@@ -64,7 +64,7 @@ func (s *stage) drainPast(ctx context.Context, v *server, stays bool) error {
 	if err := s.admins.Drain(ctx, v.place.ID(), false); err != nil {
 		return err
 	}
-	return sleep(ctx, hangLength)
+	return clock.Sleep(ctx, hangLength)
 }
 
 // faulty makes the applications of servers go wrong; cured makes them right.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/dev/page"
@@ -61,7 +62,7 @@ func (s *stage) show(ctx context.Context, player *player, console *console) erro
 	defer stop()
 	go s.summarise(summary, console)
 	player.close("The tour goes on in a moment; after it, it is your turn.")
-	if err := sleep(ctx, judge.Steady/2); err != nil {
+	if err := clock.Sleep(ctx, judge.Steady/2); err != nil {
 		return err
 	}
 	for _, part := range []struct {

@@ -49,7 +49,7 @@ func TestValidateNamesTheSetting(t *testing.T) {
 
 func TestEveryScenarioIsThere(t *testing.T) {
 	t.Parallel()
-	const want = "drain rolling-restart crash host-crash pause agent-restart allocator-loss " +
+	const want = "drain rolling-restart rolling-upgrade crash host-crash pause agent-restart allocator-loss " +
 		"region-loss region-loss-leader add-server load-shift partial-partition poison-shard slow-callback leader-pause app-pause"
 	if got := strings.Join(Scenarios(), " "); got != want {
 		t.Errorf("scenarios %q, expected %q", got, want)

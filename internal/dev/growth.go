@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/shardmanager/shardmanager/examples/kv/kvload"
@@ -62,15 +61,9 @@ func (s *stage) join(ctx context.Context, region string) (*server, error) {
 // leave takes a server away: its agent drains it first.
 func (s *stage) leave(ctx context.Context, v *server) error {
 	s.event("take %s away: drain, stop", v.place.ID())
-	if _, err := v.agent.Signal(syscall.SIGTERM, true); err != nil {
-		return err
-	}
-	if err := v.agent.Ended(ctx, drainPatience+stopPatience); err != nil {
-		return err
-	}
 	s.servers = slices.DeleteFunc(s.servers, func(o *server) bool { return o == v })
 	s.former = append(s.former, v)
-	return v.app.Stop(appPatience)
+	return s.end(ctx, v)
 }
 
 // shared fails until servers have at least half of what would be theirs if all shards were alike.

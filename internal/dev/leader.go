@@ -31,7 +31,7 @@ func allocatorLoss(ctx context.Context, s *stage) error {
 	if err := u.Start(); err != nil {
 		return err
 	}
-	if err := sleep(ctx, 2*time.Second); err != nil {
+	if err := clock.Sleep(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	return s.rest(ctx)
@@ -64,7 +64,7 @@ func leaderPause(ctx context.Context, s *stage) error {
 			return err
 		}
 		wake := time.Now().Add(leaderPauseLength)
-		err = errors.Join(s.succeeded(ctx), s.emptied(ctx, v), sleep(ctx, time.Until(wake)))
+		err = errors.Join(s.succeeded(ctx), s.emptied(ctx, v), clock.Sleep(ctx, time.Until(wake)))
 		s.event("let %s go on (SIGCONT)", u.Name)
 		if _, failed := u.Signal(syscall.SIGCONT, false); err != nil || failed != nil {
 			return errors.Join(err, failed)

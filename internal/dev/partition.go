@@ -57,7 +57,7 @@ func (s *stage) parted(ctx context.Context, victims []*server, cut relay.Cut) er
 		return err
 	}
 	s.event("the leader misses them")
-	if err := sleep(ctx, time.Until(heal)); err != nil {
+	if err := clock.Sleep(ctx, time.Until(heal)); err != nil {
 		return err
 	}
 	of, _ := s.watch.ShardsOf()

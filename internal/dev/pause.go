@@ -5,6 +5,7 @@ import (
 	"errors"
 	"syscall"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
 	"github.com/shardmanager/shardmanager/internal/dev/process"
 )
@@ -34,7 +35,7 @@ func (s *stage) paused(ctx context.Context, v *server, what string, of func(*ser
 		}
 	}
 	s.trials = append(s.trials, trial)
-	if err := sleep(ctx, pauseLength); err != nil {
+	if err := clock.Sleep(ctx, pauseLength); err != nil {
 		return err
 	}
 	s.event("let %s go on (SIGCONT)", v.place.Node)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/page"
 )
 
@@ -13,6 +14,7 @@ import (
 var told = map[string]string{
 	"drain":              "empty a server and take it back",
 	"rolling-restart":    "replace every server, one by one",
+	"rolling-upgrade":    "replace every server when the leader says so",
 	"crash":              "kill -9 an application",
 	"host-crash":         "kill -9 an agent and its application",
 	"pause":              "stop a whole server for 15 s",
@@ -103,7 +105,7 @@ func (p *player) perform(ctx context.Context, s *stage, name string, do play) er
 	began := time.Now()
 	err := do(ctx, s)
 	took := time.Since(began)
-	if waited := sleep(ctx, settleAfter); err == nil {
+	if waited := clock.Sleep(ctx, settleAfter); err == nil {
 		err = waited
 	}
 	p.mu.Lock()

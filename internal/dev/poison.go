@@ -104,7 +104,7 @@ func (s *stage) poisoned(ctx context.Context, begin trigger, id string) (deaths 
 	if err := s.attached(ctx, revived); err != nil {
 		return deaths, err
 	}
-	if err := sleep(ctx, poisonWatch); err != nil {
+	if err := clock.Sleep(ctx, poisonWatch); err != nil {
 		return deaths, err
 	}
 	err = revived()

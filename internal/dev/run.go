@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/overlap"
@@ -144,14 +145,14 @@ func (s *stage) perform(ctx context.Context, sc scenario) (moves int, err error)
 		return 0, err
 	}
 	s.tell(fmt.Sprintf("%d shards placed on %d servers, %d requests a second; waiting for %v", layout.Shards, len(s.servers), s.cfg.Rate, judge.Steady))
-	if err := sleep(ctx, judge.Steady+time.Second); err != nil { // the first second is not steady
+	if err := clock.Sleep(ctx, judge.Steady+time.Second); err != nil { // the first second is not steady
 		return 0, err
 	}
 	before, _ := s.watch.Counted()
 	if err := sc.play(ctx, s); err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, judge.After+time.Second/2); err != nil {
+	if err := clock.Sleep(ctx, judge.After+time.Second/2); err != nil {
 		return 0, err
 	}
 	after, _ := s.watch.Counted()

@@ -70,6 +70,7 @@ func scenarios() []scenario {
 	return []scenario{
 		{name: "drain", planned: true, second: 1, play: drain},
 		{name: "rolling-restart", planned: true, second: 1, play: rollingRestart},
+		{name: "rolling-upgrade", planned: true, second: 1, play: rollingUpgrade},
 		{name: "crash", failover: appLost, second: 3, play: crash(crashTrials)},
 		{name: "host-crash", failover: hostLost, second: 1, play: hostCrash},
 		{name: "pause", failover: hostLost, play: pause(pauseTrials, "the agent and the application", wholeServer)},

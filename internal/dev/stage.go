@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -82,7 +83,7 @@ func (s *stage) taken(ctx context.Context, v *server) error {
 	if err := clock.Await(ctx, settlePatience, "others to take the shards of "+v.place.ID(), s.watch.Left(v.place.ID())); err != nil {
 		return err
 	}
-	return sleep(ctx, time.Second)
+	return clock.Sleep(ctx, time.Second)
 }
 
 // rest waits until the cluster has settled and, for a while, until it is calm: balancing comes in several rounds. That is noted as an
@@ -136,22 +137,31 @@ func drain(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// rollingRestart replaces one server after the other, as a deployer does: its agent is told to end, which drains it first, then the
-// application ends, then both come back with the next version.
+// end ends a server in order: its agent is told to, which drains it first, and then the application.
+func (s *stage) end(ctx context.Context, v *server) error {
+	if _, err := v.agent.Signal(syscall.SIGTERM, true); err != nil {
+		return err
+	}
+	if err := v.agent.Ended(ctx, drainPatience+stopPatience); err != nil {
+		return err
+	}
+	return v.app.Stop(appPatience)
+}
+
+// replace ends a server and starts its next version.
+func (s *stage) replace(ctx context.Context, v *server) error {
+	s.event("replace %s: drain, stop, start version %d", v.place.ID(), v.version+1)
+	if err := s.end(ctx, v); err != nil {
+		return err
+	}
+	v.version++
+	return s.startServer(ctx, v)
+}
+
+// rollingRestart replaces one server after the other, as a deployer does who asks nobody.
 func rollingRestart(ctx context.Context, s *stage) error {
 	for _, v := range s.servers {
-		s.event("replace %s: drain, stop, start version %d", v.place.ID(), v.version+1)
-		if _, err := v.agent.Signal(syscall.SIGTERM, true); err != nil {
-			return err
-		}
-		if err := v.agent.Ended(ctx, drainPatience+stopPatience); err != nil {
-			return err
-		}
-		if err := v.app.Stop(appPatience); err != nil {
-			return err
-		}
-		v.version++
-		if err := s.startServer(ctx, v); err != nil {
+		if err := s.replace(ctx, v); err != nil {
 			return err
 		}
 		if err := s.rest(ctx); err != nil {
@@ -159,6 +169,31 @@ func rollingRestart(ctx context.Context, s *stage) error {
 		}
 	}
 	return nil
+}
+
+// rollingUpgrade asks to take all servers down, and replaces each when the leader has made it ready.
+func rollingUpgrade(ctx context.Context, s *stage) error {
+	s.event("ask to upgrade all servers")
+	id, left := fmt.Sprint("upgrade-", s.last), slices.Clone(s.servers)
+	if err := s.admins.AskUpgrade(ctx, id); err != nil {
+		return err
+	}
+	for next := -1; len(left) > 0; left = slices.Delete(left, next, next+1) {
+		if err := clock.Await(ctx, drainPatience, "a server that is ready", func(ctx context.Context) error {
+			ready, err := s.admins.Ready(ctx, id)
+			next = slices.IndexFunc(left, func(v *server) bool { return slices.Contains(ready, v.place.ID()) })
+			if next < 0 {
+				return errors.Join(err, errors.New("none is"))
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if err := s.replace(ctx, left[next]); err != nil {
+			return err
+		}
+	}
+	return s.rest(ctx)
 }
 
 // crash kills applications; the agent beside them proves their death, and a supervisor starts them again.
@@ -264,7 +299,7 @@ func agentRestart(ctx context.Context, s *stage) error {
 		if err := s.rest(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, restartPause); err != nil {
+		if err := clock.Sleep(ctx, restartPause); err != nil {
 			return err
 		}
 	}

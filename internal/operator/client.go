@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -79,7 +80,7 @@ func (c *Client) any(try func(address string) error) error {
 	return errors.Join(failed...)
 }
 
-// leader tries the leader: an allocator, and then whom it names.
+// leader tries the leader: an allocator, and then whom it names. Whoever is named and accepts no connection leads no more: somebody else is about to.
 func (c *Client) leader(try func(address string) error) error {
 	return c.any(func(address string) error {
 		err := try(address)
@@ -88,7 +89,12 @@ func (c *Client) leader(try func(address string) error) error {
 			if !ok || detail.GetReason() != pb.ErrorReason_ERROR_REASON_NOT_LEADER || detail.GetHint() == "" {
 				break
 			}
-			err = try(detail.GetHint())
+			named := try(detail.GetHint())
+			var dial *net.OpError
+			if errors.As(named, &dial) && dial.Op == "dial" {
+				return errors.Join(err, named)
+			}
+			err = named
 		}
 		return err
 	})

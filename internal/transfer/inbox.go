@@ -89,11 +89,17 @@ func (in *Inbox) Pull(
 		}
 		return nil, io.EOF
 	})
-	defer func() {
+	shut := func() {
 		if stream != nil {
 			_ = stream.Close()
 		}
-	}()
+		stream = nil
+	}
+	defer shut()
+	reader.reopen = func(received uint64) {
+		shut()
+		name.Received = received
+	}
 	if err := reader.begin(); connect.CodeOf(err) == connect.CodeUnimplemented {
 		return 0, nil
 	} else if err != nil {

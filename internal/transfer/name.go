@@ -47,6 +47,8 @@ type Name struct {
 	Source  shard.Peer
 	Target  shard.Peer
 	Attempt uint64 // from 1, growing within the target's incarnation
+	// Received is how many chunks of the attempt the target has, in a request that goes on with it after a connection broke.
+	Received uint64
 }
 
 // ToProto is the request for the stream.
@@ -55,7 +57,7 @@ func (n Name) ToProto() *pb.StreamStateRequest {
 		Command: &pb.ShardCommand{
 			App: n.App, Shard: n.Shard, Term: uint64(n.Order.Term), Move: uint64(n.Order.Move), Incarnation: uint64(n.Source.Incarnation),
 		},
-		To: wire.PeerToProto(n.Target), Attempt: n.Attempt,
+		To: wire.PeerToProto(n.Target), Attempt: n.Attempt, Received: n.Received,
 	}
 }
 
@@ -65,6 +67,7 @@ func NameFromProto(req *pb.StreamStateRequest) (n Name, ok bool) {
 	n = Name{
 		App: c.GetApp(), Shard: c.GetShard(), Order: shard.Order{Term: shard.Term(c.GetTerm()), Move: shard.MoveID(c.GetMove())},
 		Source: shard.Peer{Incarnation: shard.Incarnation(c.GetIncarnation())}, Target: wire.PeerFromProto(req.GetTo()), Attempt: req.GetAttempt(),
+		Received: req.GetReceived(),
 	}
 	return n, n.Target.Server != "" && n.Target.Incarnation != 0 && n.Attempt != 0
 }

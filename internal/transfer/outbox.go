@@ -35,6 +35,7 @@ type Snapshot struct {
 	end    func()        // tells the application
 	gone   chan struct{} // closed once end has returned
 
+	line   line
 	outbox *Outbox
 	stage  stage
 	expiry *time.Timer

@@ -8,8 +8,10 @@ import (
 	"math"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -28,6 +30,11 @@ type Reader struct {
 	limits Limits
 	next   func() (*pb.StreamStateResponse, error) // io.EOF: the stream ended in order
 	meter  *Meter
+	reopen func(received uint64) // makes next open the stream anew, after so many chunks; nil: it cannot
+
+	again  bool // the next frame is the begin of a stream that goes on
+	breaks int  // since the last chunk
+	broke  error
 
 	rest   []byte // of the last chunk
 	chunks uint64
@@ -82,8 +89,18 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// take reads the next chunk, or the end.
+// take reads the next chunk, or the end. If it cannot, after the stream broke, it says how that was.
 func (r *Reader) take() error {
+	err := r.step()
+	if err == nil {
+		r.breaks, r.broke = 0, nil
+	} else if r.broke != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w; asked to go on: %w", r.broke, err)
+	}
+	return err
+}
+
+func (r *Reader) step() error {
 	frame, err := r.frame()
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w, after %d bytes", ErrIncomplete, r.bytes)
@@ -122,6 +139,7 @@ func (r *Reader) end(e *pb.StateEnd) error {
 		return fmt.Errorf("%w: it says %d chunks, %d bytes, checksum %016x; received were %d chunks, %d bytes, checksum %016x",
 			ErrChecksum, e.GetChunks(), e.GetTotalBytes(), e.GetChecksum(), r.chunks, r.bytes, r.sum.Sum64())
 	}
+	r.reopen = nil // all is here
 	switch _, err := r.frame(); {
 	case err == nil:
 		return fmt.Errorf("%w: expected nothing after the end", ErrDisorder)
@@ -141,13 +159,45 @@ func (r *Reader) frame() (*pb.StreamStateResponse, error) {
 		if cause := context.Cause(r.ctx); cause != nil {
 			return nil, fmt.Errorf("after %d bytes: %w", r.bytes, cause)
 		}
-		if err != nil {
+		switch {
+		case err != nil && r.goesOn(err):
+		case err != nil:
 			return nil, err
-		}
-		if frame.GetWait() == nil {
+		case r.again && frame.GetBegin() != nil && r.name.answers(frame.GetBegin()):
+			r.again = false
+		case frame.GetWait() == nil:
 			return frame, nil
 		}
 	}
+}
+
+// Breaks of connections: how many in a row are put up with, and the pause after the first, which doubles.
+const (
+	breaksMost = 5
+	breakPause = 100 * time.Millisecond
+)
+
+// goesOn reports whether a stream that broke is asked for again, from where it broke.
+func (r *Reader) goesOn(err error) bool {
+	if _, said := wire.DetailOf(err); said || r.reopen == nil || r.chunks == 0 || r.breaks == breaksMost || connect.CodeOf(err) == connect.CodeUnimplemented {
+		return false
+	}
+	pause := time.NewTimer(breakPause << r.breaks)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-r.ctx.Done():
+		return false
+	}
+	if r.breaks++; errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w, after %d bytes", ErrIncomplete, r.bytes)
+	}
+	if r.broke == nil {
+		r.broke = err
+	}
+	r.name.Received, r.again = r.chunks, true
+	r.reopen(r.chunks)
+	return true
 }
 
 // watch cancels whatever waits for the source, unless it is called off before the stall limit.

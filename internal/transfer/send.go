@@ -26,18 +26,26 @@ type Source struct {
 	Write func(context.Context, io.Writer) error
 	// End tells the application that the snapshot is of no use any more: once, not while Write runs.
 	End func()
+	// Life ends everything; nil: nothing does.
+	Life context.Context
 }
 
-// Serve answers one request: it sends the snapshot, as frames, and leaves it in the outbox for the hand-over.
+// Serve answers one request: it sends the snapshot, as frames, and leaves it in the outbox for the hand-over. If the connection breaks, it waits for the target
+// to ask again, for as long as Stall.
 func Serve(ctx context.Context, name Name, source Source, frame func(*pb.StreamStateResponse) error) error {
+	c := newCarrier(ctx, name, frame)
+	defer c.close()
+	if name.Received > 0 {
+		return source.Outbox.resume(c)
+	}
 	snapshot, err := source.Outbox.Open(ctx, name, source.End)
 	if err != nil {
 		return err
 	}
-	return send(ctx, snapshot, source, frame)
+	return send(c, snapshot, source)
 }
 
-func send(ctx context.Context, s *Snapshot, source Source, frame func(*pb.StreamStateResponse) error) (err error) {
+func send(c *carrier, s *Snapshot, source Source) (err error) {
 	settled := false
 	defer func() {
 		switch {
@@ -47,12 +55,19 @@ func send(ctx context.Context, s *Snapshot, source Source, frame func(*pb.Stream
 			s.drop()
 		}
 	}()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(c.ctx)) // it may outlast the request
 	defer cancel(context.Canceled)
-	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
-	deadline, done := deadlines(ctx)
-	defer done()
-	out := &sender{ctx: ctx, source: source, send: frame, deadline: deadline, sum: xxhash.New()}
+	endsWith := func(other context.Context) (stop func() bool) {
+		return context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	}
+	defer endsWith(s.ctx)()
+	if source.Life != nil {
+		defer endsWith(source.Life)()
+	}
+	defer context.AfterFunc(ctx, func() { s.line.interrupt(context.Cause(ctx)) })()
+	out := &sender{ctx: ctx, source: source, line: &s.line, carrier: c, alone: endsWith(c.ctx), sum: xxhash.New()}
+	s.line.begin(c)
+	defer func() { s.line.end(err) }()
 	if err := source.Valve.enter(ctx, out.ping); err != nil {
 		return fmt.Errorf("wait for a place: %w", err)
 	}
@@ -60,7 +75,8 @@ func send(ctx context.Context, s *Snapshot, source Source, frame func(*pb.Stream
 	if err := source.Allowed(); err != nil {
 		return err
 	}
-	begin := &pb.StateBegin{Request: s.name.ToProto(), TotalBytes: max(source.Size(), 0)}
+	out.total = max(source.Size(), 0)
+	begin := &pb.StateBegin{Request: s.name.ToProto(), TotalBytes: out.total}
 	if err := out.frame(&pb.StreamStateResponse{Frame: &pb.StreamStateResponse_Begin{Begin: begin}}); err != nil {
 		return err
 	}
@@ -107,10 +123,15 @@ func deadlines(ctx context.Context) (set func(time.Time) error, done func()) {
 
 // sender cuts what is written into chunks. It is used by one goroutine, and remembers its first error.
 type sender struct {
-	ctx      context.Context
-	source   Source
-	send     func(*pb.StreamStateResponse) error // blocks while the receiver does not read
-	deadline func(time.Time) error               // of send
+	ctx     context.Context
+	source  Source
+	line    *line
+	carrier *carrier    // of the line, now
+	alone   func() bool // to be called once another response could go on
+	total   int64       // as announced
+
+	kept      []*pb.StateChunk // those sent last
+	keptBytes int
 
 	buffer []byte // less than a chunk
 	chunks uint64
@@ -147,35 +168,52 @@ func (s *sender) flush() error {
 	s.chunks, s.bytes = s.chunks+1, s.bytes+uint64(len(s.buffer))
 	_, _ = s.sum.Write(s.buffer) // never fails
 	chunk := &pb.StateChunk{Number: s.chunks, Content: s.buffer}
-	err := s.frame(&pb.StreamStateResponse{Frame: &pb.StreamStateResponse_Chunk{Chunk: chunk}})
-	s.buffer = s.buffer[:0]
-	return err
+	s.buffer = s.keep(chunk)
+	s.alone()
+	return s.frame(&pb.StreamStateResponse{Frame: &pb.StreamStateResponse_Chunk{Chunk: chunk}})
 }
 
 func (s *sender) ping() error {
 	return s.frame(&pb.StreamStateResponse{Frame: &pb.StreamStateResponse_Wait{Wait: &pb.StateWait{}}})
 }
 
-// frame sends one frame if that is still allowed and the receiver takes it in time.
+// frame sends one frame, in another response if the present one breaks.
 func (s *sender) frame(f *pb.StreamStateResponse) error {
+	for {
+		err := s.try(f)
+		if s.chunks == 0 || !errors.Is(err, errBroken) {
+			return err
+		}
+		if err := s.resume(err); err != nil || f.GetChunk() != nil { // it is among those that went out again
+			return err
+		}
+	}
+}
+
+// try sends one frame if that is still allowed and the receiver takes it in time.
+func (s *sender) try(f *pb.StreamStateResponse) error {
 	if err := s.source.Allowed(); err != nil {
 		return err
 	}
-	if err := s.deadline(time.Now().Add(s.source.Stall)); err != nil {
-		return fmt.Errorf("set a deadline: %w", err)
+	c := s.carrier
+	if err := c.deadline(time.Now().Add(s.source.Stall)); err != nil {
+		return fmt.Errorf("%w: set a deadline: %w", errBroken, err)
 	}
 	if cause := context.Cause(s.ctx); cause != nil { // after the deadline was set: whoever cancels from here on sets it last
 		return cause
 	}
+	if cause := context.Cause(c.ctx); cause != nil {
+		return fmt.Errorf("%w: %w", errBroken, cause)
+	}
 	begun := time.Now()
-	err := s.send(f)
+	err := c.send(f)
 	switch cause := context.Cause(s.ctx); {
 	case err == nil:
 		return nil
-	case time.Since(begun) >= s.source.Stall: // net/http cancels the context then too
+	case time.Since(begun) >= s.source.Stall && !errors.Is(context.Cause(c.ctx), errReplaced): // net/http cancels the context then too
 		return fmt.Errorf("%w: the receiver took nothing for %s: %w", ErrStalled, s.source.Stall, err)
 	case cause != nil:
 		return cause
 	}
-	return err
+	return fmt.Errorf("%w: %w", errBroken, err)
 }

@@ -18,7 +18,8 @@
 //		_ statestream.Target = (*App)(nil)
 //	)
 //
-// The stream is checked from end to end: order, size and a checksum (XXH64). sdk.WithStateStreams bounds how much a source sends, sdk.WithStateLimits what
+// The stream is checked from end to end: order, size and a checksum (XXH64). If its connection breaks it goes on, in another one, after the last part that
+// arrived, and the applications notice nothing; after some breaks in a row the attempt fails, and ReceiveState is called anew. sdk.WithStateStreams bounds how much a source sends, sdk.WithStateLimits what
 // a target puts up with. While only one of two servers has the callbacks, as in an upgrade, moves carry the last state as before.
 package statestream
 

@@ -19,13 +19,15 @@ import (
 
 // Shell is the binary around one verb.
 type Shell struct {
-	Flags   func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table and json
-	Output  func(c *cobra.Command, formats ...string) // adds --output alone
-	Client  func() *operator.Client
-	Print   func(w io.Writer, answer proto.Message, table func(io.Writer)) error
-	Refuse  func(err error) error // marks what is wrong with the command line, or with a file that it names
-	Exactly func(names ...string) cobra.PositionalArgs
-	Group   func(c *cobra.Command, args []string) error // what a command does that only groups others
+	Flags  func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table and json
+	Output func(c *cobra.Command, formats ...string) // adds --output alone
+	Client func() *operator.Client
+	Print  func(w io.Writer, answer proto.Message, table func(io.Writer)) error
+	// Progress writes one step of several: a line each.
+	Progress func(w io.Writer, answer proto.Message, text string) error
+	Refuse   func(err error) error // marks what is wrong with the command line, or with a file that it names
+	Exactly  func(names ...string) cobra.PositionalArgs
+	Group    func(c *cobra.Command, args []string) error // what a command does that only groups others
 }
 
 // Leader asks the leader: it follows hints, and waits a little while nobody leads.
@@ -55,3 +57,11 @@ func Milliseconds(ms int64) string {
 
 // ClockTime is when something was, in milliseconds since 1970 by the leader's wall clock.
 func ClockTime(ms int64) string { return time.UnixMilli(ms).Format("15:04:05.000") }
+
+// Shards is a number of shards, for people.
+func Shards(n uint32) string {
+	if n == 1 {
+		return "1 shard"
+	}
+	return fmt.Sprintf("%d shards", n)
+}

@@ -34,12 +34,14 @@ func Command() *cobra.Command {
 func serveCommand() *cobra.Command {
 	var cfg kvserve.Config
 	var listen, addressFile, level string
+	var warm bool
 	cmd := &cobra.Command{
 		Use:          "serve",
 		Short:        "Serve keys as one server of the app kv",
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Cold = !warm
 			if err := cfg.Validate(); err != nil {
 				return err
 			}
@@ -65,6 +67,7 @@ func serveCommand() *cobra.Command {
 	flags.StringVar(&cfg.History, "history", "", "file to append the history for the overlap detector to (default none)")
 	flags.StringVar(&cfg.Version, "app-version", "", "version of the application as operators see it")
 	flags.StringVar(&cfg.Faults, "faults", "", "file of faults to show, as JSON, read at every callback (default none; see the README)")
+	flags.BoolVar(&warm, "warm", true, "take the cache along in planned moves, and read it from the store otherwise; false: it begins empty (mode primary-only, no faults)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }

@@ -76,11 +76,28 @@ type Line struct {
 	Counts            // since the start
 	violationCounts
 	NearestCounts
+	CacheCounts
 	InFlight int64  `json:"in_flight"`
 	Second   Counts `json:"second"` // since the line before
 	// Only in the last line: keys that were written and read back at the end, and those that could not be.
 	VerifiedKeys   int64 `json:"verified_keys"`
 	UnverifiedKeys int64 `json:"unverified_keys"`
+}
+
+// CacheCounts are the requests since the start that a server's cache could have answered, and those that it could not, as far as answers say.
+type CacheCounts struct {
+	Hits   int64   `json:"cache_hits"`
+	Misses int64   `json:"cache_misses"`
+	Rate   float64 `json:"cache_hit_percent"` // since the line before; as it was where there was none
+}
+
+// next are the counts of the next line.
+func (c CacheCounts) next(hits, misses int64) CacheCounts {
+	if h, m := hits-c.Hits, misses-c.Misses; h+m > 0 {
+		c.Rate = 100 * float64(h) / float64(h+m)
+	}
+	c.Hits, c.Misses = hits, misses
+	return c
 }
 
 // violationCounts are the broken promises since the start, under their names in JSON.
@@ -134,10 +151,10 @@ func Run(ctx context.Context, cfg Config, out io.Writer, log *slog.Logger) (err 
 		defer cancel()
 	}
 	id := rand.Uint64()
-	r := &run{router: router, out: out, flush: flush, focus: cfg.Focus}
+	r := &run{router: router, client: newClient(router, id), out: out, flush: flush, focus: cfg.Focus}
 	r.generator = newGenerator(
 		settings{rate: cfg.Rate, writeRatio: cfg.WriteRatio, nearest: cfg.Nearest, deadline: cfg.Deadline},
-		newClient(router, id), makeKeys(router, id, cfg.Keys),
+		r.client, makeKeys(router, id, cfg.Keys),
 		func(q requests.Request) { r.fail(record(q)) })
 	return r.do(ctx)
 }
@@ -176,6 +193,8 @@ func makeKeys(router *sdk.Router, id uint64, n int) []keyState {
 type run struct {
 	generator *generator
 	router    *sdk.Router
+	client    *client
+	cache     CacheCounts // as printed last
 	out       io.Writer
 	flush     func() error
 	focus     string
@@ -259,6 +278,8 @@ func (r *run) print(line Line) Line {
 	line.Counts, line.Second, v = r.generator.stats.turn()
 	line.violationCounts = violationCounts{LostWrites: v.Lost, RepeatedWrites: v.Repeated, StaleReads: v.Stale}
 	line.NearestCounts = r.generator.stats.nearestSoFar()
+	line.CacheCounts = r.cache.next(r.client.hits.Load(), r.client.misses.Load())
+	r.cache = line.CacheCounts
 	line.InFlight, line.MapVersion = r.generator.inFlight.Load(), r.router.Version()
 	text, err := json.Marshal(line)
 	if err == nil {

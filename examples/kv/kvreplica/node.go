@@ -1,6 +1,7 @@
 package kvreplica
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,8 +13,8 @@ import (
 
 // Times of a Node.
 const (
-	// HeartbeatInterval is how often a primary confirms its shards to each server with secondaries of them. A secondary's staleness is
-	// up to two of them and a round trip while all is well.
+	// HeartbeatInterval is how often a primary usually confirms its shards to each server with secondaries of them. A secondary's staleness
+	// is up to two of them and a round trip while all is well.
 	HeartbeatInterval = 200 * time.Millisecond
 	// sendTimeout bounds one exchange of writes, installTimeout that of a snapshot; both are tried again.
 	sendTimeout    = 2 * time.Second
@@ -32,6 +33,8 @@ type Config struct {
 	// be quick.
 	Confirm func(ctx context.Context, shard string, term uint64) bool
 	Log     *slog.Logger
+	// Heartbeat is how often a primary confirms its shards to each server with secondaries of them; 0: HeartbeatInterval.
+	Heartbeat time.Duration
 }
 
 // Node holds the replicas of one server. Safe for concurrent use. Its lock may be taken under a replica's, never the other way round.
@@ -63,7 +66,7 @@ func New(cfg Config) *Node {
 
 // Run confirms shards to secondaries until ctx ends, and then ends all replication.
 func (n *Node) Run(ctx context.Context) {
-	ticker := time.NewTicker(HeartbeatInterval)
+	ticker := time.NewTicker(cmp.Or(n.cfg.Heartbeat, HeartbeatInterval))
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		select {

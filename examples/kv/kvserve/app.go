@@ -28,6 +28,9 @@ type App struct {
 	log   *slog.Logger
 	// identify is called before a shard is activated.
 	identify func()
+	cold     bool // caches begin empty
+
+	cache cacheMeter
 
 	mu       sync.RWMutex
 	held     map[string]*heldShard
@@ -56,6 +59,18 @@ func NewApp(store *kvstore.Client, log *slog.Logger) *App {
 	return &App{store: store, log: log, identify: func() {}, held: map[string]*heldShard{}, received: map[string]map[string]kvstore.Entry{}}
 }
 
+// callbacks are those that a Host is to know of: a cold application has no state that moves.
+func (a *App) callbacks() sdk.Handler {
+	if !a.cold {
+		return a
+	}
+	return struct {
+		sdk.Handler
+		sdk.Activator
+		sdk.LoadCollector
+	}{a, a, a}
+}
+
 // Activate raises the storage's term first: from then on the previous owner can change nothing. Only then it takes over the state, from
 // the previous owner or, after a failover, from the store.
 func (a *App) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
@@ -66,6 +81,9 @@ func (a *App) Activate(ctx context.Context, s sdk.Shard, state []byte) error {
 	cache, err := a.handedOver(s, state)
 	if err != nil {
 		a.log.Warn("state of the previous owner not understood, reading the store", "shard", s.ID, "error", err)
+	}
+	if a.cold {
+		cache = map[string]kvstore.Entry{}
 	}
 	if cache == nil {
 		if cache, err = a.store.Scan(ctx, s.ID, s.Term); err != nil {
@@ -109,6 +127,7 @@ func (a *App) LastState(_ context.Context, s sdk.Shard) ([]byte, error) {
 
 // CollectLoad answers each shard's rate, in requests in 1 000 s.
 func (a *App) CollectLoad(context.Context) (map[string]map[string]int64, error) {
+	a.cache.tell(a.log)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	loads := make(map[string]map[string]int64, len(a.held))

@@ -26,6 +26,10 @@ type Config struct {
 	History string // file for internal/overlap; empty: none
 	Version string
 	Faults  string // file of Faults, which need not exist; empty: none
+	// Cold servers take no cache over in the mode PrimaryOnly, in a planned move or from the store: each key is a miss once.
+	Cold bool
+	// Heartbeat of primaries in the mode PrimarySecondary; 0: the usual one. Secondaries' reads are as stale as it is long.
+	Heartbeat time.Duration
 }
 
 // Modes, as the app's spec names them.
@@ -47,6 +51,9 @@ func (c Config) Validate() error {
 		}
 	default:
 		return fmt.Errorf("mode %q: expected %s or %s", c.Mode, PrimaryOnly, PrimarySecondary)
+	}
+	if c.Cold && (c.Faults != "" || c.Mode == PrimarySecondary) {
+		return fmt.Errorf("warm=false: expected no faults, and the mode %s: what has no store has no cache", PrimaryOnly)
 	}
 	if c.Faults != "" {
 		if _, err := readFaults(c.Faults); err != nil {
@@ -118,7 +125,8 @@ func newMode(cfg Config, history *overlap.Writer, log *slog.Logger) *mode {
 	if cfg.Mode != PrimarySecondary {
 		app := NewApp(kvstore.NewClient(cfg.Store), log)
 		app.identify = identify
-		m.handler, m.service = app, app.Service
+		app.cold = cfg.Cold
+		m.handler, m.service = app.callbacks(), app.Service
 		if cfg.Faults != "" {
 			m.handler = newFaults(app, cfg.Faults, history, log)
 		}
@@ -130,7 +138,7 @@ func newMode(cfg Config, history *overlap.Writer, log *slog.Logger) *mode {
 			return incarnation
 		},
 		Confirm: func(ctx context.Context, shard string, term uint64) bool { return primaryNow(ctx, m.host, shard, term) },
-		Log:     log,
+		Log:     log, Heartbeat: cfg.Heartbeat,
 	})
 	app := NewReplicated(m.node, log)
 	app.identify = identify

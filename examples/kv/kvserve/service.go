@@ -39,6 +39,7 @@ func (s service) Get(ctx context.Context, r *kvv1.GetRequest) (*kvv1.GetResponse
 	if err != nil {
 		return nil, storeError(err)
 	}
+	s.app.cache.count(ctx, held.cached(r.GetKey()) == e)
 	held.remember(r.GetKey(), e)
 	return &kvv1.GetResponse{Value: e.Value}, nil
 }
@@ -54,10 +55,13 @@ func (s service) Increment(ctx context.Context, r *kvv1.IncrementRequest) (*kvv1
 		return nil, err
 	}
 	seen := held.cached(r.GetKey())
-	for range maxConflicts {
+	for try := range maxConflicts {
 		outcome, e, err := s.app.store.Write(ctx, shard.ID, shard.Term, r.GetKey(), seen.Value+1, seen.Version, id)
 		if err != nil {
 			return nil, storeError(err)
+		}
+		if try == 0 {
+			s.app.cache.count(ctx, outcome != kvstore.Conflict)
 		}
 		held.remember(r.GetKey(), e)
 		switch outcome {

@@ -145,3 +145,58 @@ func TestMoveTakesTheCacheAlong(t *testing.T) {
 		t.Errorf("%d snapshots and %d notes are left", len(to.received), len(held.changed))
 	}
 }
+
+// TestCacheAfterAMove: a server that took the cache along answers from it; one that begins cold misses each key once. Both say so in the answer.
+func TestCacheAfterAMove(t *testing.T) {
+	for _, cold := range []bool{false, true} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		const shard = "7"
+		store := startStore(t)
+		cluster := sdktest.NewCluster(t, AppName)
+		start := func(name string) (*sdktest.Server, *App) {
+			app := NewApp(kvstore.NewClient(store), slog.New(slog.DiscardHandler))
+			app.cold = cold
+			return cluster.Start(name, app.callbacks(), func(h *sdk.Host, mux *http.ServeMux) {
+				path, service := app.Service()
+				mux.Handle(path, h.Middleware(service))
+			}), app
+		}
+		a, _ := start("a")
+		b, app := start("b")
+		ask := func(at *sdktest.Server) string {
+			call, info := connect.NewClientContext(ctx)
+			info.RequestHeader().Set(sdk.HeaderShard, shard)
+			client := kvv1connect.NewKvServiceClient(http.DefaultClient, "http://"+at.Address)
+			if _, err := client.Get(call, &kvv1.GetRequest{Key: "k"}); err != nil {
+				t.Fatal(err)
+			}
+			return info.ResponseHeader().Get(HeaderCache)
+		}
+		if err := cluster.Grant(ctx, shard, a); err != nil {
+			t.Fatal(err)
+		}
+		call, info := connect.NewClientContext(ctx)
+		info.RequestHeader().Set(sdk.HeaderShard, shard)
+		request := &kvv1.IncrementRequest{Key: "k", RequestId: &kvv1.RequestId{Client: 1, Number: 1}}
+		if _, err := kvv1connect.NewKvServiceClient(http.DefaultClient, "http://"+a.Address).Increment(call, request); err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(a); got != CacheHit {
+			t.Errorf("cold %v: the old owner says %q of what it wrote", cold, got)
+		}
+		if err := cluster.Move(ctx, shard, b); err != nil {
+			t.Fatal(err)
+		}
+		want := CacheHit
+		if cold {
+			want = CacheMiss
+		}
+		if first, second := ask(b), ask(b); first != want || second != CacheHit {
+			t.Errorf("cold %v: the new owner says %q, then %q", cold, first, second)
+		}
+		if hits, misses := app.cache.hits.Load(), app.cache.misses.Load(); hits+misses != 2 || (misses == 1) != cold {
+			t.Errorf("cold %v: it counts %d hits and %d misses", cold, hits, misses)
+		}
+	}
+}

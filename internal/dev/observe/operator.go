@@ -133,6 +133,36 @@ func (a *Admins) Drain(ctx context.Context, server string, undo bool) error {
 	return err
 }
 
+// AskUpgrade asks to take all servers down, as caps permit.
+func (a *Admins) AskUpgrade(ctx context.Context, id string) error {
+	request := &pb.MaintenanceRequest{Id: id, Kind: pb.MaintenanceKind_MAINTENANCE_KIND_UPGRADE, Impact: pb.MaintenanceImpact_MAINTENANCE_IMPACT_PROCESS_RESTART,
+		DurationMs: time.Minute.Milliseconds(), Scope: &pb.MaintenanceScope{}}
+	servers, err := a.Servers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		request.Scope.Servers = append(request.Scope.Servers, s.GetServer().GetId())
+	}
+	_, err = ask(ctx, a, &pb.RequestMaintenanceRequest{Request: request}, shardmanagerv1connect.AdminServiceClient.RequestMaintenance)
+	return err
+}
+
+// Ready lists the servers of a planned event that may be taken down now.
+func (a *Admins) Ready(ctx context.Context, id string) (servers []string, err error) {
+	answer, err := ask(ctx, a, &pb.ListMaintenanceRequest{Id: id}, shardmanagerv1connect.AdminServiceClient.ListMaintenance)
+	for _, e := range answer.GetEvents() {
+		for _, p := range e.GetPieces() {
+			for _, c := range p.GetCovers() {
+				if p.GetState() == pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_READY {
+					servers = append(servers, c.GetServer())
+				}
+			}
+		}
+	}
+	return servers, err
+}
+
 // Quarantined lists the shards that are not placed any more because servers died of them.
 func (a *Admins) Quarantined(ctx context.Context) ([]string, error) {
 	response, err := ask(ctx, a, &pb.ListQuarantinedRequest{App: layout.App}, shardmanagerv1connect.AdminServiceClient.ListQuarantined)

@@ -671,6 +671,8 @@ type AppSpec struct {
 	ResourceVersion uint64 `protobuf:"varint,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Free labels.
 	Labels map[string]string `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How much planned events may take at once; none: the defaults.
+	Maintenance *MaintenanceCaps `protobuf:"bytes,30,opt,name=maintenance,proto3" json:"maintenance,omitempty"`
 	// One primary of a shard at a time, at every instant; unset means true. False is for caches: a server's shards go elsewhere as soon as it is
 	// lost, while it may still serve them (PROTOCOL R28).
 	Exclusive *bool `protobuf:"varint,90,opt,name=exclusive,proto3,oneof" json:"exclusive,omitempty"`
@@ -772,6 +774,13 @@ func (x *AppSpec) GetResourceVersion() uint64 {
 func (x *AppSpec) GetLabels() map[string]string {
 	if x != nil {
 		return x.Labels
+	}
+	return nil
+}
+
+func (x *AppSpec) GetMaintenance() *MaintenanceCaps {
+	if x != nil {
+		return x.Maintenance
 	}
 	return nil
 }
@@ -7209,11 +7218,527 @@ func (x *RotateGossipKeyResponse) GetTrouble() string {
 	return ""
 }
 
+type RequestMaintenanceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Request       *MaintenanceRequest    `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestMaintenanceRequest) Reset() {
+	*x = RequestMaintenanceRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestMaintenanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestMaintenanceRequest) ProtoMessage() {}
+
+func (x *RequestMaintenanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestMaintenanceRequest.ProtoReflect.Descriptor instead.
+func (*RequestMaintenanceRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *RequestMaintenanceRequest) GetRequest() *MaintenanceRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type RequestMaintenanceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestMaintenanceResponse) Reset() {
+	*x = RequestMaintenanceResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestMaintenanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestMaintenanceResponse) ProtoMessage() {}
+
+func (x *RequestMaintenanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestMaintenanceResponse.ProtoReflect.Descriptor instead.
+func (*RequestMaintenanceResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{91}
+}
+
+type ListMaintenanceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this one; empty: all.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMaintenanceRequest) Reset() {
+	*x = ListMaintenanceRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMaintenanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMaintenanceRequest) ProtoMessage() {}
+
+func (x *ListMaintenanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMaintenanceRequest.ProtoReflect.Descriptor instead.
+func (*ListMaintenanceRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *ListMaintenanceRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ListMaintenanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Open ones first.
+	Events        []*MaintenanceEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMaintenanceResponse) Reset() {
+	*x = ListMaintenanceResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMaintenanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMaintenanceResponse) ProtoMessage() {}
+
+func (x *ListMaintenanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMaintenanceResponse.ProtoReflect.Descriptor instead.
+func (*ListMaintenanceResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *ListMaintenanceResponse) GetEvents() []*MaintenanceEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type ApproveMaintenanceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveMaintenanceRequest) Reset() {
+	*x = ApproveMaintenanceRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveMaintenanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveMaintenanceRequest) ProtoMessage() {}
+
+func (x *ApproveMaintenanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveMaintenanceRequest.ProtoReflect.Descriptor instead.
+func (*ApproveMaintenanceRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *ApproveMaintenanceRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ApproveMaintenanceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveMaintenanceResponse) Reset() {
+	*x = ApproveMaintenanceResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveMaintenanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveMaintenanceResponse) ProtoMessage() {}
+
+func (x *ApproveMaintenanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveMaintenanceResponse.ProtoReflect.Descriptor instead.
+func (*ApproveMaintenanceResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{95}
+}
+
+type FinishMaintenanceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Servers whose pieces are over; none: all pieces that were approved.
+	Servers       []string `protobuf:"bytes,2,rep,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishMaintenanceRequest) Reset() {
+	*x = FinishMaintenanceRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishMaintenanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishMaintenanceRequest) ProtoMessage() {}
+
+func (x *FinishMaintenanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishMaintenanceRequest.ProtoReflect.Descriptor instead.
+func (*FinishMaintenanceRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *FinishMaintenanceRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FinishMaintenanceRequest) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+type FinishMaintenanceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishMaintenanceResponse) Reset() {
+	*x = FinishMaintenanceResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishMaintenanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishMaintenanceResponse) ProtoMessage() {}
+
+func (x *FinishMaintenanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishMaintenanceResponse.ProtoReflect.Descriptor instead.
+func (*FinishMaintenanceResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{97}
+}
+
+type CancelMaintenanceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelMaintenanceRequest) Reset() {
+	*x = CancelMaintenanceRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelMaintenanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelMaintenanceRequest) ProtoMessage() {}
+
+func (x *CancelMaintenanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelMaintenanceRequest.ProtoReflect.Descriptor instead.
+func (*CancelMaintenanceRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *CancelMaintenanceRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type CancelMaintenanceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelMaintenanceResponse) Reset() {
+	*x = CancelMaintenanceResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelMaintenanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelMaintenanceResponse) ProtoMessage() {}
+
+func (x *CancelMaintenanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelMaintenanceResponse.ProtoReflect.Descriptor instead.
+func (*CancelMaintenanceResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{99}
+}
+
+type CheckSafeToStopRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Server        string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSafeToStopRequest) Reset() {
+	*x = CheckSafeToStopRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSafeToStopRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSafeToStopRequest) ProtoMessage() {}
+
+func (x *CheckSafeToStopRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSafeToStopRequest.ProtoReflect.Descriptor instead.
+func (*CheckSafeToStopRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *CheckSafeToStopRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+type CheckSafeToStopResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Safe  bool                   `protobuf:"varint,1,opt,name=safe,proto3" json:"safe,omitempty"`
+	// Why not, for people; empty if it is safe.
+	Detail        string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckSafeToStopResponse) Reset() {
+	*x = CheckSafeToStopResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckSafeToStopResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckSafeToStopResponse) ProtoMessage() {}
+
+func (x *CheckSafeToStopResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckSafeToStopResponse.ProtoReflect.Descriptor instead.
+func (*CheckSafeToStopResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *CheckSafeToStopResponse) GetSafe() bool {
+	if x != nil {
+		return x.Safe
+	}
+	return false
+}
+
+func (x *CheckSafeToStopResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\x87\x06\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xcb\x06\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
@@ -7223,7 +7748,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\breplicas\x18\x14 \x01(\rR\breplicas\x12U\n" +
 	"\x0fregion_replicas\x18\x15 \x03(\v2,.shardmanager.v1.AppSpec.RegionReplicasEntryR\x0eregionReplicas\x12)\n" +
 	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\x12<\n" +
-	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x12!\n" +
+	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x12B\n" +
+	"\vmaintenance\x18\x1e \x01(\v2 .shardmanager.v1.MaintenanceCapsR\vmaintenance\x12!\n" +
 	"\texclusive\x18Z \x01(\bH\x00R\texclusive\x88\x01\x01\x12%\n" +
 	"\x0eaccept_overlap\x18[ \x01(\bR\racceptOverlap\x12S\n" +
 	"\x14on_coordination_loss\x18\\ \x01(\x0e2!.shardmanager.v1.CoordinationLossR\x12onCoordinationLoss\x1aA\n" +
@@ -7740,7 +8266,29 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\amembers\x18\x02 \x01(\rR\amembers\x12\x1a\n" +
 	"\banswered\x18\x03 \x01(\rR\banswered\x12\x18\n" +
-	"\atrouble\x18\x04 \x01(\tR\atrouble*n\n" +
+	"\atrouble\x18\x04 \x01(\tR\atrouble\"Z\n" +
+	"\x19RequestMaintenanceRequest\x12=\n" +
+	"\arequest\x18\x01 \x01(\v2#.shardmanager.v1.MaintenanceRequestR\arequest\"\x1c\n" +
+	"\x1aRequestMaintenanceResponse\"(\n" +
+	"\x16ListMaintenanceRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"T\n" +
+	"\x17ListMaintenanceResponse\x129\n" +
+	"\x06events\x18\x01 \x03(\v2!.shardmanager.v1.MaintenanceEventR\x06events\"+\n" +
+	"\x19ApproveMaintenanceRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x1c\n" +
+	"\x1aApproveMaintenanceResponse\"D\n" +
+	"\x18FinishMaintenanceRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aservers\x18\x02 \x03(\tR\aservers\"\x1b\n" +
+	"\x19FinishMaintenanceResponse\"*\n" +
+	"\x18CancelMaintenanceRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x1b\n" +
+	"\x19CancelMaintenanceResponse\"0\n" +
+	"\x16CheckSafeToStopRequest\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\"E\n" +
+	"\x17CheckSafeToStopResponse\x12\x12\n" +
+	"\x04safe\x18\x01 \x01(\bR\x04safe\x12\x16\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail*n\n" +
 	"\x10CoordinationLoss\x12!\n" +
 	"\x1dCOORDINATION_LOSS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17COORDINATION_LOSS_FENCE\x10\x01\x12\x1a\n" +
@@ -7812,7 +8360,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
 	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
-	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xdd\x11\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xdf\x16\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -7838,7 +8386,13 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\vListRegions\x12#.shardmanager.v1.ListRegionsRequest\x1a$.shardmanager.v1.ListRegionsResponse\x12j\n" +
 	"\x11ListGossipMembers\x12).shardmanager.v1.ListGossipMembersRequest\x1a*.shardmanager.v1.ListGossipMembersResponse\x12a\n" +
 	"\x0eListGossipKeys\x12&.shardmanager.v1.ListGossipKeysRequest\x1a'.shardmanager.v1.ListGossipKeysResponse\x12d\n" +
-	"\x0fRotateGossipKey\x12'.shardmanager.v1.RotateGossipKeyRequest\x1a(.shardmanager.v1.RotateGossipKeyResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x0fRotateGossipKey\x12'.shardmanager.v1.RotateGossipKeyRequest\x1a(.shardmanager.v1.RotateGossipKeyResponse\x12m\n" +
+	"\x12RequestMaintenance\x12*.shardmanager.v1.RequestMaintenanceRequest\x1a+.shardmanager.v1.RequestMaintenanceResponse\x12d\n" +
+	"\x0fListMaintenance\x12'.shardmanager.v1.ListMaintenanceRequest\x1a(.shardmanager.v1.ListMaintenanceResponse\x12m\n" +
+	"\x12ApproveMaintenance\x12*.shardmanager.v1.ApproveMaintenanceRequest\x1a+.shardmanager.v1.ApproveMaintenanceResponse\x12j\n" +
+	"\x11FinishMaintenance\x12).shardmanager.v1.FinishMaintenanceRequest\x1a*.shardmanager.v1.FinishMaintenanceResponse\x12j\n" +
+	"\x11CancelMaintenance\x12).shardmanager.v1.CancelMaintenanceRequest\x1a*.shardmanager.v1.CancelMaintenanceResponse\x12d\n" +
+	"\x0fCheckSafeToStop\x12'.shardmanager.v1.CheckSafeToStopRequest\x1a(.shardmanager.v1.CheckSafeToStopResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -7853,7 +8407,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(CoordinationLoss)(0),                   // 0: shardmanager.v1.CoordinationLoss
 	(Replication)(0),                        // 1: shardmanager.v1.Replication
@@ -7955,190 +8509,220 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(*ListGossipKeysResponse)(nil),          // 97: shardmanager.v1.ListGossipKeysResponse
 	(*RotateGossipKeyRequest)(nil),          // 98: shardmanager.v1.RotateGossipKeyRequest
 	(*RotateGossipKeyResponse)(nil),         // 99: shardmanager.v1.RotateGossipKeyResponse
-	nil,                                     // 100: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 101: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 102: shardmanager.v1.Placement.DefaultLoadEntry
-	nil,                                     // 103: shardmanager.v1.SimulateResponse.LoadMovedEntry
-	nil,                                     // 104: shardmanager.v1.NeighbourPlace.LabelsEntry
-	nil,                                     // 105: shardmanager.v1.PlacementWants.RegionReplicasEntry
-	nil,                                     // 106: shardmanager.v1.PlacementServer.CapacityEntry
-	nil,                                     // 107: shardmanager.v1.PlacementServer.LabelsEntry
-	nil,                                     // 108: shardmanager.v1.PlacementShard.LoadEntry
-	(*KeySpace)(nil),                        // 109: shardmanager.v1.KeySpace
-	(*Policy)(nil),                          // 110: shardmanager.v1.Policy
-	(FaultDomain)(0),                        // 111: shardmanager.v1.FaultDomain
-	(*ShardMapSnapshot)(nil),                // 112: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 113: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 114: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 115: shardmanager.v1.Epoch
-	(Role)(0),                               // 116: shardmanager.v1.Role
-	(*Locality)(nil),                        // 117: shardmanager.v1.Locality
-	(*RegionLatency)(nil),                   // 118: shardmanager.v1.RegionLatency
+	(*RequestMaintenanceRequest)(nil),       // 100: shardmanager.v1.RequestMaintenanceRequest
+	(*RequestMaintenanceResponse)(nil),      // 101: shardmanager.v1.RequestMaintenanceResponse
+	(*ListMaintenanceRequest)(nil),          // 102: shardmanager.v1.ListMaintenanceRequest
+	(*ListMaintenanceResponse)(nil),         // 103: shardmanager.v1.ListMaintenanceResponse
+	(*ApproveMaintenanceRequest)(nil),       // 104: shardmanager.v1.ApproveMaintenanceRequest
+	(*ApproveMaintenanceResponse)(nil),      // 105: shardmanager.v1.ApproveMaintenanceResponse
+	(*FinishMaintenanceRequest)(nil),        // 106: shardmanager.v1.FinishMaintenanceRequest
+	(*FinishMaintenanceResponse)(nil),       // 107: shardmanager.v1.FinishMaintenanceResponse
+	(*CancelMaintenanceRequest)(nil),        // 108: shardmanager.v1.CancelMaintenanceRequest
+	(*CancelMaintenanceResponse)(nil),       // 109: shardmanager.v1.CancelMaintenanceResponse
+	(*CheckSafeToStopRequest)(nil),          // 110: shardmanager.v1.CheckSafeToStopRequest
+	(*CheckSafeToStopResponse)(nil),         // 111: shardmanager.v1.CheckSafeToStopResponse
+	nil,                                     // 112: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 113: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 114: shardmanager.v1.Placement.DefaultLoadEntry
+	nil,                                     // 115: shardmanager.v1.SimulateResponse.LoadMovedEntry
+	nil,                                     // 116: shardmanager.v1.NeighbourPlace.LabelsEntry
+	nil,                                     // 117: shardmanager.v1.PlacementWants.RegionReplicasEntry
+	nil,                                     // 118: shardmanager.v1.PlacementServer.CapacityEntry
+	nil,                                     // 119: shardmanager.v1.PlacementServer.LabelsEntry
+	nil,                                     // 120: shardmanager.v1.PlacementShard.LoadEntry
+	(*KeySpace)(nil),                        // 121: shardmanager.v1.KeySpace
+	(*Policy)(nil),                          // 122: shardmanager.v1.Policy
+	(*MaintenanceCaps)(nil),                 // 123: shardmanager.v1.MaintenanceCaps
+	(FaultDomain)(0),                        // 124: shardmanager.v1.FaultDomain
+	(*ShardMapSnapshot)(nil),                // 125: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 126: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 127: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 128: shardmanager.v1.Epoch
+	(Role)(0),                               // 129: shardmanager.v1.Role
+	(*Locality)(nil),                        // 130: shardmanager.v1.Locality
+	(*RegionLatency)(nil),                   // 131: shardmanager.v1.RegionLatency
+	(*MaintenanceRequest)(nil),              // 132: shardmanager.v1.MaintenanceRequest
+	(*MaintenanceEvent)(nil),                // 133: shardmanager.v1.MaintenanceEvent
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	109, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	121, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	1,   // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
 	11,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	110, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
-	100, // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	101, // 5: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	0,   // 6: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
-	102, // 7: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	111, // 8: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	10,  // 9: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 10: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 11: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 12: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 13: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 14: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	112, // 15: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	110, // 16: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
-	30,  // 17: shardmanager.v1.GetPolicyResponse.origins:type_name -> shardmanager.v1.PolicyOrigin
-	33,  // 18: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	113, // 19: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
-	2,   // 20: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	114, // 21: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
-	8,   // 22: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
-	36,  // 23: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	36,  // 24: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	3,   // 25: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	4,   // 26: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	41,  // 27: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	115, // 28: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	79,  // 29: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	33,  // 30: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	36,  // 31: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	6,   // 32: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	80,  // 33: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	36,  // 34: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	53,  // 35: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	54,  // 36: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	50,  // 37: shardmanager.v1.ExplainResponse.places:type_name -> shardmanager.v1.ReplicaPlace
-	52,  // 38: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	116, // 39: shardmanager.v1.ReplicaPlace.role:type_name -> shardmanager.v1.Role
-	116, // 40: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	5,   // 41: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	3,   // 42: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	7,   // 43: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	51,  // 44: shardmanager.v1.Proposal.costs:type_name -> shardmanager.v1.GoalCost
-	116, // 45: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	51,  // 46: shardmanager.v1.Candidate.costs:type_name -> shardmanager.v1.GoalCost
-	56,  // 47: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
-	117, // 48: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
-	57,  // 49: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
-	10,  // 50: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
-	110, // 51: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
-	58,  // 52: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
-	59,  // 53: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
-	117, // 54: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
-	63,  // 55: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
-	103, // 56: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
-	66,  // 57: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
-	66,  // 58: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
-	65,  // 59: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
-	70,  // 60: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
-	61,  // 61: shardmanager.v1.SimulateResponse.goals:type_name -> shardmanager.v1.SimulatedGoal
-	64,  // 62: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
-	7,   // 63: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
-	3,   // 64: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
-	7,   // 65: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
-	3,   // 66: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
-	67,  // 67: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
-	68,  // 68: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
-	69,  // 69: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
-	62,  // 70: shardmanager.v1.SimulatedState.broken:type_name -> shardmanager.v1.SimulatedBroken
-	69,  // 71: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
-	69,  // 72: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
-	73,  // 73: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
-	74,  // 74: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
-	75,  // 75: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
-	118, // 76: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
-	110, // 77: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
-	110, // 78: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
-	71,  // 79: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
-	72,  // 80: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
-	117, // 81: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
-	104, // 82: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
-	111, // 83: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
-	105, // 84: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
-	117, // 85: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
-	106, // 86: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
-	107, // 87: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
-	108, // 88: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
-	76,  // 89: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
-	116, // 90: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
-	79,  // 91: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	80,  // 92: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	79,  // 93: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	115, // 94: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	79,  // 95: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	81,  // 96: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	82,  // 97: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	83,  // 98: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	84,  // 99: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,   // 100: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,   // 101: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	91,  // 102: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	118, // 103: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	94,  // 104: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	8,   // 105: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	95,  // 106: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	9,   // 107: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	12,  // 108: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	14,  // 109: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	16,  // 110: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	18,  // 111: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	20,  // 112: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	22,  // 113: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	24,  // 114: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	26,  // 115: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	31,  // 116: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	34,  // 117: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	37,  // 118: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	39,  // 119: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	42,  // 120: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	44,  // 121: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	46,  // 122: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	28,  // 123: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
-	48,  // 124: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	55,  // 125: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
-	77,  // 126: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	85,  // 127: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	87,  // 128: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	89,  // 129: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	92,  // 130: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	96,  // 131: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	98,  // 132: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	13,  // 133: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	15,  // 134: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	17,  // 135: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	19,  // 136: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	21,  // 137: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	23,  // 138: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	25,  // 139: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	27,  // 140: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	32,  // 141: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	35,  // 142: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	38,  // 143: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	40,  // 144: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	43,  // 145: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	45,  // 146: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	47,  // 147: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	29,  // 148: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
-	49,  // 149: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	60,  // 150: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
-	78,  // 151: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	86,  // 152: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	88,  // 153: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	90,  // 154: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	93,  // 155: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	97,  // 156: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	99,  // 157: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	133, // [133:158] is the sub-list for method output_type
-	108, // [108:133] is the sub-list for method input_type
-	108, // [108:108] is the sub-list for extension type_name
-	108, // [108:108] is the sub-list for extension extendee
-	0,   // [0:108] is the sub-list for field type_name
+	122, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
+	112, // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	113, // 5: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	123, // 6: shardmanager.v1.AppSpec.maintenance:type_name -> shardmanager.v1.MaintenanceCaps
+	0,   // 7: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
+	114, // 8: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	124, // 9: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	10,  // 10: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 11: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 12: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 13: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 14: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 15: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	125, // 16: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	122, // 17: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
+	30,  // 18: shardmanager.v1.GetPolicyResponse.origins:type_name -> shardmanager.v1.PolicyOrigin
+	33,  // 19: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	126, // 20: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	2,   // 21: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
+	127, // 22: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	8,   // 23: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
+	36,  // 24: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	36,  // 25: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	3,   // 26: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	4,   // 27: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	41,  // 28: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	128, // 29: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	79,  // 30: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	33,  // 31: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	36,  // 32: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	6,   // 33: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	80,  // 34: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	36,  // 35: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	53,  // 36: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	54,  // 37: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	50,  // 38: shardmanager.v1.ExplainResponse.places:type_name -> shardmanager.v1.ReplicaPlace
+	52,  // 39: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	129, // 40: shardmanager.v1.ReplicaPlace.role:type_name -> shardmanager.v1.Role
+	129, // 41: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,   // 42: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,   // 43: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 44: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	51,  // 45: shardmanager.v1.Proposal.costs:type_name -> shardmanager.v1.GoalCost
+	129, // 46: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	51,  // 47: shardmanager.v1.Candidate.costs:type_name -> shardmanager.v1.GoalCost
+	56,  // 48: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
+	130, // 49: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
+	57,  // 50: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
+	10,  // 51: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
+	122, // 52: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
+	58,  // 53: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
+	59,  // 54: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
+	130, // 55: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
+	63,  // 56: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
+	115, // 57: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
+	66,  // 58: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
+	66,  // 59: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
+	65,  // 60: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
+	70,  // 61: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
+	61,  // 62: shardmanager.v1.SimulateResponse.goals:type_name -> shardmanager.v1.SimulatedGoal
+	64,  // 63: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
+	7,   // 64: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 65: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 66: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 67: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
+	67,  // 68: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
+	68,  // 69: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
+	69,  // 70: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
+	62,  // 71: shardmanager.v1.SimulatedState.broken:type_name -> shardmanager.v1.SimulatedBroken
+	69,  // 72: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
+	69,  // 73: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
+	73,  // 74: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
+	74,  // 75: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
+	75,  // 76: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
+	131, // 77: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
+	122, // 78: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
+	122, // 79: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
+	71,  // 80: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
+	72,  // 81: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
+	130, // 82: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
+	116, // 83: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
+	124, // 84: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
+	117, // 85: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
+	130, // 86: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
+	118, // 87: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
+	119, // 88: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
+	120, // 89: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
+	76,  // 90: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
+	129, // 91: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
+	79,  // 92: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	80,  // 93: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	79,  // 94: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	128, // 95: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	79,  // 96: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	81,  // 97: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	82,  // 98: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	83,  // 99: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	84,  // 100: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,   // 101: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,   // 102: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	91,  // 103: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	131, // 104: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	94,  // 105: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	8,   // 106: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	95,  // 107: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	9,   // 108: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	132, // 109: shardmanager.v1.RequestMaintenanceRequest.request:type_name -> shardmanager.v1.MaintenanceRequest
+	133, // 110: shardmanager.v1.ListMaintenanceResponse.events:type_name -> shardmanager.v1.MaintenanceEvent
+	12,  // 111: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	14,  // 112: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	16,  // 113: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	18,  // 114: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	20,  // 115: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	22,  // 116: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	24,  // 117: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	26,  // 118: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	31,  // 119: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	34,  // 120: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	37,  // 121: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	39,  // 122: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	42,  // 123: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	44,  // 124: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	46,  // 125: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	28,  // 126: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
+	48,  // 127: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	55,  // 128: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
+	77,  // 129: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	85,  // 130: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	87,  // 131: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	89,  // 132: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	92,  // 133: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	96,  // 134: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	98,  // 135: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	100, // 136: shardmanager.v1.AdminService.RequestMaintenance:input_type -> shardmanager.v1.RequestMaintenanceRequest
+	102, // 137: shardmanager.v1.AdminService.ListMaintenance:input_type -> shardmanager.v1.ListMaintenanceRequest
+	104, // 138: shardmanager.v1.AdminService.ApproveMaintenance:input_type -> shardmanager.v1.ApproveMaintenanceRequest
+	106, // 139: shardmanager.v1.AdminService.FinishMaintenance:input_type -> shardmanager.v1.FinishMaintenanceRequest
+	108, // 140: shardmanager.v1.AdminService.CancelMaintenance:input_type -> shardmanager.v1.CancelMaintenanceRequest
+	110, // 141: shardmanager.v1.AdminService.CheckSafeToStop:input_type -> shardmanager.v1.CheckSafeToStopRequest
+	13,  // 142: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	15,  // 143: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	17,  // 144: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	19,  // 145: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	21,  // 146: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	23,  // 147: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	25,  // 148: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	27,  // 149: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	32,  // 150: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	35,  // 151: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	38,  // 152: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	40,  // 153: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	43,  // 154: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	45,  // 155: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	47,  // 156: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	29,  // 157: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
+	49,  // 158: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	60,  // 159: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	78,  // 160: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	86,  // 161: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	88,  // 162: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	90,  // 163: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	93,  // 164: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	97,  // 165: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	99,  // 166: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	101, // 167: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
+	103, // 168: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
+	105, // 169: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
+	107, // 170: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
+	109, // 171: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
+	111, // 172: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
+	142, // [142:173] is the sub-list for method output_type
+	111, // [111:142] is the sub-list for method input_type
+	111, // [111:111] is the sub-list for extension type_name
+	111, // [111:111] is the sub-list for extension extendee
+	0,   // [0:111] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -8146,6 +8730,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	if File_shardmanager_v1_admin_proto != nil {
 		return
 	}
+	file_shardmanager_v1_maintenance_proto_init()
 	file_shardmanager_v1_policy_proto_init()
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
@@ -8162,7 +8747,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   99,
+			NumMessages:   111,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1218,7 +1218,10 @@ type StreamStateRequest struct {
 	// Server that asks. Data address may be empty.
 	To *Peer `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	// Number of the attempt, from 1, growing within the asker's incarnation: the source refuses one that is not above what it has seen.
-	Attempt       uint64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Attempt uint64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Chunks of this attempt that were received before its connection broke: the answer begins again, and goes on after them. 0: it is the
+	// first request of the attempt. Refused where the source has given the attempt up, or no longer has the chunks that follow.
+	Received      uint64 `protobuf:"varint,4,opt,name=received,proto3" json:"received,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1270,6 +1273,13 @@ func (x *StreamStateRequest) GetTo() *Peer {
 func (x *StreamStateRequest) GetAttempt() uint64 {
 	if x != nil {
 		return x.Attempt
+	}
+	return 0
+}
+
+func (x *StreamStateRequest) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
 	}
 	return 0
 }
@@ -1759,11 +1769,12 @@ const file_shardmanager_v1_shardhost_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\fR\x05state\x12\x16\n" +
 	"\x06marker\x18\x05 \x01(\bR\x06marker\x12!\n" +
 	"\fbase_attempt\x18( \x01(\x04R\vbaseAttempt\"\x17\n" +
-	"\x15TransferStateResponse\"\x8e\x01\n" +
+	"\x15TransferStateResponse\"\xaa\x01\n" +
 	"\x12StreamStateRequest\x127\n" +
 	"\acommand\x18\x01 \x01(\v2\x1d.shardmanager.v1.ShardCommandR\acommand\x12%\n" +
 	"\x02to\x18\x02 \x01(\v2\x15.shardmanager.v1.PeerR\x02to\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\xe9\x01\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12\x1a\n" +
+	"\breceived\x18\x04 \x01(\x04R\breceived\"\xe9\x01\n" +
 	"\x13StreamStateResponse\x123\n" +
 	"\x05begin\x18\x01 \x01(\v2\x1b.shardmanager.v1.StateBeginH\x00R\x05begin\x123\n" +
 	"\x05chunk\x18\x02 \x01(\v2\x1b.shardmanager.v1.StateChunkH\x00R\x05chunk\x12-\n" +

@@ -907,34 +907,28 @@ func (x *QuarantineRecord) GetReason() string {
 	return ""
 }
 
-// ApprovalRecord is the value of `approvals/<id>`: servers may be taken down for a planned event (PROTOCOL R29).
-type ApprovalRecord struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// At least one.
-	Covers []*ApprovalRecord_Covered `protobuf:"bytes,2,rep,name=covers,proto3" json:"covers,omitempty"`
-	// Until it expires, in nanoseconds, as of when it was written; above 0.
-	LeftNs int64 `protobuf:"varint,3,opt,name=left_ns,json=leftNs,proto3" json:"left_ns,omitempty"`
-	// For people.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+// MaintenanceRecord is the value of `maintenance/<id>`: a planned event (PROTOCOL R29). What is left of pieces is as of when it was written.
+type MaintenanceRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *MaintenanceEvent      `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ApprovalRecord) Reset() {
-	*x = ApprovalRecord{}
+func (x *MaintenanceRecord) Reset() {
+	*x = MaintenanceRecord{}
 	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ApprovalRecord) String() string {
+func (x *MaintenanceRecord) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ApprovalRecord) ProtoMessage() {}
+func (*MaintenanceRecord) ProtoMessage() {}
 
-func (x *ApprovalRecord) ProtoReflect() protoreflect.Message {
+func (x *MaintenanceRecord) ProtoReflect() protoreflect.Message {
 	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -946,37 +940,16 @@ func (x *ApprovalRecord) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ApprovalRecord.ProtoReflect.Descriptor instead.
-func (*ApprovalRecord) Descriptor() ([]byte, []int) {
+// Deprecated: Use MaintenanceRecord.ProtoReflect.Descriptor instead.
+func (*MaintenanceRecord) Descriptor() ([]byte, []int) {
 	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *ApprovalRecord) GetId() string {
+func (x *MaintenanceRecord) GetEvent() *MaintenanceEvent {
 	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *ApprovalRecord) GetCovers() []*ApprovalRecord_Covered {
-	if x != nil {
-		return x.Covers
+		return x.Event
 	}
 	return nil
-}
-
-func (x *ApprovalRecord) GetLeftNs() int64 {
-	if x != nil {
-		return x.LeftNs
-	}
-	return 0
-}
-
-func (x *ApprovalRecord) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
 }
 
 // AgentState is the agent's file for one server, a hint only (PROTOCOL R4).
@@ -1303,64 +1276,11 @@ func (x *GossipPeers) GetAddresses() []string {
 	return nil
 }
 
-type ApprovalRecord_Covered struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
-	// The next incarnation has come back from the event.
-	Incarnation   uint64 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ApprovalRecord_Covered) Reset() {
-	*x = ApprovalRecord_Covered{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[17]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ApprovalRecord_Covered) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ApprovalRecord_Covered) ProtoMessage() {}
-
-func (x *ApprovalRecord_Covered) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[17]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ApprovalRecord_Covered.ProtoReflect.Descriptor instead.
-func (*ApprovalRecord_Covered) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12, 0}
-}
-
-func (x *ApprovalRecord_Covered) GetServer() string {
-	if x != nil {
-		return x.Server
-	}
-	return ""
-}
-
-func (x *ApprovalRecord_Covered) GetIncarnation() uint64 {
-	if x != nil {
-		return x.Incarnation
-	}
-	return 0
-}
-
 var File_shardmanager_v1_state_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/state.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\x01\n" +
+	"\x1bshardmanager/v1/state.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\x1a!shardmanager/v1/maintenance.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\x01\n" +
 	"\fLeaderRecord\x12\x1c\n" +
 	"\tallocator\x18\x01 \x01(\tR\tallocator\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
@@ -1425,15 +1345,9 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x10QuarantineRecord\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd7\x01\n" +
-	"\x0eApprovalRecord\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12?\n" +
-	"\x06covers\x18\x02 \x03(\v2'.shardmanager.v1.ApprovalRecord.CoveredR\x06covers\x12\x17\n" +
-	"\aleft_ns\x18\x03 \x01(\x03R\x06leftNs\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\x1aC\n" +
-	"\aCovered\x12\x16\n" +
-	"\x06server\x18\x01 \x01(\tR\x06server\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"\xe3\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"L\n" +
+	"\x11MaintenanceRecord\x127\n" +
+	"\x05event\x18\x01 \x01(\v2!.shardmanager.v1.MaintenanceEventR\x05event\"\xe3\x02\n" +
 	"\n" +
 	"AgentState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -1476,40 +1390,40 @@ func file_shardmanager_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_state_proto_rawDescData
 }
 
-var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_shardmanager_v1_state_proto_goTypes = []any{
-	(*LeaderRecord)(nil),           // 0: shardmanager.v1.LeaderRecord
-	(*SequenceRecord)(nil),         // 1: shardmanager.v1.SequenceRecord
-	(*ServerRecord)(nil),           // 2: shardmanager.v1.ServerRecord
-	(*AppRecord)(nil),              // 3: shardmanager.v1.AppRecord
-	(*AssignmentChunk)(nil),        // 4: shardmanager.v1.AssignmentChunk
-	(*ChunkServer)(nil),            // 5: shardmanager.v1.ChunkServer
-	(*ChunkMove)(nil),              // 6: shardmanager.v1.ChunkMove
-	(*FenceRecord)(nil),            // 7: shardmanager.v1.FenceRecord
-	(*RestRecord)(nil),             // 8: shardmanager.v1.RestRecord
-	(*DrainRecord)(nil),            // 9: shardmanager.v1.DrainRecord
-	(*ProbationRecord)(nil),        // 10: shardmanager.v1.ProbationRecord
-	(*QuarantineRecord)(nil),       // 11: shardmanager.v1.QuarantineRecord
-	(*ApprovalRecord)(nil),         // 12: shardmanager.v1.ApprovalRecord
-	(*AgentState)(nil),             // 13: shardmanager.v1.AgentState
-	(*AllocatorState)(nil),         // 14: shardmanager.v1.AllocatorState
-	(*RouterCache)(nil),            // 15: shardmanager.v1.RouterCache
-	(*GossipPeers)(nil),            // 16: shardmanager.v1.GossipPeers
-	(*ApprovalRecord_Covered)(nil), // 17: shardmanager.v1.ApprovalRecord.Covered
-	(*Epoch)(nil),                  // 18: shardmanager.v1.Epoch
-	(*Server)(nil),                 // 19: shardmanager.v1.Server
-	(*AppSpec)(nil),                // 20: shardmanager.v1.AppSpec
-	(MoveReason)(0),                // 21: shardmanager.v1.MoveReason
+	(*LeaderRecord)(nil),      // 0: shardmanager.v1.LeaderRecord
+	(*SequenceRecord)(nil),    // 1: shardmanager.v1.SequenceRecord
+	(*ServerRecord)(nil),      // 2: shardmanager.v1.ServerRecord
+	(*AppRecord)(nil),         // 3: shardmanager.v1.AppRecord
+	(*AssignmentChunk)(nil),   // 4: shardmanager.v1.AssignmentChunk
+	(*ChunkServer)(nil),       // 5: shardmanager.v1.ChunkServer
+	(*ChunkMove)(nil),         // 6: shardmanager.v1.ChunkMove
+	(*FenceRecord)(nil),       // 7: shardmanager.v1.FenceRecord
+	(*RestRecord)(nil),        // 8: shardmanager.v1.RestRecord
+	(*DrainRecord)(nil),       // 9: shardmanager.v1.DrainRecord
+	(*ProbationRecord)(nil),   // 10: shardmanager.v1.ProbationRecord
+	(*QuarantineRecord)(nil),  // 11: shardmanager.v1.QuarantineRecord
+	(*MaintenanceRecord)(nil), // 12: shardmanager.v1.MaintenanceRecord
+	(*AgentState)(nil),        // 13: shardmanager.v1.AgentState
+	(*AllocatorState)(nil),    // 14: shardmanager.v1.AllocatorState
+	(*RouterCache)(nil),       // 15: shardmanager.v1.RouterCache
+	(*GossipPeers)(nil),       // 16: shardmanager.v1.GossipPeers
+	(*Epoch)(nil),             // 17: shardmanager.v1.Epoch
+	(*Server)(nil),            // 18: shardmanager.v1.Server
+	(*AppSpec)(nil),           // 19: shardmanager.v1.AppSpec
+	(MoveReason)(0),           // 20: shardmanager.v1.MoveReason
+	(*MaintenanceEvent)(nil),  // 21: shardmanager.v1.MaintenanceEvent
 }
 var file_shardmanager_v1_state_proto_depIdxs = []int32{
-	18, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	19, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
-	20, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
+	17, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	18, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
+	19, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
 	5,  // 3: shardmanager.v1.AssignmentChunk.servers:type_name -> shardmanager.v1.ChunkServer
 	6,  // 4: shardmanager.v1.AssignmentChunk.open:type_name -> shardmanager.v1.ChunkMove
-	21, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
-	18, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	17, // 7: shardmanager.v1.ApprovalRecord.covers:type_name -> shardmanager.v1.ApprovalRecord.Covered
+	20, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
+	17, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	21, // 7: shardmanager.v1.MaintenanceRecord.event:type_name -> shardmanager.v1.MaintenanceEvent
 	8,  // [8:8] is the sub-list for method output_type
 	8,  // [8:8] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
@@ -1523,6 +1437,7 @@ func file_shardmanager_v1_state_proto_init() {
 		return
 	}
 	file_shardmanager_v1_admin_proto_init()
+	file_shardmanager_v1_maintenance_proto_init()
 	file_shardmanager_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1530,7 +1445,7 @@ func file_shardmanager_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_state_proto_rawDesc), len(file_shardmanager_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

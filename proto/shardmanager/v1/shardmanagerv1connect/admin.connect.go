@@ -96,6 +96,24 @@ const (
 	// AdminServiceRotateGossipKeyProcedure is the fully-qualified name of the AdminService's
 	// RotateGossipKey RPC.
 	AdminServiceRotateGossipKeyProcedure = "/shardmanager.v1.AdminService/RotateGossipKey"
+	// AdminServiceRequestMaintenanceProcedure is the fully-qualified name of the AdminService's
+	// RequestMaintenance RPC.
+	AdminServiceRequestMaintenanceProcedure = "/shardmanager.v1.AdminService/RequestMaintenance"
+	// AdminServiceListMaintenanceProcedure is the fully-qualified name of the AdminService's
+	// ListMaintenance RPC.
+	AdminServiceListMaintenanceProcedure = "/shardmanager.v1.AdminService/ListMaintenance"
+	// AdminServiceApproveMaintenanceProcedure is the fully-qualified name of the AdminService's
+	// ApproveMaintenance RPC.
+	AdminServiceApproveMaintenanceProcedure = "/shardmanager.v1.AdminService/ApproveMaintenance"
+	// AdminServiceFinishMaintenanceProcedure is the fully-qualified name of the AdminService's
+	// FinishMaintenance RPC.
+	AdminServiceFinishMaintenanceProcedure = "/shardmanager.v1.AdminService/FinishMaintenance"
+	// AdminServiceCancelMaintenanceProcedure is the fully-qualified name of the AdminService's
+	// CancelMaintenance RPC.
+	AdminServiceCancelMaintenanceProcedure = "/shardmanager.v1.AdminService/CancelMaintenance"
+	// AdminServiceCheckSafeToStopProcedure is the fully-qualified name of the AdminService's
+	// CheckSafeToStop RPC.
+	AdminServiceCheckSafeToStopProcedure = "/shardmanager.v1.AdminService/CheckSafeToStop"
 )
 
 // AdminServiceClient is a client for the shardmanager.v1.AdminService service.
@@ -148,6 +166,18 @@ type AdminServiceClient interface {
 	ListGossipKeys(context.Context, *v1.ListGossipKeysRequest) (*v1.ListGossipKeysResponse, error)
 	// RotateGossipKey takes one of the three steps of a rotation, at all members. Every step may be repeated.
 	RotateGossipKey(context.Context, *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error)
+	// RequestMaintenance asks for a planned event; answered once it is durable, not once it is approved: see ListMaintenance.
+	RequestMaintenance(context.Context, *v1.RequestMaintenanceRequest) (*v1.RequestMaintenanceResponse, error)
+	// ListMaintenance lists planned events, or one: how far each piece is, and what it waits for. The newest of those that are over are among them.
+	ListMaintenance(context.Context, *v1.ListMaintenanceRequest) (*v1.ListMaintenanceResponse, error)
+	// ApproveMaintenance lets a planned event go ahead before its start and outside windows. Caps hold all the same.
+	ApproveMaintenance(context.Context, *v1.ApproveMaintenanceRequest) (*v1.ApproveMaintenanceResponse, error)
+	// FinishMaintenance says that pieces are over. Saying so twice does no harm.
+	FinishMaintenance(context.Context, *v1.FinishMaintenanceRequest) (*v1.FinishMaintenanceResponse, error)
+	// CancelMaintenance takes back what of a planned event is not over.
+	CancelMaintenance(context.Context, *v1.CancelMaintenanceRequest) (*v1.CancelMaintenanceResponse, error)
+	// CheckSafeToStop says whether a server may be stopped now without harm.
+	CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the shardmanager.v1.AdminService service. By
@@ -311,36 +341,78 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("RotateGossipKey")),
 			connect.WithClientOptions(opts...),
 		),
+		requestMaintenance: connect.NewClient[v1.RequestMaintenanceRequest, v1.RequestMaintenanceResponse](
+			httpClient,
+			baseURL+AdminServiceRequestMaintenanceProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RequestMaintenance")),
+			connect.WithClientOptions(opts...),
+		),
+		listMaintenance: connect.NewClient[v1.ListMaintenanceRequest, v1.ListMaintenanceResponse](
+			httpClient,
+			baseURL+AdminServiceListMaintenanceProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListMaintenance")),
+			connect.WithClientOptions(opts...),
+		),
+		approveMaintenance: connect.NewClient[v1.ApproveMaintenanceRequest, v1.ApproveMaintenanceResponse](
+			httpClient,
+			baseURL+AdminServiceApproveMaintenanceProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ApproveMaintenance")),
+			connect.WithClientOptions(opts...),
+		),
+		finishMaintenance: connect.NewClient[v1.FinishMaintenanceRequest, v1.FinishMaintenanceResponse](
+			httpClient,
+			baseURL+AdminServiceFinishMaintenanceProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("FinishMaintenance")),
+			connect.WithClientOptions(opts...),
+		),
+		cancelMaintenance: connect.NewClient[v1.CancelMaintenanceRequest, v1.CancelMaintenanceResponse](
+			httpClient,
+			baseURL+AdminServiceCancelMaintenanceProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CancelMaintenance")),
+			connect.WithClientOptions(opts...),
+		),
+		checkSafeToStop: connect.NewClient[v1.CheckSafeToStopRequest, v1.CheckSafeToStopResponse](
+			httpClient,
+			baseURL+AdminServiceCheckSafeToStopProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CheckSafeToStop")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	createApp         *connect.Client[v1.CreateAppRequest, v1.CreateAppResponse]
-	updateApp         *connect.Client[v1.UpdateAppRequest, v1.UpdateAppResponse]
-	getApp            *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
-	listApps          *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
-	deleteApp         *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
-	createShards      *connect.Client[v1.CreateShardsRequest, v1.CreateShardsResponse]
-	deleteShards      *connect.Client[v1.DeleteShardsRequest, v1.DeleteShardsResponse]
-	getShardMap       *connect.Client[v1.AdminServiceGetShardMapRequest, v1.AdminServiceGetShardMapResponse]
-	listServers       *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
-	listMoves         *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
-	drainServer       *connect.Client[v1.DrainServerRequest, v1.DrainServerResponse]
-	releaseHold       *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
-	listQuarantined   *connect.Client[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse]
-	releaseQuarantine *connect.Client[v1.ReleaseQuarantineRequest, v1.ReleaseQuarantineResponse]
-	getStatus         *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
-	getPolicy         *connect.Client[v1.GetPolicyRequest, v1.GetPolicyResponse]
-	explain           *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
-	simulate          *connect.Client[v1.SimulateRequest, v1.SimulateResponse]
-	watchEvents       *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
-	abortMove         *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
-	skipStep          *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
-	listRegions       *connect.Client[v1.ListRegionsRequest, v1.ListRegionsResponse]
-	listGossipMembers *connect.Client[v1.ListGossipMembersRequest, v1.ListGossipMembersResponse]
-	listGossipKeys    *connect.Client[v1.ListGossipKeysRequest, v1.ListGossipKeysResponse]
-	rotateGossipKey   *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
+	createApp          *connect.Client[v1.CreateAppRequest, v1.CreateAppResponse]
+	updateApp          *connect.Client[v1.UpdateAppRequest, v1.UpdateAppResponse]
+	getApp             *connect.Client[v1.GetAppRequest, v1.GetAppResponse]
+	listApps           *connect.Client[v1.ListAppsRequest, v1.ListAppsResponse]
+	deleteApp          *connect.Client[v1.DeleteAppRequest, v1.DeleteAppResponse]
+	createShards       *connect.Client[v1.CreateShardsRequest, v1.CreateShardsResponse]
+	deleteShards       *connect.Client[v1.DeleteShardsRequest, v1.DeleteShardsResponse]
+	getShardMap        *connect.Client[v1.AdminServiceGetShardMapRequest, v1.AdminServiceGetShardMapResponse]
+	listServers        *connect.Client[v1.ListServersRequest, v1.ListServersResponse]
+	listMoves          *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
+	drainServer        *connect.Client[v1.DrainServerRequest, v1.DrainServerResponse]
+	releaseHold        *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
+	listQuarantined    *connect.Client[v1.ListQuarantinedRequest, v1.ListQuarantinedResponse]
+	releaseQuarantine  *connect.Client[v1.ReleaseQuarantineRequest, v1.ReleaseQuarantineResponse]
+	getStatus          *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	getPolicy          *connect.Client[v1.GetPolicyRequest, v1.GetPolicyResponse]
+	explain            *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	simulate           *connect.Client[v1.SimulateRequest, v1.SimulateResponse]
+	watchEvents        *connect.Client[v1.WatchEventsRequest, v1.WatchEventsResponse]
+	abortMove          *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
+	skipStep           *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
+	listRegions        *connect.Client[v1.ListRegionsRequest, v1.ListRegionsResponse]
+	listGossipMembers  *connect.Client[v1.ListGossipMembersRequest, v1.ListGossipMembersResponse]
+	listGossipKeys     *connect.Client[v1.ListGossipKeysRequest, v1.ListGossipKeysResponse]
+	rotateGossipKey    *connect.Client[v1.RotateGossipKeyRequest, v1.RotateGossipKeyResponse]
+	requestMaintenance *connect.Client[v1.RequestMaintenanceRequest, v1.RequestMaintenanceResponse]
+	listMaintenance    *connect.Client[v1.ListMaintenanceRequest, v1.ListMaintenanceResponse]
+	approveMaintenance *connect.Client[v1.ApproveMaintenanceRequest, v1.ApproveMaintenanceResponse]
+	finishMaintenance  *connect.Client[v1.FinishMaintenanceRequest, v1.FinishMaintenanceResponse]
+	cancelMaintenance  *connect.Client[v1.CancelMaintenanceRequest, v1.CancelMaintenanceResponse]
+	checkSafeToStop    *connect.Client[v1.CheckSafeToStopRequest, v1.CheckSafeToStopResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -564,6 +636,60 @@ func (c *adminServiceClient) RotateGossipKey(ctx context.Context, req *v1.Rotate
 	return nil, err
 }
 
+// RequestMaintenance calls shardmanager.v1.AdminService.RequestMaintenance.
+func (c *adminServiceClient) RequestMaintenance(ctx context.Context, req *v1.RequestMaintenanceRequest) (*v1.RequestMaintenanceResponse, error) {
+	response, err := c.requestMaintenance.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListMaintenance calls shardmanager.v1.AdminService.ListMaintenance.
+func (c *adminServiceClient) ListMaintenance(ctx context.Context, req *v1.ListMaintenanceRequest) (*v1.ListMaintenanceResponse, error) {
+	response, err := c.listMaintenance.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ApproveMaintenance calls shardmanager.v1.AdminService.ApproveMaintenance.
+func (c *adminServiceClient) ApproveMaintenance(ctx context.Context, req *v1.ApproveMaintenanceRequest) (*v1.ApproveMaintenanceResponse, error) {
+	response, err := c.approveMaintenance.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// FinishMaintenance calls shardmanager.v1.AdminService.FinishMaintenance.
+func (c *adminServiceClient) FinishMaintenance(ctx context.Context, req *v1.FinishMaintenanceRequest) (*v1.FinishMaintenanceResponse, error) {
+	response, err := c.finishMaintenance.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CancelMaintenance calls shardmanager.v1.AdminService.CancelMaintenance.
+func (c *adminServiceClient) CancelMaintenance(ctx context.Context, req *v1.CancelMaintenanceRequest) (*v1.CancelMaintenanceResponse, error) {
+	response, err := c.cancelMaintenance.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CheckSafeToStop calls shardmanager.v1.AdminService.CheckSafeToStop.
+func (c *adminServiceClient) CheckSafeToStop(ctx context.Context, req *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error) {
+	response, err := c.checkSafeToStop.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the shardmanager.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreateApp adds an app; its shards are placed as soon as servers are there.
@@ -614,6 +740,18 @@ type AdminServiceHandler interface {
 	ListGossipKeys(context.Context, *v1.ListGossipKeysRequest) (*v1.ListGossipKeysResponse, error)
 	// RotateGossipKey takes one of the three steps of a rotation, at all members. Every step may be repeated.
 	RotateGossipKey(context.Context, *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error)
+	// RequestMaintenance asks for a planned event; answered once it is durable, not once it is approved: see ListMaintenance.
+	RequestMaintenance(context.Context, *v1.RequestMaintenanceRequest) (*v1.RequestMaintenanceResponse, error)
+	// ListMaintenance lists planned events, or one: how far each piece is, and what it waits for. The newest of those that are over are among them.
+	ListMaintenance(context.Context, *v1.ListMaintenanceRequest) (*v1.ListMaintenanceResponse, error)
+	// ApproveMaintenance lets a planned event go ahead before its start and outside windows. Caps hold all the same.
+	ApproveMaintenance(context.Context, *v1.ApproveMaintenanceRequest) (*v1.ApproveMaintenanceResponse, error)
+	// FinishMaintenance says that pieces are over. Saying so twice does no harm.
+	FinishMaintenance(context.Context, *v1.FinishMaintenanceRequest) (*v1.FinishMaintenanceResponse, error)
+	// CancelMaintenance takes back what of a planned event is not over.
+	CancelMaintenance(context.Context, *v1.CancelMaintenanceRequest) (*v1.CancelMaintenanceResponse, error)
+	// CheckSafeToStop says whether a server may be stopped now without harm.
+	CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -773,6 +911,42 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("RotateGossipKey")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceRequestMaintenanceHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRequestMaintenanceProcedure,
+		svc.RequestMaintenance,
+		connect.WithSchema(adminServiceMethods.ByName("RequestMaintenance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListMaintenanceHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListMaintenanceProcedure,
+		svc.ListMaintenance,
+		connect.WithSchema(adminServiceMethods.ByName("ListMaintenance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceApproveMaintenanceHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceApproveMaintenanceProcedure,
+		svc.ApproveMaintenance,
+		connect.WithSchema(adminServiceMethods.ByName("ApproveMaintenance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceFinishMaintenanceHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceFinishMaintenanceProcedure,
+		svc.FinishMaintenance,
+		connect.WithSchema(adminServiceMethods.ByName("FinishMaintenance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceCancelMaintenanceHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCancelMaintenanceProcedure,
+		svc.CancelMaintenance,
+		connect.WithSchema(adminServiceMethods.ByName("CancelMaintenance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceCheckSafeToStopHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCheckSafeToStopProcedure,
+		svc.CheckSafeToStop,
+		connect.WithSchema(adminServiceMethods.ByName("CheckSafeToStop")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreateAppProcedure:
@@ -825,6 +999,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListGossipKeysHandler.ServeHTTP(w, r)
 		case AdminServiceRotateGossipKeyProcedure:
 			adminServiceRotateGossipKeyHandler.ServeHTTP(w, r)
+		case AdminServiceRequestMaintenanceProcedure:
+			adminServiceRequestMaintenanceHandler.ServeHTTP(w, r)
+		case AdminServiceListMaintenanceProcedure:
+			adminServiceListMaintenanceHandler.ServeHTTP(w, r)
+		case AdminServiceApproveMaintenanceProcedure:
+			adminServiceApproveMaintenanceHandler.ServeHTTP(w, r)
+		case AdminServiceFinishMaintenanceProcedure:
+			adminServiceFinishMaintenanceHandler.ServeHTTP(w, r)
+		case AdminServiceCancelMaintenanceProcedure:
+			adminServiceCancelMaintenanceHandler.ServeHTTP(w, r)
+		case AdminServiceCheckSafeToStopProcedure:
+			adminServiceCheckSafeToStopHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -932,4 +1118,28 @@ func (UnimplementedAdminServiceHandler) ListGossipKeys(context.Context, *v1.List
 
 func (UnimplementedAdminServiceHandler) RotateGossipKey(context.Context, *v1.RotateGossipKeyRequest) (*v1.RotateGossipKeyResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.RotateGossipKey is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RequestMaintenance(context.Context, *v1.RequestMaintenanceRequest) (*v1.RequestMaintenanceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.RequestMaintenance is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListMaintenance(context.Context, *v1.ListMaintenanceRequest) (*v1.ListMaintenanceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListMaintenance is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ApproveMaintenance(context.Context, *v1.ApproveMaintenanceRequest) (*v1.ApproveMaintenanceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ApproveMaintenance is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) FinishMaintenance(context.Context, *v1.FinishMaintenanceRequest) (*v1.FinishMaintenanceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.FinishMaintenance is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CancelMaintenance(context.Context, *v1.CancelMaintenanceRequest) (*v1.CancelMaintenanceResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.CancelMaintenance is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.CheckSafeToStop is not implemented"))
 }

@@ -1,4 +1,7 @@
-package allocator
+// Package statefile keeps what an allocator must remember over its own death: the session that a later life may end (PROTOCOL R26).
+//
+// Called by the allocator's shell. The directory is locked for the life of the process.
+package statefile
 
 import (
 	"bytes"
@@ -18,20 +21,20 @@ import (
 // bootIDFile names the present boot of the machine.
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
-// stateFile remembers this allocator's session across its own death. The directory is locked for the life of the process, so nobody else
+// File remembers this allocator's session across its own death. The directory is locked for the life of the process, so nobody else
 // with this state lives on the same boot: that is what allows the old session to be destroyed (PROTOCOL R26).
-type stateFile struct {
+type File struct {
 	path    string
 	lock    *os.File
 	cluster string
 	name    string
 	boot    string
 	// Session of an earlier life that may be destroyed; empty: none.
-	old coord.SessionID
+	Old coord.SessionID
 }
 
-// openState locks the directory and reads the file. A corrupt file is moved aside: moved says where to, for the log.
-func openState(dir, cluster, name string) (s *stateFile, moved string, err error) {
+// Open locks the directory and reads the file. A corrupt file is moved aside: moved says where to, for the log.
+func Open(dir, cluster, name string) (s *File, moved string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, "", fmt.Errorf("state_dir: %w", err)
 	}
@@ -43,12 +46,12 @@ func openState(dir, cluster, name string) (s *stateFile, moved string, err error
 	if err != nil {
 		return nil, "", err
 	}
-	s = &stateFile{
+	s = &File{
 		path: filepath.Join(dir, "allocator.state"), lock: lock, cluster: cluster, name: name, boot: string(bytes.TrimSpace(boot)),
 	}
 	moved, err = s.read()
 	if err != nil {
-		return nil, "", errors.Join(err, s.close())
+		return nil, "", errors.Join(err, s.Close())
 	}
 	return s, moved, nil
 }
@@ -65,7 +68,7 @@ func lockDirectory(dir string) (*os.File, error) {
 	return f, nil
 }
 
-func (s *stateFile) read() (moved string, err error) {
+func (s *File) read() (moved string, err error) {
 	record := new(pb.AllocatorState)
 	_, err = wire.ReadFile(s.path, record)
 	if errors.Is(err, wire.ErrCorrupt) {
@@ -80,26 +83,27 @@ func (s *stateFile) read() (moved string, err error) {
 			s.path, record.Allocator, record.Cluster, s.name, s.cluster)
 	}
 	if record.BootId == s.boot { // of another boot, its owner might live on another machine: that session ends by itself
-		s.old = coord.SessionID(record.Session)
+		s.Old = coord.SessionID(record.Session)
 	}
 	return "", nil
 }
 
-// remember writes down a session before anything is held by it.
-func (s *stateFile) remember(session coord.SessionID) error {
+// Remember writes down a session before anything is held by it.
+func (s *File) Remember(session coord.SessionID) error {
 	return wire.WriteFile(s.path, &pb.AllocatorState{Cluster: s.cluster, Allocator: s.name, Session: string(session), BootId: s.boot})
 }
 
-// endOld destroys the session of an earlier life.
-func (s *stateFile) endOld(ctx context.Context, sessions coord.Sessions) error {
-	if s.old == "" {
+// EndOld destroys the session of an earlier life.
+func (s *File) EndOld(ctx context.Context, sessions coord.Sessions) error {
+	if s.Old == "" {
 		return nil
 	}
-	if err := sessions.DestroySession(ctx, s.old); err != nil {
+	if err := sessions.DestroySession(ctx, s.Old); err != nil {
 		return fmt.Errorf("end session of an earlier life: %w", err)
 	}
-	s.old = ""
+	s.Old = ""
 	return nil
 }
 
-func (s *stateFile) close() error { return s.lock.Close() }
+// Close gives the directory up.
+func (s *File) Close() error { return s.lock.Close() }

@@ -1,4 +1,4 @@
-package allocator
+package statefile
 
 import (
 	"errors"
@@ -6,49 +6,56 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/coord/embedded"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 func TestStateRemembersTheSession(t *testing.T) {
-	dir, store := t.TempDir(), openStore(t)
-	session, err := store.CreateSession(t.Context(), coord.SessionSpec{Name: "a1", TTL: sessionTTL, Behavior: coord.Release})
+	dir := t.TempDir()
+	store, err := embedded.Open(embedded.Config{}, embedded.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	session, err := store.CreateSession(t.Context(), coord.SessionSpec{Name: "a1", TTL: 10 * time.Second, Behavior: coord.Release})
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := mustOpenState(t, dir)
-	if err := first.remember(session); err != nil {
+	if err := first.Remember(session); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openState(dir, "c1", "a1"); err == nil || !strings.Contains(err.Error(), "in use by another") {
+	if _, _, err := Open(dir, "c1", "a1"); err == nil || !strings.Contains(err.Error(), "in use by another") {
 		t.Fatalf("second opening: %v, expected a refusal while the first lives", err)
 	}
-	if err := first.close(); err != nil {
+	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
 
 	second := mustOpenState(t, dir)
-	if err := second.endOld(t.Context(), store); err != nil {
+	if err := second.EndOld(t.Context(), store); err != nil {
 		t.Fatal(err)
 	}
 	if alive, err := store.RenewSession(t.Context(), session); err != nil || alive {
 		t.Errorf("the old session lives: %t, %v", alive, err)
 	}
-	if second.old != "" {
+	if second.Old != "" {
 		t.Error("would destroy it again")
 	}
 }
 
-func mustOpenState(t *testing.T, dir string) *stateFile {
+func mustOpenState(t *testing.T, dir string) *File {
 	t.Helper()
-	s, moved, err := openState(dir, "c1", "a1")
+	s, moved, err := Open(dir, "c1", "a1")
 	if err != nil || moved != "" {
 		t.Fatal(moved, err)
 	}
 	t.Cleanup(func() {
-		if err := s.close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		if err := s.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 			t.Error(err)
 		}
 	})
@@ -62,8 +69,8 @@ func TestStateOfAnotherBoot(t *testing.T) {
 	if err := wire.WriteFile(filepath.Join(dir, "allocator.state"), record); err != nil {
 		t.Fatal(err)
 	}
-	if s := mustOpenState(t, dir); s.old != "" {
-		t.Errorf("would destroy session %s", s.old)
+	if s := mustOpenState(t, dir); s.Old != "" {
+		t.Errorf("would destroy session %s", s.Old)
 	}
 }
 
@@ -77,7 +84,7 @@ func TestStateOfAnother(t *testing.T) {
 			if err := wire.WriteFile(filepath.Join(dir, "allocator.state"), record); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := openState(dir, "c1", "a1"); err == nil || !strings.Contains(err.Error(), "belongs to") {
+			if _, _, err := Open(dir, "c1", "a1"); err == nil || !strings.Contains(err.Error(), "belongs to") {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -89,11 +96,11 @@ func TestCorruptStateIsMovedAside(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "allocator.state"), []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, moved, err := openState(dir, "c1", "a1")
+	s, moved, err := Open(dir, "c1", "a1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.close() }()
+	defer func() { _ = s.Close() }()
 	if kept, err := os.ReadFile(moved); err != nil || string(kept) != "rubbish" {
 		t.Errorf("moved to %q: %q, %v", moved, kept, err)
 	}
