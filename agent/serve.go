@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/grpcreflect"
 
 	"github.com/shardmanager/shardmanager/agent/api"
+	"github.com/shardmanager/shardmanager/agent/process"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -144,11 +145,11 @@ func (a *Agent) Register(ctx context.Context, r api.Registration) (api.Registere
 	if !ok {
 		return api.Registered{}, connect.NewError(connect.CodeFailedPrecondition, errors.New("register: expected a call over the agent's Unix socket"))
 	}
-	p, err := peerProcess(conn, r)
+	p, err := process.Peer(conn, r)
 	if err != nil {
 		return api.Registered{}, connect.NewError(connect.CodeFailedPrecondition, err)
 	}
-	r.Application.Capacity = a.capacityOf(ctx, string(r.App), r.Application.Capacity, p.id.PID)
+	r.Application.Capacity = a.capacityOf(ctx, string(r.App), r.Application.Capacity, p.ID.PID)
 	reply, err := query(ctx, a, func(answer chan<- roster.Reply) mail {
 		return registerMail{registration: r, process: p, answer: answer}
 	})

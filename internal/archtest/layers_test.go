@@ -86,6 +86,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "agent/host", "what the host and the processes use"},
 	{"L2", "agent/api", "Connect handlers"},
 	{"L2", "agent/app", "calls to the local application"},
+	{"L2", "agent/process", "processes of applications"},
 	{"L2", "agent/leaders", "which allocator leads"},
 	{"L2", "agent/pacing", "how long to wait before a leader is asked again"},
 	{"L3", "allocator", "shell"},
