@@ -344,6 +344,7 @@ func (l *loop) ask(s *server, answer chan<- roster.Reply, event func(roster.Requ
 
 func (l *loop) status() api.Status {
 	status := api.Status{Agent: l.agent.cfg.Name, Version: l.agent.version, Locality: l.agent.cfg.Locality()}
+	status.Run, status.OnTrial, status.RestartProblem = l.agent.run, l.agent.restarts.OnTrial, l.agent.restarts.Problem
 	status.Usage, _ = l.agent.host.Usage("")
 	now := l.agent.now()
 	for _, name := range shard.SortedKeys(l.servers) {

@@ -1,21 +1,15 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"os"
-	"os/signal"
-	"syscall"
-	"time"
-
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
 	"github.com/shardmanager/shardmanager/internal/daemon"
+	"github.com/shardmanager/shardmanager/internal/daemon/lineage"
 	"github.com/shardmanager/shardmanager/internal/gossip"
+	"github.com/shardmanager/shardmanager/internal/succession"
 )
 
 func agentCommand() *cobra.Command {
@@ -30,7 +24,7 @@ func agentCommand() *cobra.Command {
 		Short: "Run an agent beside applications, or talk to the one of this host",
 		Long: "Run an agent: the sidecar that registers the applications beside it, holds their leases and carries out the allocator's commands.\n\n" +
 			"SIGTERM or SIGINT: drain, deregister, exit; again: without waiting for the drain; a third time: at once.\n" +
-			"SIGUSR2: planned restart: the applications serve on, and whoever supervises the agent starts it again within 30 seconds.",
+			"SIGUSR2: planned restart, as `shardmanager agent restart`: the program on disk takes over, the applications serve on.",
 		Example: "  shardmanager agent --cluster prod --allocators a1:7410,a2:7410,a3:7410 --region eu --zone eu-1\n" +
 			"  shardmanager agent status\n" +
 			"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock",
@@ -58,6 +52,10 @@ func agentCommand() *cobra.Command {
 			cfg = cfg.WithDefaults()
 			return append(daemon.ConsulSettings(cfg.Store, consulCfg), cfg, member)
 		}
+		self, err := succession.Self() // before the program is replaced
+		if err != nil {
+			return err
+		}
 		if err := d.Load(validate); err != nil {
 			return &usageError{err}
 		}
@@ -67,50 +65,27 @@ func agentCommand() *cobra.Command {
 			return &usageError{err}
 		}
 		defer client.Close()
-		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
-		err = daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
-			deps := agent.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen}
-			if node != nil {
-				deps.Gossip = node
-			}
-			a, err := agent.New(cfg, deps)
-			if err != nil {
-				return err
-			}
-			look := daemon.AgentPresence(a, cfg, node, softwareVersion())
-			return daemon.Registered(client, consulCfg, look, log, func() error { return runAgent(c.Context(), a, log) })
-		})
-		if errors.Is(err, agent.ErrRestart) {
-			return nil // whoever supervises it starts it again
+		trial, err := succession.Inherited()
+		if err != nil {
+			return err
 		}
-		return err
+		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
+		serve := func(restarts agent.Restarts, run func(*agent.Agent) error) error {
+			return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
+				deps := agent.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen, Restart: restarts}
+				if node != nil {
+					deps.Gossip = node
+				}
+				a, err := agent.New(cfg, deps)
+				if err != nil {
+					return err
+				}
+				look := daemon.AgentPresence(a, cfg, node, softwareVersion())
+				return daemon.Registered(client, consulCfg, look, log, func() error { return run(a) })
+			})
+		}
+		return lineage.New(lineage.Config{Log: log, Stderr: c.ErrOrStderr(), Version: softwareVersion(), Serve: serve, Trial: trial, Self: self}).Run(c.Context())
 	}
 	c.AddCommand(agentDrainCommand(), agentRestartCommand(), agentStatusCommand())
 	return c
-}
-
-// runAgent runs an agent under its signals.
-func runAgent(parent context.Context, a *agent.Agent, log zerolog.Logger) error {
-	ctx, stop := daemon.UntilSignal(parent, log, a.Hurry)
-	defer stop()
-	restarts := make(chan os.Signal, 1)
-	signal.Notify(restarts, syscall.SIGUSR2)
-	defer signal.Stop(restarts)
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		for {
-			select {
-			case <-restarts:
-				if rest, err := a.Restart(ctx, 0); err != nil {
-					log.Error().Err(err).Msg("planned restart refused")
-				} else {
-					log.Info().Str("rest", rest.Round(time.Millisecond).String()).Msg("planned restart granted")
-				}
-			case <-ended:
-				return
-			}
-		}
-	}()
-	return a.Run(ctx)
 }
