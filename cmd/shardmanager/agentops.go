@@ -95,10 +95,11 @@ func agentDrainCommand() *cobra.Command {
 	var a agentClient
 	var app string
 	var undo bool
+	var limit time.Duration
 	c := &cobra.Command{
 		Use:     "drain",
 		Short:   "Move every shard away from the servers of this agent; waits until nothing is left",
-		Example: "  shardmanager agent drain\n  shardmanager agent drain --app kv --undo",
+		Example: "  shardmanager agent drain --timeout 1m\n  shardmanager agent drain --app kv --undo",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, done, err := a.dial()
@@ -106,7 +107,13 @@ func agentDrainCommand() *cobra.Command {
 				return err
 			}
 			defer done()
-			stream, err := client.Drain(c.Context(), &pb.DrainRequest{App: app, Undo: undo})
+			ctx := c.Context()
+			if limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, limit)
+				defer cancel()
+			}
+			stream, err := client.Drain(ctx, &pb.DrainRequest{App: app, Undo: undo})
 			if err != nil {
 				return a.explain(err)
 			}
@@ -116,6 +123,9 @@ func agentDrainCommand() *cobra.Command {
 				if err := a.progress(c.OutOrStdout(), stream.Msg(), verbs.Shards(last)+" left"); err != nil {
 					return err
 				}
+			}
+			if ctx.Err() != nil && c.Context().Err() == nil {
+				return fmt.Errorf("drain: not finished after %v, %s left: the drain goes on, see `shardmanager moves`", limit, verbs.Shards(last))
 			}
 			if err := stream.Err(); err != nil {
 				return a.explain(err)
@@ -127,6 +137,7 @@ func agentDrainCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's server (default all)")
+	c.Flags().DurationVar(&limit, "timeout", 0, "wait no longer than this, and fail; the drain goes on (default: wait until nothing is left)")
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
 	a.flags(c)
 	return c
@@ -187,7 +198,7 @@ func agentRestartCommand() *cobra.Command {
 
 const (
 	// restartTime bounds a planned restart: a program that is prepared, on trial and back.
-	restartTime = 90 * time.Second
+	restartTime = 75 * time.Second
 	// restartLook is how often its end is looked for.
 	restartLook = 100 * time.Millisecond
 )
