@@ -92,7 +92,7 @@ func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListSe
 	return &pb.ListServersResponse{Servers: []*pb.ServerStatus{{
 		Server: &pb.Server{Id: "node-1.kv", Capacity: map[string]int64{"shards": 9}}, State: pb.ServerState_SERVER_STATE_ATTACHED, Shards: uint32(left), LastRenewalMs: 40, Draining: true,
 		Gossip: pb.GossipStatus_GOSSIP_STATUS_FAILED, AgentVersion: "v3",
-		Usage:  &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
+		Usage: &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
 	}}}, nil
 }
 

@@ -19,6 +19,7 @@ func agentCommand() *cobra.Command {
 	}
 	consulCfg := consul.Config{Register: true}
 	var member gossip.Config
+	inhibitor := daemon.InhibitorSettings{ShutdownInhibitor: config.Auto}
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Run an agent beside applications, or talk to the one of this host",
@@ -30,23 +31,7 @@ func agentCommand() *cobra.Command {
 			"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock",
 		Args: exactly(),
 	}
-	d := daemon.New(c, map[string]config.Help{
-		"name":              {Text: "name of this agent, unique in the cluster (default the host's name)"},
-		"listen":            {Text: "host:port for other agents and routers"},
-		"socket":            {Text: "unix:///path for the applications and operators of this host"},
-		"allocators":        {Text: "host:port of each allocator, separated by commas (none: whoever leads, as the store says)"},
-		"region":            {Text: "region this host is in"},
-		"zone":              {Text: "zone this host is in"},
-		"rack":              {Text: "rack this host is in"},
-		"host":              {Text: "name of this host as a fault domain (default its name)"},
-		"state_dir":         {Text: "directory of this agent's own state"},
-		"apps":              {Text: "apps that may register, separated by commas (default any)"},
-		"capacity":          {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
-		"capacity_measured": {Text: "metrics whose capacity is measured where none is stated: cpu_milli, memory_bytes, disk_bytes, or all"},
-		"disk":              {Text: "directory on the file system that counts as the disk (default the state directory)"},
-		"drain_timeout":     {Text: "how long a drain on SIGTERM may take"},
-		"unsafe_clock_ppm":  {Text: "parts in a million by which this agent's clocks run fast: to test the drift that leases allow for", Hidden: true},
-	}, &cfg, &consulCfg, &member)
+	d := daemon.New(c, agentHelp, &cfg, &consulCfg, &member, &inhibitor)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []daemon.Validator {
 			cfg = cfg.WithDefaults()
@@ -81,11 +66,33 @@ func agentCommand() *cobra.Command {
 					return err
 				}
 				look := daemon.AgentPresence(a, cfg, node, softwareVersion())
-				return daemon.Registered(client, consulCfg, look, log, func() error { return run(a) })
+				return daemon.Registered(client, consulCfg, look, log, func() error {
+					defer daemon.DelayShutdown(a, inhibitor, cfg, log)()
+					return run(a)
+				})
 			})
 		}
 		return lineage.New(lineage.Config{Log: log, Stderr: c.ErrOrStderr(), Version: softwareVersion(), Serve: serve, Trial: trial, Self: self}).Run(c.Context())
 	}
 	c.AddCommand(agentDrainCommand(), agentRestartCommand(), agentStatusCommand())
 	return c
+}
+
+var agentHelp = map[string]config.Help{
+	"name":               {Text: "name of this agent, unique in the cluster (default the host's name)"},
+	"listen":             {Text: "host:port for other agents and routers"},
+	"socket":             {Text: "unix:///path for the applications and operators of this host"},
+	"allocators":         {Text: "host:port of each allocator, separated by commas (none: whoever leads, as the store says)"},
+	"region":             {Text: "region this host is in"},
+	"zone":               {Text: "zone this host is in"},
+	"rack":               {Text: "rack this host is in"},
+	"host":               {Text: "name of this host as a fault domain (default its name)"},
+	"state_dir":          {Text: "directory of this agent's own state"},
+	"apps":               {Text: "apps that may register, separated by commas (default any)"},
+	"capacity":           {Text: "capacity of servers whose application states none, per metric, such as shards=100"},
+	"capacity_measured":  {Text: "metrics whose capacity is measured where none is stated: cpu_milli, memory_bytes, disk_bytes, or all"},
+	"disk":               {Text: "directory on the file system that counts as the disk (default the state directory)"},
+	"drain_timeout":      {Text: "how long a drain on SIGTERM may take"},
+	"unsafe_clock_ppm":   {Text: "parts in a million by which this agent's clocks run fast: to test the drift that leases allow for", Hidden: true},
+	"shutdown_inhibitor": {Text: "whether a shutdown of the host waits for the drain, by systemd-logind: true, false, or auto (where there is one)"},
 }

@@ -34,6 +34,7 @@ var foreign = []struct {
 	{"github.com/rs/zerolog", []string{"internal/gossip", "internal/registration", "allocator", "agent", "internal/daemon", "cmd/shardmanager"}, "the daemons' log; the SDK takes *slog.Logger"},
 	{"github.com/shirou/gopsutil/v3", []string{"agent/host"}, "what the host has and uses"},
 	{"github.com/coreos/go-systemd/v22", []string{"internal/daemon", "examples/kv/kvcmd"}, "telling systemd that a process is ready, well, or stops"},
+	{"github.com/godbus/dbus/v5", []string{"internal/logind"}, "systemd-logind: a shutdown waits for the drain"},
 	{"golang.org/x/sync", []string{"allocator", "agent"}, "errgroup: the shells' goroutines"},
 	{"golang.org/x/sys", []string{"internal/clock", "allocator", "agent", "sdk"}, "clocks, pidfds, file locks"},
 	{"golang.org/x/term", []string{"internal/daemon"}, "is the output a terminal?"},
