@@ -22,7 +22,7 @@ type settings struct {
 	Allocators    []string         `yaml:"allocators"`
 	Capacity      map[string]int64 `yaml:"capacity"`
 	Verbose       bool             `yaml:"verbose"`
-	Inhibit       config.Tristate         `yaml:"inhibit"`
+	Inhibit       config.Tristate  `yaml:"inhibit"`
 	Limit         int              `yaml:"limit"`
 	Part          float64          `yaml:"part"`
 	inner         int
