@@ -215,11 +215,13 @@ func (l *Lineage) handOver(ctx context.Context, rested agent.Rested) error {
 	defer l.take()
 	l.mu.Lock()
 	c := l.candidate
-	if l.taken = ctx.Err() == nil; l.taken {
+	takes := ctx.Err() == nil
+	l.taken = takes
+	if takes {
 		c.Take(succession.Order{Live: rested.Live, Attached: rested.Attached})
 	}
 	l.mu.Unlock()
-	if !l.taken {
+	if !takes {
 		c.Abandon()
 		return errors.New("the agent stops")
 	}
