@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -34,6 +35,30 @@ type Deps struct {
 	Dial    func(address string) (transport.Endpoint, error) // of allocators; nil: transport.Dial
 	Listen  func(address string) (net.Listener, error)       // nil: transport.Listen
 	Gossip  Gossip                                           // nil: takes no part
+	Restart Restarts
+}
+
+// Restarts is what an agent is to planned restarts.
+type Restarts struct {
+	Successor Successor // the program that takes over in one; nil: whoever supervises the process starts it again
+	OnTrial   bool      // this agent is one that may have to give way to the one before it
+	Problem   string    // why the last one failed, after which this agent runs; empty: it did not
+}
+
+// Successor is the program that takes over in a planned restart.
+type Successor interface {
+	// Prepare starts it, as far as it comes beside this agent, and returns its version. want is the version that it must have; empty: any.
+	Prepare(ctx context.Context, want string) (version string, err error)
+	// Abandon ends what was prepared.
+	Abandon()
+}
+
+// Rested is how an agent left its servers in a planned restart.
+type Rested struct {
+	Lease    time.Duration // the shortest that an application has
+	Live     int           // servers that serve on
+	Attached int           // of them, with a stream to the leader
+	End      bool          // no program takes over
 }
 
 // Agent is one agent. Make it with New; Run it once.
@@ -59,7 +84,10 @@ type Agent struct {
 	streams  atomic.Uint64
 	probes   chan struct{}
 
-	restart   chan struct{} // a planned restart was granted
+	restarts  Restarts
+	run       uint64
+	restart   chan Rested   // a planned restart was granted
+	rested    Rested        // of the one that ended the run
 	hurry     chan struct{} // do not wait for the drain
 	hurryOnce sync.Once
 	stopping  atomic.Bool
@@ -76,8 +104,9 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: cfg, store: deps.Store, log: deps.Log, version: deps.Version, now: deps.Now, listen: deps.Listen, gossip: deps.Gossip,
+		restarts: deps.Restart, run: rand.Uint64(),
 		mailbox: make(chan mail, maxMailbox), loopDone: make(chan struct{}), probes: make(chan struct{}, maxProbes),
-		restart: make(chan struct{}, 1), hurry: make(chan struct{}),
+		restart: make(chan Rested, 1), hurry: make(chan struct{}),
 	}
 	if a.now == nil {
 		a.now = clock.Skewed(cfg.UnsafeClockPPM)
@@ -142,7 +171,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	select {
 	case <-ctx.Done():
 		a.leave()
-	case <-a.restart:
+	case a.rested = <-a.restart:
 		a.note("agent rests", map[string]any{"why": "planned restart: the applications serve on"})
 		err = ErrRestart
 	case err = <-doors.failed:
@@ -156,6 +185,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	a.leaders.Close()
 	return err
 }
+
+// Rested is how the servers were left by a Run that returned ErrRestart.
+func (a *Agent) Rested() Rested { return a.rested }
 
 // Hurry ends the drain of an agent whose context has ended: what is left is ended at once. It may be called more than once.
 func (a *Agent) Hurry() { a.hurryOnce.Do(func() { close(a.hurry) }) }

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/agent/api"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -71,7 +72,7 @@ func TestCorruptStateFile(t *testing.T) {
 	app := application0(t, cfg.Socket)
 	before := app.registered(t)
 	eventually(t, "a lease", func() bool { return app.pull(t).GetRemainingNs() > 0 })
-	go func() { _, _ = first.Restart(context.Background(), time.Second) }()
+	go func() { _, _, _ = first.Restart(context.Background(), api.Restart{Rest: time.Second}) }()
 	first.wait()
 
 	path := filepath.Join(cfg.StateDir, "kv.state")

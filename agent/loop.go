@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent/api"
 	"github.com/shardmanager/shardmanager/agent/app"
+	"github.com/shardmanager/shardmanager/agent/process"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -48,7 +49,7 @@ type server struct {
 	registrar *registrar
 	client    *app.Client
 	attacher  *attacher
-	process   *process
+	process   *process.Process
 	calls     map[roster.CallID]context.CancelFunc
 	feeds     map[*feed]struct{}
 	trouble   throttle // of attaching
@@ -123,7 +124,7 @@ func (l *loop) close() {
 			s.attacher.end()
 		}
 		if s.process != nil {
-			s.process.close()
+			s.process.Close()
 		}
 		for _, cancel := range s.calls {
 			cancel()
@@ -298,11 +299,11 @@ func (l *loop) start(f loaded) {
 		return
 	}
 	started := roster.Started{Saved: f.saved}
-	switch p, err := openProcess(f.saved.Process); {
+	switch p, err := process.Open(f.saved.Process); {
 	case err == nil:
 		started.Alive = true
 		l.watch(s, p)
-	case !provesExit(err):
+	case !process.ProvesExit(err):
 		l.log.Error().Err(err).Str("server", string(s.id)).Stringer("incarnation", f.saved.Incarnation).
 			Msg("cannot tell whether the application lives (may this agent call pidfd_open and read /proc?): its incarnation is left to the leader and the store to end")
 		return
@@ -311,26 +312,26 @@ func (l *loop) start(f loaded) {
 }
 
 // watch makes p the process of a server.
-func (l *loop) watch(s *server, p *process) {
+func (l *loop) watch(s *server, p *process.Process) {
 	if s.process != nil {
-		s.process.close()
+		s.process.Close()
 	}
 	s.process = p
-	l.agent.host.Watch(string(s.app), p.id.PID)
+	l.agent.host.Watch(string(s.app), p.ID.PID)
 	l.agent.work.Go(func() {
-		if p.wait() {
+		if p.Wait() {
 			l.agent.post(goneMail{app: s.app, process: p})
 		}
 	})
 }
 
 // gone tells the roster of an exit, once.
-func (l *loop) gone(s *server, p *process) {
+func (l *loop) gone(s *server, p *process.Process) {
 	if s.process == p {
 		s.process = nil
 		l.agent.host.Forget(string(s.app))
-		p.close()
-		l.step(s, roster.AppGone{Process: p.id})
+		p.Close()
+		l.step(s, roster.AppGone{Process: p.ID})
 	}
 }
 
@@ -343,6 +344,7 @@ func (l *loop) ask(s *server, answer chan<- roster.Reply, event func(roster.Requ
 
 func (l *loop) status() api.Status {
 	status := api.Status{Agent: l.agent.cfg.Name, Version: l.agent.version, Locality: l.agent.cfg.Locality()}
+	status.Run, status.OnTrial, status.RestartProblem = l.agent.run, l.agent.restarts.OnTrial, l.agent.restarts.Problem
 	status.Usage, _ = l.agent.host.Usage("")
 	now := l.agent.now()
 	for _, name := range shard.SortedKeys(l.servers) {

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/agent/api"
+	"github.com/shardmanager/shardmanager/agent/process"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -76,13 +77,13 @@ func (m attachTrouble) deliver(l *loop) {
 // registerMail is a process that asks to be a server. Process is the loop's from here on.
 type registerMail struct {
 	registration api.Registration
-	process      *process
+	process      *process.Process
 	answer       chan<- roster.Reply
 }
 
 func (m registerMail) deliver(l *loop) {
 	refuse := func(r roster.Refusal, why string) {
-		m.process.close()
+		m.process.Close()
 		m.answer <- roster.Reply{Refusal: r, Why: why}
 	}
 	if l.stopped != "" && !l.serves(m.registration) {
@@ -94,13 +95,13 @@ func (m registerMail) deliver(l *loop) {
 		refuse(roster.RefusedBusy, err.Error())
 		return
 	}
-	if s.process != nil && s.process.exited() { // its successor was faster than the news of its exit
+	if s.process != nil && s.process.Exited() { // its successor was faster than the news of its exit
 		l.gone(s, s.process)
 	}
 	app := m.registration.Application
-	app.Process = m.process.id
+	app.Process = m.process.ID
 	if _, other := s.roster.Other(app.Process); other { // the roster refuses, and names the one that is there
-		m.process.close()
+		m.process.Close()
 	} else {
 		l.watch(s, m.process)
 	}
@@ -134,7 +135,7 @@ func drawIncarnation() shard.Incarnation {
 // goneMail: a process has exited.
 type goneMail struct {
 	app     shard.App
-	process *process
+	process *process.Process
 }
 
 func (m goneMail) deliver(l *loop) {

@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/grpcreflect"
 
 	"github.com/shardmanager/shardmanager/agent/api"
+	"github.com/shardmanager/shardmanager/agent/process"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -144,11 +145,11 @@ func (a *Agent) Register(ctx context.Context, r api.Registration) (api.Registere
 	if !ok {
 		return api.Registered{}, connect.NewError(connect.CodeFailedPrecondition, errors.New("register: expected a call over the agent's Unix socket"))
 	}
-	p, err := peerProcess(conn, r)
+	p, err := process.Peer(conn, r)
 	if err != nil {
 		return api.Registered{}, connect.NewError(connect.CodeFailedPrecondition, err)
 	}
-	r.Application.Capacity = a.capacityOf(ctx, string(r.App), r.Application.Capacity, p.id.PID)
+	r.Application.Capacity = a.capacityOf(ctx, string(r.App), r.Application.Capacity, p.ID.PID)
 	reply, err := query(ctx, a, func(answer chan<- roster.Reply) mail {
 		return registerMail{registration: r, process: p, answer: answer}
 	})
@@ -227,37 +228,4 @@ func (a *Agent) Drain(ctx context.Context, app shard.App, on api.Switch, progres
 		case <-ticker.C:
 		}
 	}
-}
-
-// Restart implements api.Operations, and is what SIGUSR2 does: every server gets a rest lease and its application pulls it; then Run
-// returns ErrRestart. If a server gets none, nothing happens, and the error says why.
-func (a *Agent) Restart(ctx context.Context, rest time.Duration) (time.Duration, error) {
-	answers := make(chan roster.Reply, maxServers)
-	count, err := query(ctx, a, func(count chan<- int) mail { return restMail{length: rest, answer: answers, count: count} })
-	if err != nil {
-		return 0, err
-	}
-	shortest := roster.MaxRest
-	var refused []string
-	for range count {
-		select {
-		case r := <-answers:
-			if r.Refusal != 0 {
-				refused = append(refused, r.Why)
-			}
-			shortest = min(shortest, r.Remaining)
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-a.loopDone:
-			return 0, errEnding
-		}
-	}
-	if len(refused) > 0 {
-		return 0, connect.NewError(connect.CodeUnavailable, fmt.Errorf("restart: no rest lease: %s: the agent stays", strings.Join(refused, "; ")))
-	}
-	select {
-	case a.restart <- struct{}{}:
-	default: // asked for already
-	}
-	return shortest, nil
 }

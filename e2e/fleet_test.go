@@ -69,6 +69,8 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 		node := fmt.Sprintf("n%d", i)
 		f.agents = append(f.agents, f.unit(node, append([]string{"agent", "--cluster", name, "--name", node, "--listen", f.address(), "--socket", f.socket(i),
 			"--zone", fmt.Sprintf("z%d", i), "--host", node, "--apps", "kv", "--profile", profile, "--state-dir", filepath.Join(f.dir, node)}, store...)...))
+		f.install(i, binary)
+		f.agents[i].Binary = f.program(i)
 		f.apps = append(f.apps, f.unit(node+"-app", "example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i), "--store", "http://"+kvAddress,
 			"--history", filepath.Join(f.dir, node+".history")))
 	}
@@ -95,6 +97,44 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 		return len(owners) == n.agents
 	})
 	return f
+}
+
+// program is where an agent's program is. Every agent has its own, to be replaced.
+func (f *fleet) program(i int) string { return filepath.Join(f.dir, fmt.Sprintf("program-%d", i)) }
+
+// install makes a program that of an agent, in one step.
+func (f *fleet) install(i int, program string) {
+	f.t.Helper()
+	next := f.program(i) + ".next"
+	if err := errors.Join(os.Symlink(program, next), os.Rename(next, f.program(i))); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// status is what an agent says of itself; nil: it does not answer.
+func (f *fleet) status(i int) *pb.StatusResponse {
+	endpoint, err := transport.Dial(f.socket(i))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer endpoint.Close()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 2*time.Second)
+	defer cancel()
+	status, err := shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		return nil
+	}
+	return status
+}
+
+// restarted waits until another agent than that of a run is there to stay.
+func (f *fleet) restarted(i int, run uint64) (status *pb.StatusResponse) {
+	f.t.Helper()
+	f.await(time.Minute, fmt.Sprintf("agent %d to be back", i), func() bool {
+		status = f.status(i)
+		return status != nil && status.GetRun() != run && !status.GetOnTrial()
+	})
+	return status
 }
 
 func (f *fleet) socket(i int) string { return fmt.Sprintf("unix://%s/%d", f.sockets, i) }

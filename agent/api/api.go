@@ -43,8 +43,15 @@ type Operations interface {
 	Status(ctx context.Context) (Status, error)
 	// Drain asks for a drain, or takes it back, and tells how much is left until nothing is.
 	Drain(ctx context.Context, app shard.App, on Switch, progress func(remaining int) error) error
-	// Restart gets a rest lease and then ends the agent; it answers the shortest remaining lease.
-	Restart(ctx context.Context, rest time.Duration) (time.Duration, error)
+	// Restart gets a rest lease and then ends the agent; it answers the shortest remaining lease, and the version of the program that takes over.
+	Restart(ctx context.Context, r Restart) (rest time.Duration, version string, err error)
+}
+
+// Restart is the wish for a planned restart.
+type Restart struct {
+	Rest    time.Duration // length of the rest lease; 0: the default
+	End     bool          // no program takes over: whoever supervises the agent starts it again
+	Version string        // that the program must have; empty: any
 }
 
 // Witness says what the agent has seen of the leader.
@@ -96,6 +103,10 @@ type Status struct {
 	Servers  []roster.View
 	Usages   []load.Usage // of the servers
 	Usage    load.Usage   // of the agent
+
+	Run            uint64 // drawn anew each time the agent starts
+	OnTrial        bool   // it may have to give way to the agent before it
+	RestartProblem string // why the last planned restart failed; empty: it did not
 }
 
 type service struct {
@@ -174,6 +185,7 @@ func (s *service) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusRe
 	}
 	response := &pb.StatusResponse{Agent: status.Agent, Version: status.Version, Locality: wire.LocalityToProto(status.Locality)}
 	response.Usage = wire.UsageToProto(status.Usage)
+	response.Run, response.OnTrial, response.RestartProblem = status.Run, status.OnTrial, status.RestartProblem
 	for i, v := range status.Servers {
 		response.Servers = append(response.Servers, serverStatus(v))
 		if i < len(status.Usages) {
@@ -198,11 +210,14 @@ func (s *service) Restart(ctx context.Context, req *pb.RestartRequest) (*pb.Rest
 	if length < 0 || length > roster.MaxRest {
 		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "rest_ms", "0 (the default) to 30000", "")
 	}
-	remaining, err := s.operations.Restart(ctx, length)
+	if req.GetEnd() && req.GetVersion() != "" {
+		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, "version", "none with end: no program takes over", "")
+	}
+	remaining, version, err := s.operations.Restart(ctx, Restart{Rest: length, End: req.GetEnd(), Version: req.GetVersion()})
 	if err != nil {
 		return nil, err
 	}
-	return &pb.RestartResponse{RestMs: remaining.Milliseconds()}, nil
+	return &pb.RestartResponse{RestMs: remaining.Milliseconds(), Version: version}, nil
 }
 
 func (s *service) Ping(context.Context, *pb.AgentServicePingRequest) (*pb.AgentServicePingResponse, error) {

@@ -36,6 +36,21 @@ func CheckApp(app shard.App) error {
 	return nil
 }
 
+// versionLabel is the label that says the application's version, unless it says something of its own by it.
+const versionLabel = "version"
+
+func labels(req *pb.RegisterRequest) map[string]string {
+	list := maps.Clone(req.GetLabels())
+	if _, own := list[versionLabel]; own || req.GetVersion() == "" {
+		return list
+	}
+	if list == nil {
+		list = map[string]string{}
+	}
+	list[versionLabel] = req.GetVersion()
+	return list
+}
+
 // registration decodes and checks a Register.
 func registration(req *pb.RegisterRequest) (Registration, error) {
 	has := req.GetCapabilities()
@@ -43,7 +58,7 @@ func registration(req *pb.RegisterRequest) (Registration, error) {
 		App: shard.App(req.GetApp()), PID: req.GetPid(), PIDNamespace: req.GetPidNamespace(), SingleProcess: req.GetSingleProcess(),
 		Application: roster.Application{
 			HostAddress: req.GetHostAddress(), DataAddress: req.GetDataAddress(), Version: req.GetVersion(),
-			Capacity: maps.Clone(req.GetCapacity()), Labels: maps.Clone(req.GetLabels()),
+			Capacity: maps.Clone(req.GetCapacity()), Labels: labels(req),
 			Activate: has.GetActivate(), Prepare: has.GetPrepare(), ChangeRole: has.GetChangeRole(), Membership: has.GetMembership(),
 			Load: has.GetLoad(),
 		},

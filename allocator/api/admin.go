@@ -170,6 +170,7 @@ func (a *Admin) ListServers(ctx context.Context, req *pb.ListServersRequest) (*p
 		if req.GetApp() == "" || string(s.Server.App) == req.GetApp() {
 			status := serverToProto(s)
 			status.Gossip = standing[s.Server.Agent]
+			status.AgentVersion = a.usages.AgentVersion(s.Server.ID, s.Server.Incarnation)
 			if usage, age, ok := a.usages.Usage(s.Server.ID, s.Server.Incarnation); ok {
 				status.Usage, status.UsageAgeMs = wire.UsageToProto(usage), age.Milliseconds()
 			}

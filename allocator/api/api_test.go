@@ -174,7 +174,7 @@ func (s *server) open(ctx context.Context) (*stream, ledger.Hello) {
 		s.Fatal(err)
 	}
 	s.send(conn, &pb.AttachRequest{Message: &pb.AttachRequest_Hello{Hello: &pb.Hello{
-		Cluster: "c1", ProtocolVersion: 1, Draining: true, HighestEpoch: &pb.Epoch{Index: 5},
+		Cluster: "c1", ProtocolVersion: 1, AgentVersion: "v1", Draining: true, HighestEpoch: &pb.Epoch{Index: 5},
 		Server:       &pb.Server{Id: "x.kv", App: "kv", Agent: "x", Incarnation: 7},
 		Held:         []*pb.HeldShard{{Shard: "3", Phase: pb.ShardPhase_SHARD_PHASE_PRIMARY, Term: 2, MaxTerm: 2, MaxMove: 4, Activated: true}},
 		Capabilities: &pb.HostCapabilities{ChangeRole: true, Membership: true},

@@ -52,6 +52,11 @@ func (a *Attach) Usage(server shard.ServerID, incarnation shard.Incarnation) (lo
 	return a.usages.of(life{server: server, incarnation: incarnation})
 }
 
+// AgentVersion implements Usages.
+func (a *Attach) AgentVersion(server shard.ServerID, incarnation shard.Incarnation) string {
+	return a.usages.version(life{server: server, incarnation: incarnation})
+}
+
 // Send queues messages for their streams and never waits; a stream that is gone swallows its own.
 func (a *Attach) Send(messages []ledger.Message) {
 	for _, m := range messages {
@@ -91,6 +96,7 @@ func (a *Attach) Attach(ctx context.Context, stream *connect.BidiStream[pb.Attac
 	out := a.open(id)
 	defer a.close(id)
 	l := life{event.Server.ID, event.Server.Incarnation}
+	a.usages.begin(l, id, hello.AgentVersion)
 	defer a.usages.forget(l, id)
 	s := &agentStream{id: id, life: l, leader: leader, out: out, conn: stream, node: a.node, locate: a.locator(event.Server), usages: a.usages}
 	return s.serve(ctx, cancel, event, received)

@@ -42,6 +42,9 @@ func TestUsageIsShown(t *testing.T) {
 		return &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: cpu}, Limit: map[string]int64{load.CPUMilli: 2000}}}
 	}
 	conn, _ := s.open(t.Context())
+	if x, y := shown(); x.GetAgentVersion() != "v1" || y.GetAgentVersion() != "" {
+		t.Errorf("versions of agents %q and %q", x.GetAgentVersion(), y.GetAgentVersion())
+	}
 	if x, _ := shown(); x.GetUsage() != nil {
 		t.Errorf("before any: %v", x.GetUsage())
 	}
@@ -81,7 +84,7 @@ func TestUsageIsShown(t *testing.T) {
 		t.Errorf("of the newer stream: %v", x.GetUsage())
 	}
 	closed(next)
-	if x, _ := shown(); x.GetUsage() != nil {
+	if x, _ := shown(); x.GetUsage() != nil || x.GetAgentVersion() != "" {
 		t.Errorf("after its stream: %v", x.GetUsage())
 	}
 }

@@ -91,8 +91,8 @@ func (p *plane) ListServers(context.Context, *pb.ListServersRequest) (*pb.ListSe
 	left := max(p.left.Add(-1), 0)
 	return &pb.ListServersResponse{Servers: []*pb.ServerStatus{{
 		Server: &pb.Server{Id: "node-1.kv", Capacity: map[string]int64{"shards": 9}}, State: pb.ServerState_SERVER_STATE_ATTACHED, Shards: uint32(left), LastRenewalMs: 40, Draining: true,
-		Gossip: pb.GossipStatus_GOSSIP_STATUS_FAILED,
-		Usage:  &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
+		Gossip: pb.GossipStatus_GOSSIP_STATUS_FAILED, AgentVersion: "v3",
+		Usage: &pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{load.CPUMilli: 250}, Limit: map[string]int64{load.CPUMilli: 4000}}},
 	}}}, nil
 }
 
@@ -233,7 +233,7 @@ func TestTables(t *testing.T) {
 	if strings.Contains(out, "CPU") {
 		t.Errorf("servers shows usage unasked: %q", out)
 	}
-	if _, out, _ = shell(t, "servers", "-o", "wide", "--admin", admin); !strings.Contains(out, "CAPACITY  GOSSIP\n") || !strings.Contains(out, "0.25 of 4  -       -     -") || !strings.Contains(out, "shards=9  failed\n") {
+	if _, out, _ = shell(t, "servers", "-o", "wide", "--admin", admin); !strings.Contains(out, "CAPACITY  GOSSIP  AGENT\n") || !strings.Contains(out, "0.25 of 4  -       -     -") || !strings.Contains(out, "shards=9  failed  v3\n") {
 		t.Errorf("servers -o wide: got %q", out)
 	}
 	if _, out, _ = shell(t, "servers", "-o", "json", "--admin", admin); !strings.Contains(out, `"cpu_milli":`) {

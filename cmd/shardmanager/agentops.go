@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -68,6 +70,10 @@ func agentStatusCommand() *cobra.Command {
 }
 
 func agentTable(w io.Writer, status *pb.StatusResponse) {
+	_, _ = fmt.Fprintf(w, "agent %s, version %s\n", status.GetAgent(), status.GetVersion()) // the table's writer keeps the error
+	if problem := status.GetRestartProblem(); problem != "" {
+		_, _ = fmt.Fprintf(w, "the last planned restart failed: %s\n", problem)
+	}
 	row(w, append([]string{"SERVER", "INCARNATION", "LEASE", "BY", "ATTACHED", "SHARDS", "PID", "PROBLEM"}, figures.UsageHeader()...)...)
 	for _, s := range status.GetServers() {
 		held := 0
@@ -89,10 +95,11 @@ func agentDrainCommand() *cobra.Command {
 	var a agentClient
 	var app string
 	var undo bool
+	var limit time.Duration
 	c := &cobra.Command{
 		Use:     "drain",
 		Short:   "Move every shard away from the servers of this agent; waits until nothing is left",
-		Example: "  shardmanager agent drain\n  shardmanager agent drain --app kv --undo",
+		Example: "  shardmanager agent drain --timeout 1m\n  shardmanager agent drain --app kv --undo",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, done, err := a.dial()
@@ -100,7 +107,13 @@ func agentDrainCommand() *cobra.Command {
 				return err
 			}
 			defer done()
-			stream, err := client.Drain(c.Context(), &pb.DrainRequest{App: app, Undo: undo})
+			ctx := c.Context()
+			if limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, limit)
+				defer cancel()
+			}
+			stream, err := client.Drain(ctx, &pb.DrainRequest{App: app, Undo: undo})
 			if err != nil {
 				return a.explain(err)
 			}
@@ -110,6 +123,9 @@ func agentDrainCommand() *cobra.Command {
 				if err := a.progress(c.OutOrStdout(), stream.Msg(), verbs.Shards(last)+" left"); err != nil {
 					return err
 				}
+			}
+			if ctx.Err() != nil && c.Context().Err() == nil {
+				return fmt.Errorf("drain: not finished after %v, %s left: the drain goes on, see `shardmanager moves`", limit, verbs.Shards(last))
 			}
 			if err := stream.Err(); err != nil {
 				return a.explain(err)
@@ -121,6 +137,7 @@ func agentDrainCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's server (default all)")
+	c.Flags().DurationVar(&limit, "timeout", 0, "wait no longer than this, and fail; the drain goes on (default: wait until nothing is left)")
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
 	a.flags(c)
 	return c
@@ -129,12 +146,14 @@ func agentDrainCommand() *cobra.Command {
 func agentRestartCommand() *cobra.Command {
 	var a agentClient
 	var rest time.Duration
+	request := &pb.RestartRequest{}
 	c := &cobra.Command{
 		Use:   "restart",
-		Short: "End the agent for a planned restart: its applications serve on",
-		Long: "End the agent for a planned restart: its applications serve on under a rest lease. Whoever supervises the agent must start it\n" +
-			"again before the lease ends.",
-		Example: "  shardmanager agent restart --rest 20s",
+		Short: "Replace the agent by the program on disk: its applications serve on",
+		Long: "Replace the agent by the program on disk, in the same process, and wait until it is there: its applications serve on under a rest lease.\n" +
+			"The program has to stand a trial first. If it cannot start, or does not take up every server, the agent that is there goes on, and this\n" +
+			"command fails and says why. With --end the agent ends, and whoever supervises it must start it again before the lease ends.",
+		Example: "  shardmanager agent restart --version v1.2.0\n  shardmanager agent restart --end --rest 20s",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, done, err := a.dial()
@@ -142,18 +161,61 @@ func agentRestartCommand() *cobra.Command {
 				return err
 			}
 			defer done()
-			ctx, cancel := brief(c.Context())
+			ctx, cancel := context.WithTimeout(c.Context(), restartTime)
 			defer cancel()
-			answer, err := client.Restart(ctx, &pb.RestartRequest{RestMs: rest.Milliseconds()})
+			before, err := client.Status(ctx, &pb.StatusRequest{})
 			if err != nil {
 				return a.explain(err)
 			}
-			return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
-				row(w, "the agent ends; its applications may serve for "+milliseconds(answer.GetRestMs())+" without it")
+			request.RestMs = rest.Milliseconds()
+			answer, err := client.Restart(ctx, request)
+			if err != nil {
+				return a.explain(err)
+			}
+			if answer.GetVersion() == "" {
+				return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
+					row(w, "the agent ends; its applications may serve for "+milliseconds(answer.GetRestMs())+" without it")
+				})
+			}
+			after, err := restarted(ctx, client, before.GetRun())
+			if err != nil {
+				return fmt.Errorf("restart: the agent does not answer: see its log: %w", err)
+			}
+			if problem := after.GetRestartProblem(); problem != "" {
+				return fmt.Errorf("restart: version %s failed, %s is back: %s", answer.GetVersion(), after.GetVersion(), problem)
+			}
+			return a.print(c.OutOrStdout(), after, func(w io.Writer) {
+				row(w, "the agent is version "+after.GetVersion()+" now; before it was "+before.GetVersion())
 			})
 		},
 	}
 	c.Flags().DurationVar(&rest, "rest", 0, "length of the rest lease, at most 30s (default 30s)")
+	c.Flags().BoolVar(&request.End, "end", false, "only end: whoever supervises the agent starts it again")
+	c.Flags().StringVar(&request.Version, "version", "", "refuse unless the program on disk has this version")
 	a.flags(c)
 	return c
+}
+
+const (
+	// restartTime bounds a planned restart: a program that is prepared, on trial and back.
+	restartTime = 75 * time.Second
+	// restartLook is how often its end is looked for.
+	restartLook = 100 * time.Millisecond
+)
+
+// restarted waits until another agent than that of a run is there to stay.
+func restarted(ctx context.Context, client shardmanagerv1connect.AgentServiceClient, run uint64) (*pb.StatusResponse, error) {
+	for {
+		look, cancel := brief(ctx)
+		status, err := client.Status(look, &pb.StatusRequest{})
+		cancel()
+		if err == nil && status.GetRun() != run && !status.GetOnTrial() {
+			return status, nil
+		}
+		select {
+		case <-time.After(restartLook):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		}
+	}
 }

@@ -49,7 +49,10 @@ func allocatorCommand() *cobra.Command {
 				return err
 			}
 			look := daemon.AllocatorPresence(a, cfg, node, softwareVersion())
-			return daemon.Registered(client, consulCfg, look, log, func() error { return a.Run(ctx) })
+			return daemon.Registered(client, consulCfg, look, log, func() error {
+				defer daemon.Watchdog(log, daemon.AllocatorAlive(a))()
+				return a.Run(ctx)
+			})
 		})
 	}
 	return c

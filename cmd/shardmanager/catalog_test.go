@@ -207,14 +207,16 @@ func TestDaemonsInTheCatalog(t *testing.T) {
 	f.serveKV(admin, "a")
 	f.until("a serves kv", func() bool { return slices.Contains(f.shows(agents, "a").Service.Tags, "app-kv") })
 	created := f.shows(agents, "a").Service.CreateIndex
-	f.end(a, syscall.SIGUSR2)
-	a = f.start("agent", "a", "--listen", data)
+	if err := a.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
 	f.until("a is back", func() bool {
 		e := f.shows(agents, "a")
 		if e == nil || e.Service.CreateIndex != created || e.Checks.AggregatedStatus() != api.HealthPassing || !slices.Contains(e.Service.Tags, "app-kv") {
 			t.Fatalf("while it restarts a is %+v", e)
 		}
-		return e.Service.Meta["shards"] == "8" && e.Service.Meta["apps"] == "kv"
+		started := strings.Count(read(t, a.log), "agent started") // at first, on trial, and for good
+		return started == 3 && e.Service.Meta["shards"] == "8" && e.Service.Meta["apps"] == "kv"
 	})
 
 	f.end(b, syscall.SIGKILL)

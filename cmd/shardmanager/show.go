@@ -69,8 +69,9 @@ func serversCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "servers",
 		Short: "List servers, where they are and how they stand",
-		Long: "List servers, where they are and how they stand. With -o wide also what their hosts use, and how their agents stand by the leader's\n" +
-			"gossip (gossip_listen): alive, leaving, left, failed, or unknown. That is a hint; the state is what counts.",
+		Long: "List servers, where they are and how they stand. With -o wide also what their hosts use, the version of\n" +
+			"their agents, and how those stand by the leader's gossip (gossip_listen): alive, leaving, left, failed, or unknown. That is a hint; the\n" +
+			"state is what counts.",
 		Example: "  shardmanager servers\n  shardmanager servers --app kv -o wide",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -89,7 +90,7 @@ func serversCommand() *cobra.Command {
 func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
 	header := []string{"SERVER", "STATE", "PRIMARIES", "SECONDARIES", "MOVES", "REGION", "ZONE", "ADDRESS", "VERSION", "RENEWED", "REASON"}
 	if measured {
-		header = append(header, append(figures.UsageHeader(), "CAPACITY", "GOSSIP")...)
+		header = append(header, append(figures.UsageHeader(), "CAPACITY", "GOSSIP", "AGENT")...)
 	}
 	row(w, header...)
 	for _, s := range servers {
@@ -110,7 +111,7 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
 		cells := []string{server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
 			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(reason)}
 		if measured {
-			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()), gossipStatus(s.GetGossip()))...)
+			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()), gossipStatus(s.GetGossip()), dash(s.GetAgentVersion()))...)
 		}
 		row(w, cells...)
 	}

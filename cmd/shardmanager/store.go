@@ -99,6 +99,10 @@ func runStore(ctx context.Context, cfg storeConfig, log zerolog.Logger) (err err
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	log.Info().Str("address", listener.Addr().String()).Str("file", cfg.engine().Path).Str("version", softwareVersion()).Msg("store started")
+	defer daemon.Watchdog(log, func(ctx context.Context) error {
+		_, _, err := engine.Get(ctx, "shardmanager") // whether it is there does not matter
+		return err
+	})()
 	ticker := time.NewTicker(healthEvery)
 	defer ticker.Stop()
 	for last := error(nil); ; {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -32,17 +34,63 @@ func unitFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// What the units start exists, with the flags that they give it.
-func TestUnitsStartWhatThereIs(t *testing.T) {
+// What the units run exists, with the flags that they give it.
+func TestUnitsRunWhatThereIs(t *testing.T) {
 	for name, text := range unitFiles(t) {
-		_, command, found := strings.Cut(text, "\nExecStart="+installedPath+" ")
-		command, _, _ = strings.Cut(command, "\n")
-		if !found {
-			t.Errorf("%s starts something else", name)
+		runs := 0
+		for line := range strings.Lines(text) {
+			key, command, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if !strings.HasPrefix(key, "Exec") {
+				continue
+			}
+			runs++
+			command, found := strings.CutPrefix(strings.TrimPrefix(command, "-"), installedPath+" ")
+			if !found {
+				t.Errorf("%s: %s runs something else", name, key)
+				continue
+			}
+			command = strings.ReplaceAll(strings.ReplaceAll(command, "$OPTIONS", ""), "%i", "app")
+			if code, _, errs := shell(t, append(strings.Fields(command), "--help")...); code != exitOK {
+				t.Errorf("%s: %s: exit %d, %s", name, command, code, errs)
+			}
+		}
+		if runs == 0 {
+			t.Errorf("%s runs nothing", name)
+		}
+	}
+}
+
+// Every unit tells systemd that it is ready and well, drains in less time than it has to stop, and is exposed as little as promised.
+func TestUnitsKeepPromises(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Log("systemd-analyze is not there (Debian: systemd): the exposure of the units is not looked at")
+	}
+	setting := func(text, pattern string) string {
+		found := regexp.MustCompile("(?m)" + pattern).FindStringSubmatch(text)
+		if found == nil {
+			return ""
+		}
+		return found[1]
+	}
+	for name, text := range unitFiles(t) {
+		if setting(text, `^(Type=notify)$`) == "" || setting(text, `^WatchdogSec=(\d+)$`) == "" {
+			t.Errorf("%s: no readiness or no watchdog", name)
+		}
+		stop, _ := strconv.Atoi(setting(text, `^TimeoutStopSec=(\d+)$`))
+		drain, err := strconv.Atoi(setting(text, `^ExecStop=.* --timeout (\d+)s`))
+		if stop == 0 || drain >= stop || (err != nil) == (strings.Contains(name, "agent") || strings.Contains(text, "example-kv")) {
+			t.Errorf("%s: it drains for %d s, and has %d s to stop", name, drain, stop)
+		}
+		if analyze == "" {
 			continue
 		}
-		if code, _, errs := shell(t, append(strings.Fields(command), "--help")...); code != exitOK {
-			t.Errorf("%s: %s: exit %d, %s", name, command, code, errs)
+		const most = "20" // 2.0
+		if out, err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold="+most, filepath.Join(units, name)).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+		if err := exec.CommandContext(t.Context(), analyze, "security", "--offline=true", "--threshold=1", filepath.Join(units, name)).Run(); err == nil {
+			t.Error("a threshold is no limit to systemd-analyze")
 		}
 	}
 }

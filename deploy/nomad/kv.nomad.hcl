@@ -6,7 +6,7 @@
 #
 #   nomad job run kv.nomad.hcl
 #   nomad alloc stop ALLOCATION                       # drains, then stops both
-#   nomad alloc signal -s SIGUSR2 ALLOCATION agent    # replaces the agent while the application serves on
+#   nomad alloc signal -s SIGUSR2 ALLOCATION agent    # replaces the agent, in the same process, while the application serves on
 #
 # A drain may take kill_timeout, which the client's max_kill_timeout caps (30 s unless it is raised there).
 

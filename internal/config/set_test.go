@@ -22,6 +22,7 @@ type settings struct {
 	Allocators    []string         `yaml:"allocators"`
 	Capacity      map[string]int64 `yaml:"capacity"`
 	Verbose       bool             `yaml:"verbose"`
+	Inhibit       config.Tristate  `yaml:"inhibit"`
 	Limit         int              `yaml:"limit"`
 	Part          float64          `yaml:"part"`
 	inner         int
@@ -114,6 +115,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		{name: "duration", file: "lease:\n  validity: 6\n", want: []string{"file.yaml:2: lease.validity: expected a duration such as 500ms, 6s or 2m, not the number 6"}},
 		{name: "duration unit", file: "lease_validity: 6 secs\n", want: []string{`file.yaml:1: lease_validity: expected a duration such as 500ms, 6s or 2m, not "6 secs"`}},
 		{name: "nothing", file: "name:\n", want: []string{"file.yaml:1: name: expected a string, not nothing"}},
+		{name: "tristate", file: "inhibit: maybe\n", want: []string{`file.yaml:1: inhibit: expected auto, true or false, not "maybe"`}},
 		{name: "bool", file: "verbose: maybe\n", want: []string{`file.yaml:1: verbose: expected true or false, not "maybe"`}},
 		{name: "int", file: "limit: 1.5\n", want: []string{"file.yaml:1: limit: expected a whole number, not the number 1.5"}},
 		{name: "part", file: "part: half\n", want: []string{`file.yaml:1: part: expected a number such as 0.5, not "half"`}},
@@ -194,5 +196,14 @@ func TestNewRefusesWhatCannotBeSet(t *testing.T) {
 	a, b := settings{}, settings{}
 	if _, err := config.New(&a, &b); err == nil {
 		t.Error("two fields of one key were accepted")
+	}
+}
+
+// A tristate is written as people write it: as a word or as YAML's own true and false.
+func TestTristate(t *testing.T) {
+	for file, want := range map[string]config.Tristate{"inhibit: auto\n": config.Auto, "inhibit: true\n": config.True, "inhibit: false\n": config.False, "inhibit: \"true\"\n": config.True} {
+		if got, _, err := load(t, "name: a\n"+file, nil, nil); err != nil || got.Inhibit != want {
+			t.Errorf("%q: got %q, %v", file, got.Inhibit, err)
+		}
 	}
 }

@@ -31,6 +31,8 @@ func kindOf(t reflect.Type) (kind, bool) {
 	switch {
 	case t == durationType:
 		return kind{name: "duration", expected: "a duration such as 500ms, 6s or 2m", tags: []string{"!!str"}, text: setDuration}, true
+	case t == reflect.TypeFor[Tristate]():
+		return kind{name: "auto", expected: "auto, true or false", tags: []string{"!!str", "!!bool"}, text: setTristate}, true
 	case t.Kind() == reflect.String:
 		return kind{name: "string", expected: "a string", tags: []string{"!!str"}, text: func(v reflect.Value, s string) bool {
 			v.SetString(s)
@@ -48,6 +50,21 @@ func kindOf(t reflect.Type) (kind, bool) {
 		return kind{name: "name=number,…", expected: "names with whole numbers, such as shards=100", tags: []string{"!!str"}, text: setNumbers, node: setMapping}, true
 	}
 	return kind{}, false
+}
+
+// Tristate is a setting that is on, off, or decided by what there is.
+type Tristate string
+
+// Values of a Tristate.
+const (
+	Auto  Tristate = "auto"
+	True  Tristate = "true"
+	False Tristate = "false"
+)
+
+func setTristate(v reflect.Value, s string) bool {
+	v.SetString(s)
+	return s == string(Auto) || s == string(True) || s == string(False)
 }
 
 func setDuration(v reflect.Value, s string) bool {

@@ -270,30 +270,30 @@ func (s *stage) killBoth(ctx context.Context, v *server) error {
 	return errors.Join(v.agent.Ended(ctx, startPatience), v.app.Ended(ctx, startPatience))
 }
 
-// agentRestart restarts agents while their applications serve on: in order, by RPC and by signal, and by kill -9 with a supervisor that
-// starts them again at once.
+// agentRestart restarts agents while their applications serve on: in order, by RPC and by signal, in the same process, and by kill -9 with a
+// supervisor that starts them again at once.
 func agentRestart(ctx context.Context, s *stage) error {
 	kinds := []struct {
 		name string
 		end  func(*server) error
 	}{
 		{"planned, by RPC", func(v *server) error {
-			v.agent.Expect()
-			return observe.RestartAgent(ctx, v.place.Sock)
+			return observe.Replaced(ctx, v.place.Sock, func() error { return observe.RestartAgent(ctx, v.place.Sock) })
 		}},
-		{"planned, by SIGUSR2", func(v *server) error { _, err := v.agent.Signal(syscall.SIGUSR2, true); return err }},
-		{"kill -9", func(v *server) error { _, err := v.agent.Signal(syscall.SIGKILL, true); return err }},
+		{"planned, by SIGUSR2", func(v *server) error {
+			return observe.Replaced(ctx, v.place.Sock, func() error { _, err := v.agent.Signal(syscall.SIGUSR2, false); return err })
+		}},
+		{"kill -9", func(v *server) error {
+			if _, err := v.agent.Kill(ctx); err != nil {
+				return err
+			}
+			return s.startServer(ctx, v)
+		}},
 	}
 	for i := range len(kinds) * s.times(agentTrials) {
 		v, kind := s.servers[i%len(s.servers)], kinds[i%len(kinds)]
 		s.event("restart the agent of %s: %s", v.place.ID(), kind.name)
 		if err := kind.end(v); err != nil {
-			return err
-		}
-		if err := v.agent.Ended(ctx, startPatience); err != nil {
-			return err
-		}
-		if err := s.startServer(ctx, v); err != nil {
 			return err
 		}
 		if err := s.rest(ctx); err != nil {

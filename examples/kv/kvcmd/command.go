@@ -55,10 +55,12 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer underSystemd(ctx, listener.Addr().String(), log)()
 			return kvserve.Serve(ctx, cfg, listener, log)
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVar(&cfg.App, "app", kvserve.AppName, "name of the app in Shard Manager")
 	flags.StringVar(&cfg.Agent, "agent", "", "address of the agent (default $SHARDMANAGER_AGENT, then the agent's default socket)")
 	flags.StringVar(&listen, "listen", "127.0.0.1:0", "address to serve at, as clients and other servers reach it; port 0: any")
 	flags.StringVar(&addressFile, "address-file", "", "file to write the address to, once it is listened at")
@@ -114,6 +116,7 @@ func loadCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVar(&cfg.App, "app", cfg.App, "name of the app in Shard Manager")
 	flags.StringVar(&cfg.Agent, "agent", os.Getenv("SHARDMANAGER_AGENT"), "address of an agent to get the shard map from")
 	flags.StringSliceVar(&cfg.Allocators, "allocators", nil, "addresses of allocators to get the shard map from while the agent does not answer")
 	flags.StringVar(&cfg.Cluster, "cluster", "", "name of the cluster (default not checked)")

@@ -1,6 +1,7 @@
 package kvload
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,11 +16,12 @@ import (
 	"github.com/shardmanager/shardmanager/sdk"
 )
 
-// app is the app whose shards are called.
+// app is the app whose shards are called, unless another is chosen.
 const app = "kv"
 
 // Config of the load generator.
 type Config struct {
+	App        string   // whose shards are called
 	Agent      string   // address of the agent; empty: none
 	Allocators []string // addresses of allocators, asked while the agent does not answer
 	Cluster    string   // empty: not checked
@@ -45,7 +47,7 @@ const (
 
 // Default is the load of the demo.
 func Default() Config {
-	return Config{Rate: 2000, Keys: 10_000, WriteRatio: 0.5, Deadline: 2 * time.Second}
+	return Config{App: app, Rate: 2000, Keys: 10_000, WriteRatio: 0.5, Deadline: 2 * time.Second}
 }
 
 // Validate checks what can be checked without doing anything.
@@ -173,7 +175,7 @@ func untilFull(history *requests.Log, log *slog.Logger) func(requests.Request) e
 }
 
 func newRouter(cfg Config, log *slog.Logger) (*sdk.Router, error) {
-	return sdk.NewRouter(app, sdk.WithAgent(cfg.Agent), sdk.WithAllocators(cfg.Allocators...), sdk.WithCluster(cfg.Cluster),
+	return sdk.NewRouter(cmp.Or(cfg.App, app), sdk.WithAgent(cfg.Agent), sdk.WithAllocators(cfg.Allocators...), sdk.WithCluster(cfg.Cluster),
 		sdk.WithCacheDir(cfg.CacheDir), sdk.WithRouterLogger(log), sdk.WithLocality(cfg.Region, cfg.Zone))
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/shardmanager/shardmanager/sdk"
 )
 
-// AppName is the app's name in Shard Manager.
+// AppName is the app's name in Shard Manager, unless another is chosen.
 const AppName = "kv"
 
 // App implements the callbacks of sdk.Host.

@@ -1,6 +1,7 @@
 package kvserve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 
 // Config of one server of the example.
 type Config struct {
+	App     string // in Shard Manager; empty: AppName
 	Agent   string // address of the agent; empty: the SDK's default
 	Mode    string // how shards are replicated: PrimaryOnly or PrimarySecondary; empty: PrimaryOnly
 	Store   string // address of the store process, host:port; in the mode PrimaryOnly
@@ -88,7 +90,7 @@ func Serve(ctx context.Context, cfg Config, listener net.Listener, log *slog.Log
 		options = append(options, sdk.WithObserver(history))
 	}
 	m := newMode(cfg, history, log)
-	if m.host, err = sdk.NewHost(AppName, m.handler, options...); err != nil {
+	if m.host, err = sdk.NewHost(cmp.Or(cfg.App, AppName), m.handler, options...); err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	if m.node == nil {

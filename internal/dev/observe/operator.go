@@ -14,6 +14,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -190,6 +191,38 @@ func RestartAgent(ctx context.Context, socket string) error {
 	defer cancel()
 	_, err = shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL).Restart(ctx, &pb.RestartRequest{})
 	return err
+}
+
+// replacedPatience is how long a planned restart may take.
+const replacedPatience = time.Minute
+
+// Replaced does something and waits until the agent at a socket is another one than before, there to stay.
+func Replaced(ctx context.Context, socket string, do func() error) error {
+	endpoint, err := transport.Dial("unix://" + socket)
+	if err != nil {
+		return err
+	}
+	defer endpoint.Close()
+	agent := shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL)
+	before, err := call(ctx, &pb.StatusRequest{}, agent.Status)
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return clock.Await(ctx, replacedPatience, "the agent to be replaced", func(ctx context.Context) error {
+		after, err := call(ctx, &pb.StatusRequest{}, agent.Status)
+		switch {
+		case err != nil:
+			return err
+		case after.GetRun() == before.GetRun() || after.GetOnTrial():
+			return errors.New("it is not yet")
+		case after.GetRestartProblem() != "":
+			return errors.New(after.GetRestartProblem())
+		}
+		return nil
+	})
 }
 
 // PingAgent asks an agent whether it answers.

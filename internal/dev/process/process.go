@@ -222,13 +222,6 @@ func (u *Unit) Stop(patience time.Duration) error {
 	return err
 }
 
-// Expect says that the process will end by other means than a signal from here.
-func (u *Unit) Expect() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.wanted = false
-}
-
 // StopTogether stops programs of one kind, all at once.
 func StopTogether(units []*Unit, patience time.Duration) error {
 	failed := make([]error, len(units))

@@ -1883,7 +1883,9 @@ type ServerStatus struct {
 	// Age of the usage, in milliseconds.
 	UsageAgeMs int64 `protobuf:"varint,81,opt,name=usage_age_ms,json=usageAgeMs,proto3" json:"usage_age_ms,omitempty"`
 	// How its agent stands by the leader's gossip: a hint, and never evidence; unspecified: the leader takes no part, or does not know the agent.
-	Gossip        GossipStatus `protobuf:"varint,90,opt,name=gossip,proto3,enum=shardmanager.v1.GossipStatus" json:"gossip,omitempty"`
+	Gossip GossipStatus `protobuf:"varint,90,opt,name=gossip,proto3,enum=shardmanager.v1.GossipStatus" json:"gossip,omitempty"`
+	// Software version of its agent; empty: it has no stream.
+	AgentVersion  string `protobuf:"bytes,91,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2007,6 +2009,13 @@ func (x *ServerStatus) GetGossip() GossipStatus {
 		return x.Gossip
 	}
 	return GossipStatus_GOSSIP_STATUS_UNSPECIFIED
+}
+
+func (x *ServerStatus) GetAgentVersion() string {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return ""
 }
 
 type ListMovesRequest struct {
@@ -7815,7 +7824,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ListServersRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"N\n" +
 	"\x13ListServersResponse\x127\n" +
-	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\xf8\x03\n" +
+	"\aservers\x18\x01 \x03(\v2\x1d.shardmanager.v1.ServerStatusR\aservers\"\x9d\x04\n" +
 	"\fServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x122\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1c.shardmanager.v1.ServerStateR\x05state\x12\x16\n" +
@@ -7830,7 +7839,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\x12 \n" +
 	"\fusage_age_ms\x18Q \x01(\x03R\n" +
 	"usageAgeMs\x125\n" +
-	"\x06gossip\x18Z \x01(\x0e2\x1d.shardmanager.v1.GossipStatusR\x06gossip\"$\n" +
+	"\x06gossip\x18Z \x01(\x0e2\x1d.shardmanager.v1.GossipStatusR\x06gossip\x12#\n" +
+	"\ragent_version\x18[ \x01(\tR\fagentVersion\"$\n" +
 	"\x10ListMovesRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\"\xa4\x01\n" +
 	"\x11ListMovesResponse\x12/\n" +

@@ -561,6 +561,12 @@ type StatusResponse struct {
 	Version  string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Locality *Locality              `protobuf:"bytes,3,opt,name=locality,proto3" json:"locality,omitempty"`
 	Servers  []*AgentServerStatus   `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
+	// Drawn anew each time the agent starts.
+	Run uint64 `protobuf:"varint,60,opt,name=run,proto3" json:"run,omitempty"`
+	// True while this is the agent of a planned restart that is still on trial: if it fails, the one before it comes back.
+	OnTrial bool `protobuf:"varint,61,opt,name=on_trial,json=onTrial,proto3" json:"on_trial,omitempty"`
+	// Why the last planned restart failed, after which this agent came back; empty: it did not.
+	RestartProblem string `protobuf:"bytes,62,opt,name=restart_problem,json=restartProblem,proto3" json:"restart_problem,omitempty"`
 	// What the agent measures of its host and of its own control group.
 	Usage         *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -623,6 +629,27 @@ func (x *StatusResponse) GetServers() []*AgentServerStatus {
 		return x.Servers
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetOnTrial() bool {
+	if x != nil {
+		return x.OnTrial
+	}
+	return false
+}
+
+func (x *StatusResponse) GetRestartProblem() string {
+	if x != nil {
+		return x.RestartProblem
+	}
+	return ""
 }
 
 func (x *StatusResponse) GetUsage() *HostUsage {
@@ -866,7 +893,11 @@ func (x *DrainResponse) GetRemaining() uint32 {
 type RestartRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Wanted length of the rest lease in milliseconds; 0: the default, 30 000, also the most.
-	RestMs        int64 `protobuf:"varint,1,opt,name=rest_ms,json=restMs,proto3" json:"rest_ms,omitempty"`
+	RestMs int64 `protobuf:"varint,1,opt,name=rest_ms,json=restMs,proto3" json:"rest_ms,omitempty"`
+	// Only end: whoever supervises the agent starts it again, within the rest lease. Otherwise the program on disk takes over in the same process.
+	End bool `protobuf:"varint,60,opt,name=end,proto3" json:"end,omitempty"`
+	// The version that the program on disk must have; empty: any.
+	Version       string `protobuf:"bytes,61,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,10 +939,26 @@ func (x *RestartRequest) GetRestMs() int64 {
 	return 0
 }
 
+func (x *RestartRequest) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+func (x *RestartRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
 type RestartResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Remaining rest lease in milliseconds, the shortest of the servers.
-	RestMs        int64 `protobuf:"varint,1,opt,name=rest_ms,json=restMs,proto3" json:"rest_ms,omitempty"`
+	RestMs int64 `protobuf:"varint,1,opt,name=rest_ms,json=restMs,proto3" json:"rest_ms,omitempty"`
+	// Version of the program that takes over; empty: none does, the agent ends.
+	Version       string `protobuf:"bytes,60,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -951,6 +998,13 @@ func (x *RestartResponse) GetRestMs() int64 {
 		return x.RestMs
 	}
 	return 0
+}
+
+func (x *RestartResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
 }
 
 type AgentServicePingRequest struct {
@@ -1186,12 +1240,15 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"K\n" +
 	"\x19AgentServiceWatchResponse\x12.\n" +
 	"\x04hint\x18\x01 \x01(\x0e2\x1a.shardmanager.v1.AgentHintR\x04hint\"\x0f\n" +
-	"\rStatusRequest\"\xe7\x01\n" +
+	"\rStatusRequest\"\xbd\x02\n" +
 	"\x0eStatusResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x125\n" +
 	"\blocality\x18\x03 \x01(\v2\x19.shardmanager.v1.LocalityR\blocality\x12<\n" +
-	"\aservers\x18\x04 \x03(\v2\".shardmanager.v1.AgentServerStatusR\aservers\x120\n" +
+	"\aservers\x18\x04 \x03(\v2\".shardmanager.v1.AgentServerStatusR\aservers\x12\x10\n" +
+	"\x03run\x18< \x01(\x04R\x03run\x12\x19\n" +
+	"\bon_trial\x18= \x01(\bR\aonTrial\x12'\n" +
+	"\x0frestart_problem\x18> \x01(\tR\x0erestartProblem\x120\n" +
 	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\"\xc6\x03\n" +
 	"\x11AgentServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12,\n" +
@@ -1210,11 +1267,14 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x12\n" +
 	"\x04undo\x18\x02 \x01(\bR\x04undo\"-\n" +
 	"\rDrainResponse\x12\x1c\n" +
-	"\tremaining\x18\x01 \x01(\rR\tremaining\")\n" +
+	"\tremaining\x18\x01 \x01(\rR\tremaining\"U\n" +
 	"\x0eRestartRequest\x12\x17\n" +
-	"\arest_ms\x18\x01 \x01(\x03R\x06restMs\"*\n" +
+	"\arest_ms\x18\x01 \x01(\x03R\x06restMs\x12\x10\n" +
+	"\x03end\x18< \x01(\bR\x03end\x12\x18\n" +
+	"\aversion\x18= \x01(\tR\aversion\"D\n" +
 	"\x0fRestartResponse\x12\x17\n" +
-	"\arest_ms\x18\x01 \x01(\x03R\x06restMs\"\x19\n" +
+	"\arest_ms\x18\x01 \x01(\x03R\x06restMs\x12\x18\n" +
+	"\aversion\x18< \x01(\tR\aversion\"\x19\n" +
 	"\x17AgentServicePingRequest\"0\n" +
 	"\x18AgentServicePingResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\"\x13\n" +

@@ -63,7 +63,8 @@ type AgentServiceClient interface {
 	Status(context.Context, *v1.StatusRequest) (*v1.StatusResponse, error)
 	// Drain moves every shard away; answers with progress until nothing is left.
 	Drain(context.Context, *v1.DrainRequest) (*connect.ServerStreamForClient[v1.DrainResponse], error)
-	// Restart ends the agent after a rest lease was granted; the application serves on (PROTOCOL R19).
+	// Restart replaces the agent by the program on disk, or ends it, after a rest lease was granted; the application serves on (PROTOCOL R19).
+	// A program that cannot start is refused; one that fails later gives way to this agent, whose status then says why.
 	Restart(context.Context, *v1.RestartRequest) (*v1.RestartResponse, error)
 	// Ping answers at once: the probe of other agents.
 	Ping(context.Context, *v1.AgentServicePingRequest) (*v1.AgentServicePingResponse, error)
@@ -221,7 +222,8 @@ type AgentServiceHandler interface {
 	Status(context.Context, *v1.StatusRequest) (*v1.StatusResponse, error)
 	// Drain moves every shard away; answers with progress until nothing is left.
 	Drain(context.Context, *v1.DrainRequest, *connect.ServerStream[v1.DrainResponse]) error
-	// Restart ends the agent after a rest lease was granted; the application serves on (PROTOCOL R19).
+	// Restart replaces the agent by the program on disk, or ends it, after a rest lease was granted; the application serves on (PROTOCOL R19).
+	// A program that cannot start is refused; one that fails later gives way to this agent, whose status then says why.
 	Restart(context.Context, *v1.RestartRequest) (*v1.RestartResponse, error)
 	// Ping answers at once: the probe of other agents.
 	Ping(context.Context, *v1.AgentServicePingRequest) (*v1.AgentServicePingResponse, error)

@@ -1,4 +1,8 @@
-package agent
+// Package process watches the processes of applications: who is at the other end of a Unix socket, does it live, has it exited, and does that
+// prove anything.
+//
+// The agent's shell calls it. It ends no process.
+package process
 
 import (
 	"bytes"
@@ -18,15 +22,15 @@ import (
 // soPeerPIDFD asks a Unix socket for a pidfd of the process that connected (Linux 6.5); the constant is younger than our x/sys.
 const soPeerPIDFD = 77
 
-// process is a watched process: its pidfd tells of its exit, and of no other process's that has the same number later.
-type process struct {
-	id   roster.Process
+// Process is a watched process: its pidfd tells of its exit, and of no other process's that has the same number later.
+type Process struct {
+	ID   roster.Process
 	file *os.File // pidfd, non-blocking
 }
 
-// peerProcess finds the process at the other end of a Unix socket, and whether its exit will prove that nothing of it runs any more:
+// Peer finds the process at the other end of a Unix socket, and whether its exit will prove that nothing of it runs any more:
 // it stated its own pid and pid namespace, equal to what the kernel says, and does all its work itself (R5).
-func peerProcess(conn net.Conn, stated api.Registration) (*process, error) {
+func Peer(conn net.Conn, stated api.Registration) (*Process, error) {
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
 		return nil, fmt.Errorf("register: the caller came over %s: expected the agent's Unix socket", conn.LocalAddr().Network())
@@ -47,36 +51,36 @@ func peerProcess(conn net.Conn, stated api.Registration) (*process, error) {
 	if err = errors.Join(err, credErr); err != nil {
 		return nil, fmt.Errorf("register: peer credentials: %w", err)
 	}
-	p, err := watchProcess(int64(cred.Pid), pidfd)
+	p, err := watch(int64(cred.Pid), pidfd)
 	if err != nil {
 		return nil, fmt.Errorf("register: %w", err)
 	}
-	p.id.ExitProves = stated.SingleProcess && statedItself(p.id.PID, stated.PID, stated.PIDNamespace)
+	p.ID.ExitProves = stated.SingleProcess && statedItself(p.ID.PID, stated.PID, stated.PIDNamespace)
 	return p, nil
 }
 
-// openProcess finds a process by its number and start time; an error if it is not that one any more.
-func openProcess(id roster.Process) (*process, error) {
-	p, err := watchProcess(id.PID, -1)
+// Open finds a process by its number and start time; an error if it is not that one any more.
+func Open(id roster.Process) (*Process, error) {
+	p, err := watch(id.PID, -1)
 	if err != nil {
 		return nil, err
 	}
-	if p.id.StartTicks != id.StartTicks {
-		p.close()
+	if p.ID.StartTicks != id.StartTicks {
+		p.Close()
 		return nil, fmt.Errorf("process %d is another one now: %w", id.PID, os.ErrProcessDone)
 	}
-	p.id = id
+	p.ID = id
 	return p, nil
 }
 
-// provesExit reports whether an error of openProcess says that the process is gone, and not only that it cannot be looked at (PROTOCOL R5).
-func provesExit(err error) bool {
+// ProvesExit reports whether an error of Open says that the process is gone, and not only that it cannot be looked at (PROTOCOL R5).
+func ProvesExit(err error) bool {
 	return errors.Is(err, os.ErrProcessDone) || errors.Is(err, unix.ESRCH)
 }
 
-// watchProcess makes a pidfd pollable, opening one if need be. The start time is read while the pidfd is held and the process seen to
+// watch makes a pidfd pollable, opening one if need be. The start time is read while the pidfd is held and the process seen to
 // live after that: it is this process's.
-func watchProcess(pid int64, pidfd int) (*process, error) {
+func watch(pid int64, pidfd int) (*Process, error) {
 	if pidfd < 0 {
 		var err error
 		if pidfd, err = unix.PidfdOpen(int(pid), 0); err != nil {
@@ -87,21 +91,21 @@ func watchProcess(pid int64, pidfd int) (*process, error) {
 	if err := unix.SetNonblock(pidfd, true); err != nil {
 		return nil, errors.Join(fmt.Errorf("process %d: pidfd: %w", pid, err), unix.Close(pidfd))
 	}
-	p := &process{id: roster.Process{PID: pid}, file: os.NewFile(uintptr(pidfd), "pidfd")}
+	p := &Process{ID: roster.Process{PID: pid}, file: os.NewFile(uintptr(pidfd), "pidfd")}
 	start, err := startTicks(pid)
-	if p.exited() {
+	if p.Exited() {
 		err = os.ErrProcessDone
 	}
 	if err != nil {
-		p.close()
+		p.Close()
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	p.id.StartTicks = start
+	p.ID.StartTicks = start
 	return p, nil
 }
 
-// exited looks at the pidfd without waiting.
-func (p *process) exited() bool {
+// Exited looks at the pidfd without waiting.
+func (p *Process) Exited() bool {
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return false
@@ -120,8 +124,8 @@ func readable(fd int) bool {
 	}
 }
 
-// wait returns true once the process has exited, false once p was closed. It holds no thread: the runtime's poller has the pidfd.
-func (p *process) wait() bool {
+// Wait returns true once the process has exited, false once p was closed. It holds no thread: the runtime's poller has the pidfd.
+func (p *Process) Wait() bool {
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return false
@@ -129,7 +133,8 @@ func (p *process) wait() bool {
 	return raw.Read(func(fd uintptr) bool { return readable(int(fd)) }) == nil
 }
 
-func (p *process) close() { _ = p.file.Close() }
+// Close ends the watch: Wait returns.
+func (p *Process) Close() { _ = p.file.Close() }
 
 // startTicks reads field 22 of /proc/<pid>/stat: clock ticks since boot at which the process started.
 func startTicks(pid int64) (uint64, error) {
