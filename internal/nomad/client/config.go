@@ -86,7 +86,9 @@ func New(cfg Config) (*Client, error) {
 	dialer := &net.Dialer{Timeout: dialTime}
 	t.DialContext = dialer.DialContext
 	if socket != "" {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", socket) }
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		}
 	}
 	if t.TLSClientConfig, err = cfg.tls(); err != nil {
 		return nil, err
