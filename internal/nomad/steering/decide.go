@@ -19,7 +19,9 @@ type desk struct {
 	live    map[shard.ServerID]*Server
 	servers map[string][]*Server // of an allocation, by its id
 	pieces  map[shard.ServerID][]*event.Piece
-	books   map[string]*book // by the base of their ids
+	ripe    map[event.Covered]bool // who may go down; but not by what is about to be taken back
+	going   map[string]bool        // bases of the ids of events whose plan is Nomad's still
+	books   map[string]*book       // by the base of their ids
 	plan    Plan
 }
 
@@ -27,8 +29,7 @@ type desk struct {
 type book struct {
 	base   string
 	events []*event.Event
-	last   int  // number of the newest
-	going  bool // Nomad's own plan is not over
+	last   int // number of the newest
 }
 
 // Decide says what is to be done.
@@ -50,7 +51,15 @@ func Decide(v *View, set Settings) Plan {
 
 func lay(v *View, set Settings) *desk {
 	d := &desk{View: v, set: set, byID: map[string]*Allocation{}, byShort: map[string][]*Allocation{}, live: map[shard.ServerID]*Server{},
-		servers: map[string][]*Server{}, pieces: map[shard.ServerID][]*event.Piece{}, books: map[string]*book{}}
+		servers: map[string][]*Server{}, pieces: map[shard.ServerID][]*event.Piece{}, ripe: map[event.Covered]bool{}, going: map[string]bool{}, books: map[string]*book{}}
+	for i := range v.Nodes {
+		if n := &v.Nodes[i]; n.Drain != nil {
+			d.going[drainID(n.ID, n.Drain.Started)] = true
+		}
+	}
+	for i := range v.Deployments {
+		d.going[deploymentPrefix+v.Deployments[i].ID] = true
+	}
 	for i := range v.Allocations {
 		a := &v.Allocations[i]
 		d.byID[a.ID] = a
@@ -65,20 +74,28 @@ func lay(v *View, set Settings) *desk {
 		}
 	}
 	for i := range v.Events {
-		e := &v.Events[i]
-		for k := range e.Pieces {
-			for _, c := range e.Pieces[k].Covers {
-				d.pieces[c.Server] = append(d.pieces[c.Server], &e.Pieces[k])
+		d.file(&v.Events[i])
+	}
+	return d
+}
+
+// file notes what is asked for by an event, and what it permits.
+func (d *desk) file(e *event.Event) {
+	base, n, numbered := cutNumber(e.ID)
+	ours := numbered && Ours(e.ID)
+	for i := range e.Pieces {
+		p := &e.Pieces[i]
+		for _, c := range p.Covers {
+			d.pieces[c.Server] = append(d.pieces[c.Server], p)
+			if p.State == event.Ready && (!ours || d.going[base]) {
+				d.ripe[c] = true
 			}
 		}
-		base, n, ok := cutNumber(e.ID)
-		if !ok || !Ours(e.ID) {
-			continue
-		}
+	}
+	if ours {
 		b := d.book(base)
 		b.events, b.last = append(b.events, e), max(b.last, n)
 	}
-	return d
 }
 
 func (d *desk) book(base string) *book {
@@ -112,8 +129,7 @@ func (d *desk) allocation(id shard.ServerID) *Allocation {
 func (d *desk) ready(a *Allocation) bool {
 	list := d.servers[a.ID]
 	for _, s := range list {
-		now := event.Covered{Server: s.ID, Incarnation: s.Incarnation}
-		if !slices.ContainsFunc(d.pieces[s.ID], func(p *event.Piece) bool { return p.State == event.Ready && slices.Contains(p.Covers, now) }) {
+		if !d.ripe[event.Covered{Server: s.ID, Incarnation: s.Incarnation}] {
 			return false
 		}
 	}
@@ -196,7 +212,7 @@ func (d *desk) settle(b *book) {
 				leaving = leaving || d.leaves(p)
 			}
 		}
-		if !b.going && !leaving {
+		if !d.going[b.base] && !leaving {
 			d.tell(Cancel{e.ID})
 		}
 	}
@@ -209,7 +225,7 @@ func (d *desk) gone(b *book, p *event.Piece) bool {
 		switch {
 		case d.live[c.Server] != nil, a != nil && a.State != Ended:
 			return false
-		case a == nil, !b.going && a.Next == "": // Nomad forgot it, or has no place for another one
+		case a == nil, !d.going[b.base] && a.Next == "": // Nomad forgot it, or has no place for another one
 		case !d.replaced(a):
 			return false
 		}

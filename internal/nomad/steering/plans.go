@@ -17,7 +17,6 @@ func (d *desk) drain(n *Node) {
 		}
 	}
 	b := d.book(drainID(n.ID, n.Drain.Started))
-	b.going = true
 	if len(here) == 0 {
 		return
 	}
@@ -49,12 +48,11 @@ func (d *desk) drain(n *Node) {
 // nobody else by itself; each old allocation is stopped when it is READY, and Nomad places the new version; then the deployment goes on to its end.
 func (d *desk) deploy(p *Deployment) {
 	old := d.outgoing(p)
-	b := d.books[deploymentPrefix+p.ID]
-	if len(old) == 0 && b == nil {
-		return // a job of others, or its first version
+	if !d.ours(p) {
+		return
 	}
-	b = d.book(deploymentPrefix + p.ID)
-	b.going, d.plan.Busy = true, true
+	b := d.book(deploymentPrefix + p.ID)
+	d.plan.Busy = true
 	switch {
 	case b.has(func(p *event.Piece) bool { return p.State == event.Cancelled }):
 		d.note("deployment %s of %s: its event was taken back: it is left alone, promote or fail it by hand", p.ID, p.Job)
@@ -68,6 +66,17 @@ func (d *desk) deploy(p *Deployment) {
 	case p.Paused:
 		d.tell(Resume{p.Namespace, p.ID})
 	}
+}
+
+// ours reports whether a deployment is of a job with servers, and not its first one.
+func (d *desk) ours(p *Deployment) bool {
+	served, later := false, false
+	for i := range d.Allocations {
+		if a := &d.Allocations[i]; a.Namespace == p.Namespace && a.Job == p.Job {
+			served, later = served || len(d.servers[a.ID]) > 0, later || a.Version != p.Version
+		}
+	}
+	return served && later || d.books[deploymentPrefix+p.ID] != nil
 }
 
 // outgoing are the allocations of earlier versions that have servers and are to stay.

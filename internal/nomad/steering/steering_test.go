@@ -30,8 +30,9 @@ func TestTwoControllersInAnyOrder(t *testing.T) {
 				switch rapid.IntRange(0, 9).Draw(t, "rarely") {
 				case 0, 1:
 					w.startDrain(0)
-				case 2:
+				case 2: // an order under way then would come too late; the agent of whoever it stops drains by itself
 					w.giveUp()
+					clear(orders)
 				}
 			case 2, 3:
 				orders[who] = Decide(w.view(), pace()).Orders // what was left of the last look is lost: it restarted, or was slow
@@ -124,6 +125,51 @@ func TestTakenBackMeansHandsOff(t *testing.T) {
 	plan := Decide(w.view(), pace())
 	if len(plan.Orders) != 0 || len(plan.Notes) != 1 {
 		t.Errorf("it goes on: %+v", plan)
+	}
+}
+
+// What an event of an earlier deployment permitted is about to be taken back: nobody goes by it.
+func TestWhatIsTakenBackPermitsNothing(t *testing.T) {
+	w := shown(t)
+	w.startDeployment()
+	w.deploy.Groups["kv"] = Group{}
+	w.deploy.Paused = true
+	w.obey(orders[Request](Decide(w.view(), pace()))[0])
+	w.turnEvent(&w.events[0])
+	w.turnEvent(&w.events[0])
+	if ready := Decide(w.view(), pace()); len(orders[Stop](ready)) != 1 {
+		t.Fatalf("nobody is ready: %+v", ready)
+	}
+	w.deploy = nil
+	w.startDeployment()
+	w.deploy.Groups["kv"] = Group{}
+	w.deploy.Paused = true
+	plan := Decide(w.view(), pace())
+	if len(orders[Stop](plan)) != 0 || len(orders[Cancel](plan)) != 1 || len(orders[Request](plan)) != 0 {
+		t.Errorf("then %+v", plan.Orders)
+	}
+}
+
+// Nomad may call a canary healthy whose server the leader does not know yet: nothing begins before it can take shards.
+func TestCanariesServeFirst(t *testing.T) {
+	w := shown(t)
+	w.startDeployment()
+	canary := w.place("kv.kv[0]", 2, "")
+	w.deploy.Groups["kv"] = Group{Wanted: 1, Canaries: []string{canary.ID}}
+	for _, healthy := range []bool{false, true} {
+		canary.Healthy = healthy
+		if plan := Decide(w.view(), pace()); len(plan.Orders) != 0 || len(plan.Notes) != 1 {
+			t.Errorf("healthy %v, and no server: %+v", healthy, plan)
+		}
+	}
+	w.attach(canary)
+	canary.Healthy = false
+	if plan := Decide(w.view(), pace()); len(plan.Orders) != 0 {
+		t.Errorf("a server, and not healthy: %+v", plan)
+	}
+	canary.Healthy = true
+	if plan := Decide(w.view(), pace()); len(orders[Request](plan)) != 1 {
+		t.Errorf("it does not begin: %+v", plan)
 	}
 }
 

@@ -23,6 +23,7 @@ type world struct {
 	servers   []Server
 	events    []event.Event
 	made      int
+	drains    int
 	unplanned int // allocations that Nomad stopped by itself
 	canaries  int // that a deployment begins with
 }
@@ -101,16 +102,23 @@ func (w *world) view() *View {
 
 func (w *world) startDrain(i int) {
 	if w.nodes[i].Drain == nil {
-		w.nodes[i].Drain = &Drain{Started: time.Unix(int64(900+w.made), 0)}
+		w.drains++
+		w.nodes[i].Drain = &Drain{Started: time.Unix(int64(100+w.drains), 0)}
 	}
 }
 
 // giveUp has an operator end what is planned.
 func (w *world) giveUp() {
 	w.nodes[0].Drain = nil
-	if w.deploy != nil && !w.deploy.Paused {
-		w.deploy = nil
+	if w.deploy == nil {
+		return
 	}
+	for _, id := range w.deploy.Groups["kv"].Canaries {
+		if a := w.find(id); !w.deploy.promoted() && a.State == Live {
+			a.State = Stopping
+		}
+	}
+	w.deploy = nil
 }
 
 func (w *world) startDeployment() {
