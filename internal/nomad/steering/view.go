@@ -100,7 +100,7 @@ type Plan struct {
 // Order is one thing to be done.
 //
 //sumtype:decl
-type Order interface{ order() }
+type Order interface{ isOrder() }
 
 // Orders.
 type (
@@ -129,11 +129,11 @@ type (
 	}
 )
 
-func (Request) order() {}
-func (Finish) order()  {}
-func (Cancel) order()  {}
-func (Stop) order()    {}
-func (Pause) order()   {}
-func (Resume) order()  {}
-func (Promote) order() {}
-func (PutOff) order()  {}
+func (Request) isOrder() {}
+func (Finish) isOrder()  {}
+func (Cancel) isOrder()  {}
+func (Stop) isOrder()    {}
+func (Pause) isOrder()   {}
+func (Resume) isOrder()  {}
+func (Promote) isOrder() {}
+func (PutOff) isOrder()  {}
