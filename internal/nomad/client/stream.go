@@ -35,7 +35,7 @@ func (c *Client) Follow(ctx context.Context, after uint64, changed func(index ui
 		}
 		err := lines.Decode(&batch)
 		switch {
-		case err == io.EOF: //nolint:errorlint // the decoder returns it as it is
+		case err == io.EOF:
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return fmt.Errorf("nomad: events: %w", err)
