@@ -24,7 +24,7 @@ func TestNomadController(t *testing.T) {
 	e.startLoad()
 
 	before := e.of("kv")
-	e.detached("kv", "kv.nomad.hcl", append(e.common, "controller=true", "release=2")...)
+	e.must(append([]string{"job", "run", "-detach"}, jobArgs("kv.nomad.hcl", append(e.common, "controller=true", "release=2"))...)...)
 	e.must("alloc", "stop", "-detach", e.of("shardmanager-controller")[0].ID)
 	e.awaitDeployed("kv", 1)
 	served(t, e.program, e.admin, 3)
@@ -34,16 +34,6 @@ func TestNomadController(t *testing.T) {
 	e.stopOne(e.of("kv")[0].ID)
 	served(t, e.program, e.admin, 3)
 	e.endLoad()
-}
-
-// detached runs a job, and does not wait.
-func (e *example) detached(name, file string, variables ...string) {
-	e.t.Helper()
-	args := []string{"job", "run", "-detach"}
-	for _, v := range variables {
-		args = append(args, "-var", v)
-	}
-	e.must(append(args, nomadJobs+"/"+file)...)
 }
 
 // awaitDeployed waits for the end of a deployment, which has to be good.

@@ -122,7 +122,7 @@ func (e *example) endLoad() {
 	}
 }
 
-// of lists the allocations of kv that are to stay.
+// of lists the allocations of a job that are to stay.
 func (e *example) of(job string) []allocation {
 	e.t.Helper()
 	var list, stay []allocation
@@ -164,7 +164,7 @@ func TestNomadRunsTheExample(t *testing.T) {
 	e.startLoad()
 	e.stopOne(e.of("kv")[0].ID)
 	served(t, e.program, e.admin, 3)
-	e.run("kv", "kv.nomad.hcl", append(e.common, "release=2")...)
+	e.must(append([]string{"job", "run"}, jobArgs("kv.nomad.hcl", append(e.common, "release=2"))...)...)
 	served(t, e.program, e.admin, 3)
 	e.endLoad()
 }

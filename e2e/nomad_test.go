@@ -241,11 +241,15 @@ func (n *nomad) try(args ...string) (string, error) {
 func (n *nomad) run(name, file string, variables ...string) {
 	n.t.Helper()
 	n.t.Cleanup(func() { n.stop(name) })
-	args := []string{"job", "run"}
+	n.must(append([]string{"job", "run"}, jobArgs(file, variables)...)...)
+}
+
+// jobArgs are the last arguments of `nomad job run`.
+func jobArgs(file string, variables []string) (args []string) {
 	for _, v := range variables {
 		args = append(args, "-var", v)
 	}
-	n.must(append(args, filepath.Join(nomadJobs, file))...)
+	return append(args, filepath.Join(nomadJobs, file))
 }
 
 // stop stops a job and waits for all that it started: Nomad itself leaves behind what runs when it ends.
