@@ -58,10 +58,10 @@ func TestLists(t *testing.T) {
 		"/v1/deployments": `[{"ID":"d1","Namespace":"ns","JobID":"kv","JobVersion":3,"Status":"paused",
 			"TaskGroups":{"kv":{"Promoted":true,"PlacedCanaries":["a1"],"DesiredCanaries":1}}}]`,
 		"/v1/allocations": `[
-			{"ID":"a1","Namespace":"ns","JobID":"kv","TaskGroup":"g","Name":"kv.g[0]","NodeID":"n1","JobVersion":3,"DesiredStatus":"run","ClientStatus":"running","DeploymentStatus":{"Healthy":true}},
-			{"ID":"a2","DesiredStatus":"run","ClientStatus":"running","DesiredTransition":{"Migrate":true},"DeploymentStatus":{"Healthy":null}},
-			{"ID":"a3","DesiredStatus":"stop","ClientStatus":"running","NextAllocation":"a1"},
-			{"ID":"a4","DesiredStatus":"run","ClientStatus":"failed"}]`,
+			{"ID":"a0","JobType":"system","DesiredStatus":"run"},{"ID":"a1","JobType":"service","Namespace":"ns","JobID":"kv","TaskGroup":"g","Name":"kv.g[0]","NodeID":"n1","JobVersion":3,"DesiredStatus":"run","ClientStatus":"running","DeploymentStatus":{"Healthy":true}},
+			{"ID":"a2","JobType":"service","DesiredStatus":"run","ClientStatus":"running","DesiredTransition":{"Migrate":true},"DeploymentStatus":{"Healthy":null}},
+			{"ID":"a3","JobType":"service","DesiredStatus":"stop","ClientStatus":"running","NextAllocation":"a1"},
+			{"ID":"a4","JobType":"service","DesiredStatus":"run","ClientStatus":"failed"}]`,
 		"/v1/job/a/b/allocations": `[]`,
 	})
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -70,11 +70,11 @@ func (c *Client) Deployments(ctx context.Context) ([]steering.Deployment, error)
 
 // allocation is one as Nomad's lists have it.
 type allocation struct {
-	ID, Namespace, JobID, TaskGroup, Name, NodeID string
-	DesiredStatus, ClientStatus, NextAllocation   string
-	JobVersion                                    uint64
-	DesiredTransition                             struct{ Migrate *bool }
-	DeploymentStatus                              *struct{ Healthy *bool }
+	ID, Namespace, JobID, JobType, TaskGroup, Name, NodeID string
+	DesiredStatus, ClientStatus, NextAllocation            string
+	JobVersion                                             uint64
+	DesiredTransition                                      struct{ Migrate *bool }
+	DeploymentStatus                                       *struct{ Healthy *bool }
 }
 
 func (a *allocation) view() steering.Allocation {
@@ -89,14 +89,17 @@ func (a *allocation) view() steering.Allocation {
 	return s
 }
 
+// allocations are those of services: a system job's are not replaced elsewhere, and a batch job's end by themselves.
 func (c *Client) allocations(ctx context.Context, path string, query url.Values) ([]steering.Allocation, error) {
 	var answer []allocation
 	if err := c.get(ctx, path, query, &answer); err != nil {
 		return nil, err
 	}
-	list := make([]steering.Allocation, len(answer))
+	list := make([]steering.Allocation, 0, len(answer))
 	for i := range answer {
-		list[i] = answer[i].view()
+		if answer[i].JobType == "service" {
+			list = append(list, answer[i].view())
+		}
 	}
 	return list, nil
 }

@@ -99,8 +99,8 @@ func (w *world) nomad(out http.ResponseWriter, r *http.Request) {
 		answer = fmt.Sprintf(`[{"ID":%q,"Namespace":"default","JobID":"kv","JobVersion":1,"Status":%q,"TaskGroups":{"kv":{"DesiredCanaries":1,"PlacedCanaries":[%q],"Promoted":%v}}}]`,
 			deployID, status, canaryID, w.promoted)
 	case r.URL.Path == "/v1/job/kv/allocations":
-		answer = fmt.Sprintf(`[{"ID":%q,"Namespace":"default","JobID":"kv","TaskGroup":"kv","Name":"kv.kv[0]","JobVersion":0,"DesiredStatus":"run","ClientStatus":"running"},
-			{"ID":%q,"Namespace":"default","JobID":"kv","TaskGroup":"kv","Name":"kv.kv[0]","JobVersion":1,"DesiredStatus":"run","ClientStatus":"running","DeploymentStatus":{"Healthy":true}}]`, oldID, canaryID)
+		answer = fmt.Sprintf(`[{"ID":%q,"Namespace":"default","JobID":"kv","JobType":"service","TaskGroup":"kv","Name":"kv.kv[0]","JobVersion":0,"DesiredStatus":"run","ClientStatus":"running"},
+			{"ID":%q,"Namespace":"default","JobID":"kv","JobType":"service","TaskGroup":"kv","Name":"kv.kv[0]","JobVersion":1,"DesiredStatus":"run","ClientStatus":"running","DeploymentStatus":{"Healthy":true}}]`, oldID, canaryID)
 	}
 	_, _ = io.WriteString(out, answer)
 }
