@@ -20,19 +20,19 @@ func TestNomadController(t *testing.T) {
 	e.allocators()
 	e.run("shardmanager-controller", "controller.nomad.hcl", "binary="+e.program, "one_host=true")
 	e.run("kv", "kv.nomad.hcl", append(e.common, "controller=true")...)
-	served(t, e.program, e.admin, 3)
+	e.served()
 	e.startLoad()
 
 	before := e.of("kv")
 	e.must(append([]string{"job", "run", "-detach"}, jobArgs("kv.nomad.hcl", append(e.common, "controller=true", "release=2"))...)...)
 	e.must("alloc", "stop", "-detach", e.of("shardmanager-controller")[0].ID)
 	e.awaitDeployed("kv", 1)
-	served(t, e.program, e.admin, 3)
+	e.served()
 	e.wereReady("nomad-deployment-", before)
 
 	e.drainOne()
 	e.stopOne(e.of("kv")[0].ID)
-	served(t, e.program, e.admin, 3)
+	e.served()
 	e.endLoad()
 }
 
@@ -177,6 +177,6 @@ func (e *example) drainOne() {
 		}
 		return err
 	})
-	served(e.t, e.program, e.admin, 3)
+	e.served()
 	e.wereReady("nomad-drain-", here)
 }

@@ -78,6 +78,13 @@ func (e *example) allocators() {
 	})
 }
 
+// served waits until three servers hold every shard. Allocators may have moved.
+func (e *example) served() {
+	e.t.Helper()
+	e.admin = e.services("shardmanager-admin", 3)
+	served(e.t, e.program, e.admin, 3)
+}
+
 // ask runs a verb for operators.
 func (e *example) ask(args ...string) ([]byte, error) {
 	out, err := exec.CommandContext(e.t.Context(), e.program, append(args, "--admin", strings.Join(e.admin, ","))...).CombinedOutput()
@@ -160,12 +167,12 @@ func TestNomadRunsTheExample(t *testing.T) {
 	e := startExample(t)
 	e.allocators()
 	e.run("kv", "kv.nomad.hcl", e.common...)
-	served(t, e.program, e.admin, 3)
+	e.served()
 	e.startLoad()
 	e.stopOne(e.of("kv")[0].ID)
-	served(t, e.program, e.admin, 3)
+	e.served()
 	e.must(append([]string{"job", "run"}, jobArgs("kv.nomad.hcl", append(e.common, "release=2"))...)...)
-	served(t, e.program, e.admin, 3)
+	e.served()
 	e.endLoad()
 }
 

@@ -37,6 +37,12 @@ ports {
   serf = %s
 }
 
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}
+
 consul {
   client_auto_join = false
   server_auto_join = false
@@ -297,10 +303,10 @@ func (n *nomad) services(name string, want int) []string {
 	return list
 }
 
-// await tries until it succeeds.
+// await tries until it succeeds; after the end of the test, too.
 func await(t *testing.T, what string, try func() error) {
 	t.Helper()
-	if err := clock.Await(t.Context(), nomadPatience, what, func(context.Context) error { return try() }); err != nil {
+	if err := clock.Await(context.WithoutCancel(t.Context()), nomadPatience, what, func(context.Context) error { return try() }); err != nil {
 		t.Fatal(err)
 	}
 }
