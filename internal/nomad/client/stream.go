@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// heartbeatTime is how long a stream may be silent: Nomad says something every 10 s.
-const heartbeatTime = 35 * time.Second
+// heartbeatTime is how long a stream may be silent: Nomad says something every 30 s.
+const heartbeatTime = 90 * time.Second
 
 // Follow reads Nomad's events of nodes, deployments and allocations from after an index on, until the stream or ctx ends, and calls changed with the index of
 // each batch. 0: from what Nomad remembers. Only that something changed is told: events may be missed while nobody listens, and so lists are the truth.
