@@ -14,9 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shardmanager/shardmanager/examples/kv/kvload"
 	"github.com/shardmanager/shardmanager/internal/clock"
-	"github.com/shardmanager/shardmanager/internal/dev/consulserver/consultest"
 	"github.com/shardmanager/shardmanager/internal/dev/ports"
 	"github.com/shardmanager/shardmanager/internal/dev/process"
 )
@@ -40,6 +38,12 @@ ports {
   serf = %s
 }
 
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}
+
 consul {
   client_auto_join = false
   server_auto_join = false
@@ -47,6 +51,7 @@ consul {
 }
 
 client {
+  %s
   network_interface = "lo"
   options = {
     "driver.allowlist"     = "raw_exec"
@@ -66,12 +71,17 @@ type nomad struct {
 	t       *testing.T
 	binary  string
 	address string // of its HTTP, host:port
+	rpc     string // host:port
+	dir     string
+	free    *ports.Ports
+	starter *process.Starter
 }
 
 // allocation is one of a job's, as Nomad shows it.
 type allocation struct {
-	ID, ClientStatus string
-	TaskStates       map[string]struct{ FinishedAt time.Time }
+	ID, NodeID, Name, ClientStatus, DesiredStatus string
+	JobVersion                                    uint64
+	TaskStates                                    map[string]struct{ FinishedAt time.Time }
 }
 
 func (a allocation) ended() bool { return a.ClientStatus != "pending" && a.ClientStatus != "running" }
@@ -99,72 +109,109 @@ func nomadBinary(t *testing.T) string {
 // startNomad runs an agent until the end of the test, at which its jobs have to be gone.
 func startNomad(t *testing.T) *nomad {
 	t.Helper()
-	n := &nomad{t: t, binary: nomadBinary(t)}
+	n := &nomad{t: t, binary: nomadBinary(t), free: ports.New(), starter: process.NewStarter()}
 	dir, err := os.MkdirTemp("", "n") // short enough for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, starter := ports.New(), process.NewStarter()
+	n.dir = dir
 	t.Cleanup(func() {
-		starter.Close()
-		if err := errors.Join(free.Release(), os.RemoveAll(dir)); err != nil {
+		n.starter.Close()
+		if err := errors.Join(n.free.Release(), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})
-	port := func() string {
-		address, err := free.Take(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.address = address
-		return address[strings.LastIndexByte(address, ':')+1:]
-	}
-	rpc, serf, web := port(), port(), port() // the last is remembered
-	config := filepath.Join(dir, "agent.hcl")
-	if err := os.WriteFile(config, fmt.Appendf(nil, nomadConfig, dir, web, rpc, serf), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("AWS_CA_BUNDLE", "") // Nomad's libraries would read it
 	if err := os.Unsetenv("AWS_CA_BUNDLE"); err != nil {
 		t.Fatal(err)
 	}
+	n.address, n.rpc = n.port(), n.port()
+	n.start("nomad", fmt.Sprintf(nomadConfig, dir, portOf(n.address), portOf(n.rpc), portOf(n.port()), ""), "-dev")
+	n.awaitNodes(1)
+	return n
+}
+
+// join adds a second client on this host.
+func (n *nomad) join() {
+	n.t.Helper()
+	own := filepath.Join(n.dir, "second")
+	config := fmt.Sprintf(nomadConfig, own, portOf(n.port()), portOf(n.port()), portOf(n.port()), fmt.Sprintf("enabled = true\n  servers = [%q]", n.rpc))
+	n.start("second", "name = \"second\"\n"+config)
+	n.awaitNodes(2)
+}
+
+func (n *nomad) port() string {
+	n.t.Helper()
+	address, err := n.free.Take(0)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return address
+}
+
+func portOf(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+// start starts an agent; when it ends, its allocations are gone.
+func (n *nomad) start(name, config string, args ...string) {
+	n.t.Helper()
+	file := filepath.Join(n.dir, name+".hcl")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
 	unit := &process.Unit{
-		Name: "nomad", Binary: n.binary, Args: []string{"agent", "-dev", "-config", config}, Log: filepath.Join(dir, "log"), Starter: starter,
-		Died: func(_ *process.Unit, err error) { t.Error(err) },
+		Name: name, Binary: n.binary, Args: append([]string{"agent", "-config", file}, args...), Log: filepath.Join(n.dir, name+".log"), Starter: n.starter,
+		Died: func(_ *process.Unit, err error) { n.t.Error(err) },
 	}
 	if err := unit.Start(); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if out, err := n.try("system", "gc"); err != nil { // unmounts what allocations had
-			t.Errorf("%v: %s", err, out)
-		}
-		await(t, "what allocations had to be gone", func() error {
-			left, err := filepath.Glob(filepath.Join(dir, "alloc", "*-*"))
-			if err == nil && len(left) > 0 {
-				err = fmt.Errorf("left %v", left)
+	n.t.Cleanup(func() {
+		await(n.t, "Nomad to close sockets of its allocations", func() error { // of streams at their next heartbeat; a directory with one cannot be unmounted
+			open, err := os.ReadFile("/proc/net/unix")
+			if err == nil && bytes.Contains(open, []byte(n.dir+"/")) {
+				err = errors.New("some are open")
 			}
 			return err
 		})
-		if err := unit.Stop(time.Minute); err != nil {
-			t.Error(err)
+		if out, err := n.try("system", "gc"); err != nil { // unmounts what allocations had
+			n.t.Errorf("%v: %s", err, out)
 		}
-		if t.Failed() {
-			t.Log(unit.Tail())
+		await(n.t, "what allocations had to be gone", func() error {
+			left, err := filepath.Glob(filepath.Join(n.dir, "alloc", "*-*"))
+			more, wrong := filepath.Glob(filepath.Join(n.dir, "second", "alloc", "*-*"))
+			if left = append(left, more...); err == nil && len(left) > 0 {
+				err = fmt.Errorf("left %v", left)
+			}
+			return errors.Join(err, wrong)
+		})
+		if err := unit.Stop(time.Minute); err != nil {
+			n.t.Error(err)
+		}
+		if n.t.Failed() {
+			n.t.Log(unit.Tail())
 		}
 	})
-	await(t, "a node that is ready", func() error {
+}
+
+func (n *nomad) awaitNodes(want int) {
+	n.t.Helper()
+	await(n.t, fmt.Sprintf("%d nodes that are ready", want), func() error {
 		var nodes []struct{ Status string }
 		if err := n.get("/v1/nodes", &nodes); err != nil {
 			return err
 		}
-		if len(nodes) != 1 || nodes[0].Status != "ready" {
+		ready := 0
+		for _, node := range nodes {
+			if node.Status == "ready" {
+				ready++
+			}
+		}
+		if ready != want {
 			return fmt.Errorf("nodes %v", nodes)
 		}
 		return nil
 	})
-	return n
 }
 
 // get asks Nomad's API.
@@ -208,11 +255,15 @@ func (n *nomad) try(args ...string) (string, error) {
 func (n *nomad) run(name, file string, variables ...string) {
 	n.t.Helper()
 	n.t.Cleanup(func() { n.stop(name) })
-	args := []string{"job", "run"}
+	n.must(append([]string{"job", "run"}, jobArgs(file, variables)...)...)
+}
+
+// jobArgs are the last arguments of `nomad job run`.
+func jobArgs(file string, variables []string) (args []string) {
 	for _, v := range variables {
 		args = append(args, "-var", v)
 	}
-	n.must(append(args, filepath.Join(nomadJobs, file))...)
+	return append(args, filepath.Join(nomadJobs, file))
 }
 
 // stop stops a job and waits for all that it started: Nomad itself leaves behind what runs when it ends.
@@ -260,133 +311,10 @@ func (n *nomad) services(name string, want int) []string {
 	return list
 }
 
-// await tries until it succeeds.
+// await tries until it succeeds; after the end of the test, too.
 func await(t *testing.T, what string, try func() error) {
 	t.Helper()
-	if err := clock.Await(t.Context(), nomadPatience, what, func(context.Context) error { return try() }); err != nil {
+	if err := clock.Await(context.WithoutCancel(t.Context()), nomadPatience, what, func(context.Context) error { return try() }); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// The files are as `nomad fmt` writes them, and what Nomad takes for jobs.
-func TestNomadJobsAreValid(t *testing.T) {
-	n := &nomad{t: t, binary: nomadBinary(t), address: "127.0.0.1:1"} // nobody is asked
-	n.must("fmt", "-check", nomadJobs)
-	files, err := filepath.Glob(filepath.Join(nomadJobs, "*.nomad.hcl"))
-	if err != nil || len(files) < 3 {
-		t.Fatalf("jobs %v, %v", files, err)
-	}
-	for _, file := range files {
-		args := []string{"job", "validate"}
-		if strings.Contains(file, "store") {
-			args = append(args, "-var", "host=host-1")
-		}
-		n.must(append(args, file)...)
-	}
-	wrong := filepath.Join(t.TempDir(), "wrong.nomad.hcl")
-	if err := os.WriteFile(wrong, []byte("job \"a\" {\n  group \"b\" {\n    cuont = 1\n  }\n}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := n.try("job", "validate", wrong); err == nil {
-		t.Errorf("a wrong job passes: %s", out)
-	}
-}
-
-// The jobs as they are, under a real Nomad and a real Consul: the example serves its shards, and to stop one of its allocations drops no
-// request, because Nomad stops the agent first, which drains.
-func TestNomadRunsTheExample(t *testing.T) {
-	nomadBinary(t) // or skip, before anything is started
-	consul := consultest.Start(t, 1, nil).Addresses()[0]
-	program := linked(t)
-	t.Cleanup(func() {
-		if left := running(t, program); len(left) > 0 {
-			t.Errorf("processes left behind: %v", left)
-		}
-	})
-	n := startNomad(t)
-	common := []string{"binary=" + program, "cluster=e2e", "one_host=true", "consul_addresses=" + consul}
-	n.run("shardmanager-allocators", "allocators.nomad.hcl", append(common, "port=0", "admin_port=0")...)
-	admin := n.services("shardmanager-admin", 3)
-	await(t, "the app to be created", func() error {
-		out, err := exec.CommandContext(t.Context(), program, "app", "create", "-f", "../deploy/systemd/app.yaml", "--admin", strings.Join(admin, ",")).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
-	})
-	n.run("kv", "kv.nomad.hcl", common...)
-
-	load := exec.Command(program, "example-kv", "load", "--cluster", "e2e", "--rate", "100", "--keys", "500", "--deadline", deadline,
-		"--allocators", strings.Join(n.services("shardmanager-allocator", 3), ","))
-	var lines, problems bytes.Buffer
-	load.Stdout, load.Stderr = &lines, &problems
-	served(t, program, admin, 3)
-	if err := load.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := false
-	t.Cleanup(func() {
-		if !ended {
-			_ = load.Process.Kill()
-			_ = load.Wait()
-		}
-	})
-	var allocations []allocation
-	if err := n.get("/v1/job/kv/allocations", &allocations); err != nil || len(allocations) != 3 {
-		t.Fatalf("allocations %v, %v", allocations, err)
-	}
-	n.must("alloc", "stop", allocations[0].ID)
-	var stopped allocation
-	await(t, "the allocation to end", func() error {
-		err := n.get("/v1/allocation/"+allocations[0].ID, &stopped)
-		if err == nil && !stopped.ended() {
-			err = fmt.Errorf("it is %s", stopped.ClientStatus)
-		}
-		return err
-	})
-	if agent, app := stopped.TaskStates["agent"].FinishedAt, stopped.TaskStates["kv"].FinishedAt; agent.IsZero() || !agent.Before(app) {
-		t.Errorf("the agent ended at %v, the application at %v: expected it to outlive the agent's drain", agent, app)
-	}
-	served(t, program, admin, 3)
-	ended = true
-	if err := errors.Join(load.Process.Signal(os.Interrupt), load.Wait()); err != nil {
-		t.Errorf("load: %v: %s", err, problems.String())
-	}
-	last := lines.Bytes()[bytes.LastIndexByte(bytes.TrimSpace(lines.Bytes()), '\n')+1:]
-	var result kvload.Line
-	if err := json.Unmarshal(last, &result); err != nil || !result.Final {
-		t.Fatalf("last line %q: %v", last, err)
-	}
-	t.Logf("%s", last)
-	if result.Requests < 500 || result.Failed != 0 || result.LostWrites != 0 || result.StaleReads != 0 || result.UnverifiedKeys != 0 {
-		t.Errorf("%s", last)
-	}
-}
-
-// served waits until so many servers hold every shard of kv, with nothing left to do.
-func served(t *testing.T, program string, admin []string, servers int) {
-	t.Helper()
-	await(t, "every shard to be served", func() error {
-		failed := errors.New("nobody leads")
-		for _, address := range admin {
-			out, err := exec.CommandContext(t.Context(), program, "status", "--admin", address, "-o", "json").CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			var s struct {
-				Leading                                                    bool
-				Servers, Attached, Suspected, Unplaced, Lacking, OpenMoves int
-			}
-			if err := json.Unmarshal(out, &s); err != nil {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			if s.Leading && s.Servers == servers && s.Attached == servers && s.Suspected+s.Unplaced+s.Lacking+s.OpenMoves == 0 {
-				return nil
-			}
-			if s.Leading {
-				failed = fmt.Errorf("%s", out)
-			}
-		}
-		return failed
-	})
 }

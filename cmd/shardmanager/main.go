@@ -17,6 +17,7 @@ import (
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/app"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/explain"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/maintenance"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/nomad"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/rollout"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
@@ -91,7 +92,7 @@ func rootCommand() *cobra.Command {
 	})
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
-	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand())
+	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
 	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())

@@ -80,6 +80,9 @@ func TestRefusals(t *testing.T) {
 		{"allocator --cluster a --name b --state-dir /x --lease-validity 1s", exitUsage, []string{"--lease-validity: allocator: settings: lease_validity: expected at least twice lease_interval"}},
 		{"allocator --cluster a --name b --state-dir /x --store etcd", exitUsage, []string{"--store: store: expected embedded or consul"}},
 		{"allocator --cluster a --name b --state-dir /x --store consul --consul-token a --consul-token-file b", exitUsage, []string{"--consul-token: consul_token: expected"}},
+		{"nomad-controller --nomad-address 10.0.0.1:4646", exitUsage, []string{"--nomad-address: nomad_address: expected http://host:port"}},
+		{"nomad-controller --admin nonsense --down-for 1s", exitUsage, []string{"--admin: admin[0]", "--down-for: down_for: expected 1m to 24h, not 1s"}},
+		{"nomad-controller --nomad-address https://a:1 --nomad-ca-file /does/not/exist", exitUsage, []string{"nomad_ca_file: open /does/not/exist"}},
 		{"status --admin 127.0.0.1:1", exitFailure, []string{"cannot reach allocator 127.0.0.1:1", "refused", "--admin or SHARDMANAGER_ADMIN"}},
 		{"agent status --socket unix:///does/not/exist", exitFailure, []string{"cannot reach the agent at unix:///does/not/exist", "start it with"}},
 	} {

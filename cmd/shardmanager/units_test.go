@@ -95,6 +95,46 @@ func TestUnitsKeepPromises(t *testing.T) {
 	}
 }
 
+// So do Nomad's jobs: each verb has the flags that they give it.
+func TestJobsStartWhatThereIs(t *testing.T) {
+	files, err := filepath.Glob("../../deploy/nomad/*.nomad.hcl")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("jobs %v, %v", files, err)
+	}
+	args := regexp.MustCompile(`(?s)args\s*=\s*\[(.*?)\n?\s*\]\n`)
+	words := regexp.MustCompile(`"([a-z][a-z-]*|--[a-z-]+)"`)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lists := args.FindAllSubmatch(text, -1)
+		if len(lists) == 0 {
+			t.Errorf("%s starts nothing", name)
+		}
+		for _, list := range lists {
+			var verb, flags []string
+			for _, word := range words.FindAllStringSubmatch(string(list[1]), -1) {
+				switch {
+				case strings.HasPrefix(word[1], "--"):
+					flags = append(flags, word[1])
+				case len(flags) == 0:
+					verb = append(verb, word[1])
+				}
+			}
+			code, help, errs := shell(t, append(verb, "--help")...)
+			if code != exitOK || len(verb) == 0 || len(flags) == 0 {
+				t.Errorf("%s: %v: exit %d, %s", name, verb, code, errs)
+			}
+			for _, flag := range flags {
+				if !strings.Contains(help, flag+" ") {
+					t.Errorf("%s: %v has no %s", name, verb, flag)
+				}
+			}
+		}
+	}
+}
+
 // systemd takes the units without a word: its verdict on unknown keys is only a warning.
 func TestUnitsVerify(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")

@@ -4,7 +4,13 @@
 # first, and the application only when it has ended: it drains, while the application still serves. Without `leader` Nomad would stop the
 # application first, and whoever asks for its shards would wait until they are placed anew.
 #
+# Two paces (docs/deploy.md). With `controller = false` Nomad goes from one allocation to the next by itself. With `controller = true` it waits for
+# shardmanager-controller (controller.nomad.hcl), which asks the leader for each: caps, maintenance windows and what failed already are minded.
+#
+# The agent's name ends with the allocation's short id: by that the controller knows whose server it is.
+#
 #   nomad job run kv.nomad.hcl
+#   nomad job run -var release=2 kv.nomad.hcl         # a new version
 #   nomad alloc stop ALLOCATION                       # drains, then stops both
 #   nomad alloc signal -s SIGUSR2 ALLOCATION agent    # replaces the agent, in the same process, while the application serves on
 #
@@ -51,16 +57,32 @@ variable "one_host" {
   default     = false
 }
 
+variable "controller" {
+  type        = bool
+  description = "True: shardmanager-controller says when who may go."
+  default     = false
+}
+
+variable "release" {
+  type        = string
+  description = "Version of the application; another one makes Nomad deploy the job anew."
+  default     = "1"
+}
+
 job "kv" {
   update {
-    max_parallel     = 1
-    health_check     = "task_states"
-    min_healthy_time = "10s" # time to get its shards back before the next one is drained
+    max_parallel      = 1
+    canary            = var.controller ? 1 : 0 # nobody is stopped before the new version serves and the controller promotes it
+    auto_promote      = false
+    health_check      = "checks"
+    min_healthy_time  = "10s" # time to get its shards back before the next one is drained
+    healthy_deadline  = "5m"
+    progress_deadline = var.controller ? "0s" : "10m" # it may be held for long; the first allocation that is not healthy ends it
   }
 
   migrate {
-    max_parallel     = 1
-    health_check     = "task_states"
+    max_parallel     = var.controller ? 0 : 1 # 0: the controller stops them, or the deadline of the drain does
+    health_check     = "checks"
     min_healthy_time = "10s"
   }
 
@@ -78,6 +100,25 @@ job "kv" {
     network {
       port "agent" {}
       port "kv" {}
+    }
+
+    # For health, and for clients that know Nomad better than shards. Those are given a second to hear that it goes.
+    service {
+      provider = "nomad"
+      name     = "kv"
+      port     = "kv"
+
+      check {
+        type     = "tcp"
+        interval = "2s"
+        timeout  = "1s"
+      }
+    }
+
+    shutdown_delay = "1s"
+
+    meta {
+      release = var.release
     }
 
     # Both come back at once, however often: an agent within 30 s of a planned restart, an application before its shards go elsewhere.

@@ -24,6 +24,9 @@ func NewReadiness(listeners int, log zerolog.Logger) *Readiness {
 	return &Readiness{ready: func() { tell(systemd.SdNotifyReady, log) }, left: listeners}
 }
 
+// TellReady says to systemd that a daemon without listeners is ready.
+func TellReady(log zerolog.Logger) { tell(systemd.SdNotifyReady, log) }
+
 // tell says to systemd how the daemon stands.
 func tell(state string, log zerolog.Logger) {
 	if _, err := systemd.SdNotify(false, state); err != nil {
