@@ -55,10 +55,10 @@ var experiments = map[string]struct {
 	usual config
 	run   func(context.Context, config) (any, error)
 }{
-	"upgrade": {config{servers: 60, shards: 10_000, startUp: 20 * time.Second, requests: 1_000_000}, upgrade},
-	"region":  {config{servers: 30, shards: 1_000, startUp: 5 * time.Second}, region},
-	"overlap": {config{servers: 30, shards: 1_000, startUp: 10 * time.Second}, forced},
-	"warm":    {config{servers: 6, shards: 96, startUp: 3 * time.Second}, warm},
+	"upgrade": {config{servers: 60, shards: 10_000, startUp: 20 * time.Second, rate: 1_000, requests: 1_000_000}, upgrade},
+	"region":  {config{servers: 30, shards: 1_000, startUp: 5 * time.Second, rate: 500}, region},
+	"overlap": {config{servers: 30, shards: 1_000, startUp: 10 * time.Second, rate: 500}, forced},
+	"warm":    {config{servers: 6, shards: 96, startUp: 3 * time.Second, rate: 500}, warm},
 }
 
 func main() {
@@ -91,7 +91,7 @@ func flags() (config, string) {
 	flag.IntVar(&c.servers, "servers", 0, "servers; of region: in each of the three")
 	flag.IntVar(&c.shards, "shards", 0, "shards")
 	flag.DurationVar(&c.startUp, "startup", 0, "how long a server that is started again takes before it does anything")
-	flag.IntVar(&c.rate, "rate", 2_000, "requests a second")
+	flag.IntVar(&c.rate, "rate", 0, "requests a second")
 	flag.IntVar(&c.keys, "keys", 30_000, "keys")
 	flag.DurationVar(&c.deadline, "deadline", 2*time.Second, "of a request, from the instant at which it is due")
 	flag.DurationVar(&c.steady, "steady", 15*time.Second, "steady load before the first event and after the last")
@@ -124,6 +124,7 @@ func measure(ctx context.Context, name string, c config) (any, error) {
 	fill(&c.shards, e.usual.shards)
 	fill(&c.startUp, e.usual.startUp)
 	fill(&c.requests, e.usual.requests)
+	fill(&c.rate, e.usual.rate)
 	dir, err := os.MkdirTemp("", "rollout")
 	if err != nil {
 		return nil, err
