@@ -108,7 +108,7 @@ func TestTallyAgreesWithTheEngine(t *testing.T) {
 					want[c.Goal] = c.More
 				}
 				for _, c := range count.Elsewhere(of[0], of[1], 0, server) {
-					name, _, _ := strings.Cut(strings.Replace(c.Goal, " in ", ",", 1), ",")
+					name, _, _ := strings.Cut(strings.Replace(c.Goal, ":", ",", 1), ",")
 					amount := c.Amount
 					if c.Counts != 0 {
 						if amount = c.Counts; c.Unit == tally.Price {

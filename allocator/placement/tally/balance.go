@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/shardmanager/shardmanager/allocator/placement/share"
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
@@ -152,7 +153,7 @@ func (p top) steps(servers int) int64 {
 func (t *Tally) peaks(a *aim, domain int) (height, count Cost) {
 	name := a.Name
 	if a.Regional {
-		name += " in " + t.where.Regions[domain].String()
+		name += ": " + strings.TrimPrefix(t.where.Regions[domain].String(), "region ")
 	}
 	return Cost{Tier: a.Tier, Goal: name, Unit: Share, Weight: a.Weight}, Cost{Tier: a.Tier, Goal: name + ", as full", Unit: Servers, Weight: a.Weight}
 }

@@ -254,8 +254,9 @@ func (t *Tally) Totals() []Cost {
 				p := t.fullest(a.fair, domain, nil)
 				height, count := t.peaks(a, domain)
 				height.Amount, count.Amount = p.permille, p.count
-				total(height)
-				total(count)
+				if total(height); p.count > 0 {
+					total(count)
+				}
 			}
 		case a.fair != nil:
 			of(a, t.squares(a.fair))
