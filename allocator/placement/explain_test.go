@@ -133,9 +133,13 @@ func TestExplainByGoals(t *testing.T) {
 	for i := range in.Servers {
 		in.Servers[i].Capacity = map[string]int64{"cpu": 100}
 	}
+	in.Terms.Classes[0].Goals = append(in.Terms.Classes[0].Goals, terms.Goal{Name: "most moved group", Kind: terms.Movement, Tier: 9, Weight: 1, MostMoved: true})
 	e, _ := explain.Shard(in, 2) // the smallest that relieves its server goes
-	if len(e.Decisions) != 1 || !strings.Contains(fmt.Sprint(e.Decisions[0].Costs), "utilization of cpu -10") {
+	if len(e.Decisions) != 1 || !strings.Contains(fmt.Sprint(e.Decisions[0].Costs), "utilization of cpu -10 % of capacity") {
 		t.Errorf("decisions %+v", e.Decisions)
+	}
+	if len(e.Notes) != 1 || !strings.HasPrefix(e.Notes[0], "most moved group: not among the costs") {
+		t.Errorf("notes %q", e.Notes)
 	}
 	for plan := placement.Solve(in); len(plan.Moves) > 0; plan = placement.Solve(in) {
 		var err error
@@ -144,20 +148,20 @@ func TestExplainByGoals(t *testing.T) {
 		}
 	}
 	want := []string{
-		"primary s0000.kv: stays: the best other place, s0002.kv, costs more: utilization of cpu +10",
+		"primary s0000.kv: stays: the best other place, s0002.kv, costs more: utilization of cpu +10 % of capacity",
 		"s0000.kv 1: here",
-		"s0002.kv 2: utilization of cpu +10, balance of cpu +75 %, movement +40 cpu, balance of shards +63.6 %",
-		"s0001.kv 3: utilization of cpu +20, balance of cpu +115 %, movement +40 cpu, balance of shards +63.6 %",
-		"s0005.kv 4: region preference +2 places, latency +204 ms, movement +40 cpu",
-		"s0004.kv 5: spread over regions +1 domain, region preference +1 place, latency +18 ms, utilization of cpu +40, balance of cpu +160 %, movement +45 cpu, balance of shards +106 %",
+		"s0002.kv 2: utilization of cpu +10 % of capacity, balance of cpu +77.5 %, movement +40 cpu, balance of shards +63.6 %",
+		"s0001.kv 3: utilization of cpu +20 % of capacity, balance of cpu +117 %, movement +40 cpu, balance of shards +63.6 %",
+		"s0005.kv 4: region preference +2 places, latency +54 ms, movement +40 cpu",
+		"s0004.kv 5: spread over regions +1 domain, region preference +1 place, latency +54 ms, utilization of cpu +40 % of capacity, balance of cpu +160 %, movement +45 cpu, balance of shards +106 %",
 		"s0003.kv 0 held: it has a replica of the shard, or is to get one",
 		"s0006.kv 0 fence: its expression is false for the server",
-		"secondary s0003.kv: stays: the best other place, s0004.kv, costs more: utilization of cpu +40",
+		"secondary s0003.kv: stays: the best other place, s0005.kv, costs more: latency +36 ms",
 		"s0003.kv 1: here",
-		"s0004.kv 2: utilization of cpu +40, balance of cpu +160 %, movement +40 cpu, balance of shards +106 %",
-		"s0005.kv 3: latency +186 ms, movement +40 cpu",
-		"s0002.kv 4: spread over regions +1 domain, latency -18 ms, utilization of cpu +10, balance of cpu +75 %, movement +40 cpu, balance of shards +63.6 %",
-		"s0001.kv 5: spread over regions +1 domain, latency -18 ms, utilization of cpu +20, balance of cpu +115 %, movement +40 cpu, balance of shards +63.6 %",
+		"s0005.kv 2: latency +36 ms, movement +40 cpu",
+		"s0004.kv 3: utilization of cpu +40 % of capacity, balance of cpu +160 %, movement +40 cpu, balance of shards +106 %",
+		"s0002.kv 4: spread over regions +1 domain, latency +36 ms, utilization of cpu +10 % of capacity, balance of cpu +77.5 %, movement +40 cpu, balance of shards +63.6 %",
+		"s0001.kv 5: spread over regions +1 domain, latency +36 ms, utilization of cpu +20 % of capacity, balance of cpu +117 %, movement +40 cpu, balance of shards +63.6 %",
 		"s0000.kv 0 held: it has a replica of the shard, or is to get one",
 		"s0006.kv 0 fence: its expression is false for the server",
 	}

@@ -17,6 +17,7 @@ type mover struct {
 	tally  *tally.Tally // of the input after the changes: servers, loads and policies stay as they are
 	costs  []tally.Cost
 	shards map[shard.Index]int
+	groups map[string]int // of those that were somewhere
 }
 
 // moved counts a replica of a shard that begins on another server; from -1: it was nowhere, and costs nothing.
@@ -25,6 +26,7 @@ func (m *mover) moved(in *placement.Input, i int, role shard.Role, from, to int)
 	if from < 0 || to < 0 {
 		return
 	}
+	m.groups[groupOf(in, i)]++
 	for _, c := range m.tally.Moved(i, role, from, to) {
 		at := slices.IndexFunc(m.costs, func(o tally.Cost) bool { return o.Tier == c.Tier && o.Goal == c.Goal })
 		if at < 0 {
@@ -33,6 +35,15 @@ func (m *mover) moved(in *placement.Input, i int, role shard.Role, from, to int)
 		}
 		m.costs[at].Amount = load.Plus(m.costs[at].Amount, c.Amount)
 	}
+}
+
+// all is what all moves cost.
+func (m *mover) all() []tally.Cost {
+	most := 0
+	for _, n := range m.groups {
+		most = max(most, n)
+	}
+	return append(m.costs, m.tally.MostMoved(int64(most))...)
 }
 
 // most tells what moved most; of equals the first.

@@ -22,6 +22,7 @@ func TestFiguresOfGoals(t *testing.T) {
 			{Name: "region preference", Kind: terms.Preference, Tier: 1, Weight: 1, Primaries: true, Regions: []string{"eu", "us"}},
 			{Name: "balance of cpu", Kind: terms.Balance, Tier: 2, Weight: 1, Metric: "cpu", Regional: true, Percent: 10},
 			{Name: "movement", Kind: terms.Movement, Tier: 5, Weight: 1, Metric: "cpu"},
+			{Name: "most moved group", Kind: terms.Movement, Tier: 6, Weight: 1, MostMoved: true},
 		},
 	}
 	r := simulate(t, in, simulation.Changes{Terms: func(in *placement.Input) []string {
@@ -32,7 +33,7 @@ func TestFiguresOfGoals(t *testing.T) {
 	for _, g := range r.Goals {
 		got = append(got, fmt.Sprintf("%d %s: %s, %s", g.Tier, g.Goal, g.Unit.Text(g.Before), g.Unit.Text(g.After)))
 	}
-	want := []string{"1 region preference: 4 places, 0 places", "2 balance of cpu: 0 %, 0 %", "5 movement: 0 cpu, 40 cpu", "18 balance of shards: 0 %, 70 %"}
+	want := []string{"1 region preference: 4 places, 0 places", "2 balance of cpu: 0 %, 0 %", "5 movement: 0 cpu, 40 cpu", "6 most moved group: 0 moves, 4 moves", "18 balance of shards: 0 %, 70 %"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

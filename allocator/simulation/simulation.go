@@ -76,10 +76,10 @@ func Run(in placement.Input, c Changes, rounds int, stop func() string) (Result,
 		r.Notes = append(r.Notes, c.Terms(&in)...)
 	}
 	before, byRegion := tally.New(&was), regional(in.Terms)
-	m := mover{tally: tally.New(&in), shards: map[shard.Index]int{}}
+	m := mover{tally: tally.New(&in), shards: map[shard.Index]int{}, groups: map[string]int{}}
 	r.Stopped = play(&in, &r, &m, rounds, stop)
 	after := tally.New(&in)
-	r.Goals = tally.Changes(before, after, m.costs)
+	r.Goals = tally.Changes(before, after, m.all())
 	m.most(&in, &r)
 	was.Policy = old
 	r.Before, r.After, r.End = stand(&was, byRegion), stand(&in, byRegion), in

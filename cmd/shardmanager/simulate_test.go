@@ -72,7 +72,7 @@ func TestSimulate(t *testing.T) {
 		{"simulate kv --drain node-1.kv -o json", exitOK, []string{`"atRest": true`, `"MOVE_KIND_MIGRATE"`, `"goal": "balance of cpu"`, `"deviationPermille"`, `"mostMoves": 1`}},
 		{"simulate kv --drain node-1.kv -o yaml", exitOK, []string{"atRest: true", "goal: balance of cpu"}},
 		{"simulate kv --drain node-1.kv", exitOK, []string{"COST OF A GOAL TIER BEFORE AFTER", "balance of cpu - 0 %", "DEVIATION BEFORE", "60 %, at most 60 %", "most moved: shard 00, 1 time"}},
-		{"simulate kv --policy " + policy, exitOK, []string{"region preference 1 6 places 0 places", "latency 2 0 ms each 0 ms each", "balance of cpu, in each region 3", "movement 5 0 moves", "cpu, region eu"}},
+		{"simulate kv --policy " + policy, exitOK, []string{"region preference 1 6 places 0 places", "latency 2 0 ms each 0 ms each", "balance of cpu, in each region: eu 3 0 % 0 %", "balance of cpu, in each region: us 3 0 % 0 %", "movement 5 0 moves", "cpu, region eu"}},
 		{"simulate kv --policy " + policy + " --lose-region us --add-servers 1@us/2", exitOK, []string{"region preference 1 6 places 0 places"}},
 		{"simulate kv --load-factor cpu=2", exitOK, []string{"BROKEN CONSTRAINT BEFORE AFTER SUCH AS", "capacity.cpu 0 4 node-1.kv"}},
 		{"simulate kv --policy " + unsound, exitUsage, []string{`--policy: expected a policy that is admitted: app kv: policy.goals[0].balance.metric: unknown metric "disk": declare it in metrics`}},

@@ -21,7 +21,7 @@ import (
 type Explanation struct {
 	Shard     shard.Index
 	Decisions []Decision // of the plan that placement makes of the same input; none: nothing about the shard would change
-	Notes     []string   // of that plan
+	Notes     []string   // of that plan, and which goals are not among the costs
 	Places    []Place    // the one that is decided next comes first: a replica that is missing, else the primary
 }
 
@@ -69,7 +69,7 @@ func Shard(in placement.Input, at shard.Index) (Explanation, bool) {
 	plan := placement.Solve(in)
 	with := others(in, plan, at)
 	x := &explaining{in: in, i: i, t: tally.New(&with), plan: plan}
-	e := Explanation{Shard: at, Notes: plan.Notes}
+	e := Explanation{Shard: at, Notes: append(slices.Clip(plan.Notes), x.t.Untold(i)...)}
 	for _, d := range plan.Decisions {
 		if d.Shard == at {
 			e.Decisions = append(e.Decisions, Decision{d, x.costs(d)})

@@ -140,7 +140,7 @@ func (x *explaining) obstacle(k int, best *Candidate, costs []tally.Cost) string
 		return "preferred regions of the spec are not looked at beside the constraints on the shard: say them in the policy, as a region_preference"
 	}
 	for _, c := range costs {
-		if c.Unit != tally.Share {
+		if c.Unit != tally.Share && c.Unit != tally.Servers {
 			return "the plan found no better places for all shards together"
 		}
 	}

@@ -11,7 +11,7 @@ type Change struct {
 	Goal          string
 	Unit          Unit
 	Before, After int64
-	// Of how many replicas a cost is the sum, so that a mean can be told; 0: it is no such sum.
+	// Of how many replicas, or shards, a cost is the sum, so that a mean can be told; 0: it is no such sum.
 	CountedBefore, CountedAfter int64
 }
 

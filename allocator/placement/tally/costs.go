@@ -17,6 +17,7 @@ type Cost struct {
 	Unit   Unit
 	Amount int64 // negative: less
 	Weight int64 // against other goals of the tier
+	Counts int64 // against them, where that is not the amount, which is for people; 0: it is
 }
 
 // Elsewhere is what it would cost more that replica k of a shard were on a server instead of where it will be, the most important goal first;
@@ -34,15 +35,29 @@ func (t *Tally) Elsewhere(i, k int, role shard.Role, server int) []Cost {
 		a := &t.ofShards[t.classAt(i)][g]
 		list = add(list, a, t.moreOfReplica(a, i, k, role, from, server))
 	}
+	before, after := t.uses(t.load(i, role), from, server)
 	for g := range t.ofServers {
-		if a := &t.ofServers[g]; a.Weight > 0 {
-			list = add(list, a, t.moreOfLoad(a, t.load(i, role), from, server))
+		switch a := &t.ofServers[g]; {
+		case a.Weight == 0:
+		case a.takeovers != nil:
+			list = add(list, a, t.moreTakenOver(a.takeovers, i, k, role, from, server))
+		case a.cost != nil:
+			list = add(list, a, sum(after, a.cost)-sum(before, a.cost))
+		case a.fair == nil:
+			list = add(list, a, moreUneven(a, before, after))
+		case a.Largest:
+			list = t.morePeaks(list, a, after)
+		default:
+			if more, off := a.fair.moreSquares(before, after); more != 0 {
+				list = append(list, Cost{a.Tier, a.Name, a.unit, off, a.Weight, more})
+			}
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Cost) int { return cmp.Compare(a.Tier, b.Tier) })
 	return list
 }
 
+// add lists that a goal counts so much more. Of what is in currency there is one cost, whatever it is paid for.
 func add(list []Cost, a *aim, amount int64) []Cost {
 	if amount == 0 {
 		return list
@@ -51,7 +66,28 @@ func add(list []Cost, a *aim, amount int64) []Cost {
 	if tier == Below && amount > 0 {
 		tier = Kept
 	}
-	return append(list, Cost{tier, a.Name, a.unit, amount, a.Weight})
+	c := Cost{tier, a.Name, a.unit, amount, a.Weight, 0}
+	if a.unit != Price {
+		return append(list, c)
+	}
+	at := slices.IndexFunc(list, func(o Cost) bool { return o.Tier == c.Tier && o.Goal == c.Goal })
+	if at < 0 {
+		return append(list, c.in(amount))
+	}
+	if sum := load.Plus(list[at].Counts, amount); sum != 0 {
+		list[at] = c.in(sum)
+		return list
+	}
+	return slices.Delete(list, at, at+1)
+}
+
+// in is a cost in currency, of so many thousandths; what is less than one of its unit is one.
+func (c Cost) in(counts int64) Cost {
+	c.Counts, c.Amount = counts, counts/thousandths
+	if counts%thousandths != 0 {
+		c.Amount += int64(cmp.Compare(counts, 0))
+	}
+	return c
 }
 
 func (t *Tally) classAt(i int) int {
@@ -71,6 +107,8 @@ func (t *Tally) moreOfReplica(a *aim, i, k int, role shard.Role, from, to int) i
 		return t.weight(a, i, role, from, to)
 	case a.Kind == terms.Apart:
 		return t.near(a, t.places(i, k, to)) - t.near(a, t.places(i, k, from))
+	case a.together != nil:
+		return a.together(i, t.spots(i, k, to, role)) - a.together(i, t.spots(i, k, from, role))
 	case a.Primaries && role != shard.Primary:
 		return 0
 	case from < 0:
@@ -112,32 +150,23 @@ func (t *Tally) near(a *aim, places []int) int64 {
 	return int64(max(0, min(a.Spread.AtLeast, len(places))-len(counts)))
 }
 
-// moreOfLoad is what a goal that counts the loads of servers counts more. Of a balance it is by how much the two servers together are farther off
-// their shares, as the root of the sum of squares, so that it is less exactly where the sum of squares is.
-func (t *Tally) moreOfLoad(a *aim, l load.Vector, from, to int) int64 {
-	before, after := t.uses(l, from, to)
-	if a.cost != nil {
-		sum := int64(0)
-		for k := range before {
-			sum += a.cost(after[k]) - a.cost(before[k])
-		}
-		return sum
+// moreUneven is by how much two servers together are farther off their shares, as the root of the sum of squares, so that it is less exactly where the
+// sum of squares is.
+func moreUneven(a *aim, before, after []use) int64 {
+	square := func(u use) int64 {
+		b := min(a.beyond(u.load, u.server), 1<<30)
+		return b * b
 	}
-	squares := func(list []use) (sum int64) {
-		for _, u := range list {
-			b := min(a.beyond(u.load, u.server), 1<<30)
-			sum = load.Plus(sum, b*b)
-		}
-		return sum
-	}
-	x, y := squares(after), squares(before)
-	if more := root(x) - root(y); more != 0 {
-		return more
-	}
-	return int64(cmp.Compare(x, y)) // less than one, and not nothing
+	x, y := sum(after, square), sum(before, square)
+	return like(root(x)-root(y), x-y)
 }
 
-func root(n int64) int64 { return int64(math.Sqrt(float64(n))) }
+func sum(list []use, of func(u use) int64) (sum int64) {
+	for _, u := range list {
+		sum = load.Plus(sum, of(u))
+	}
+	return sum
+}
 
 // uses are those of two servers before and after a load moves from one to the other; from -1 is from nowhere.
 func (t *Tally) uses(l load.Vector, from, to int) (before, after []use) {
@@ -156,10 +185,11 @@ func (t *Tally) uses(l load.Vector, from, to int) (before, after []use) {
 
 // weighted is what a cost counts in its tier; it saturates.
 func (c Cost) weighted() int64 {
-	if c.Amount < 0 {
-		return -load.MulDiv(-c.Amount, c.Weight, 1)
+	n := cmp.Or(c.Counts, c.Amount)
+	if n < 0 {
+		return -load.MulDiv(-n, c.Weight, 1)
 	}
-	return load.MulDiv(c.Amount, c.Weight, 1)
+	return load.MulDiv(n, c.Weight, 1)
 }
 
 // Compare compares two lists of costs by what they come to: the most important tier in which they differ decides, and in it the weighted sum.
@@ -186,27 +216,52 @@ func Compare(a, b []Cost) int {
 	return 0
 }
 
-// Totals is what the goals cost, all together, the most important first; a balance costs what its worst server is off its share, or, as a sum of
-// squares, the root of their mean. What moves cost is Moved.
+// Totals is what the goals cost, all together, the most important first; a balance costs what its fullest server is above its share, or, as a sum of
+// squares, the root of their mean. What moves cost is Moved and MostMoved.
 func (t *Tally) Totals() []Cost {
 	var list []Cost
-	total := func(a *aim, amount int64) {
-		at := slices.IndexFunc(list, func(c Cost) bool { return c.Tier == a.Tier && c.Goal == a.Name })
-		if at < 0 {
-			at, list = len(list), append(list, Cost{a.Tier, a.Name, a.unit, 0, a.Weight})
+	total := func(c Cost) {
+		at := slices.IndexFunc(list, func(o Cost) bool { return o.Tier == c.Tier && o.Goal == c.Goal })
+		switch {
+		case at < 0:
+			list = append(list, c)
+		case c.Unit == Price:
+			list[at] = c.in(load.Plus(list[at].Counts, c.Counts))
+		default:
+			list[at].Amount = load.Plus(list[at].Amount, c.Amount)
 		}
-		list[at].Amount = load.Plus(list[at].Amount, amount)
+	}
+	of := func(a *aim, amount int64) {
+		c := Cost{a.Tier, a.Name, a.unit, amount, a.Weight, 0}
+		if a.unit == Price {
+			c = c.in(amount)
+		}
+		total(c)
 	}
 	for i := range t.in.Shards {
 		for g := range t.ofShards[t.classAt(i)] {
-			if a := &t.ofShards[t.classAt(i)][g]; a.Kind != terms.Movement || !a.MostMoved {
-				total(a, t.ofShard(a, i))
-			}
+			a := &t.ofShards[t.classAt(i)][g]
+			of(a, t.ofShard(a, i))
 		}
 	}
 	for g := range t.ofServers {
-		if a := &t.ofServers[g]; a.Weight > 0 {
-			total(a, t.ofLoad(a))
+		switch a := &t.ofServers[g]; {
+		case a.Weight == 0:
+		case a.takeovers != nil:
+			of(a, a.takeovers.total())
+		case a.fair != nil && a.Largest:
+			for domain := range a.fair.members {
+				p := t.fullest(a.fair, domain, nil)
+				height, count := t.peaks(a, domain)
+				height.Amount, count.Amount = p.permille, p.count
+				if total(height); p.count > 0 {
+					total(count)
+				}
+			}
+		case a.fair != nil:
+			of(a, t.squares(a.fair))
+		default:
+			of(a, t.ofLoad(a))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Cost) int { return cmp.Compare(a.Tier, b.Tier) })
@@ -214,39 +269,32 @@ func (t *Tally) Totals() []Cost {
 }
 
 func (t *Tally) ofShard(a *aim, i int) (sum int64) {
-	switch a.Kind {
-	case terms.Movement:
+	switch {
+	case a.Kind == terms.Movement:
 		return 0
-	case terms.Apart:
+	case a.Kind == terms.Apart:
 		return t.near(a, t.places(i, -1, -1))
-	case terms.Preference, terms.Drain, terms.Utilization, terms.Balance, terms.Latency, terms.Cost, terms.Failover:
+	case a.together != nil:
+		return a.together(i, t.spots(i, -1, -1, 0))
 	}
-	for k := range t.in.Shards[i].Replicas {
-		r := &t.in.Shards[i].Replicas[k]
-		if p := Place(r); p >= 0 && !r.Leaving && (r.Role == shard.Primary || !a.Primaries) {
-			sum += a.row[p]
+	for _, s := range t.spots(i, -1, -1, 0) {
+		if s.role == shard.Primary || !a.Primaries {
+			sum += a.row[s.server]
 		}
 	}
 	return sum
 }
 
-func (t *Tally) ofLoad(a *aim) int64 {
-	sum, worst, parts := int64(0), int64(0), int64(0)
+// ofLoad is what a goal that looks at each server by itself counts, or by how much the one that is farthest off its share is.
+func (t *Tally) ofLoad(a *aim) (n int64) {
 	for i := range t.in.Servers {
 		if a.cost != nil {
-			sum = load.Plus(sum, a.cost(use{i, t.settled[i], t.replicas[i]}))
-		} else if a.share[i] > 0 {
-			b := min(a.beyond(t.settled[i], i), 1<<30)
-			sum, worst, parts = load.Plus(sum, b*b), max(worst, b), parts+1
+			n = load.Plus(n, a.cost(use{i, t.settled[i], t.replicas[i]}))
+		} else {
+			n = max(n, min(a.beyond(t.settled[i], i), 1<<30))
 		}
 	}
-	switch {
-	case a.cost != nil:
-		return sum
-	case a.Largest || a.built:
-		return worst
-	}
-	return root(sum / max(1, parts))
+	return n
 }
 
 // Moved is what the move of a replica of a shard from one server to another costs by the goals of its policy that count moves.
@@ -259,13 +307,44 @@ func (t *Tally) Moved(i int, role shard.Role, from, to int) (list []Cost) {
 	return list
 }
 
-// counted is how many replicas a goal counts each by itself, so that a mean can be told; 0: it counts otherwise.
+// MostMoved is what goals cost that count only the group with the most moves, if that has so many.
+func (t *Tally) MostMoved(moves int64) (list []Cost) {
+	for c := range t.ofShards {
+		for g := range t.ofShards[c] {
+			a := &t.ofShards[c][g]
+			if known := slices.ContainsFunc(list, func(o Cost) bool { return o.Tier == a.Tier && o.Goal == a.Name }); a.MostMoved && !known {
+				list = add(list, a, moves)
+			}
+		}
+	}
+	return list
+}
+
+// Untold names the goals of a shard of which no place of one replica tells what it costs.
+func (t *Tally) Untold(i int) (list []string) {
+	for g := range t.ofShards[t.classAt(i)] {
+		if a := &t.ofShards[t.classAt(i)][g]; a.MostMoved {
+			list = append(list, a.Name+": not among the costs of a place: it counts the group with the most moves, whichever those are")
+		}
+	}
+	return list
+}
+
+// counted is of how many a goal's cost is the sum, so that a mean can be told: replicas, or shards where it is to the nearest one; 0: it is no such sum.
 func (t *Tally) counted(c Cost) (n int64) {
 	for i := range t.in.Shards {
 		for g := range t.ofShards[t.classAt(i)] {
-			if a := &t.ofShards[t.classAt(i)][g]; a.Name == c.Goal && a.Tier == c.Tier && a.row != nil {
-				for k := range t.in.Shards[i].Replicas {
-					if r := &t.in.Shards[i].Replicas[k]; Place(r) >= 0 && !r.Leaving && (r.Role == shard.Primary || !a.Primaries) {
+			a := &t.ofShards[t.classAt(i)][g]
+			if a.Name != c.Goal || a.Tier != c.Tier {
+				continue
+			}
+			list := t.spots(i, -1, -1, 0)
+			switch {
+			case a.Kind == terms.Latency && a.together != nil:
+				n += int64(min(1, len(list)))
+			case a.row != nil:
+				for _, s := range list {
+					if s.role == shard.Primary || !a.Primaries {
 						n++
 					}
 				}

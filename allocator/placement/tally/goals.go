@@ -19,7 +19,11 @@ const (
 	Evenly = 18 // servers near to their fair shares
 )
 
-const whole = 1000 // of a fair share
+const (
+	whole       = 1000      // of a fair share
+	thousandths = 1000      // that costs in currency are counted in, of a millionth
+	millionths  = 1_000_000 // of a capacity
+)
 
 // aim is a goal, with what it is counted by.
 type aim struct {
@@ -27,13 +31,17 @@ type aim struct {
 	built bool // no policy says it
 	unit  Unit
 
-	row     []int64           // by server: what a replica costs there
-	metric  int               // position; of a server's load
-	other   int               // likewise
-	share   []int64           // by server; 0: it takes no part
-	slack   int64             // in thousandths of a share, beside half of an average replica
-	average int64             // of a replica
-	cost    func(u use) int64 // of one server
+	row      []int64                        // by server: what a replica costs there
+	together func(i int, list []spot) int64 // what the replicas of a shard cost by where they are, all together
+
+	metric    int               // position; of a server's load
+	other     int               // likewise
+	share     []int64           // by server; 0: it takes no part
+	slack     int64             // in thousandths of a share, beside half of an average replica
+	average   int64             // of a replica
+	cost      func(u use) int64 // of one server
+	fair      *fair             // of a balance that a policy wants
+	takeovers *takeovers
 }
 
 // use is what a server carries.
@@ -55,14 +63,14 @@ func (t *Tally) collect() {
 	for c := range classes {
 		t.ofShards[c] = append(t.ofShards[c], t.preferred()...)
 		for _, g := range classes[c].Goals {
-			if a, ok := t.ofReplicas(g); ok {
-				t.ofShards[c] = append(t.ofShards[c], a)
+			if g.Kind == terms.Failover {
+				t.takenOver(c, g)
 				continue
 			}
-			twice := slices.ContainsFunc(said, func(o terms.Goal) bool {
-				return o.Name == g.Name && o.Tier == g.Tier && o.Weight == g.Weight && o.Percent == g.Percent
-			})
-			if a, ok := t.ofLoads(g); ok && !twice {
+			if a, ok := t.ofReplicas(g); ok {
+				t.ofShards[c] = append(t.ofShards[c], a)
+			}
+			if a, ok := t.ofLoads(g); ok && !slices.ContainsFunc(said, func(o terms.Goal) bool { return same(o, g) }) {
 				said, t.ofServers = append(said, g), append(t.ofServers, a)
 				balanced[g.Metric] = balanced[g.Metric] || g.Kind == terms.Balance && g.Other == ""
 			}
@@ -74,6 +82,17 @@ func (t *Tally) collect() {
 		t.ofServers = append(t.ofServers, t.even(m, balanced[t.metrics.Name(m)]))
 	}
 	slices.SortStableFunc(t.ofServers, byTier)
+	for _, a := range t.ofServers {
+		if a.takeovers != nil {
+			t.pairUp(a.takeovers)
+		}
+	}
+}
+
+// same reports whether two goals say the same of servers, whichever shards they are said for.
+func same(a, b terms.Goal) bool {
+	return a.Kind == b.Kind && a.Tier == b.Tier && a.Metric == b.Metric && a.Other == b.Other && a.Regional == b.Regional && a.Largest == b.Largest &&
+		a.Percent == b.Percent && a.Milli == b.Milli
 }
 
 func byTier(a, b aim) int { return cmp.Compare(a.Tier, b.Tier) }
@@ -115,16 +134,17 @@ func (t *Tally) even(m int, otherwise bool) aim {
 	if len(t.where.Ranks) > 0 && (m == t.primaries || t.in.Policy.Replicas <= 1) {
 		group, groups = t.where.Rank, len(t.where.Ranks)
 	}
-	a.share, a.slack, a.average = t.shares(m, group, groups), int64(t.in.Policy.TolerancePercent)*whole/200, t.average[m]
+	settles := func(i int) bool { return t.in.Servers[i].Accepts || t.in.Servers[i].Leaving }
+	a.share, a.slack, a.average = t.shares(m, group, groups, settles), int64(t.in.Policy.TolerancePercent)*whole/200, t.average[m]
 	return a
 }
 
-// shares are what servers should have of a metric.
-func (t *Tally) shares(m int, group func(server int) int, groups int) []int64 {
+// shares are what servers should have of a metric, of all that is on some.
+func (t *Tally) shares(m int, group func(server int) int, groups int, of func(server int) bool) []int64 {
 	capacity, totals := make([]int64, len(t.in.Servers)), make([]int64, groups)
 	for i := range capacity {
 		capacity[i] = t.capacity[i][m]
-		if s := &t.in.Servers[i]; s.Accepts || s.Leaving {
+		if of(i) {
 			totals[group(i)] = load.Plus(totals[group(i)], t.settled[i][m])
 		}
 	}
@@ -134,6 +154,17 @@ func (t *Tally) shares(m int, group func(server int) int, groups int) []int64 {
 // ofReplicas is a goal that counts where replicas are, each by itself or those of a shard together; false: it counts otherwise.
 func (t *Tally) ofReplicas(g terms.Goal) (aim, bool) {
 	a := aim{Goal: g, unit: Replicas}
+	switch {
+	case g.Kind == terms.Latency && !g.Primaries:
+		a.unit, a.together = Micros, t.nearest(g)
+		return a, true
+	case g.Kind == terms.Cost:
+		if a.unit = Price; g.Traffic == nil || t.position(g.Metric) < 0 {
+			return a, false
+		}
+		a.together = t.traffic(g)
+		return a, true
+	}
 	region := func(i int) string { return t.in.Servers[i].Locality.Region }
 	for i := range t.in.Servers {
 		switch g.Kind {
@@ -183,17 +214,12 @@ func (t *Tally) ofLoads(g terms.Goal) (aim, bool) {
 			if u.replicas == 0 {
 				return 0
 			}
-			return g.Price[u.server]
+			return load.MulDiv(g.Price[u.server], thousandths, 1)
 		}
 		return a, g.Price != nil
 	case terms.Utilization:
-		a.cost = func(u use) int64 {
-			capacity := t.capacity[u.server][a.metric]
-			if capacity == load.Unlimited {
-				return 0
-			}
-			return max(0, u.load[a.metric]-load.MulDiv(capacity, int64(g.Percent), 100))
-		}
+		a.unit = Millionths
+		a.cost = func(u use) int64 { return t.excess(a.metric, u, int64(g.Percent)) }
 		return a, a.metric >= 0
 	case terms.Balance:
 		if g.Other != "" {
@@ -204,15 +230,26 @@ func (t *Tally) ofLoads(g terms.Goal) (aim, bool) {
 		if a.metric < 0 {
 			return a, false
 		}
-		group, groups := share.All, 1
-		if g.Regional {
-			group, groups = func(i int) int { return t.where.InRegion[i] }, len(t.where.Regions)
-		}
-		a.unit, a.share, a.slack, a.average = Share, t.shares(a.metric, group, groups), int64(g.Percent)*whole/200, t.average[a.metric]
+		a.unit, a.fair = Share, t.fairly(&g, a.metric)
 		return a, true
 	case terms.Preference, terms.Apart, terms.Drain, terms.Latency, terms.Failover, terms.Movement:
 	}
 	return a, false
+}
+
+// excess is what a server has above a part of its capacity, in begun millionths of that, at most a thousand times as much.
+func (t *Tally) excess(m int, u use, percent int64) int64 {
+	capacity, scale := t.capacity[u.server][m], t.scale(m)
+	if capacity == load.Unlimited {
+		return 0
+	}
+	per := max(1, load.MulDiv(capacity, scale, 1))
+	over := load.MulDiv(u.load[m], scale, 1) - load.MulDiv(per, percent, 100)
+	parts := load.MulDiv(over, millionths, per)
+	if load.MulDiv(parts, per, millionths) < over {
+		parts++
+	}
+	return min(parts, 1000*millionths)
 }
 
 // lacks is how much of another metric a server has too little free, for what is free of the metric.
@@ -237,14 +274,11 @@ func (a *aim) relative(l load.Vector, server int) int64 {
 	return load.MulDiv(l[a.metric], whole, a.share[server])
 }
 
-// beyond is by how much a server is off its fair share, in thousandths, more than is tolerated; goals of policies count only what is above.
+// beyond is by how much a server is off its fair share, in thousandths, more than is tolerated.
 func (a *aim) beyond(l load.Vector, server int) int64 {
 	if a.share[server] == 0 {
 		return 0
 	}
 	off := a.relative(l, server) - whole
-	if a.built {
-		off = max(off, -off)
-	}
-	return max(0, off-a.slack-load.MulDiv(a.average, whole, 2*a.share[server]))
+	return max(0, max(off, -off)-a.slack-load.MulDiv(a.average, whole, 2*a.share[server]))
 }

@@ -2,6 +2,7 @@ package tally_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ func lines(costs []tally.Cost) (list []string) {
 func TestGoals(t *testing.T) {
 	t.Parallel()
 	over := terms.Spread{Over: terms.Over{Width: locality.Region}, AtLeast: 2}
+	traffic := []terms.Route{{From: "eu", To: "us", Cost: 3e9}, {From: "us", To: "us", Cost: 1e9}}
 	for name, c := range map[string]struct {
 		goal  terms.Goal
 		total string
@@ -54,11 +56,24 @@ func TestGoals(t *testing.T) {
 		"of all replicas":  {terms.Goal{Kind: terms.Preference, Regions: []string{"eu"}}, "2 places", "+1 place"},
 		"latency":          {terms.Goal{Kind: terms.Latency, Primaries: true, Clients: map[string]int64{"eu": 9, "us": 1}}, "18 ms", "+72 ms"},
 		"apart":            {terms.Goal{Kind: terms.Apart, Spread: over}, "0 domains", "+1 domain"},
-		"utilization":      {terms.Goal{Kind: terms.Utilization, Metric: "cpu", Percent: 50}, "20 cpu", "-10 cpu"},
-		"balance":          {terms.Goal{Kind: terms.Balance, Metric: "cpu", Largest: true, Percent: 0}, "12.5 %", "-12.5 %"},
+		"to the nearest":   {terms.Goal{Kind: terms.Latency, Clients: map[string]int64{"eu": 9, "us": 1}}, "0 ms", "+81 ms"},
+		"utilization":      {terms.Goal{Kind: terms.Utilization, Metric: "cpu", Percent: 50}, "20 % of capacity", "-10 % of capacity"},
+		"begun millionths": {terms.Goal{Kind: terms.Utilization, Metric: "cpu", Percent: 59}, "2 % of capacity", "-1 % of capacity"},
+		"balance":          {terms.Goal{Kind: terms.Balance, Metric: "cpu", Largest: true, Percent: 0}, "12.5 %, 2 servers", "-1 server"},
+		"of each region":   {terms.Goal{Kind: terms.Balance, Metric: "cpu", Largest: true, Regional: true, Percent: 0}, "0 %, 50 %, 1 server", ""},
+		"within tolerance": {terms.Goal{Kind: terms.Balance, Metric: "cpu", Largest: true, Percent: 30}, "0 %", ""},
+		"half way in":      {terms.Goal{Kind: terms.Balance, Metric: "cpu", Largest: true, Percent: 20}, "7.5 %, 2 servers", "-1 server"},
+		"fail-over":        {terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Host}}}, "1 squared take-over", "-1 squared take-over"},
+		"to one region":    {terms.Goal{Kind: terms.Failover, Spread: terms.Spread{Over: terms.Over{Width: locality.Region}}}, "0 squared take-overs", ""},
 		"sum of squares":   {terms.Goal{Kind: terms.Balance, Metric: "cpu", Percent: 0}, "10.2 %", "-12.5 %"},
 		"ratio":            {terms.Goal{Kind: terms.Balance, Metric: "memory", Other: "cpu", Milli: 1000}, "80 cpu", ""},
 		"cost":             {terms.Goal{Kind: terms.Cost, Price: []int64{1_500_000, 2_000_000, 4_000_000}}, "3.5 an hour", "+4 an hour"},
+		"traffic":          {terms.Goal{Kind: terms.Cost, Metric: "memory", Clients: map[string]int64{"us": 1}, Traffic: traffic}, "80 an hour", "-20 an hour"},
+		"to secondaries":   {terms.Goal{Kind: terms.Cost, Metric: "memory", Traffic: traffic}, "60 an hour", "-20 an hour"},
+		"with its servers": {terms.Goal{Kind: terms.Cost, Metric: "memory", Price: []int64{1_500_000, 2_000_000, 4_000_000}, Traffic: traffic}, "63.5 an hour", "-16 an hour"},
+		"parts of millionths": {terms.Goal{Kind: terms.Cost, Metric: "memory", Traffic: []terms.Route{{From: "eu", To: "us", Cost: 1}}}, "0.000001 an hour",
+			"-0.000001 an hour"},
+		"of most moved":    {terms.Goal{Kind: terms.Movement, MostMoved: true}, "0 moves", ""},
 		"movement":         {terms.Goal{Kind: terms.Movement, Metric: "memory", Moves: []terms.Route{{From: "eu", To: "us", Cost: 5}}}, "0 memory", "+15 memory"},
 		"number of moves":  {terms.Goal{Kind: terms.Movement}, "0 moves", "+1 move"},
 		"nothing to count": {terms.Goal{Kind: terms.Utilization, Metric: "disk", Percent: 50}, "", ""},
@@ -68,21 +83,20 @@ func TestGoals(t *testing.T) {
 			c.goal.Name, c.goal.Tier, c.goal.Weight = "goal", 3, 1
 			in := app([]terms.Goal{c.goal}, [3]int{10, 0, 1}, [3]int{50, 0, 1})
 			count := tally.New(&in)
-			find := func(costs []tally.Cost) (amount string) {
+			find := func(costs []tally.Cost, plus string) string {
+				var list []string
 				for _, cost := range costs {
-					if cost.Goal == "goal" {
-						amount = cost.Unit.Text(cost.Amount)
+					if strings.HasPrefix(cost.Goal, "goal") {
+						amount := cost.Unit.Text(cost.Amount)
 						if cost.Amount > 0 {
-							amount = "+" + amount
+							amount = plus + amount
 						}
+						list = append(list, amount)
 					}
 				}
-				return amount
+				return strings.Join(list, ", ")
 			}
-			total, more := find(count.Totals()), find(count.Elsewhere(0, 0, 0, 2))
-			if len(total) > 0 && total[0] == '+' {
-				total = total[1:]
-			}
+			total, more := find(count.Totals(), ""), find(count.Elsewhere(0, 0, 0, 2), "+")
 			if total != c.total || more != c.more {
 				t.Errorf("in all %q, expected %q; elsewhere %q, expected %q", total, c.total, more, c.more)
 			}

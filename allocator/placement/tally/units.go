@@ -17,8 +17,12 @@ const (
 	Replicas Unit = "replicas"     // that are where they should not be
 	Micros   Unit = "microseconds" // of round trips, one for each replica
 	Share    Unit = "permille"     // of a fair share
+	Servers  Unit = "servers"      // as full as the fullest
 	Price    Unit = "micros/hour"  // millionths of the currency
 	Moves    Unit = "moves"
+
+	Millionths Unit = "millionths"         // of a capacity
+	TakeOvers  Unit = "squared take-overs" // too many by one domain from another
 )
 
 // String writes a change as people read it, such as "latency of primaries +12 ms".
@@ -42,7 +46,9 @@ func (u Unit) Text(n int64) string {
 		return decimal(n, 10) + " %"
 	case Price:
 		return decimal(n, 1_000_000) + " an hour"
-	case Places, Domains, Replicas, Moves:
+	case Millionths:
+		return decimal(n, 10_000) + " % of capacity"
+	case Places, Domains, Replicas, Servers, Moves, TakeOvers:
 		if n == 1 || n == -1 {
 			return fmt.Sprintf("%d %s", n, strings.TrimSuffix(string(u), "s"))
 		}

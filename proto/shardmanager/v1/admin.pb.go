@@ -3353,8 +3353,8 @@ type GoalCost struct {
 	Goal string `protobuf:"bytes,2,opt,name=goal,proto3" json:"goal,omitempty"`
 	// In the unit; negative: it costs less.
 	Amount int64 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
-	// places, domains, replicas, microseconds, permille (of a fair share), micros/hour (millionths of the currency), moves, or the name of a metric
-	// whose unit it is.
+	// places, domains, replicas, microseconds, permille (of a fair share), servers (as full as the fullest), millionths (of a capacity), micros/hour
+	// (millionths of the currency), squared take-overs (too many by one domain from another), moves, or the name of a metric whose unit it is.
 	Unit string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
 	// Amount and unit, for people.
 	Text          string `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"`
@@ -4288,11 +4288,12 @@ type SimulatedGoal struct {
 	// farther apart, and servers near to their fair shares, below them.
 	Tier uint32 `protobuf:"varint,1,opt,name=tier,proto3" json:"tier,omitempty"`
 	Goal string `protobuf:"bytes,2,opt,name=goal,proto3" json:"goal,omitempty"`
-	// As in GoalCost. A balance costs what its worst server is off its share beyond the tolerance; as a sum of squares, the root of their mean.
+	// As in GoalCost. A balance costs what its worst server is off its share beyond the tolerance (the fullest of each region by itself, if its scope is
+	// that), and beside it how many servers are as full; as a sum of squares, the root of their mean.
 	Unit   string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
 	Before int64  `protobuf:"varint,4,opt,name=before,proto3" json:"before,omitempty"`
 	After  int64  `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
-	// Amounts and unit, for people; of what replicas cost each, the mean.
+	// Amounts and unit, for people; of what replicas, or shards, cost each, the mean.
 	BeforeText    string `protobuf:"bytes,6,opt,name=before_text,json=beforeText,proto3" json:"before_text,omitempty"`
 	AfterText     string `protobuf:"bytes,7,opt,name=after_text,json=afterText,proto3" json:"after_text,omitempty"`
 	unknownFields protoimpl.UnknownFields
