@@ -1,6 +1,7 @@
 package appspec_test
 
 import (
+	"errors"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -31,7 +32,7 @@ func TestCapsRoundTrip(t *testing.T) {
 		"spec.maintenance.windows[0].start": {Start: "25:00", Minutes: 1}, "spec.maintenance.windows[0].days": {Start: "05:00", Minutes: 1, Days: []string{"someday"}},
 	} {
 		_, err := appspec.FromProto(&pb.AppSpec{Name: "kv", KeySpace: space, Maintenance: &pb.MaintenanceCaps{Windows: []*pb.MaintenanceWindow{w}}})
-		if wrong, ok := err.(*wire.FieldError); !ok || wrong.Field != field { //nolint:errorlint // it is returned as it is
+		if wrong := (*wire.FieldError)(nil); !errors.As(err, &wrong) || wrong.Field != field {
 			t.Errorf("%v: %v, expected %s", w, err, field)
 		}
 	}

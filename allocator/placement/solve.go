@@ -12,18 +12,11 @@ import (
 
 // Solve proposes moves for one app.
 //
-// Hard, at every prefix of the plan: capacity per metric, with a replica in motion charged at both places; replicas of one shard in
-// different domains of the policy's width; no region below its number of replicas that was not below it before; only servers that accept;
-// the caps on moves, which filling up what is missing is exempt from; servers that a shard avoids; shards that are pinned or back off.
-// What the input breaks already is repaired where it can be, and never made worse.
+// Hard, at every prefix of the plan: capacity per metric, with a replica in motion charged at both places; the spread; the numbers per region; only
+// servers that accept; the caps on moves, but for what is missing. What the input breaks already is repaired where it can be, and never made worse.
 //
-// Goals, in this order: a primary for every shard, urgent shards first; all its replicas; nothing broken; empty the servers that want to
-// be left; primaries in the regions that they prefer; replicas of a shard as far apart as there is room; balance until no server is above
-// another by more than the tolerance; move as little as possible. No goal is served at the cost of an earlier one, but that a server
-// that is to be left is left although the place found is less preferred or nearer. Ties go to the lower locality, then to the lower id.
-//
-// Places for what has none are chosen greedily, largest shard first, at the server that is least utilised afterwards: about (replicas + moves) ×
-// log(servers). The balance, and what is more than a server can take, is the engine's: see even.
+// Goals in their order are in docs/placement.md. None is served at the cost of an earlier one, but that a server that is to be left is left.
+// Places for what has none are chosen greedily, largest shard first. The balance, and what is more than a server can take, is the engine's: see even.
 func Solve(in Input) Plan {
 	s := newState(&in)
 	s.solve()

@@ -56,7 +56,7 @@ func (a *AppSpec) Locate(subject string) (place string, ok bool) {
 // unsupported says which paths DESIGN knows and this version does not have: refused with other words than typing errors.
 func unsupported(path string) bool {
 	switch normal(path) {
-	case "keyspace.range", "keyspace.named", "maintenance", "placement.regions":
+	case "keyspace.range", "keyspace.named", "placement.regions":
 		return true
 	}
 	return false

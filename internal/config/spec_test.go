@@ -71,7 +71,7 @@ func TestAppSpecErrors(t *testing.T) {
 		},
 		"not a truth":       {"name: kv\nkey_space: {hash: {shards: 9}}\nexclusive: maybe\n", `app.yaml:3: exclusive: expected true or false, not "maybe"`},
 		"policy":            {"name: kv\nkey_space: {hash: {shards: 9}}\npolicy: {goal: 1}\n", "app.yaml:3: policy.goal: unknown field; did you mean goals?"},
-		"maintenance":       {"name: kv\nkey_space: {hash: {shards: 9}}\nmaintenance: {}\n", "app.yaml:3: maintenance: not supported yet"},
+		"maintenance":       {"name: kv\nkey_space: {hash: {shards: 9}}\nmaintenance: {max_down: 1}\n", "app.yaml:3: maintenance.max_down: unknown field"},
 		"no name":           {"\nkey_space: {hash: {shards: 9}}\n", "app.yaml:2: name: expected 1 to 63 of a-z"},
 		"bad name":          {"key_space: {hash: {shards: 9}}\nname: KV_1\n", "app.yaml:2: name: expected 1 to 63 of a-z"},
 		"number for a name": {"name: 12\n", "app.yaml:1: name: expected a string, not the number 12"},
