@@ -11,7 +11,6 @@ import (
 )
 
 // Solve proposes moves for one app.
-//
 // Hard, at every prefix of the plan: capacity per metric, with a replica in motion charged at both places; the spread; the numbers per region; only
 // servers that accept; the caps on moves, but for what is missing. What the input breaks already is repaired where it can be, and never made worse.
 //
