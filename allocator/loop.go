@@ -89,7 +89,7 @@ func (l *loop) tick() time.Duration {
 	began := l.t.a.clock()
 	l.late.Note(began, tickEvery)
 	l.ledger.Behind(l.behind(began))
-	if l.told.WaitAge(began) >= clockEvery {
+	if !l.told.IsZero() && l.told.WaitAge(began) >= clockEvery {
 		l.readClock(began)
 	}
 	l.ledger.Tick(began, &l.out)
