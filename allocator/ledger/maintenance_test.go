@@ -28,7 +28,7 @@ func (b *bare) downs() string {
 func (b *bare) beat(d time.Duration) {
 	for ; d > 0; d -= 100 * time.Millisecond {
 		b.step(ledger.LockConfirmed{Asked: b.now})
-		b.step(ledger.Renew{Stream: b.streams, Sequence: uint64(b.now.Boot), AskedNS: int64(b.now.Boot)})
+		b.step(ledger.Renew{Stream: b.streams, Sequence: uint64(b.now.Boot), AskedNS: b.now.Boot})
 		b.pass(100 * time.Millisecond)
 		b.commit()
 	}

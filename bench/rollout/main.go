@@ -130,7 +130,7 @@ func measure(ctx context.Context, name string, c config) (any, error) {
 		return nil, err
 	}
 	if c.keep {
-		fmt.Fprintln(c.progress, "logs and histories:", dir)
+		_, _ = fmt.Fprintln(c.progress, "logs and histories:", dir)
 	} else {
 		defer func() { _ = os.RemoveAll(dir) }()
 	}

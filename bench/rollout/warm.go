@@ -45,7 +45,7 @@ func warm(ctx context.Context, c config) (any, error) {
 		r.Handovers = append(r.Handovers, w)
 		f.Panels[0].Series = append(f.Panels[0].Series, w.rate.series...)
 	}
-	print := func(v float64) string {
+	percent := func(v float64) string {
 		if math.IsNaN(v) {
 			return ""
 		}
@@ -53,7 +53,7 @@ func warm(ctx context.Context, c config) (any, error) {
 	}
 	a, b := &f.Panels[0].Series[0], &f.Panels[0].Series[1]
 	for second := min(a.First, b.First); second < max(a.First+len(a.Values), b.First+len(b.Values)); second++ {
-		_, _ = fmt.Fprintf(c.progress, "%5d s  warm %5s %%  cold %5s %%\n", second, print(a.At(second)), print(b.At(second)))
+		_, _ = fmt.Fprintf(c.progress, "%5d s  warm %5s %%  cold %5s %%\n", second, percent(a.At(second)), percent(b.At(second)))
 	}
 	return r, f.Write(c.out)
 }
