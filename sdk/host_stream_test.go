@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"runtime"
@@ -242,14 +243,15 @@ func TestSourceWaitsForEver(t *testing.T) {
 	must(t, prepareFrom(ctx, b, peerOf(a)))
 }
 
-// cutProxy passes connections on to address and cuts the first one after so many bytes of answer.
-func cutProxy(t *testing.T, address string, after int64) string {
+// cutProxy passes connections on to address. It cuts the first one after so many bytes of answer, and further ones at once, until it is mended.
+func cutProxy(t *testing.T, address string, after int64) (through string, mend func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
+	var mended atomic.Bool
 	go func() {
-		for first := true; ; first = false {
+		for ; ; after = 0 {
 			in, err := listener.Accept()
 			if err != nil {
 				return
@@ -260,30 +262,31 @@ func cutProxy(t *testing.T, address string, after int64) string {
 				continue
 			}
 			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
-			go func() {
-				if first {
-					_, _ = io.CopyN(in, out, after)
-				} else {
-					_, _ = io.Copy(in, out)
+			go func(passes int64) {
+				if mended.Load() {
+					passes = math.MaxInt64
 				}
+				_, _ = io.CopyN(in, out, passes)
 				_, _ = in.Close(), out.Close()
-			}()
+			}(after)
 		}
 	}()
-	return listener.Addr().String()
+	return listener.Addr().String(), func() { mended.Store(true) }
 }
 
-// A connection that breaks in the middle costs an attempt.
+// A connection that breaks in the middle, and cannot be made again, costs an attempt.
 func TestBrokenStreamIsRepeated(t *testing.T) {
 	ctx := testContext(t)
 	a, b, source, target := streamPair(t, ctx, 50_000) // more than a megabyte
 	through := peerOf(a)
-	through.DataAddress = cutProxy(t, a.Address, 700_000)
+	proxy, mend := cutProxy(t, a.Address, 700_000)
+	through.DataAddress = proxy
 	err := prepareFrom(ctx, b, through)
 	if detail, _ := wire.DetailOf(err); detail.GetReason() != pb.ErrorReason_ERROR_REASON_STATE_STREAM {
 		t.Errorf("through a connection that breaks: %v", err)
 	}
 	source.set("late", 1) // before the snapshot that counts
+	mend()
 	must(t, prepareFrom(ctx, b, through))
 	source.set("later", 2)
 	_, err = a.PrepareDropShard(ctx, testShard, move, b, 0)
