@@ -16,18 +16,20 @@ const mostInARow = 2
 type Search struct {
 	*assignment.State
 	Steps int64   // that are left: servers and replicas that are looked at
+	tiers int     // that must cost less
 	path  []int32 // who moves so far
 	first int32   // where the first one was
 }
 
-// Settle brings a replica to another server where it costs less, in the order of tiers, than before, and those that it needs out of the way to
-// others. It answers which those are; false: there is no such place, and nothing has moved.
-func (s *Search) Settle(r int32) (ejected []int32, found bool) {
+// Settle brings a replica to another server where it costs less than before in so many tiers, in their order, and those that it needs out of the way
+// to others. It answers which those are; false: there is no such place, and nothing has moved.
+func (s *Search) Settle(r int32, tiers int) (ejected []int32, found bool) {
 	if s.M.Pinned(r) {
 		return nil, false
 	}
 	s.Unchecked = true // what is broken when it goes back counts again
 	before, from := s.Costs, s.Place[r]
+	s.tiers = tiers
 	s.path, s.first = append(s.path[:0], r), from
 	s.Apply(r, s.M.Nowhere)
 	if s.put(r, from, mostInARow, &before) {
@@ -61,7 +63,7 @@ func (s *Search) ends(r, t int32, before *assignment.Vector) bool {
 		return false
 	}
 	s.Apply(r, t)
-	if s.Costs.Less(before, s.M.Tiers) {
+	if s.Costs.Less(before, s.tiers) {
 		return true
 	}
 	s.Apply(r, s.M.Nowhere)

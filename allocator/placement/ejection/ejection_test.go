@@ -48,7 +48,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := search(t, c.p)
-			ejected, found := s.Settle(0)
+			ejected, found := s.Settle(0, s.M.Tiers)
 			if found != (c.places != nil) || !slices.Equal(ejected, c.ejected) {
 				t.Errorf("%v, %v", ejected, found)
 			}
@@ -68,7 +68,7 @@ func TestSettleMendsOrLeaves(t *testing.T) {
 		s.Steps = int64(rapid.IntRange(0, 60).Draw(t, "steps"))
 		for r := range int32(len(may)) {
 			before, cost := slices.Clone(s.Place), s.Costs
-			if _, found := s.Settle(r); found && !s.Costs.Less(&cost, s.M.Tiers) {
+			if _, found := s.Settle(r, s.M.Tiers); found && !s.Costs.Less(&cost, s.M.Tiers) {
 				t.Fatalf("costs %v, before %v", s.Costs, cost)
 			} else if !found && (!slices.Equal(before, s.Place) || cost != s.Costs) {
 				t.Fatalf("at %v for nothing, before %v", s.Place, before)

@@ -59,22 +59,36 @@ func (o *Outcome) schedule() error {
 	if len(held) == 0 {
 		return nil
 	}
+	found, err := o.settle(held, o.target)
+	if !found && err == nil && !slices.Equal(o.target, s.Start) { // else the search would take back, for less, what a wave before began
+		_, err = o.settle(held, s.Start)
+	}
+	return err
+}
+
+// settle brings those that are held where room is made for them first, of all that the search moved only what places say. False: there is no way.
+func (o *Outcome) settle(held, places []int32) (any bool, err error) {
+	s := o.stated
 	free := s.Problem
-	free.During, free.First = make([]bool, s.Problem.Metrics), o.target
+	free.During, free.First = make([]bool, s.Problem.Metrics), places
 	m, err := layout.New(&free)
 	if err != nil {
-		return err
+		return false, err
 	}
 	e, ways, blocked := ejection.Search{State: assignment.New(m), Steps: roomSteps}, map[int32]Way{}, []Waiting(nil)
 	for _, r := range held {
 		before := slices.Clone(e.Place)
-		ejected, found := e.Settle(r)
+		tiers := 1 // that of what is broken: a mere goal is not worth several waves
+		if o.leaves(r) {
+			tiers = m.Tiers
+		}
+		ejected, found := e.Settle(r, tiers)
 		if !found {
 			continue
 		}
 		plan, err := s.arrange(m.WithUnplaced(nil, e.Place))
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(plan.Blocked) > 0 {
 			blocked = append(blocked, plan.Blocked...)
@@ -89,10 +103,12 @@ func (o *Outcome) schedule() error {
 		for q := range plan.ways {
 			ways[q] = Way{For: r, Through: true}
 		}
-		o.Schedule = plan
+		o.Schedule, any = plan, true
 	}
-	o.ways, o.Blocked = ways, blocked
-	return nil
+	if any || len(blocked) > 0 {
+		o.ways, o.Blocked = ways, blocked
+	}
+	return any, nil
 }
 
 // held are the replicas that are where they should not be, and that nothing but room keeps from some server.
@@ -107,8 +123,7 @@ func (o *Outcome) held() (list []int32) {
 			continue
 		}
 		refused, _ := search.Breaks(r)
-		leaves := o.stated.Task.Replicas[r].Leaves && !o.stated.Task.Servers[at].Accepts
-		if refused == assignment.Allowed && !leaves && search.Goal[int(at)*search.M.Tiers] == 0 {
+		if refused == assignment.Allowed && !o.leaves(r) && search.Goal[int(at)*search.M.Tiers] == 0 {
 			continue
 		}
 		for t := range int32(len(o.stated.Task.Servers)) {
@@ -119,6 +134,11 @@ func (o *Outcome) held() (list []int32) {
 		}
 	}
 	return list
+}
+
+// leaves reports whether a replica is on a server that it is to leave.
+func (o *Outcome) leaves(r int32) bool {
+	return o.stated.Task.Replicas[r].Leaves && !o.stated.Task.Servers[o.target[r]].Accepts
 }
 
 // arrange orders the moves to where replicas are to be. What is charged at one place only makes room as soon as it begins to leave, but new replicas come
