@@ -144,6 +144,6 @@ func (s *Search) tolerates(before *assignment.Vector, tolerance int64) bool {
 // takeBack undoes the first n links, which say now where their replicas were.
 func (s *Search) takeBack(n int) {
 	for i := n - 1; i >= 0; i-- {
-		s.move(s.links[i].r, s.links[i].to)
+		s.putBack(s.links[i].r, s.links[i].to)
 	}
 }

@@ -62,6 +62,6 @@ func (s *Search) exchange(r, q int32) bool {
 		s.move(q, a)
 		return true
 	}
-	s.move(r, a)
+	s.putBack(r, a)
 	return false
 }

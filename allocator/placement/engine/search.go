@@ -74,6 +74,13 @@ func (s *Search) move(r, to int32) {
 	s.Apply(r, to)
 }
 
+// putBack moves a replica to where it was. What was broken there, and was mended meanwhile, is broken again.
+func (s *Search) putBack(r, to int32) {
+	s.Unchecked = true
+	s.move(r, to)
+	s.Unchecked = false
+}
+
 // note keeps the assignment if it is the best so far.
 func (s *Search) note() {
 	if !s.Costs.Less(&s.bestCost, s.M.Tiers) {
