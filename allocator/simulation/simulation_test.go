@@ -11,6 +11,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/simulation"
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -260,5 +261,24 @@ func TestItEnds(t *testing.T) {
 	}
 	if r, err := simulation.Run(placement.Input{App: "kv"}, simulation.Changes{Add: []simulation.Addition{{Count: 1}}}, most, goOn); err != nil || len(r.Notes) != 1 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestMakingRoomComesToRest: a random cluster in which one replica went to and fro for ever, as the next plan took back what a wave before had begun.
+func TestMakingRoomComesToRest(t *testing.T) {
+	in := app(3, 0, 2, "b")
+	in.Policy.Spread, in.Policy.Moves, in.Policy.MovesPerServer, in.Policy.PreferRegions = locality.Host, 5, 3, []string{"a"}
+	for i, capacity := range []map[string]int64{{"cpu": 11}, {"cpu": 58}, {"primaries": 1}} {
+		in.Servers[i].Capacity = capacity
+	}
+	for i, s := range []struct {
+		cpu                int64
+		primary, secondary int
+	}{{0, 0, 1}, {2, 2, 1}, {0, 0, 2}, {2, 1, 2}, {16, 1, 2}, {5, 1, 2}, {6, 1, 2}, {1, 0, 1}, {6, 2, -1}, {3, 0, 2}, {7, 0, 1}, {1, 1, 2}, {1, 1, 2}, {17, 1, 2}} {
+		in.Shards = append(in.Shards, placement.Shard{Index: shard.Index(i), ID: shard.ID(rune('a' + i)), Load: map[string]int64{placement.MetricShards: 1, "cpu": s.cpu},
+			Replicas: []placement.Replica{{On: s.primary, To: -1, Role: shard.Primary, Settled: true}, {On: s.secondary, To: -1, Role: shard.Secondary, Settled: s.secondary >= 0}}})
+	}
+	if r := simulate(t, in, simulation.Changes{}); r.Moves > 20 {
+		t.Errorf("%d moves", r.Moves)
 	}
 }
