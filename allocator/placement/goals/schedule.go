@@ -67,7 +67,7 @@ func (o *Outcome) schedule() error {
 }
 
 // settle brings those that are held where room is made for them first, of all that the search moved only what places say. False: there is no way.
-func (o *Outcome) settle(held, places []int32) (any bool, err error) {
+func (o *Outcome) settle(held, places []int32) (settled bool, err error) {
 	s := o.stated
 	free := s.Problem
 	free.During, free.First = make([]bool, s.Problem.Metrics), places
@@ -103,12 +103,12 @@ func (o *Outcome) settle(held, places []int32) (any bool, err error) {
 		for q := range plan.ways {
 			ways[q] = Way{For: r, Through: true}
 		}
-		o.Schedule, any = plan, true
+		o.Schedule, settled = plan, true
 	}
-	if any || len(blocked) > 0 {
+	if settled || len(blocked) > 0 {
 		o.ways, o.Blocked = ways, blocked
 	}
-	return any, nil
+	return settled, nil
 }
 
 // held are the replicas that are where they should not be, and that nothing but room keeps from some server.
