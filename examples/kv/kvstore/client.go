@@ -16,6 +16,8 @@ import (
 const (
 	// maxConnections bounds the connections of a client; more requests wait for one.
 	maxConnections = 64
+	// maxIdle bounds those that it keeps while it does not need them: a store serves so many in all, and whoever holds one keeps others waiting.
+	maxIdle = 8
 	// maxCall bounds a call whose context has no deadline.
 	maxCall = 5 * time.Second
 )
@@ -136,10 +138,19 @@ func (c *Client) exchange(ctx context.Context, r request, decode func(status, []
 		return fmt.Errorf("store %s: %w", c.address, err)
 	}
 	err = decode(s, body)
-	c.mu.Lock()
-	c.idle = append(c.idle, conn)
-	c.mu.Unlock()
+	c.keep(conn)
 	return err
+}
+
+// keep keeps a connection for the next request, unless there are enough.
+func (c *Client) keep(conn *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.idle) == maxIdle {
+		_ = conn.Close()
+		return
+	}
+	c.idle = append(c.idle, conn)
 }
 
 // take is the connection used last, or a new one.

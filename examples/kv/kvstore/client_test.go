@@ -206,3 +206,39 @@ func FuzzFrames(f *testing.F) {
 		_, _ = parseEntries(b) // must not panic
 	})
 }
+
+// TestManyClientsShareAStore: a burst of each in turn takes as many connections as a store serves; whoever is done leaves them to the others.
+func TestManyClientsShareAStore(t *testing.T) {
+	address, store := startServer(t)
+	if err := store.RaiseTerm("s", 1); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for range maxServed/maxConnections + 8 {
+		c := NewClient(address)
+		t.Cleanup(func() {
+			for _, conn := range c.idle {
+				_ = conn.Close()
+			}
+		})
+		var burst sync.WaitGroup
+		for range maxConnections { // each has a connection before any is given back
+			burst.Go(func() {
+				conn, err := c.take(ctx)
+				if err == nil {
+					_, _, err = conn.roundTrip(ctx, request{op: opRead, shard: "s", term: 1, key: "k"})
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c.keep(conn)
+			})
+		}
+		burst.Wait()
+		if t.Failed() || len(c.idle) > maxIdle {
+			t.Fatalf("%d connections are kept", len(c.idle))
+		}
+	}
+}
