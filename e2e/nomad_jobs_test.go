@@ -124,6 +124,12 @@ func (e *example) endLoad() {
 		e.t.Fatalf("last line %q: %v", last, err)
 	}
 	e.t.Logf("%s", last)
+	for line := range bytes.Lines(e.lines.Bytes()) {
+		var second kvload.Line
+		if err := json.Unmarshal(line, &second); err == nil && second.Second.Failed > 0 {
+			e.t.Logf("%s", line)
+		}
+	}
 	if result.Requests < 500 || result.Failed != 0 || result.LostWrites != 0 || result.StaleReads != 0 || result.UnverifiedKeys != 0 {
 		e.t.Errorf("%s", last)
 	}
