@@ -33,6 +33,7 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 		s.Waits = w.waits
 	}
 	s.Replicas, s.Missing = l.replicaStatus(a, at)
+	s.Scaled = a.scaler.Why(at)
 	in, _ = l.planInput(a)
 	return s, in, nil
 }

@@ -173,13 +173,11 @@ func (l *Ledger) thin(a *app) int {
 		return a.thin
 	}
 	a.thin, a.thinAt = 0, l.now
-	want := a.spec.Policy().Replicas - 1
 	for i := range a.rows {
-		row := &a.rows[i]
-		if row.Primary.Incarnation == 0 || row.Deleting || len(row.Secondaries) >= want && row.Synced() >= want {
+		row, at := &a.rows[i], shard.Index(i)
+		if want := a.replicas(at) - 1; row.Primary.Incarnation == 0 || row.Deleting || len(row.Secondaries) >= want && row.Synced() >= want {
 			continue
 		}
-		at := shard.Index(i)
 		_, first := l.keeper.Suspected(a.charge(at, shard.Primary))
 		_, second := l.keeper.Suspected(a.charge(at, shard.Secondary))
 		if !first && !second && l.keeper.Quarantined(a.spec.Name, at) == "" {

@@ -200,5 +200,5 @@ func (l *Ledger) replicaStatus(a *app, at shard.Index) (list []report.Replica, m
 		s := &row.Secondaries[i]
 		add(s.Owner, report.Replica{Role: shard.Secondary, Progress: report.SecondaryProgress(s.State), Idle: s.State != InSync})
 	}
-	return list, max(0, a.spec.Policy().Replicas-len(list))
+	return list, max(0, a.replicas(at)-len(list))
 }

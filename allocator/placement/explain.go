@@ -76,7 +76,7 @@ func (s *state) next(i int) quest {
 	switch {
 	case s.in.Policy.Primary && primary < 0:
 		return s.quest(i, -1, shard.Primary)
-	case s.count(i) < s.in.Policy.Replicas:
+	case s.count(i) < s.wanted(i):
 		return s.quest(i, -1, shard.Secondary)
 	}
 	k := max(0, primary)

@@ -52,6 +52,7 @@ type Shard struct {
 	Avoid    []shard.ServerID // where callbacks for it failed lately
 	Urgent   bool             // without a primary because its owner is gone
 	Backoff  bool             // not to be placed or moved now
+	Wanted   int              // replicas; 0: as many as the policy says
 	Left     []shard.ServerID // where it was moved away from lately to even out loads: for that it does not go back, or loads that oscillate would have it do so
 }
 

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 
@@ -122,7 +123,7 @@ func everyLoad(in *Input) iter.Seq[map[string]int64] {
 func (s *state) loadShards() {
 	n, total := len(s.in.Shards), 0
 	for i := range s.in.Shards {
-		total += max(len(s.in.Shards[i].Replicas), s.in.Policy.Replicas)
+		total += max(len(s.in.Shards[i].Replicas), s.wanted(i))
 	}
 	s.base = load.Vectors(n, s.metrics.Len())
 	s.primary, s.replicas = s.base, make([][]replica, n)
@@ -138,7 +139,7 @@ func (s *state) loadShards() {
 			copy(s.primary[i], s.base[i])
 			s.primary[i][s.primaries] = 1
 		}
-		room := max(len(sh.Replicas), s.in.Policy.Replicas)
+		room := max(len(sh.Replicas), s.wanted(i))
 		s.replicas[i] = all[used : used : used+room]
 		used += room
 		for _, r := range sh.Replicas {
@@ -221,6 +222,9 @@ func (s *state) room(server int) load.Vector {
 	free.Sub(s.charged[server])
 	return free
 }
+
+// wanted is how many replicas a shard should have.
+func (s *state) wanted(i int) int { return cmp.Or(s.in.Shards[i].Wanted, s.in.Policy.Replicas) }
 
 // count is how many replicas a shard has and will keep.
 func (s *state) count(i int) (n int) {

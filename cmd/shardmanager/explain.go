@@ -45,6 +45,9 @@ func explainTable(w io.Writer, e *pb.ExplainResponse) {
 	if n := e.GetReplicasMissing(); n > 0 {
 		row(w, "missing", fmt.Sprintf("%d replicas", n))
 	}
+	if why := e.GetReplicasWhy(); why != "" {
+		row(w, "replicas", why)
+	}
 	if m := e.GetOpen(); m != nil {
 		row(w, "moves", fmt.Sprintf("%s → %s (%s), step %s for %s", dash(m.GetFrom()), dash(m.GetTo()), enumName(m.GetReason().String(), "MOVE_REASON_"),
 			enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetStepAgeMs())))

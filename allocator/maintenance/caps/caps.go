@@ -47,6 +47,14 @@ func (c Caps) Check() (field, expected string) {
 	return "", ""
 }
 
+// MayBeDown is how many of an app's servers may be down at once.
+func (c Caps) MayBeDown(servers int) int {
+	if c.Down != nil {
+		return *c.Down
+	}
+	return max(1, servers/10)
+}
+
 // Cluster caps what is down over all apps. 0: no cap.
 type Cluster struct{ Down, DownRegion int }
 
@@ -160,9 +168,9 @@ func (v *View) weighApp(app shard.App, ids []shard.ServerID, taken map[shard.Ser
 			total++
 		}
 	}
-	most, name := max(1, total/10), "the default of maintenance.max_servers_down"
+	most, name := caps.MayBeDown(total), "the default of maintenance.max_servers_down"
 	if caps.Down != nil {
-		most, name = *caps.Down, "maintenance.max_servers_down"
+		name = "maintenance.max_servers_down"
 	}
 	others := v.down(ids, taken, func(s *Server) bool { return s.App == app })
 	if others+len(ids) > most {
