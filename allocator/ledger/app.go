@@ -59,6 +59,9 @@ func newApp(spec Spec) *app {
 func (a *app) setSpec(spec Spec) {
 	a.spec, a.strict = spec, shard.Instant{}
 	a.loads.Assume(spec.DefaultLoad)
+	if spec.Scaling == nil {
+		a.scaler.Stop()
+	}
 }
 
 func (a *app) id(at shard.Index) shard.ID { return a.ids[at] }

@@ -114,9 +114,9 @@ func (l *Ledger) mayStop(id shard.ServerID) (why string, refusal *RequestError) 
 
 // fleet is the view that planned events are weighed with.
 func (l *Ledger) fleet() caps.View {
-	v := caps.View{Apps: make(map[shard.App]caps.Caps, len(l.apps)), Cluster: l.s.Maintenance, Exposed: l.exposed}
+	v := caps.View{Apps: make(map[shard.App]caps.Caps, len(l.apps)), Needs: make(map[shard.App]caps.Needs, len(l.apps)), Cluster: l.s.Maintenance, Exposed: l.exposed}
 	for name, a := range l.apps {
-		v.Apps[name] = a.spec.Maintenance
+		v.Apps[name], v.Needs[name] = a.spec.Maintenance, a.spec.Needs()
 	}
 	if l.hold.On {
 		v.Hold = "losses are held: " + l.hold.Why

@@ -30,8 +30,8 @@ func (l *Ledger) emergency(a *app) bool {
 }
 
 func (l *Ledger) requestPlan(a *app) {
-	l.scale(a)
 	in, targets := l.planInput(a)
+	l.scale(a, &in)
 	a.plan.Begin()
 	if targets == 0 {
 		l.planFailed(a)

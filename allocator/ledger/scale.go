@@ -1,21 +1,20 @@
 package ledger
 
-import "github.com/shardmanager/shardmanager/internal/shard"
+import (
+	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/scaling"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
 
 // replicas is how many replicas a shard should have.
 func (a *app) replicas(at shard.Index) int { return a.scaler.Wanted(at, a.spec.Policy().Replicas) }
 
 // scale says anew how many replicas the shards of an app should have, where that follows their load. No more shards change at once than may move.
-func (l *Ledger) scale(a *app) {
-	switch {
-	case a.spec.Scaling == nil:
-		a.scaler.Stop()
-		return
-	case len(a.unplaced) > 0:
+func (l *Ledger) scale(a *app, in *placement.Input) {
+	if a.spec.Scaling == nil || len(a.unplaced) > 0 {
 		return // whatever has no primary comes first
 	}
-	policy := a.spec.Policy()
-	a.scaler.Begin(l.now, *a.spec.Scaling, policy.Moves-a.moves-a.plan.Missing)
+	a.scaler.Begin(l.now, *a.spec.Scaling, scaling.Places(in), in.Policy.Moves-a.moves-a.plan.Missing)
 	var kept []Owner
 	for i := range a.rows {
 		at := shard.Index(i)
@@ -23,9 +22,10 @@ func (l *Ledger) scale(a *app) {
 			continue
 		}
 		kept = a.rows[i].Kept(kept[:0])
-		if why := a.scaler.Look(at, kept, policy.Replicas, func() string { return l.restless(a, at) }); why != "" {
+		if why := a.scaler.Look(at, kept, in.Policy.Replicas, func() string { return l.restless(a, at) }); why != "" {
 			l.trace(Decision{What: "replicas wanted", App: a.spec.Name, Shard: a.id(at), Why: why})
 		}
+		in.Shards[i].Wanted = a.replicas(at)
 	}
 }
 

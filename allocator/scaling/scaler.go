@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/row"
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -84,8 +86,21 @@ func (s *Scaler) of(at shard.Index) *scaled {
 	return t
 }
 
-// Begin begins a look at all shards, of which so many may be changed. Bounds that an operator changed hold at once.
-func (s *Scaler) Begin(now shard.Instant, rule Rule, room int) {
+// Places is how many replicas of a shard the servers of an app can have, those apart that are to be left.
+func Places(in *placement.Input) int {
+	var stay []shard.Locality
+	for i := range in.Servers {
+		if s := &in.Servers[i]; !s.Leaving {
+			stay = append(stay, s.Locality)
+		}
+	}
+	return locality.Count(stay, max(in.Policy.Spread, locality.Host))
+}
+
+// Begin begins a look at all shards, of which so many may be changed. places is how many replicas of a shard servers can have: no more are wanted, unless
+// they must be there. Bounds that changed hold at once: an operator changed them, or servers are to be left.
+func (s *Scaler) Begin(now shard.Instant, rule Rule, places, room int) {
+	rule.Max = max(rule.Min, min(rule.Max, places))
 	s.rule, s.now, s.room, s.on, s.open = rule.filled(), now, room, true, false
 }
 
@@ -101,7 +116,7 @@ func (s *Scaler) Look(at shard.Index, kept []row.Owner, start int, barred func()
 		}
 	}
 	if n := r.within(t.wanted); n != t.wanted {
-		return s.change(t, n, "the bounds of replica_scaling changed")
+		return s.change(t, n, fmt.Sprintf("from %d to %d may be, by replica_scaling and where servers are", r.Min, r.Max))
 	}
 	t.waiting = ""
 	if why := s.giveUp(t); why != "" {

@@ -17,19 +17,20 @@ const every = 5 * time.Second // between two looks
 
 // one is a shard whose load is shared evenly by its replicas, and that gets and loses replicas as is said.
 type one struct {
-	scaler scaling.Scaler
-	rule   scaling.Rule
-	now    shard.Instant
-	has    int
-	places int // for replicas, at most
-	room   int
-	barred string
-	mute   int // replicas that say nothing
-	said   []string
+	scaler  scaling.Scaler
+	rule    scaling.Rule
+	now     shard.Instant
+	has     int
+	places  int // for replicas, at most
+	room    int
+	domains int
+	barred  string
+	mute    int // replicas that say nothing
+	said    []string
 }
 
 func newOne(rule scaling.Rule, has int) *one {
-	return &one{rule: rule, now: shard.Instant{Boot: 1e9, Raw: 1e9}, has: has, places: 100, room: 1}
+	return &one{rule: rule, now: shard.Instant{Boot: 1e9, Raw: 1e9}, has: has, places: 100, domains: 100, room: 1}
 }
 
 var plain = scaling.Rule{Metric: "reads", Target: 100, Min: 2, Max: 6, Up: time.Minute, Down: 10 * time.Minute}
@@ -52,7 +53,7 @@ func (o *one) look(load int64) int {
 			o.scaler.Measured(0, who, map[string]int64{"reads": share})
 		}
 	}
-	o.scaler.Begin(o.now, o.rule, o.room)
+	o.scaler.Begin(o.now, o.rule, o.domains, o.room)
 	if why := o.scaler.Look(0, o.owners(), 3, func() string { return o.barred }); why != "" {
 		o.said = append(o.said, why)
 	}
@@ -172,6 +173,16 @@ func TestGivesUp(t *testing.T) {
 }
 
 func TestNewBoundsHoldAtOnce(t *testing.T) {
+	left := newOne(plain, 6)
+	left.barred = "a piece of an event covers s1"
+	left.during(time.Minute, 600)
+	if left.domains = 5; left.look(600) != 5 {
+		t.Errorf("5 places: %s", left.scaler.Why(0))
+	}
+	if left.domains = 0; left.look(600) != 2 {
+		t.Errorf("no place: %s", left.scaler.Why(0))
+	}
+
 	o := newOne(plain, 6)
 	o.during(time.Minute, 600)
 	o.rule.Max = 3

@@ -3,10 +3,16 @@ package spec
 import (
 	"fmt"
 
+	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/scaling"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
+
+// Needs is what the app must have servers for.
+func (a App) Needs() caps.Needs {
+	return caps.Needs{Replicas: a.LeastReplicas(), Regions: a.RegionReplicas, Spread: a.Spread}
+}
 
 // LeastReplicas is how few replicas each shard may have at least.
 func (a App) LeastReplicas() int {

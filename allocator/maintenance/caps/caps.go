@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -78,9 +79,17 @@ type Exposure struct {
 	Here        int // of them, on those servers
 }
 
+// Needs is what an app must have servers for.
+type Needs struct {
+	Replicas int             // of each shard, at least
+	Regions  map[string]int  // of these, those that must be in a region; never modified
+	Spread   locality.Domain // two replicas of a shard never share a domain of this width
+}
+
 // View is the fleet at one moment.
 type View struct {
 	Servers []Server // by id
+	Needs   map[shard.App]Needs
 	Apps    map[shard.App]Caps
 	Cluster Cluster
 	Hold    string // why nothing may be taken down now; empty: it may
