@@ -87,8 +87,8 @@ func advise(in *placement.Input, limits caps.Caps, aim Aim) Advice {
 	a.Servers = len(there)
 	a.Metrics = metrics(in, there, aim.Utilisation)
 	a.Regions = regions(in, there, limits)
-	a.Least, a.Why = a.least(in, limits, aim.Utilisation)
-	most, _ := a.least(in, limits, max(1, aim.Utilisation*(100-aim.Tolerance)/100))
+	a.Least, a.Why = a.least(in, limits, aim.Utilisation, 100)
+	most, _ := a.least(in, limits, max(1, aim.Utilisation*(100-aim.Tolerance)/100), 100-aim.Tolerance)
 	a.Most = max(a.Least, most)
 	a.Wanted = min(max(a.Servers, a.Least), a.Most)
 	if a.Hold != "" {
@@ -156,8 +156,8 @@ func regions(in *placement.Input, there []placement.Server, limits caps.Caps) (l
 	return list
 }
 
-// least is how few servers do at a utilisation, and what that comes from.
-func (a *Advice) least(in *placement.Input, limits caps.Caps, percent int) (n int, why string) {
+// least is how few servers do at a utilisation, at full use while as many are down as may be, and what that comes from.
+func (a *Advice) least(in *placement.Input, limits caps.Caps, percent, full int) (n int, why string) {
 	up, because := 1, "one server"
 	for i := range in.Shards {
 		if r := replicas(in, i); r > up {
@@ -165,7 +165,7 @@ func (a *Advice) least(in *placement.Input, limits caps.Caps, percent int) (n in
 		}
 	}
 	for _, m := range a.Metrics {
-		if most := servers(m.Load, m.Server, 100); most > up {
+		if most := servers(m.Load, m.Server, full); most > up {
 			up, because = most, fmt.Sprintf("%d of %s, on servers with %d", m.Load, m.Name, m.Server)
 		}
 	}
