@@ -319,7 +319,7 @@ func (t *task) proposeAdds(adds []placement.Move, why map[placement.Move]string)
 	}
 	e := t.edit()
 	for _, m := range adds {
-		if to := t.target(m.To); to != nil && (!t.grows() || t.underCaps(to)) {
+		if to := t.target(m.To); to != nil && (!t.grows() || len(e.why) == 0 && t.underCaps(to)) {
 			e.join(to.Owner, Owner{}, why[m])
 		}
 	}

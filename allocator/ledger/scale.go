@@ -29,7 +29,7 @@ func (l *Ledger) scale(a *app, in *placement.Input) {
 	}
 }
 
-// grows reports whether a shard gets more replicas than it needs at least: caps on moves hold for them.
+// grows reports whether a shard gets more replicas than it needs at least: one after another, and caps on moves hold for them.
 func (t *task) grows() bool {
 	return t.a.spec.Scaling != nil && len(t.row.Secondaries)+1 >= t.a.spec.LeastReplicas()
 }

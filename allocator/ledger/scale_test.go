@@ -143,10 +143,13 @@ func TestGrowsUnderCapsOnMoves(t *testing.T) {
 	w.run(20 * second)
 	w.expectReplicas(t, "at first", 2, 2, 2, 2)
 	for id := range w.demand {
-		w.demand[id] = 300
+		w.demand[id] = 450
 	}
-	for range 1200 {
+	for range 2000 {
 		w.run(step)
+		if n := w.store.lock.core.Summary().Lacking; n > 2 {
+			t.Fatalf("%d shards are to grow at once", n)
+		}
 		joining, at := 0, map[shard.ServerID]int{}
 		for _, r := range w.rows() {
 			for _, s := range r.Secondaries {
@@ -162,7 +165,7 @@ func TestGrowsUnderCapsOnMoves(t *testing.T) {
 			}
 		}
 	}
-	w.expectReplicas(t, "in the end", 3, 3, 3, 3)
+	w.expectReplicas(t, "in the end", 5, 5, 5, 5)
 }
 
 // Whatever happens, no shard has more replicas than the bounds say, and in the end it has as many as its load needs.
