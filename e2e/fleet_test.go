@@ -43,8 +43,18 @@ type fleet struct {
 	generations int
 }
 
-// size of a fleet. Every agent is in a zone of its own.
-type size struct{ allocators, agents int }
+// size of a fleet. Every agent is in a zone of its own; the first of them may be in region eu, and then the others in us.
+type size struct{ allocators, agents, eu int }
+
+func (n size) region(i int) string {
+	switch {
+	case n.eu == 0:
+		return ""
+	case i < n.eu:
+		return "eu"
+	}
+	return "us"
+}
 
 const fleetShards = 12
 
@@ -68,7 +78,7 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 	for i := range n.agents {
 		node := fmt.Sprintf("n%d", i)
 		f.agents = append(f.agents, f.unit(node, append([]string{"agent", "--cluster", name, "--name", node, "--listen", f.address(), "--socket", f.socket(i),
-			"--zone", fmt.Sprintf("z%d", i), "--host", node, "--apps", "kv", "--profile", profile, "--state-dir", filepath.Join(f.dir, node)}, store...)...))
+			"--region", n.region(i), "--zone", fmt.Sprintf("z%d", i), "--host", node, "--apps", "kv", "--profile", profile, "--state-dir", filepath.Join(f.dir, node)}, store...)...))
 		f.install(i, binary)
 		f.agents[i].Binary = f.program(i)
 		f.apps = append(f.apps, f.unit(node+"-app", "example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i), "--store", "http://"+kvAddress,

@@ -77,7 +77,7 @@ func explanationToProto(known *Explained, replica shard.ServerID) (*pb.ExplainRe
 			Server: string(r.Server), Incarnation: uint64(r.Incarnation), Role: pb.Role(r.Role), Progress: pb.SecondaryProgress(r.Progress), Down: r.Down,
 		})
 	}
-	out.ReplicasMissing = count(s.Missing)
+	out.ReplicasMissing, out.ReplicasWhy = count(s.Missing), s.Scaled
 	if s.Moving {
 		out.Open = moveToProto(s.Open)
 	}

@@ -74,6 +74,7 @@ func FromProto(p *pb.AppSpec) (ledger.Spec, error) {
 		Labels:           cloned(p.Labels),
 		Written:          written,
 		Maintenance:      limits,
+		Scaling:          scalingFromProto(p.ReplicaScaling),
 		NonExclusive:     p.Exclusive != nil && !*p.Exclusive,
 		AcceptOverlap:    p.AcceptOverlap,
 		OnLoss:           spec.OnLoss(p.OnCoordinationLoss),
@@ -100,6 +101,7 @@ func ToProto(s ledger.Spec) *pb.AppSpec {
 		Labels:          cloned(s.Labels),
 		Policy:          Policy(s.Written),
 		Maintenance:     capsToProto(s.Maintenance),
+		ReplicaScaling:  scalingToProto(s.Scaling),
 		Exclusive:       &exclusive,
 		AcceptOverlap:   s.AcceptOverlap, OnCoordinationLoss: pb.CoordinationLoss(s.OnLoss),
 	}

@@ -404,7 +404,7 @@ func (a *agent) work() {
 		a.seq++
 		a.asked[a.seq] = a.now()
 		a.say(ledger.Renew{Stream: a.stream(), Sequence: a.seq, AskedNS: a.now(), ApplicationSilent: time.Duration(silent),
-			ServeOn: a.serveOn})
+			ServeOn: a.serveOn, Loads: a.measured()})
 	}
 	if a.now()-a.granted >= int64(w.settings.Interval)*3/2 {
 		if a.welcome && a.now()-max(a.granted, a.welcomed) >= int64(w.settings.Validity) {

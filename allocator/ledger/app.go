@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/scaling"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -31,6 +32,7 @@ type app struct {
 	avoid    timing.Memory        // servers whose callbacks failed
 	left     timing.Memory        // servers that shards were moved away from to even out loads
 	loads    load.Book
+	scaler   scaling.Scaler
 	ids      []shard.ID
 	named    map[shard.ID]shard.Index // of a named key space: the shards that there are
 	free     []shard.Index            // of a named key space: indexes without a shard
@@ -57,6 +59,9 @@ func newApp(spec Spec) *app {
 func (a *app) setSpec(spec Spec) {
 	a.spec, a.strict = spec, shard.Instant{}
 	a.loads.Assume(spec.DefaultLoad)
+	if spec.Scaling == nil {
+		a.scaler.Stop()
+	}
 }
 
 func (a *app) id(at shard.Index) shard.ID { return a.ids[at] }

@@ -316,7 +316,7 @@ func (t *task) acknowledged() {
 	w := t.w
 	w.served, w.idle, w.takeAway, w.gains, w.regain = true, false, false, 0, shard.Instant{}
 	t.publishShard(t.a, t.at)
-	if len(t.row.Secondaries) != t.a.spec.Policy().Replicas-1 {
+	if len(t.row.Secondaries) != t.a.replicas(t.at)-1 {
 		t.a.plan.Want(t.now, solveSoon)
 	}
 	t.keeper.Served(t.now, t.a.charge(t.at, shard.Primary))

@@ -34,6 +34,7 @@ func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in 
 	}
 	s.Replicas, s.Missing = l.replicaStatus(a, at)
 	s.Quarantine = l.keeper.Quarantined(name, at)
+	s.Scaled = a.scaler.Why(at)
 	in, _ = l.planInput(a)
 	for i := range in.Servers {
 		if p := &in.Servers[i]; !p.Accepts {

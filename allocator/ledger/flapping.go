@@ -174,10 +174,10 @@ func (l *Ledger) thin(a *app) int {
 		return a.thin
 	}
 	a.thin, a.thinAt = 0, l.now
-	for i, want := 0, a.spec.Policy().Replicas; i < len(a.rows); i++ {
-		row := &a.rows[i]
-		n, who := row.Copies(l.heard), probation.Suspect{App: a.spec.Name, Index: shard.Index(i)}
-		if n > 0 && n < want && !row.Deleting && !l.keeper.Blamed(who) {
+	for i := range a.rows {
+		row, at := &a.rows[i], shard.Index(i)
+		n, who := row.Copies(l.heard), probation.Suspect{App: a.spec.Name, Index: at}
+		if n > 0 && n < a.replicas(at) && !row.Deleting && !l.keeper.Blamed(who) {
 			a.thin++
 		}
 	}

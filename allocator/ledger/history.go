@@ -28,7 +28,7 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 	switch {
 	case from != nil && !from.over && from.leaves():
 		a.plan.Want(l.now, solveSoon)
-	case a.spec.Replication.Secondaries() && len(a.rows[at].Secondaries) != a.spec.Policy().Replicas-1:
+	case a.spec.Replication.Secondaries() && len(a.rows[at].Secondaries) != a.replicas(at)-1:
 		a.plan.Want(l.now, solveSoon) // nothing was planned for the shard while it moved
 	case a.plan.Capped:
 		a.plan.Want(l.now, timing.SolveSettle)

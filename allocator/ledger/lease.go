@@ -39,14 +39,18 @@ func (l *Ledger) renew(ev Renew) {
 // mayGrant is the guard of every lease: the incarnation was read in its key and welcomed, is not fenced, and the lock is proven.
 func (l *Ledger) mayGrant(f *life) bool { return f.attached() && f.alive() && l.provesLock() }
 
-// takeLoads notes measured loads, for shards that the server is primary of.
+// takeLoads notes measured loads. What places are found by is that of primaries.
 func (l *Ledger) takeLoads(f *life, loads []ShardLoad) {
 	a := l.apps[f.app]
 	if a == nil || len(loads) == 0 {
 		return
 	}
 	for _, m := range loads {
-		if at, ok := a.find(m.Shard); ok && a.rows[at].Primary == f.Owner {
+		at, ok := a.find(m.Shard)
+		if ok && a.spec.Replication.Secondaries() {
+			a.scaler.Measured(at, f.Owner, m.Load)
+		}
+		if ok && a.rows[at].Primary == f.Owner {
 			a.loads.Measured(at, m.Load)
 		}
 	}

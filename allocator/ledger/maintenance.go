@@ -80,7 +80,7 @@ func (l *Ledger) eventsStored(rows []maintenance.Row) {
 	notes, answered := l.events.Stored(rows)
 	for _, n := range notes {
 		for _, c := range n.Piece.Covers {
-			l.trace(Decision{What: "maintenance " + n.State.String(), Server: c.Server, Incarnation: c.Incarnation, Why: joined(n.Event, n.Piece.Why)})
+			l.trace(Decision{What: "maintenance " + n.State.String(), Server: c.Server, Incarnation: c.Incarnation, Why: report.Joined(n.Event, n.Piece.Why)})
 		}
 	}
 	for _, id := range answered {
@@ -113,9 +113,9 @@ func (l *Ledger) mayStop(id shard.ServerID) (why string, refusal *RequestError) 
 
 // fleet is the view that planned events are weighed with.
 func (l *Ledger) fleet() caps.View {
-	v := caps.View{Apps: make(map[shard.App]caps.Caps, len(l.apps)), Cluster: l.s.Maintenance, Exposed: l.exposed}
+	v := caps.View{Apps: make(map[shard.App]caps.Caps, len(l.apps)), Needs: make(map[shard.App]caps.Needs, len(l.apps)), Cluster: l.s.Maintenance, Exposed: l.exposed}
 	for name, a := range l.apps {
-		v.Apps[name] = a.spec.Maintenance
+		v.Apps[name], v.Needs[name] = a.spec.Maintenance, a.spec.Needs()
 	}
 	if l.hold.On {
 		v.Hold = "losses are held: " + l.hold.Why
@@ -200,5 +200,5 @@ func (l *Ledger) replicaStatus(a *app, at shard.Index) (list []report.Replica, m
 		s := &row.Secondaries[i]
 		add(s.Owner, report.Replica{Role: shard.Secondary, Progress: report.SecondaryProgress(s.State), Idle: s.State != InSync})
 	}
-	return list, max(0, a.spec.Policy().Replicas-len(list))
+	return list, max(0, a.replicas(at)-len(list))
 }

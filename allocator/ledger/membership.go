@@ -8,21 +8,6 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// sameMembers reports whether a primary has to know the same of two lists of secondaries. One that came in sync did so because the primary
-// acknowledged it: that is no news.
-func sameMembers(a, b []Secondary) bool {
-	members := func(list []Secondary) []Owner {
-		var some []Owner
-		for _, s := range list {
-			if s.State == Syncing || s.State == InSync {
-				some = append(some, s.Owner)
-			}
-		}
-		return some
-	}
-	return slices.Equal(members(a), members(b))
-}
-
 // members are the secondaries that the primary of a row has to know; newcomers are left out where it is only becoming primary.
 func (t *task) members(newcomers bool) []shard.Member {
 	var list []shard.Member

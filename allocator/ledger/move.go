@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -164,7 +165,7 @@ func (t *task) closeAborted() {
 		}
 	}
 	t.stage(t.a, t.at, next, lazy, Decision{What: "move rolled back", Server: m.From.Server, Incarnation: m.From.Incarnation,
-		Why: joined("the source had not begun", t.w.lastAbort)})
+		Why: report.Joined("the source had not begun", t.w.lastAbort)})
 }
 
 // moved is rows 5 to 8: the new primary serves, the map is published, the source forwards for the linger, drops, and the move is done.
@@ -225,11 +226,4 @@ func (t *task) closeMoved(why string) {
 		}
 	}
 	t.stageSecondaries(next, lazy, Decision{What: "move done", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
-}
-
-func joined(why, more string) string {
-	if more == "" {
-		return why
-	}
-	return why + "; " + more
 }

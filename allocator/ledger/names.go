@@ -175,6 +175,7 @@ func (l *Ledger) namesStored(a *app, at shard.Index, old, row *Row) {
 		a.avoid.Forget(at)
 		a.left.Forget(at)
 		a.loads.Forget(at)
+		a.scaler.Forget(at)
 		a.ids[at], a.free = "", append(a.free, at)
 	case row.Deleting && !old.Deleting:
 		a.clearUnplaced(at)

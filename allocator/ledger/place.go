@@ -31,6 +31,7 @@ func (l *Ledger) emergency(a *app) bool {
 
 func (l *Ledger) requestPlan(a *app) {
 	in, targets := l.planInput(a)
+	l.scale(a, &in)
 	a.plan.Begin()
 	if targets == 0 {
 		l.planFailed(a)
@@ -72,7 +73,7 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 		first := len(replicas)
 		in.Shards[i], replicas = l.planShard(a, shard.Index(i), places, replicas)
 		in.Shards[i].Replicas = replicas[first:len(replicas):len(replicas)]
-		if len(in.Shards[i].Replicas) < in.Policy.Replicas && !in.Shards[i].Backoff {
+		if len(in.Shards[i].Replicas) < a.replicas(shard.Index(i)) && !in.Shards[i].Backoff {
 			a.plan.Missing++
 		}
 	}
@@ -85,7 +86,7 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 	if next, ok := a.staged[at]; ok {
 		row, pending = next, true
 	}
-	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoid.Of(at, l.now), Left: a.left.Of(at, l.now)}
+	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoid.Of(at, l.now), Left: a.left.Of(at, l.now), Wanted: a.scaler.Wanted(at, 0)}
 	sh.Backoff = l.keeper.Quarantined(a.spec.Name, at) != ""
 	lost, free := a.unplaced[at]
 	if row.ID == "" && a.spec.Space.Named || row.Deleting {
@@ -197,6 +198,9 @@ func (l *Ledger) planReady(ev PlanReady) {
 	}
 	if a.plan.Missing > 0 {
 		a.plan.Want(l.now, solveMissing) // a server may be avoided no longer, or have room
+	}
+	if a.scaler.Pending() {
+		a.plan.Want(l.now, timing.SolvePause) // a cooldown ends
 	}
 	if len(a.unplaced) > 0 {
 		l.planFailed(a)
@@ -319,7 +323,7 @@ func (t *task) proposeAdds(adds []placement.Move, why map[placement.Move]string)
 	}
 	e := t.edit()
 	for _, m := range adds {
-		if to := t.target(m.To); to != nil {
+		if to := t.target(m.To); to != nil && (!t.grows() || len(e.why) == 0 && t.underCaps(to)) {
 			e.join(to.Owner, Owner{}, why[m])
 		}
 	}

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -171,12 +170,6 @@ func (l *Ledger) serverChanged(s *server) {
 	}
 }
 
-func sameServer(a, b shard.Server) bool {
-	return a.ID == b.ID && a.App == b.App && a.Agent == b.Agent && a.Incarnation == b.Incarnation && a.Locality == b.Locality &&
-		a.DataAddress == b.DataAddress && a.AgentAddress == b.AgentAddress && a.Version == b.Version &&
-		maps.Equal(a.Capacity, b.Capacity) && maps.Equal(a.Labels, b.Labels)
-}
-
 // publishShard tells watchers who serves a shard, if that is news.
 func (l *Ledger) publishShard(a *app, at shard.Index) { l.publishEntry(a, at, l.entryOf(a, at)) }
 
@@ -227,7 +220,7 @@ func (l *Ledger) publishChanges() {
 			old, was := p.servers[id]
 			s := l.servers[id]
 			switch {
-			case s != nil && s.listed() && was && sameServer(old, s.info):
+			case s != nil && s.listed() && was && old.Equal(s.info):
 			case s != nil && s.listed():
 				p.servers[id] = s.info
 				d.Servers = append(d.Servers, s.info)

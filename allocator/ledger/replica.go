@@ -89,7 +89,7 @@ func (e *edit) stage() bool {
 
 // stageSecondaries stages a row whose secondaries may have changed: the primary learns of those that concern it.
 func (t *task) stageSecondaries(next Row, h hurried, d Decision) {
-	if !sameMembers(t.row.Secondaries, next.Secondaries) {
+	if !t.row.SameMembers(&next) {
 		next.MembersMove = next.Move
 	}
 	t.stage(t.a, t.at, next, h, d)

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -328,13 +329,13 @@ func nextMove(in placement.Input, s placement.Shard) (placement.Move, bool) {
 	case primary != nil && in.Servers[primary.On].Leaving && ready >= 0:
 		m.Kind, m.From, m.To, m.Reason = placement.Promote, at(primary.On), at(s.Replicas[ready].On), placement.Drain
 		return m, true
-	case count < in.Policy.Replicas && free >= 0:
+	case count < cmp.Or(s.Wanted, in.Policy.Replicas) && free >= 0:
 		m.Kind, m.To = placement.Add, at(free)
 		return m, true
 	case leaving >= 0 && free >= 0:
 		m.Kind, m.From, m.To, m.Reason = placement.Migrate, at(s.Replicas[leaving].On), at(free), placement.Drain
 		return m, true
-	case count > in.Policy.Replicas && ready >= 0:
+	case count > cmp.Or(s.Wanted, in.Policy.Replicas) && ready >= 0:
 		m.Kind, m.From = placement.Drop, at(s.Replicas[ready].On)
 		return m, true
 	}

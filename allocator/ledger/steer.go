@@ -66,7 +66,7 @@ func (t *task) abortWished(id uint64, w wish.AbortMove) *RequestError {
 		return nil
 	}
 	t.avoid(m.To)
-	t.abort(operatorsWord(w.Why))
+	t.abort(report.Asked(w.Why))
 	t.whenStored(id, "aborting: "+string(m.To.Server)+" is to stop, then "+string(m.From.Server)+" goes on")
 	return nil
 }
@@ -77,7 +77,7 @@ func (t *task) abortJoins(id uint64, w wish.AbortMove) bool {
 	for _, s := range t.row.Secondaries {
 		if (s.State == Joining || s.State == Syncing) && (w.Move == 0 || w.Move == s.Order.Move) {
 			t.avoid(s.Owner)
-			e.set(s.Owner, Leaving, "secondary given up", operatorsWord(w.Why), urgent)
+			e.set(s.Owner, Leaving, "secondary given up", report.Asked(w.Why), urgent)
 		}
 	}
 	if !e.stage() {
@@ -97,7 +97,7 @@ func (t *task) skipWished(id uint64, w wish.SkipStep) *RequestError {
 		if from := t.known(m.From); !from.gone() {
 			t.w.addStray(from)
 		}
-		t.closeMoved(joined(operatorsWord(w.Why), "step "+step.String()+" is skipped"))
+		t.closeMoved(report.Joined(report.Asked(w.Why), "step "+step.String()+" is skipped"))
 		t.whenStored(id, "the move is done; "+string(m.From.Server)+" is told to drop the shard until it does")
 		return nil
 	case report.StepPrepareAdd:
@@ -150,18 +150,11 @@ func (t *task) force(id uint64, w wish.SkipStep, step report.MoveStep, o Owner) 
 			step, o.Server, f.owned)}
 	}
 	f.askers = append(f.askers, Reply{ID: id, Note: note})
-	t.fence(f, joined(operatorsWord(w.Why), fmt.Sprintf("step %s of shard %s is forced", step, t.a.id(t.at))))
+	t.fence(f, report.Joined(report.Asked(w.Why), fmt.Sprintf("step %s of shard %s is forced", step, t.a.id(t.at))))
 	return nil
 }
 
 // whenStored answers once the row that was just staged is durable.
 func (t *task) whenStored(id uint64, note string) {
 	t.a.askers[t.at] = append(t.a.askers[t.at], Reply{ID: id, Note: note})
-}
-
-func operatorsWord(why string) string {
-	if why == "" {
-		return "an operator asked for it"
-	}
-	return "an operator asked for it: " + why
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/message"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -138,19 +139,12 @@ func (l *Ledger) detached(ev Detached) {
 	l.drop(st)
 	if f := st.life; f != nil {
 		f.reset = ev.Reset
-		l.trace(Decision{What: "server detached", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: detachWhy(ev.Reset)})
+		l.trace(Decision{What: "server detached", App: f.app, Server: f.Server, Incarnation: f.Incarnation, Why: report.Detached(ev.Reset)})
 		l.wantKey(f.server)
 		l.serverChanged(f.server)
 		l.membershipChanged(f.app)
 	}
 	l.forget(st.server)
-}
-
-func detachWhy(reset bool) string {
-	if reset {
-		return "the connection broke"
-	}
-	return "closed by the agent"
 }
 
 // welcomed returns the life that a stream speaks for; nil before its welcome and after its end.

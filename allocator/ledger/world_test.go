@@ -51,6 +51,7 @@ type world struct {
 	writes  int64                    // of the application, in all
 	acked   map[shard.ID][]int64     // writes that a primary acknowledged
 	poison  map[shard.ID]bool        // kills whoever loads it
+	demand  map[shard.ID]int64       // reads, which replicas share
 	named   map[shard.ID]shard.Index // every shard that a named key space ever had
 	faults  []string                 // broken promises
 	trace   []string

@@ -183,6 +183,9 @@ func (l *look) refuses(n *entry, i int) caps.Refusal {
 	if early > 0 && !w.Waived {
 		return caps.Refusal{Why: "its start, " + w.Start.UTC().Format(time.RFC3339)}
 	}
+	if r := l.leaves(n); r.Why != "" {
+		return r
+	}
 	if !n.retry[i].Passed(l.now) {
 		return caps.Refusal{Why: w.Pieces[i].Why}
 	}
@@ -202,6 +205,26 @@ func (l *look) refuses(n *entry, i int) caps.Refusal {
 		}
 	}
 	return l.view.Weigh(ids, l.taken)
+}
+
+// leaves says why the servers of an event may not go for good, all of them and those of others that go already; an empty refusal: they may.
+func (l *look) leaves(n *entry) caps.Refusal {
+	if n.wanted.Kind != event.Decommission {
+		return caps.Refusal{}
+	}
+	going := map[shard.ServerID]bool{}
+	for _, other := range l.b.all {
+		for i := range other.wanted.Pieces {
+			p := &other.wanted.Pieces[i]
+			if other != n && !p.State.Active() || p.State.Over() || other.wanted.Kind != event.Decommission {
+				continue
+			}
+			for _, c := range p.Covers {
+				going[c.Server] = true
+			}
+		}
+	}
+	return l.view.Spares(going)
 }
 
 // SafeToStop says why a server of the view may not be stopped now without harm; empty: it may. It may where a piece that covers it is ready, and where one would

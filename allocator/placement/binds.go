@@ -65,8 +65,8 @@ func (s *state) bindsWhere(free quest) (binds, why string) {
 	if binds, why := s.bindsPolicy(free.i); binds != "" {
 		return binds, why
 	}
-	why = fmt.Sprintf("%d replicas wanted, %d %ss have servers", s.in.Policy.Replicas, s.where.Open[free.width], free.width)
-	if s.where.Open[free.width] >= s.in.Policy.Replicas {
+	why = fmt.Sprintf("%d replicas wanted, %d %ss have servers", s.in.Wanted(free.i), s.where.Open[free.width], free.width)
+	if s.where.Open[free.width] >= s.in.Wanted(free.i) {
 		why += ", and no other of them is free"
 	}
 	return "spread " + free.width.String(), why

@@ -80,6 +80,14 @@ func place(s placement.Shard) int {
 	return -1
 }
 
+// wanted is how many replicas a shard should have.
+func (w *world) wanted(s *placement.Shard) int {
+	if s.Wanted > 0 {
+		return s.Wanted
+	}
+	return w.in.Policy.Replicas
+}
+
 func (w *world) position(id shard.ServerID) int {
 	return slices.IndexFunc(w.in.Servers, func(s placement.Server) bool { return s.ID == id })
 }
@@ -182,7 +190,7 @@ func (w *world) add(s *placement.Shard, kind placement.Kind, to int) error {
 			return nil
 		}
 	}
-	if kind == placement.Add && held(*s) >= w.in.Policy.Replicas {
+	if kind == placement.Add && held(*s) >= w.wanted(s) {
 		return errors.New("it has all its replicas")
 	}
 	if err := w.arrive(s, -1, to); err != nil {
@@ -229,7 +237,7 @@ func (w *world) migrate(s *placement.Shard, k, to int) error {
 
 func (w *world) drop(s *placement.Shard, k int) error {
 	region := w.in.Servers[s.Replicas[k].On].Locality.Region
-	if s.Replicas[k].Role == shard.Primary || held(*s) <= w.in.Policy.Replicas || w.inRegion(s, region) <= w.in.Policy.Regions[region] {
+	if s.Replicas[k].Role == shard.Primary || held(*s) <= w.wanted(s) || w.inRegion(s, region) <= w.in.Policy.Regions[region] {
 		return errors.New("it is needed")
 	}
 	s.Replicas[k].Leaving = true

@@ -185,7 +185,7 @@ func (e *evening) unwanted(i, k int) (list []int32) {
 		case r.leaving:
 			list = append(list, int32(r.on))
 		default:
-			list = append(list, e.beside(r.on, e.width(i))...)
+			list = append(list, e.where.Beside(r.on, e.width(i))...)
 		}
 	}
 	if len(sh.Left)+len(sh.Avoid) == 0 {
@@ -196,16 +196,6 @@ func (e *evening) unwanted(i, k int) (list []int32) {
 		id := e.serverID(server)
 		if server != at && (slices.Contains(sh.Avoid, id) || settles && slices.Contains(sh.Left, id)) {
 			list = append(list, int32(server))
-		}
-	}
-	return list
-}
-
-// beside are the servers that share a domain of a width with one.
-func (e *evening) beside(server int, width locality.Domain) (list []int32) {
-	for other := range e.in.Servers {
-		if e.where.Shared(server, other, width) {
-			list = append(list, int32(other))
 		}
 	}
 	return list

@@ -233,7 +233,7 @@ func (s *state) repair() {
 // fillRegions moves a replica to a region that must have more of them than it has.
 func (s *state) fillRegions(i int) {
 	lacks, sum := s.lacking(i)
-	if sum == 0 || s.count(i) < s.in.Policy.Replicas {
+	if sum == 0 || s.count(i) < s.in.Wanted(i) {
 		return // what is missing is explained already
 	}
 	for r, n := range lacks {

@@ -126,7 +126,7 @@ func (s *state) choices(i, k int, role shard.Role) [][]int {
 	case k >= 0 && !s.spare(i, k):
 		home := s.where.InRegion[s.replicas[i][k].at]
 		add(func(r int) bool { return r == home })
-	case k < 0 && short > 0 && (role == shard.Secondary || s.in.Policy.Replicas-s.count(i) <= short):
+	case k < 0 && short > 0 && (role == shard.Secondary || s.in.Wanted(i)-s.count(i) <= short):
 		add(func(r int) bool { return lacks[r] > 0 })
 		add(func(r int) bool { return lacks[r] == 0 })
 	default:

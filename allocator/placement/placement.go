@@ -5,6 +5,8 @@
 package placement
 
 import (
+	"cmp"
+
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
 	"github.com/shardmanager/shardmanager/internal/latency"
 	"github.com/shardmanager/shardmanager/internal/locality"
@@ -54,6 +56,7 @@ type Shard struct {
 	Avoid    []shard.ServerID // where callbacks for it failed lately
 	Urgent   bool             // without a primary because its owner is gone
 	Backoff  bool             // in quarantine: neither placed nor moved; pinned and without replicas: there is nothing to place
+	Wanted   int              // replicas; 0: as many as the policy says
 	Left     []shard.ServerID // where it was moved away from lately to even out loads: for that it does not go back, or loads that oscillate would have it do so
 }
 
@@ -122,6 +125,9 @@ const (
 	Spread     // replicas farther apart
 	Replicas   // more or fewer of them
 )
+
+// Wanted is how many replicas a shard should have.
+func (in *Input) Wanted(i int) int { return cmp.Or(in.Shards[i].Wanted, in.Policy.Replicas) }
 
 // Move is one proposal.
 type Move struct {

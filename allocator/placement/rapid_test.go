@@ -75,6 +75,9 @@ func drawShard(t *rapid.T, in placement.Input, i int) placement.Shard {
 	n := len(in.Servers)
 	s := placement.Shard{Index: shard.Index(i), Load: map[string]int64{placement.MetricShards: 1}}
 	s.Load["cpu"] = rapid.Int64Range(0, 20).Draw(t, "cpu")
+	if in.Policy.Replicas > 1 && rapid.Bool().Draw(t, "scaled") {
+		s.Wanted = max(2, in.Policy.Regions["a"]+in.Policy.Regions["b"]) + rapid.IntRange(0, 2).Draw(t, "wanted")
+	}
 	s.Urgent, s.Backoff = rapid.Bool().Draw(t, "urgent"), rapid.IntRange(0, 9).Draw(t, "backoff") == 0
 	if n == 0 {
 		return s
@@ -134,7 +137,7 @@ func TestEveryPrefixKeepsTheConstraints(t *testing.T) {
 			explained[d.Shard] = true
 		}
 		for i, s := range after.Shards {
-			missing := len(s.Replicas) < in.Policy.Replicas || in.Policy.Primary && s.Primary() == nil
+			missing := len(s.Replicas) < (&world{in: in}).wanted(&s) || in.Policy.Primary && s.Primary() == nil
 			if missing && !in.Shards[i].Pinned && !explained[s.Index] {
 				t.Fatalf("shard %d lacks something and nothing says why", s.Index)
 			}

@@ -60,6 +60,14 @@ func noPrimaries(in placement.Input, servers ...int) placement.Input {
 	return in
 }
 
+// wanting says how many replicas each shard should have.
+func wanting(in placement.Input, n ...int) placement.Input {
+	for i := range n {
+		in.Shards[i].Wanted = n[i]
+	}
+	return in
+}
+
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	two, three := placement.Policy{Replicas: 2, Primary: true}, placement.Policy{Replicas: 3, Primary: true}
@@ -113,6 +121,8 @@ func TestReplicas(t *testing.T) {
 		{name: "replicas that share a zone are parted", in: city(placement.Policy{Replicas: 2, Primary: true, Spread: locality.Zone}, "eu/1 eu/1 eu/2", "0 1s"),
 			moves: "repair 0:1_>2_"},
 		{name: "surplus is dropped", in: city(two, "eu/1 eu/1 us/1", "0 1s 2s"), moves: "replicas -0:1_>-"},
+		{name: "each shard has as many as it should", in: wanting(city(two, "eu/1 us/1 ap/1", "0 1s", "1 2s", "2 0s 1s", "0 2s 1s"), 3, 0, 3, 2), moves: "replicas +0:->2_ replicas -3:2_>-"},
+		{name: "as far as there is a place", in: wanting(city(two, "eu/1 us/1", "0 1s"), 3), binds: []string{"spread host: 3 replicas wanted, 2 hosts have servers"}},
 		{name: "surplus waits for others", in: city(two, "eu/1 us/1 ap/1", "0 1s 2u"), moves: "replicas -0:2_>-"},
 		{name: "a leaving one is no replica", in: city(two, "eu/1 us/1 ap/1", "0 1l"), moves: "replicas +0:->2_"},
 		{name: "primaries are balanced by promotion", in: city(two, "eu/1 us/1", "0 1s", "0 1s", "0 1s", "0 1s"), moves: "balance ^0:_>1_ balance ^1:_>1_"},

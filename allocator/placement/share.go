@@ -58,7 +58,7 @@ func (s *state) total() load.Vector {
 				total.Add(s.load(i, r.role))
 			}
 		}
-		for ; count < s.in.Policy.Replicas; count++ {
+		for ; count < s.in.Wanted(i); count++ {
 			total.Add(s.base[i])
 		}
 		if s.primaries >= 0 && s.in.Policy.Primary && !primary {

@@ -128,7 +128,7 @@ func (s *state) fill() {
 	var list []int
 	for i := range s.in.Shards {
 		sh := &s.in.Shards[i]
-		switch missing := s.in.Policy.Replicas - s.count(i); {
+		switch missing := s.in.Wanted(i) - s.count(i); {
 		case missing <= 0 || s.held(i):
 		case sh.Backoff:
 			for range missing {
@@ -139,7 +139,7 @@ func (s *state) fill() {
 		}
 	}
 	for _, i := range s.ordered(list) {
-		for missing := s.in.Policy.Replicas - s.count(i); missing > 0; missing-- {
+		for missing := s.in.Wanted(i) - s.count(i); missing > 0; missing-- {
 			q := s.quest(i, -1, shard.Secondary)
 			to, width := s.home(q)
 			if to >= 0 {
@@ -187,13 +187,13 @@ func (s *state) trim() {
 		if s.held(i) || s.moved[i] {
 			continue
 		}
-		for s.count(i) > s.in.Policy.Replicas {
+		for s.count(i) > s.in.Wanted(i) {
 			k := s.leastMissed(i)
 			if k < 0 {
 				break
 			}
 			r := s.replicas[i][k]
-			s.drop(i, k, fmt.Sprintf("%d replicas, %d wanted; the one on %s is missed least", s.count(i), s.in.Policy.Replicas, s.serverID(r.on)))
+			s.drop(i, k, fmt.Sprintf("%d replicas, %d wanted; the one on %s is missed least", s.count(i), s.in.Wanted(i), s.serverID(r.on)))
 		}
 	}
 }

@@ -127,7 +127,7 @@ func everyLoad(in *Input) iter.Seq[map[string]int64] {
 func (s *state) loadShards() {
 	n, total := len(s.in.Shards), 0
 	for i := range s.in.Shards {
-		total += max(len(s.in.Shards[i].Replicas), s.in.Policy.Replicas)
+		total += max(len(s.in.Shards[i].Replicas), s.in.Wanted(i))
 	}
 	s.base = load.Vectors(n, s.metrics.Len())
 	s.primary, s.replicas = s.base, make([][]replica, n)
@@ -143,7 +143,7 @@ func (s *state) loadShards() {
 			copy(s.primary[i], s.base[i])
 			s.primary[i][s.primaries] = 1
 		}
-		room := max(len(sh.Replicas), s.in.Policy.Replicas)
+		room := max(len(sh.Replicas), s.in.Wanted(i))
 		s.replicas[i] = all[used : used : used+room]
 		used += room
 		for _, r := range sh.Replicas {

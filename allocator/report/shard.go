@@ -26,7 +26,8 @@ type ShardStatus struct {
 	Waits         string // what it waits for in its present step, for people
 
 	Replicas []Replica // that the row names, the primary first
-	Missing  int       // that the app's spec asks for beyond those
+	Missing  int       // that the app's spec asks for, or replica_scaling, beyond those
+	Scaled   string    // why replica_scaling wants as many as it does, for people; empty: there is none
 
 	Quarantine string // why it is neither placed nor moved until an operator lets it; empty: it is in none
 

@@ -5,6 +5,8 @@
 package row
 
 import (
+	"slices"
+
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -101,6 +103,36 @@ func (r *Row) SecondaryOf(o Owner) *Secondary {
 		}
 	}
 	return nil
+}
+
+// Kept appends the incarnations that are to keep the shard: without those that leave, and newcomers that come for somebody who is still there.
+func (r *Row) Kept(list []Owner) []Owner {
+	if r.Primary.Incarnation != 0 {
+		list = append(list, r.Primary)
+	}
+	for i := range r.Secondaries {
+		s := &r.Secondaries[i]
+		comesFor := s.Replaces.Incarnation != 0 && (s.Replaces == r.Primary || r.SecondaryOf(s.Replaces) != nil)
+		if s.State != Leaving && !comesFor {
+			list = append(list, s.Owner)
+		}
+	}
+	return list
+}
+
+// SameMembers reports whether the primary has to know the same secondaries by both rows. One that came in sync did so because the primary
+// acknowledged it: that is no news.
+func (r *Row) SameMembers(other *Row) bool {
+	members := func(list []Secondary) []Owner {
+		var some []Owner
+		for _, s := range list {
+			if s.State == Syncing || s.State == InSync {
+				some = append(some, s.Owner)
+			}
+		}
+		return some
+	}
+	return slices.Equal(members(r.Secondaries), members(other.Secondaries))
 }
 
 // Owners lists the incarnations that a row names.

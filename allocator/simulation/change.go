@@ -86,6 +86,11 @@ func (c Changes) apply(in placement.Input, r *Result) (placement.Input, error) {
 		if c.Policy.Primary != in.Policy.Primary {
 			return in, refuse("spec", "the same replication as before: an app with primaries keeps them, and one without gets none")
 		}
+		if c.Policy.Replicas != in.Policy.Replicas { // what replica_scaling wants is of the spec before
+			for i := range in.Shards {
+				in.Shards[i].Wanted = 0
+			}
+		}
 		in.Policy = *c.Policy
 	}
 	return in, c.load(&in)
@@ -239,7 +244,7 @@ func (c Changes) added(in *placement.Input, r *Result) (list []placement.Server,
 	if len(in.Servers) == 0 {
 		r.Notes = append(r.Notes, "the app has no server: those added have no limits")
 	}
-	capacity, number := medianCapacity(in.Servers), 0
+	capacity, number := MedianCapacity(in.Servers), 0
 	for _, a := range c.Add {
 		if a.Count < 1 || a.Count > MaxAdded-len(list) {
 			return nil, refuse("add_servers", "1 to %d servers in all, not %d", MaxAdded, a.Count)
@@ -259,8 +264,8 @@ func (c Changes) added(in *placement.Input, r *Result) (list []placement.Server,
 	return list, nil
 }
 
-// medianCapacity is per metric the median of servers; unlimited counts as more than any number.
-func medianCapacity(servers []placement.Server) map[string]int64 {
+// MedianCapacity is per metric the median of servers; unlimited counts as more than any number.
+func MedianCapacity(servers []placement.Server) map[string]int64 {
 	values := map[string][]int64{}
 	for i := range servers {
 		for metric, n := range servers[i].Capacity {

@@ -141,7 +141,7 @@ func unplaced(in *placement.Input, s *placement.Shard) bool {
 func (s *State) count(in *placement.Input, sh *placement.Shard, regions map[string]*Region) {
 	s.Shards++
 	s.Replicas += len(sh.Replicas)
-	s.Missing += max(0, in.Policy.Replicas-len(sh.Replicas))
+	s.Missing += max(0, cmp.Or(sh.Wanted, in.Policy.Replicas)-len(sh.Replicas))
 	if unplaced(in, sh) {
 		s.Unplaced++
 	}

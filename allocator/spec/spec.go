@@ -12,6 +12,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/scaling"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -33,7 +34,8 @@ type App struct {
 	Labels           map[string]string
 	Written          []byte // the app's policy, a message that only whoever makes placement's terms reads; nil: none; never modified
 
-	Maintenance caps.Caps // on planned events; never modified
+	Maintenance caps.Caps     // on planned events; never modified
+	Scaling     *scaling.Rule // the replicas of each shard follow its load; nil: they do not; never modified
 
 	NonExclusive  bool // two servers may serve a shard at once: fences are not waited for (PROTOCOL R28)
 	AcceptOverlap bool // the same is accepted of an exclusive app, where it holds (PROTOCOL R34)
@@ -179,6 +181,9 @@ func (a App) Check() (field, expected string) {
 		}
 	}
 	if field, expected := a.checkReplicas(); field != "" {
+		return field, expected
+	}
+	if field, expected := a.checkScaling(); field != "" {
 		return field, expected
 	}
 	return a.checkRegions()

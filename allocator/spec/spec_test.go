@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/scaling"
 	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -17,6 +18,15 @@ import (
 func TestCheck(t *testing.T) {
 	tooMany := 1<<20 + 1
 	t.Parallel()
+	two := 2
+	scaled := func(change func(*spec.App)) func(*spec.App) {
+		return func(a *spec.App) {
+			a.Replication, a.Scaling = spec.PrimarySecondary, &scaling.Rule{Metric: "reads", Target: 100, Min: 2, Max: 6}
+			if change != nil {
+				change(a)
+			}
+		}
+	}
 	many := map[string]int{}
 	for i := range 17 {
 		many[string('a'+rune(i))] = 1
@@ -61,6 +71,21 @@ func TestCheck(t *testing.T) {
 		"too many down":    {func(a *spec.App) { a.Maintenance.Down = &tooMany }, "maintenance.max_servers_down", "0 to 1048576"},
 		"no window":        {func(a *spec.App) { a.Maintenance.Windows = []caps.Window{{}} }, "maintenance.windows[0].minutes", "1 to 1440, not 0"},
 		"late window":      {func(a *spec.App) { a.Maintenance.Windows = []caps.Window{{Opens: 24 * time.Hour, Length: time.Hour}} }, "maintenance.windows[0].start", "00:00 to 23:59"},
+		"scaled":           {change: scaled(nil)},
+		"scaled of one": {func(a *spec.App) { a.Scaling = &scaling.Rule{Metric: "reads", Target: 1, Min: 2, Max: 3} }, "replica_scaling",
+			"it needs secondaries, and this app has one replica of each shard; make it with replication primary-secondary or secondary-only"},
+		"min above max":   {scaled(func(a *spec.App) { a.Scaling.Min = 7 }), "replica_scaling.min", "at most max, which is 6, not 7"},
+		"target 0":        {scaled(func(a *spec.App) { a.Scaling.Target = 0 }), "replica_scaling.target", "the load that one replica is to have"},
+		"constant metric": {scaled(func(a *spec.App) { a.Scaling.Metric = "primaries" }), "replica_scaling.metric", "each replica has 1 of it"},
+		"unknown metric": {scaled(func(a *spec.App) { a.DefaultLoad = map[string]int64{"cpu": 1, "read": 2} }), "replica_scaling.metric",
+			`placement.default_load names ([cpu read]), not "reads"; add it there`},
+		"known metric":       {change: scaled(func(a *spec.App) { a.DefaultLoad = map[string]int64{"reads": 1} })},
+		"beyond all":         {scaled(func(a *spec.App) { a.Scaling.Max = 17 }), "replica_scaling.max", "1 to 16, not 17"},
+		"one replica scaled": {scaled(func(a *spec.App) { a.Scaling.Min = 1 }), "replica_scaling.min", "2 or more, because planned events may take 1 of them at once (maintenance.max_unavailable_replicas), not 1"},
+		"all may be away":    {scaled(func(a *spec.App) { a.Maintenance.Unavailable = &two }), "replica_scaling.min", "3 or more"},
+		"fewer than regions": {scaled(func(a *spec.App) { a.Replicas, a.RegionReplicas = 4, map[string]int{"eu": 2, "us": 2} }), "replica_scaling.min",
+			"4 or more, because region_replicas asks for so many, not 2"},
+		"begins outside": {scaled(func(a *spec.App) { a.Replicas = 7 }), "replicas", "replica_scaling.min to max (2 to 6)"},
 		"preferred by none": {func(a *spec.App) { a.Replication, a.PreferRegions = spec.SecondaryOnly, []string{"eu"} },
 			"placement.preferred_regions", "no primaries"},
 	} {

@@ -37,6 +37,7 @@ func StateToProto(in placement.Input) *pb.PlacementState {
 		s := &in.Shards[i]
 		sh := &pb.PlacementShard{
 			Index: uint32(s.Index), Id: string(s.ID), Load: cloned(s.Load), Pinned: s.Pinned, Avoid: stringsOf(s.Avoid), Urgent: s.Urgent, Backoff: s.Backoff,
+			Wanted: count(s.Wanted),
 		}
 		for _, r := range s.Replicas {
 			sh.Replicas = append(sh.Replicas, &pb.PlacementReplica{
@@ -119,6 +120,10 @@ func wantsFromProto(p *pb.PlacementWants) (placement.Policy, error) {
 func shardFromProto(field string, p *pb.PlacementShard, servers int) (placement.Shard, error) {
 	s := placement.Shard{
 		Index: shard.Index(p.GetIndex()), ID: shard.ID(p.GetId()), Load: p.GetLoad(), Pinned: p.GetPinned(), Urgent: p.GetUrgent(), Backoff: p.GetBackoff(),
+		Wanted: number(p.GetWanted()),
+	}
+	if s.Wanted > maxReplicas {
+		return s, wrong(field+".wanted", "at most %d, not %d", maxReplicas, p.GetWanted())
 	}
 	if p.GetLoad()[placement.MetricShards] != 1 {
 		return s, wrong(field+".load.shards", "1, not %d", p.GetLoad()[placement.MetricShards])

@@ -37,7 +37,7 @@ func everything() placement.Input {
 			{Index: 0, ID: "0", Load: map[string]int64{"shards": 1, "cpu": 30}, Pinned: true, Avoid: []shard.ServerID{"c.kv"}, Replicas: []placement.Replica{
 				{On: 0, To: 2, Role: shard.Primary, Settled: true}, {On: 1, To: -1, Role: shard.Secondary, Leaving: true}}},
 			{Index: 1, ID: "1", Load: map[string]int64{"shards": 1}, Urgent: true, Replicas: []placement.Replica{{On: -1, To: -1, Role: shard.Secondary}}},
-			{Index: 2, ID: "2", Load: map[string]int64{"shards": 1}, Backoff: true},
+			{Index: 2, ID: "2", Load: map[string]int64{"shards": 1}, Backoff: true, Wanted: 3},
 		},
 	}
 }
@@ -79,6 +79,7 @@ func TestDamagedStatesAreRefused(t *testing.T) {
 		"shards[1].load.shards:":     func(p *pb.PlacementState) { p.Shards[1].Load = nil },
 		"shards[0].replicas[1].role": func(p *pb.PlacementState) { p.Shards[0].Replicas[1].Role = pb.Role_ROLE_PRIMARY },
 		"shards[0].replicas[1].on":   func(p *pb.PlacementState) { p.Shards[0].Replicas[1].On = 1 },
+		"shards[1].wanted":           func(p *pb.PlacementState) { p.Shards[1].Wanted = 1001 },
 		"shards[0].replicas[0]:":     func(p *pb.PlacementState) { p.Shards[0].Replicas[0].To = 4 },
 	} {
 		p := whatif.StateToProto(everything())

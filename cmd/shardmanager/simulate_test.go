@@ -10,6 +10,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/allocator/capacity"
+	"github.com/shardmanager/shardmanager/allocator/maintenance/caps"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/whatif"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -30,6 +32,46 @@ func (p *plane) Simulate(ctx context.Context, r *pb.SimulateRequest) (*pb.Simula
 		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, bad.Field, "expected "+bad.Expected, "")
 	}
 	return answer, err
+}
+
+// AdviseCapacity answers likewise.
+func (p *plane) AdviseCapacity(_ context.Context, r *pb.AdviseCapacityRequest) (*pb.AdviseCapacityResponse, error) {
+	if err := p.refuse(); err != nil {
+		return nil, err
+	}
+	if field, expected := (capacity.Aim{Utilisation: int(r.GetUtilisationPercent()), Tolerance: int(r.GetTolerancePercent())}).Check(); field != "" {
+		return nil, wire.Error(connect.CodeInvalidArgument, pb.ErrorReason_ERROR_REASON_INVALID, field, "expected "+expected, "")
+	}
+	a := capacity.Advise(simulated(), caps.Caps{}, capacity.Aim{Utilisation: int(r.GetUtilisationPercent()), Tolerance: int(r.GetTolerancePercent())})
+	return &pb.AdviseCapacityResponse{App: r.GetApp(), Servers: uint32(a.Servers), Wanted: uint32(a.Wanted), Least: uint32(a.Least), Most: uint32(a.Most), Why: a.Why,
+		Regions: []*pb.RegionCapacity{{Region: "eu", Servers: 2}}, Metrics: []*pb.MetricCapacity{{Metric: "cpu", Load: 240, Server: 100, UtilisationPercent: 60, Servers: 4}}}, nil
+}
+
+func TestCapacity(t *testing.T) {
+	admin := serve(t, &plane{leader: serve(t, &plane{})})
+	for line, c := range map[string]struct {
+		code int
+		want []string
+	}{
+		"app capacity kv":                          {exitOK, []string{"servers 4; as they are (4 to 4 will do)", "240 of cpu, on servers with 100; and 1 that may be down at once", "cpu 240 100 60 % 4", "eu 2 0"}},
+		"app capacity kv --utilisation 40":         {exitOK, []string{"servers 4; add 2 (6 to 7 will do)", "used to 40 %"}},
+		"app capacity kv --utilisation 40 -o json": {exitOK, []string{`"servers": 4`, `"wanted": 6`, `"least": 6`, `"most": 7`}},
+		"app capacity":                             {exitUsage, []string{"expected NAME"}},
+		"app capacity kv --utilisation 101":        {exitFailure, []string{"utilisation_percent: expected 1 to 100"}},
+		"app capacity kv --utilisation=x":          {exitUsage, []string{"utilisation"}},
+	} {
+		args := strings.Fields(line)
+		if !strings.HasSuffix(line, "capacity") {
+			args = append(args, "--admin", admin)
+		}
+		code, out, errs := shell(t, args...)
+		got := strings.Join(strings.Fields(out+errs), " ")
+		for _, want := range c.want {
+			if code != c.code || !strings.Contains(got, want) {
+				t.Errorf("%s: exit %d, %q; want %d with %q", line, code, got, c.code, want)
+			}
+		}
+	}
 }
 
 func simulated() placement.Input {

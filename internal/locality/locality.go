@@ -55,3 +55,18 @@ func Shared(a, b shard.Locality, d Domain) bool {
 	}
 	return Of(a, d) == Of(b, d)
 }
+
+// Count is how many domains of a width servers are in.
+func Count(servers []shard.Locality, d Domain) (n int) {
+	seen := make(map[shard.Locality]bool, len(servers))
+	for _, l := range servers {
+		own := d == Host && l.Host == ""
+		if own || !seen[Of(l, d)] {
+			n++
+		}
+		if !own {
+			seen[Of(l, d)] = true
+		}
+	}
+	return n
+}

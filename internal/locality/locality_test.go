@@ -39,3 +39,15 @@ func TestShared(t *testing.T) {
 		}
 	}
 }
+
+func TestCount(t *testing.T) {
+	t.Parallel()
+	servers := []shard.Locality{
+		{Region: "eu", Zone: "1", Host: "a"}, {Region: "eu", Zone: "1", Host: "a"}, {Region: "eu", Zone: "1"}, {Region: "eu", Zone: "1"}, {Region: "eu"}, {Region: "us", Zone: "1", Host: "a"}, {},
+	}
+	for d, want := range map[locality.Domain]int{locality.Host: 6, locality.Rack: 4, locality.Zone: 4, locality.Region: 3} {
+		if got := locality.Count(servers, d); got != want {
+			t.Errorf("%d %ss, expected %d", got, d, want)
+		}
+	}
+}

@@ -187,5 +187,12 @@ type Server struct {
 	Labels       map[string]string
 }
 
+// Equal reports whether nothing of two servers differs.
+func (s Server) Equal(o Server) bool {
+	return s.ID == o.ID && s.App == o.App && s.Agent == o.Agent && s.Incarnation == o.Incarnation && s.Locality == o.Locality &&
+		s.DataAddress == o.DataAddress && s.AgentAddress == o.AgentAddress && s.Version == o.Version &&
+		maps.Equal(s.Capacity, o.Capacity) && maps.Equal(s.Labels, o.Labels)
+}
+
 // SortedKeys returns the keys of m in order: the cores iterate over maps in no other way.
 func SortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -47,6 +48,14 @@ func (c Caps) Check() (field, expected string) {
 	return "", ""
 }
 
+// MayBeDown is how many of an app's servers may be down at once.
+func (c Caps) MayBeDown(servers int) int {
+	if c.Down != nil {
+		return *c.Down
+	}
+	return max(1, servers/10)
+}
+
 // Cluster caps what is down over all apps. 0: no cap.
 type Cluster struct{ Down, DownRegion int }
 
@@ -73,9 +82,17 @@ type Exposure struct {
 
 func (s *Server) in(region string) bool { return s.Everywhere || s.Locality.Region == region }
 
+// Needs is what an app must have servers for.
+type Needs struct {
+	Replicas int             // of each shard, at least
+	Regions  map[string]int  // of these, those that must be in a region; never modified
+	Spread   locality.Domain // two replicas of a shard never share a domain of this width
+}
+
 // View is the fleet at one moment.
 type View struct {
 	Servers []Server // by id
+	Needs   map[shard.App]Needs
 	Apps    map[shard.App]Caps
 	Cluster Cluster
 	Hold    string // why nothing may be taken down now; empty: it may
@@ -163,9 +180,9 @@ func (v *View) weighApp(app shard.App, ids []shard.ServerID, taken map[shard.Ser
 			total++
 		}
 	}
-	most, name := max(1, total/10), "the default of maintenance.max_servers_down"
+	most, name := caps.MayBeDown(total), "the default of maintenance.max_servers_down"
 	if caps.Down != nil {
-		most, name = *caps.Down, "maintenance.max_servers_down"
+		name = "maintenance.max_servers_down"
 	}
 	others := v.down(ids, taken, func(s *Server) bool { return s.App == app })
 	if others+len(ids) > most {

@@ -85,7 +85,7 @@ func Shard(in placement.Input, at shard.Index) (Explanation, bool) {
 	switch {
 	case in.Policy.Primary && s.Primary() == nil:
 		e.Places = append(e.Places, x.place(-1, shard.Primary))
-	case kept < in.Policy.Replicas:
+	case kept < in.Wanted(i):
 		e.Places = append(e.Places, x.place(-1, shard.Secondary))
 	}
 	first := len(e.Places)

@@ -153,6 +153,16 @@ func (g *Map) RegionOf(server int) *Region { return &g.Regions[g.InRegion[server
 // Shared reports whether two servers are in one domain of a width.
 func (g *Map) Shared(a, b int, d locality.Domain) bool { return g.Domains[d][a] == g.Domains[d][b] }
 
+// Beside are the servers that share a domain of a width with one, itself included.
+func (g *Map) Beside(server int, width locality.Domain) (list []int32) {
+	for other := range g.Domains[width] {
+		if g.Shared(server, other, width) {
+			list = append(list, int32(other))
+		}
+	}
+	return list
+}
+
 // Preferences lists regions by how much they are preferred, those of a rank together: the preferred ones, then all others by how near they are to
 // the first, where replicas go while it has no room.
 func Preferences(prefer []string, near map[string]int) (list [][]string) {

@@ -108,10 +108,10 @@ func (t *Tally) crowded(i, k, server int) (binds, why string) {
 				whose = string(t.in.Servers[o].ID)
 			}
 		}
-		switch want := min(s.AtLeast, max(t.in.Policy.Replicas, len(others)+1)); {
+		switch want := min(s.AtLeast, max(t.in.Wanted(i), len(others)+1)); {
 		case s.AtMost > 0 && there >= s.AtMost:
 			return s.Name, fmt.Sprintf("%d of at most %d replicas in %s already, on %s", there, s.AtMost, t.domainName(s.Over, server), whose)
-		case there > 0 && len(domains)+t.in.Policy.Replicas-len(others)-1 < want && len(domains) < want:
+		case there > 0 && len(domains)+t.in.Wanted(i)-len(others)-1 < want && len(domains) < want:
 			return s.Name, fmt.Sprintf("it is in %s as well as %s: %d of at least %d domains by %s", t.domainName(s.Over, server), whose, len(domains), s.AtLeast, t.over(s.Over))
 		}
 	}

@@ -24,7 +24,7 @@ func Command(around func() shell.Shell) *cobra.Command {
 	top := around()
 	c := &cobra.Command{
 		Use:   "app",
-		Short: "Create, update, show and delete apps",
+		Short: "Create, update, show and delete apps, and say how many servers one needs",
 		Long: "Create, update, show and delete apps. The spec of an app is a YAML or JSON file:\n\n" +
 			"  name: kv\n  key_space:\n    hash:\n      shards: 96          # fixed for the life of the app\n  replication: primary-only\n" +
 			"  placement:              # all optional\n    max_concurrent_moves: 64\n    max_concurrent_moves_per_server: 8\n    balance_tolerance_percent: 10\n" +
@@ -35,7 +35,7 @@ func Command(around func() shell.Shell) *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: top.Group,
 	}
-	c.AddCommand(createCommand(around()), updateCommand(around()), getCommand(around()), listCommand(around()), deleteCommand(around()))
+	c.AddCommand(createCommand(around()), updateCommand(around()), getCommand(around()), listCommand(around()), deleteCommand(around()), capacityCommand(around()))
 	return c
 }
 

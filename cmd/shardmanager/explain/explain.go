@@ -94,6 +94,9 @@ func head(w io.Writer, e *pb.ExplainResponse) {
 	if n := e.GetReplicasMissing(); n > 0 {
 		shell.Row(w, "missing", fmt.Sprintf("%d replicas", n))
 	}
+	if why := e.GetReplicasWhy(); why != "" {
+		shell.Row(w, "replicas", why)
+	}
 	if m := e.GetOpen(); m != nil {
 		shell.Row(w, "moves", fmt.Sprintf("%s → %s (%s), step %s for %s", dash(m.GetFrom()), dash(m.GetTo()), shell.EnumName(m.GetReason().String(), "MOVE_REASON_"),
 			shell.EnumName(m.GetStep().String(), "MOVE_STEP_"), shell.Milliseconds(m.GetStepAgeMs())))

@@ -667,6 +667,8 @@ type AppSpec struct {
 	Replicas uint32 `protobuf:"varint,20,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	// Replicas of each shard that must be in a region, by its name; the sum is at most replicas.
 	RegionReplicas map[string]uint32 `protobuf:"bytes,21,rep,name=region_replicas,json=regionReplicas,proto3" json:"region_replicas,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The replicas of each shard follow its load; none: there are as many as `replicas` says, which otherwise a shard begins with.
+	ReplicaScaling *ReplicaScaling `protobuf:"bytes,22,opt,name=replica_scaling,json=replicaScaling,proto3" json:"replica_scaling,omitempty"`
 	// Number that changes with every update; given back by update, 0 at creation.
 	ResourceVersion uint64 `protobuf:"varint,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	// Free labels.
@@ -764,6 +766,13 @@ func (x *AppSpec) GetRegionReplicas() map[string]uint32 {
 	return nil
 }
 
+func (x *AppSpec) GetReplicaScaling() *ReplicaScaling {
+	if x != nil {
+		return x.ReplicaScaling
+	}
+	return nil
+}
+
 func (x *AppSpec) GetResourceVersion() uint64 {
 	if x != nil {
 		return x.ResourceVersion
@@ -806,6 +815,106 @@ func (x *AppSpec) GetOnCoordinationLoss() CoordinationLoss {
 	return CoordinationLoss_COORDINATION_LOSS_UNSPECIFIED
 }
 
+// ReplicaScaling has the number of replicas of each shard follow the load that they measure. It is for loads that replicas share among them, such as
+// reads: what every replica has in full, such as writes, grows with their number.
+type ReplicaScaling struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A load that the application measures for each shard that it holds, as primary or secondary. A replica without any reports 0 of it.
+	Metric string `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	// Load that one replica is to have, in the metric's own fixed-point unit.
+	Target int64 `protobuf:"varint,2,opt,name=target,proto3" json:"target,omitempty"`
+	// Bounds, the primary included. The least is at least the sum of region_replicas, and more than maintenance.max_unavailable_replicas.
+	Min uint32 `protobuf:"varint,3,opt,name=min,proto3" json:"min,omitempty"`
+	Max uint32 `protobuf:"varint,4,opt,name=max,proto3" json:"max,omitempty"`
+	// Nothing changes while the load of a replica is off the target by at most so many percent; 0 means the default, 10.
+	TolerancePercent uint32 `protobuf:"varint,5,opt,name=tolerance_percent,json=tolerancePercent,proto3" json:"tolerance_percent,omitempty"`
+	// From one change of a shard to the next that adds replicas, in milliseconds; 0 means the default, one minute.
+	CooldownUpMs uint64 `protobuf:"varint,6,opt,name=cooldown_up_ms,json=cooldownUpMs,proto3" json:"cooldown_up_ms,omitempty"`
+	// From one change to the next that takes some away, and for how long they must have been needless; 0 means the default, ten minutes.
+	CooldownDownMs uint64 `protobuf:"varint,7,opt,name=cooldown_down_ms,json=cooldownDownMs,proto3" json:"cooldown_down_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReplicaScaling) Reset() {
+	*x = ReplicaScaling{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicaScaling) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicaScaling) ProtoMessage() {}
+
+func (x *ReplicaScaling) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicaScaling.ProtoReflect.Descriptor instead.
+func (*ReplicaScaling) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReplicaScaling) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *ReplicaScaling) GetTarget() int64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *ReplicaScaling) GetMin() uint32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *ReplicaScaling) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *ReplicaScaling) GetTolerancePercent() uint32 {
+	if x != nil {
+		return x.TolerancePercent
+	}
+	return 0
+}
+
+func (x *ReplicaScaling) GetCooldownUpMs() uint64 {
+	if x != nil {
+		return x.CooldownUpMs
+	}
+	return 0
+}
+
+func (x *ReplicaScaling) GetCooldownDownMs() uint64 {
+	if x != nil {
+		return x.CooldownDownMs
+	}
+	return 0
+}
+
 // Placement limits and goals of the first solver. 0 means the default.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -828,7 +937,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[1]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +949,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[1]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +962,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Placement) GetMaxConcurrentMoves() uint32 {
@@ -907,7 +1016,7 @@ type CreateAppRequest struct {
 
 func (x *CreateAppRequest) Reset() {
 	*x = CreateAppRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1028,7 @@ func (x *CreateAppRequest) String() string {
 func (*CreateAppRequest) ProtoMessage() {}
 
 func (x *CreateAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1041,7 @@ func (x *CreateAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAppRequest.ProtoReflect.Descriptor instead.
 func (*CreateAppRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateAppRequest) GetSpec() *AppSpec {
@@ -951,7 +1060,7 @@ type CreateAppResponse struct {
 
 func (x *CreateAppResponse) Reset() {
 	*x = CreateAppResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1072,7 @@ func (x *CreateAppResponse) String() string {
 func (*CreateAppResponse) ProtoMessage() {}
 
 func (x *CreateAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1085,7 @@ func (x *CreateAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateAppResponse.ProtoReflect.Descriptor instead.
 func (*CreateAppResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateAppResponse) GetSpec() *AppSpec {
@@ -995,7 +1104,7 @@ type UpdateAppRequest struct {
 
 func (x *UpdateAppRequest) Reset() {
 	*x = UpdateAppRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1116,7 @@ func (x *UpdateAppRequest) String() string {
 func (*UpdateAppRequest) ProtoMessage() {}
 
 func (x *UpdateAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1129,7 @@ func (x *UpdateAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAppRequest.ProtoReflect.Descriptor instead.
 func (*UpdateAppRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UpdateAppRequest) GetSpec() *AppSpec {
@@ -1039,7 +1148,7 @@ type UpdateAppResponse struct {
 
 func (x *UpdateAppResponse) Reset() {
 	*x = UpdateAppResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1160,7 @@ func (x *UpdateAppResponse) String() string {
 func (*UpdateAppResponse) ProtoMessage() {}
 
 func (x *UpdateAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1173,7 @@ func (x *UpdateAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateAppResponse.ProtoReflect.Descriptor instead.
 func (*UpdateAppResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UpdateAppResponse) GetSpec() *AppSpec {
@@ -1083,7 +1192,7 @@ type GetAppRequest struct {
 
 func (x *GetAppRequest) Reset() {
 	*x = GetAppRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1204,7 @@ func (x *GetAppRequest) String() string {
 func (*GetAppRequest) ProtoMessage() {}
 
 func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1217,7 @@ func (x *GetAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppRequest.ProtoReflect.Descriptor instead.
 func (*GetAppRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetAppRequest) GetName() string {
@@ -1127,7 +1236,7 @@ type GetAppResponse struct {
 
 func (x *GetAppResponse) Reset() {
 	*x = GetAppResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1248,7 @@ func (x *GetAppResponse) String() string {
 func (*GetAppResponse) ProtoMessage() {}
 
 func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1261,7 @@ func (x *GetAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAppResponse.ProtoReflect.Descriptor instead.
 func (*GetAppResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetAppResponse) GetSpec() *AppSpec {
@@ -1170,7 +1279,7 @@ type ListAppsRequest struct {
 
 func (x *ListAppsRequest) Reset() {
 	*x = ListAppsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1291,7 @@ func (x *ListAppsRequest) String() string {
 func (*ListAppsRequest) ProtoMessage() {}
 
 func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1304,7 @@ func (x *ListAppsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsRequest.ProtoReflect.Descriptor instead.
 func (*ListAppsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 type ListAppsResponse struct {
@@ -1207,7 +1316,7 @@ type ListAppsResponse struct {
 
 func (x *ListAppsResponse) Reset() {
 	*x = ListAppsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1328,7 @@ func (x *ListAppsResponse) String() string {
 func (*ListAppsResponse) ProtoMessage() {}
 
 func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1341,7 @@ func (x *ListAppsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAppsResponse.ProtoReflect.Descriptor instead.
 func (*ListAppsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAppsResponse) GetSpecs() []*AppSpec {
@@ -1253,7 +1362,7 @@ type DeleteAppRequest struct {
 
 func (x *DeleteAppRequest) Reset() {
 	*x = DeleteAppRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1374,7 @@ func (x *DeleteAppRequest) String() string {
 func (*DeleteAppRequest) ProtoMessage() {}
 
 func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1387,7 @@ func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAppRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteAppRequest) GetName() string {
@@ -1303,7 +1412,7 @@ type DeleteAppResponse struct {
 
 func (x *DeleteAppResponse) Reset() {
 	*x = DeleteAppResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1424,7 @@ func (x *DeleteAppResponse) String() string {
 func (*DeleteAppResponse) ProtoMessage() {}
 
 func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1437,7 @@ func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAppResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAppResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 type CreateShardsRequest struct {
@@ -1342,7 +1451,7 @@ type CreateShardsRequest struct {
 
 func (x *CreateShardsRequest) Reset() {
 	*x = CreateShardsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1463,7 @@ func (x *CreateShardsRequest) String() string {
 func (*CreateShardsRequest) ProtoMessage() {}
 
 func (x *CreateShardsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1476,7 @@ func (x *CreateShardsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateShardsRequest.ProtoReflect.Descriptor instead.
 func (*CreateShardsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateShardsRequest) GetApp() string {
@@ -1392,7 +1501,7 @@ type CreateShardsResponse struct {
 
 func (x *CreateShardsResponse) Reset() {
 	*x = CreateShardsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1513,7 @@ func (x *CreateShardsResponse) String() string {
 func (*CreateShardsResponse) ProtoMessage() {}
 
 func (x *CreateShardsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1526,7 @@ func (x *CreateShardsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateShardsResponse.ProtoReflect.Descriptor instead.
 func (*CreateShardsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 type DeleteShardsRequest struct {
@@ -1431,7 +1540,7 @@ type DeleteShardsRequest struct {
 
 func (x *DeleteShardsRequest) Reset() {
 	*x = DeleteShardsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1552,7 @@ func (x *DeleteShardsRequest) String() string {
 func (*DeleteShardsRequest) ProtoMessage() {}
 
 func (x *DeleteShardsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1565,7 @@ func (x *DeleteShardsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteShardsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteShardsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteShardsRequest) GetApp() string {
@@ -1481,7 +1590,7 @@ type DeleteShardsResponse struct {
 
 func (x *DeleteShardsResponse) Reset() {
 	*x = DeleteShardsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1602,7 @@ func (x *DeleteShardsResponse) String() string {
 func (*DeleteShardsResponse) ProtoMessage() {}
 
 func (x *DeleteShardsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1615,7 @@ func (x *DeleteShardsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteShardsResponse.ProtoReflect.Descriptor instead.
 func (*DeleteShardsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 type AdminServiceGetShardMapRequest struct {
@@ -1518,7 +1627,7 @@ type AdminServiceGetShardMapRequest struct {
 
 func (x *AdminServiceGetShardMapRequest) Reset() {
 	*x = AdminServiceGetShardMapRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1639,7 @@ func (x *AdminServiceGetShardMapRequest) String() string {
 func (*AdminServiceGetShardMapRequest) ProtoMessage() {}
 
 func (x *AdminServiceGetShardMapRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1652,7 @@ func (x *AdminServiceGetShardMapRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminServiceGetShardMapRequest.ProtoReflect.Descriptor instead.
 func (*AdminServiceGetShardMapRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AdminServiceGetShardMapRequest) GetApp() string {
@@ -1562,7 +1671,7 @@ type AdminServiceGetShardMapResponse struct {
 
 func (x *AdminServiceGetShardMapResponse) Reset() {
 	*x = AdminServiceGetShardMapResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1574,7 +1683,7 @@ func (x *AdminServiceGetShardMapResponse) String() string {
 func (*AdminServiceGetShardMapResponse) ProtoMessage() {}
 
 func (x *AdminServiceGetShardMapResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[17]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1587,7 +1696,7 @@ func (x *AdminServiceGetShardMapResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminServiceGetShardMapResponse.ProtoReflect.Descriptor instead.
 func (*AdminServiceGetShardMapResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AdminServiceGetShardMapResponse) GetSnapshot() *ShardMapSnapshot {
@@ -1608,7 +1717,7 @@ type GetPolicyRequest struct {
 
 func (x *GetPolicyRequest) Reset() {
 	*x = GetPolicyRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1729,7 @@ func (x *GetPolicyRequest) String() string {
 func (*GetPolicyRequest) ProtoMessage() {}
 
 func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[18]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1742,7 @@ func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
 func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetPolicyRequest) GetApp() string {
@@ -1664,7 +1773,7 @@ type GetPolicyResponse struct {
 
 func (x *GetPolicyResponse) Reset() {
 	*x = GetPolicyResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1785,7 @@ func (x *GetPolicyResponse) String() string {
 func (*GetPolicyResponse) ProtoMessage() {}
 
 func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[19]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1798,7 @@ func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
 func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetPolicyResponse) GetEffective() *Policy {
@@ -1726,7 +1835,7 @@ type PolicyOrigin struct {
 
 func (x *PolicyOrigin) Reset() {
 	*x = PolicyOrigin{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1847,7 @@ func (x *PolicyOrigin) String() string {
 func (*PolicyOrigin) ProtoMessage() {}
 
 func (x *PolicyOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[20]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1860,7 @@ func (x *PolicyOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyOrigin.ProtoReflect.Descriptor instead.
 func (*PolicyOrigin) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PolicyOrigin) GetField() string {
@@ -1778,7 +1887,7 @@ type ListServersRequest struct {
 
 func (x *ListServersRequest) Reset() {
 	*x = ListServersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1899,7 @@ func (x *ListServersRequest) String() string {
 func (*ListServersRequest) ProtoMessage() {}
 
 func (x *ListServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[21]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1912,7 @@ func (x *ListServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServersRequest.ProtoReflect.Descriptor instead.
 func (*ListServersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListServersRequest) GetApp() string {
@@ -1822,7 +1931,7 @@ type ListServersResponse struct {
 
 func (x *ListServersResponse) Reset() {
 	*x = ListServersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1943,7 @@ func (x *ListServersResponse) String() string {
 func (*ListServersResponse) ProtoMessage() {}
 
 func (x *ListServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[22]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1956,7 @@ func (x *ListServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServersResponse.ProtoReflect.Descriptor instead.
 func (*ListServersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListServersResponse) GetServers() []*ServerStatus {
@@ -1892,7 +2001,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2013,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[23]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2026,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ServerStatus) GetServer() *Server {
@@ -2028,7 +2137,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2040,7 +2149,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[24]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2053,7 +2162,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMovesRequest) GetApp() string {
@@ -2077,7 +2186,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2198,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[25]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2211,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMovesResponse) GetOpen() []*MoveStatus {
@@ -2157,7 +2266,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2278,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[26]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2291,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MoveStatus) GetApp() string {
@@ -2302,7 +2411,7 @@ type DrainServerRequest struct {
 
 func (x *DrainServerRequest) Reset() {
 	*x = DrainServerRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2423,7 @@ func (x *DrainServerRequest) String() string {
 func (*DrainServerRequest) ProtoMessage() {}
 
 func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[27]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2436,7 @@ func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
 func (*DrainServerRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrainServerRequest) GetServer() string {
@@ -2354,7 +2463,7 @@ type DrainServerResponse struct {
 
 func (x *DrainServerResponse) Reset() {
 	*x = DrainServerResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2475,7 @@ func (x *DrainServerResponse) String() string {
 func (*DrainServerResponse) ProtoMessage() {}
 
 func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[28]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2488,7 @@ func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
 func (*DrainServerResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DrainServerResponse) GetRemaining() uint32 {
@@ -2397,7 +2506,7 @@ type ReleaseHoldRequest struct {
 
 func (x *ReleaseHoldRequest) Reset() {
 	*x = ReleaseHoldRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2518,7 @@ func (x *ReleaseHoldRequest) String() string {
 func (*ReleaseHoldRequest) ProtoMessage() {}
 
 func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[29]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2531,7 @@ func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type ReleaseHoldResponse struct {
@@ -2435,7 +2544,7 @@ type ReleaseHoldResponse struct {
 
 func (x *ReleaseHoldResponse) Reset() {
 	*x = ReleaseHoldResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2556,7 @@ func (x *ReleaseHoldResponse) String() string {
 func (*ReleaseHoldResponse) ProtoMessage() {}
 
 func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[30]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2569,7 @@ func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReleaseHoldResponse) GetServers() uint32 {
@@ -2483,7 +2592,7 @@ type QuarantinedShard struct {
 
 func (x *QuarantinedShard) Reset() {
 	*x = QuarantinedShard{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2495,7 +2604,7 @@ func (x *QuarantinedShard) String() string {
 func (*QuarantinedShard) ProtoMessage() {}
 
 func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[31]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2508,7 +2617,7 @@ func (x *QuarantinedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantinedShard.ProtoReflect.Descriptor instead.
 func (*QuarantinedShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *QuarantinedShard) GetApp() string {
@@ -2542,7 +2651,7 @@ type ListQuarantinedRequest struct {
 
 func (x *ListQuarantinedRequest) Reset() {
 	*x = ListQuarantinedRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2663,7 @@ func (x *ListQuarantinedRequest) String() string {
 func (*ListQuarantinedRequest) ProtoMessage() {}
 
 func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[32]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2676,7 @@ func (x *ListQuarantinedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedRequest.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListQuarantinedRequest) GetApp() string {
@@ -2587,7 +2696,7 @@ type ListQuarantinedResponse struct {
 
 func (x *ListQuarantinedResponse) Reset() {
 	*x = ListQuarantinedResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +2708,7 @@ func (x *ListQuarantinedResponse) String() string {
 func (*ListQuarantinedResponse) ProtoMessage() {}
 
 func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[33]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +2721,7 @@ func (x *ListQuarantinedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQuarantinedResponse.ProtoReflect.Descriptor instead.
 func (*ListQuarantinedResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListQuarantinedResponse) GetShards() []*QuarantinedShard {
@@ -2633,7 +2742,7 @@ type ReleaseQuarantineRequest struct {
 
 func (x *ReleaseQuarantineRequest) Reset() {
 	*x = ReleaseQuarantineRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2754,7 @@ func (x *ReleaseQuarantineRequest) String() string {
 func (*ReleaseQuarantineRequest) ProtoMessage() {}
 
 func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[34]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2767,7 @@ func (x *ReleaseQuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantineRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReleaseQuarantineRequest) GetApp() string {
@@ -2683,7 +2792,7 @@ type ReleaseQuarantineResponse struct {
 
 func (x *ReleaseQuarantineResponse) Reset() {
 	*x = ReleaseQuarantineResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +2804,7 @@ func (x *ReleaseQuarantineResponse) String() string {
 func (*ReleaseQuarantineResponse) ProtoMessage() {}
 
 func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[35]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +2817,7 @@ func (x *ReleaseQuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseQuarantineResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseQuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 type GetStatusRequest struct {
@@ -2719,7 +2828,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2840,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[36]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2853,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 type GetStatusResponse struct {
@@ -2792,7 +2901,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2913,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[37]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2926,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -2973,7 +3082,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3094,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[38]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3107,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExplainRequest) GetApp() string {
@@ -3067,15 +3176,17 @@ type ExplainResponse struct {
 	Notes []string `protobuf:"bytes,20,rep,name=notes,proto3" json:"notes,omitempty"`
 	// Replicas that the row names, the primary first.
 	Replicas []*ReplicaStatus `protobuf:"bytes,21,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// Replicas that the app's spec asks for beyond those.
+	// Replicas that the app's spec asks for, or replica_scaling, beyond those.
 	ReplicasMissing uint32 `protobuf:"varint,22,opt,name=replicas_missing,json=replicasMissing,proto3" json:"replicas_missing,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Why replica_scaling wants as many as it does, for people; empty: there is none.
+	ReplicasWhy   string `protobuf:"bytes,26,opt,name=replicas_why,json=replicasWhy,proto3" json:"replicas_why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3198,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[39]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3211,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ExplainResponse) GetApp() string {
@@ -3271,6 +3382,13 @@ func (x *ExplainResponse) GetReplicasMissing() uint32 {
 	return 0
 }
 
+func (x *ExplainResponse) GetReplicasWhy() string {
+	if x != nil {
+		return x.ReplicasWhy
+	}
+	return ""
+}
+
 // ReplicaPlace says why a replica is where it is.
 type ReplicaPlace struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3287,7 +3405,7 @@ type ReplicaPlace struct {
 
 func (x *ReplicaPlace) Reset() {
 	*x = ReplicaPlace{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3417,7 @@ func (x *ReplicaPlace) String() string {
 func (*ReplicaPlace) ProtoMessage() {}
 
 func (x *ReplicaPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[40]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3430,7 @@ func (x *ReplicaPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaPlace.ProtoReflect.Descriptor instead.
 func (*ReplicaPlace) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReplicaPlace) GetServer() string {
@@ -3364,7 +3482,7 @@ type GoalCost struct {
 
 func (x *GoalCost) Reset() {
 	*x = GoalCost{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3494,7 @@ func (x *GoalCost) String() string {
 func (*GoalCost) ProtoMessage() {}
 
 func (x *GoalCost) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[41]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3507,7 @@ func (x *GoalCost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoalCost.ProtoReflect.Descriptor instead.
 func (*GoalCost) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GoalCost) GetTier() uint32 {
@@ -3443,7 +3561,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3455,7 +3573,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[42]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3468,7 +3586,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ReplicaStatus) GetServer() string {
@@ -3529,7 +3647,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +3659,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[43]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +3672,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Proposal) GetFrom() string {
@@ -3638,7 +3756,7 @@ type Candidate struct {
 
 func (x *Candidate) Reset() {
 	*x = Candidate{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +3768,7 @@ func (x *Candidate) String() string {
 func (*Candidate) ProtoMessage() {}
 
 func (x *Candidate) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[44]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +3781,7 @@ func (x *Candidate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Candidate.ProtoReflect.Descriptor instead.
 func (*Candidate) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Candidate) GetServer() string {
@@ -3736,7 +3854,7 @@ type SimulateRequest struct {
 
 func (x *SimulateRequest) Reset() {
 	*x = SimulateRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +3866,7 @@ func (x *SimulateRequest) String() string {
 func (*SimulateRequest) ProtoMessage() {}
 
 func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[45]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +3879,7 @@ func (x *SimulateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateRequest.ProtoReflect.Descriptor instead.
 func (*SimulateRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SimulateRequest) GetApp() string {
@@ -3817,7 +3935,7 @@ type SimulatedChanges struct {
 
 func (x *SimulatedChanges) Reset() {
 	*x = SimulatedChanges{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3829,7 +3947,7 @@ func (x *SimulatedChanges) String() string {
 func (*SimulatedChanges) ProtoMessage() {}
 
 func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[46]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3842,7 +3960,7 @@ func (x *SimulatedChanges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedChanges.ProtoReflect.Descriptor instead.
 func (*SimulatedChanges) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SimulatedChanges) GetDrain() []string {
@@ -3920,7 +4038,7 @@ type AddedServers struct {
 
 func (x *AddedServers) Reset() {
 	*x = AddedServers{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4050,7 @@ func (x *AddedServers) String() string {
 func (*AddedServers) ProtoMessage() {}
 
 func (x *AddedServers) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[47]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4063,7 @@ func (x *AddedServers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddedServers.ProtoReflect.Descriptor instead.
 func (*AddedServers) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AddedServers) GetCount() uint32 {
@@ -3976,7 +4094,7 @@ type SimulatedLoad struct {
 
 func (x *SimulatedLoad) Reset() {
 	*x = SimulatedLoad{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3988,7 +4106,7 @@ func (x *SimulatedLoad) String() string {
 func (*SimulatedLoad) ProtoMessage() {}
 
 func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[48]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4001,7 +4119,7 @@ func (x *SimulatedLoad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedLoad.ProtoReflect.Descriptor instead.
 func (*SimulatedLoad) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SimulatedLoad) GetShard() string {
@@ -4037,7 +4155,7 @@ type LoadFactor struct {
 
 func (x *LoadFactor) Reset() {
 	*x = LoadFactor{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4167,7 @@ func (x *LoadFactor) String() string {
 func (*LoadFactor) ProtoMessage() {}
 
 func (x *LoadFactor) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[49]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4180,7 @@ func (x *LoadFactor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadFactor.ProtoReflect.Descriptor instead.
 func (*LoadFactor) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LoadFactor) GetMetric() string {
@@ -4120,7 +4238,7 @@ type SimulateResponse struct {
 
 func (x *SimulateResponse) Reset() {
 	*x = SimulateResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4250,7 @@ func (x *SimulateResponse) String() string {
 func (*SimulateResponse) ProtoMessage() {}
 
 func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[50]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4263,7 @@ func (x *SimulateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulateResponse.ProtoReflect.Descriptor instead.
 func (*SimulateResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SimulateResponse) GetApp() string {
@@ -4302,7 +4420,7 @@ type SimulatedGoal struct {
 
 func (x *SimulatedGoal) Reset() {
 	*x = SimulatedGoal{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4314,7 +4432,7 @@ func (x *SimulatedGoal) String() string {
 func (*SimulatedGoal) ProtoMessage() {}
 
 func (x *SimulatedGoal) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[51]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4327,7 +4445,7 @@ func (x *SimulatedGoal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedGoal.ProtoReflect.Descriptor instead.
 func (*SimulatedGoal) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SimulatedGoal) GetTier() uint32 {
@@ -4393,7 +4511,7 @@ type SimulatedBroken struct {
 
 func (x *SimulatedBroken) Reset() {
 	*x = SimulatedBroken{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4405,7 +4523,7 @@ func (x *SimulatedBroken) String() string {
 func (*SimulatedBroken) ProtoMessage() {}
 
 func (x *SimulatedBroken) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[52]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4418,7 +4536,7 @@ func (x *SimulatedBroken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBroken.ProtoReflect.Descriptor instead.
 func (*SimulatedBroken) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SimulatedBroken) GetBinds() string {
@@ -4453,7 +4571,7 @@ type SimulatedRound struct {
 
 func (x *SimulatedRound) Reset() {
 	*x = SimulatedRound{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4465,7 +4583,7 @@ func (x *SimulatedRound) String() string {
 func (*SimulatedRound) ProtoMessage() {}
 
 func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[53]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4478,7 +4596,7 @@ func (x *SimulatedRound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedRound.ProtoReflect.Descriptor instead.
 func (*SimulatedRound) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SimulatedRound) GetMoves() uint32 {
@@ -4507,7 +4625,7 @@ type SimulatedMoves struct {
 
 func (x *SimulatedMoves) Reset() {
 	*x = SimulatedMoves{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +4637,7 @@ func (x *SimulatedMoves) String() string {
 func (*SimulatedMoves) ProtoMessage() {}
 
 func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[54]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +4650,7 @@ func (x *SimulatedMoves) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedMoves.ProtoReflect.Descriptor instead.
 func (*SimulatedMoves) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SimulatedMoves) GetKind() MoveKind {
@@ -4574,7 +4692,7 @@ type SimulatedBlock struct {
 
 func (x *SimulatedBlock) Reset() {
 	*x = SimulatedBlock{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4586,7 +4704,7 @@ func (x *SimulatedBlock) String() string {
 func (*SimulatedBlock) ProtoMessage() {}
 
 func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[55]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4599,7 +4717,7 @@ func (x *SimulatedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBlock.ProtoReflect.Descriptor instead.
 func (*SimulatedBlock) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SimulatedBlock) GetKind() MoveKind {
@@ -4683,7 +4801,7 @@ type SimulatedState struct {
 
 func (x *SimulatedState) Reset() {
 	*x = SimulatedState{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4695,7 +4813,7 @@ func (x *SimulatedState) String() string {
 func (*SimulatedState) ProtoMessage() {}
 
 func (x *SimulatedState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[56]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4708,7 +4826,7 @@ func (x *SimulatedState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedState.ProtoReflect.Descriptor instead.
 func (*SimulatedState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SimulatedState) GetServers() uint32 {
@@ -4856,7 +4974,7 @@ type SimulatedRegion struct {
 
 func (x *SimulatedRegion) Reset() {
 	*x = SimulatedRegion{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4868,7 +4986,7 @@ func (x *SimulatedRegion) String() string {
 func (*SimulatedRegion) ProtoMessage() {}
 
 func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[57]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4881,7 +4999,7 @@ func (x *SimulatedRegion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedRegion.ProtoReflect.Descriptor instead.
 func (*SimulatedRegion) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SimulatedRegion) GetRegion() string {
@@ -4934,7 +5052,7 @@ type SimulatedBalance struct {
 
 func (x *SimulatedBalance) Reset() {
 	*x = SimulatedBalance{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4946,7 +5064,7 @@ func (x *SimulatedBalance) String() string {
 func (*SimulatedBalance) ProtoMessage() {}
 
 func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[58]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4959,7 +5077,7 @@ func (x *SimulatedBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedBalance.ProtoReflect.Descriptor instead.
 func (*SimulatedBalance) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SimulatedBalance) GetMetric() string {
@@ -5043,7 +5161,7 @@ type SimulatedUse struct {
 
 func (x *SimulatedUse) Reset() {
 	*x = SimulatedUse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5055,7 +5173,7 @@ func (x *SimulatedUse) String() string {
 func (*SimulatedUse) ProtoMessage() {}
 
 func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[59]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5068,7 +5186,7 @@ func (x *SimulatedUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimulatedUse.ProtoReflect.Descriptor instead.
 func (*SimulatedUse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SimulatedUse) GetServer() string {
@@ -5134,7 +5252,7 @@ type PlacementState struct {
 
 func (x *PlacementState) Reset() {
 	*x = PlacementState{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5146,7 +5264,7 @@ func (x *PlacementState) String() string {
 func (*PlacementState) ProtoMessage() {}
 
 func (x *PlacementState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[60]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5159,7 +5277,7 @@ func (x *PlacementState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementState.ProtoReflect.Descriptor instead.
 func (*PlacementState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PlacementState) GetApp() string {
@@ -5233,7 +5351,7 @@ type PlacementNeighbour struct {
 
 func (x *PlacementNeighbour) Reset() {
 	*x = PlacementNeighbour{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5245,7 +5363,7 @@ func (x *PlacementNeighbour) String() string {
 func (*PlacementNeighbour) ProtoMessage() {}
 
 func (x *PlacementNeighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[61]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5258,7 +5376,7 @@ func (x *PlacementNeighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementNeighbour.ProtoReflect.Descriptor instead.
 func (*PlacementNeighbour) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PlacementNeighbour) GetApp() string {
@@ -5300,7 +5418,7 @@ type NeighbourPlace struct {
 
 func (x *NeighbourPlace) Reset() {
 	*x = NeighbourPlace{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5430,7 @@ func (x *NeighbourPlace) String() string {
 func (*NeighbourPlace) ProtoMessage() {}
 
 func (x *NeighbourPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[62]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5443,7 @@ func (x *NeighbourPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NeighbourPlace.ProtoReflect.Descriptor instead.
 func (*NeighbourPlace) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *NeighbourPlace) GetLocality() *Locality {
@@ -5359,7 +5477,7 @@ type PlacementWants struct {
 
 func (x *PlacementWants) Reset() {
 	*x = PlacementWants{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5371,7 +5489,7 @@ func (x *PlacementWants) String() string {
 func (*PlacementWants) ProtoMessage() {}
 
 func (x *PlacementWants) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[63]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5384,7 +5502,7 @@ func (x *PlacementWants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementWants.ProtoReflect.Descriptor instead.
 func (*PlacementWants) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PlacementWants) GetReplicas() uint32 {
@@ -5462,7 +5580,7 @@ type PlacementServer struct {
 
 func (x *PlacementServer) Reset() {
 	*x = PlacementServer{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5474,7 +5592,7 @@ func (x *PlacementServer) String() string {
 func (*PlacementServer) ProtoMessage() {}
 
 func (x *PlacementServer) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[64]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5487,7 +5605,7 @@ func (x *PlacementServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementServer.ProtoReflect.Descriptor instead.
 func (*PlacementServer) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PlacementServer) GetId() string {
@@ -5547,22 +5665,24 @@ func (x *PlacementServer) GetLabels() map[string]string {
 }
 
 type PlacementShard struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Load          map[string]int64       `protobuf:"bytes,3,rep,name=load,proto3" json:"load,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Replicas      []*PlacementReplica    `protobuf:"bytes,4,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	Pinned        bool                   `protobuf:"varint,5,opt,name=pinned,proto3" json:"pinned,omitempty"`
-	Avoid         []string               `protobuf:"bytes,6,rep,name=avoid,proto3" json:"avoid,omitempty"`
-	Urgent        bool                   `protobuf:"varint,7,opt,name=urgent,proto3" json:"urgent,omitempty"`
-	Backoff       bool                   `protobuf:"varint,8,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Index    uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Id       string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Load     map[string]int64       `protobuf:"bytes,3,rep,name=load,proto3" json:"load,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Replicas []*PlacementReplica    `protobuf:"bytes,4,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Pinned   bool                   `protobuf:"varint,5,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Avoid    []string               `protobuf:"bytes,6,rep,name=avoid,proto3" json:"avoid,omitempty"`
+	Urgent   bool                   `protobuf:"varint,7,opt,name=urgent,proto3" json:"urgent,omitempty"`
+	Backoff  bool                   `protobuf:"varint,8,opt,name=backoff,proto3" json:"backoff,omitempty"`
+	// Replicas that it should have; 0: as many as the app's shards have.
+	Wanted        uint32 `protobuf:"varint,9,opt,name=wanted,proto3" json:"wanted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PlacementShard) Reset() {
 	*x = PlacementShard{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5574,7 +5694,7 @@ func (x *PlacementShard) String() string {
 func (*PlacementShard) ProtoMessage() {}
 
 func (x *PlacementShard) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[65]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5587,7 +5707,7 @@ func (x *PlacementShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementShard.ProtoReflect.Descriptor instead.
 func (*PlacementShard) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{65}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *PlacementShard) GetIndex() uint32 {
@@ -5646,6 +5766,13 @@ func (x *PlacementShard) GetBackoff() bool {
 	return false
 }
 
+func (x *PlacementShard) GetWanted() uint32 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
 // PlacementReplica names servers by 1 + their position; 0: none, or one that is not there.
 type PlacementReplica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5660,7 +5787,7 @@ type PlacementReplica struct {
 
 func (x *PlacementReplica) Reset() {
 	*x = PlacementReplica{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5672,7 +5799,7 @@ func (x *PlacementReplica) String() string {
 func (*PlacementReplica) ProtoMessage() {}
 
 func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[66]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5685,7 +5812,7 @@ func (x *PlacementReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementReplica.ProtoReflect.Descriptor instead.
 func (*PlacementReplica) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{66}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PlacementReplica) GetOn() uint32 {
@@ -5737,7 +5864,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5749,7 +5876,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[67]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5762,7 +5889,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{67}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WatchEventsRequest) GetAfter() *EventPosition {
@@ -5798,7 +5925,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5810,7 +5937,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[68]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5823,7 +5950,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{68}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -5853,7 +5980,7 @@ type EventPosition struct {
 
 func (x *EventPosition) Reset() {
 	*x = EventPosition{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5865,7 +5992,7 @@ func (x *EventPosition) String() string {
 func (*EventPosition) ProtoMessage() {}
 
 func (x *EventPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[69]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5878,7 +6005,7 @@ func (x *EventPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventPosition.ProtoReflect.Descriptor instead.
 func (*EventPosition) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{69}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EventPosition) GetEpoch() *Epoch {
@@ -5914,7 +6041,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5926,7 +6053,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[70]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5939,7 +6066,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{70}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Event) GetPosition() *EventPosition {
@@ -6047,7 +6174,7 @@ type DecisionEvent struct {
 
 func (x *DecisionEvent) Reset() {
 	*x = DecisionEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6059,7 +6186,7 @@ func (x *DecisionEvent) String() string {
 func (*DecisionEvent) ProtoMessage() {}
 
 func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[71]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6072,7 +6199,7 @@ func (x *DecisionEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionEvent.ProtoReflect.Descriptor instead.
 func (*DecisionEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{71}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DecisionEvent) GetWhat() string {
@@ -6148,7 +6275,7 @@ type ServerEvent struct {
 
 func (x *ServerEvent) Reset() {
 	*x = ServerEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6160,7 +6287,7 @@ func (x *ServerEvent) String() string {
 func (*ServerEvent) ProtoMessage() {}
 
 func (x *ServerEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[72]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6173,7 +6300,7 @@ func (x *ServerEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerEvent.ProtoReflect.Descriptor instead.
 func (*ServerEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{72}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ServerEvent) GetServer() string {
@@ -6233,7 +6360,7 @@ type LeaderEvent struct {
 
 func (x *LeaderEvent) Reset() {
 	*x = LeaderEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6245,7 +6372,7 @@ func (x *LeaderEvent) String() string {
 func (*LeaderEvent) ProtoMessage() {}
 
 func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[73]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6258,7 +6385,7 @@ func (x *LeaderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderEvent.ProtoReflect.Descriptor instead.
 func (*LeaderEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{73}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *LeaderEvent) GetAllocator() string {
@@ -6295,7 +6422,7 @@ type GapEvent struct {
 
 func (x *GapEvent) Reset() {
 	*x = GapEvent{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6307,7 +6434,7 @@ func (x *GapEvent) String() string {
 func (*GapEvent) ProtoMessage() {}
 
 func (x *GapEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[74]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6320,7 +6447,7 @@ func (x *GapEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GapEvent.ProtoReflect.Descriptor instead.
 func (*GapEvent) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{74}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GapEvent) GetMissed() uint64 {
@@ -6351,7 +6478,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6363,7 +6490,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[75]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6376,7 +6503,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{75}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AbortMoveRequest) GetApp() string {
@@ -6417,7 +6544,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6429,7 +6556,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[76]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6442,7 +6569,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{76}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AbortMoveResponse) GetOutcome() string {
@@ -6470,7 +6597,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6482,7 +6609,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[77]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6495,7 +6622,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{77}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SkipStepRequest) GetApp() string {
@@ -6550,7 +6677,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6562,7 +6689,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[78]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6575,7 +6702,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{78}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SkipStepResponse) GetOutcome() string {
@@ -6593,7 +6720,7 @@ type ListRegionsRequest struct {
 
 func (x *ListRegionsRequest) Reset() {
 	*x = ListRegionsRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6605,7 +6732,7 @@ func (x *ListRegionsRequest) String() string {
 func (*ListRegionsRequest) ProtoMessage() {}
 
 func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[79]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6618,7 +6745,7 @@ func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
 func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{79}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
 }
 
 type ListRegionsResponse struct {
@@ -6633,7 +6760,7 @@ type ListRegionsResponse struct {
 
 func (x *ListRegionsResponse) Reset() {
 	*x = ListRegionsResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6645,7 +6772,7 @@ func (x *ListRegionsResponse) String() string {
 func (*ListRegionsResponse) ProtoMessage() {}
 
 func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[80]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6658,7 +6785,7 @@ func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
 func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{80}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListRegionsResponse) GetRegions() []*Region {
@@ -6688,7 +6815,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6700,7 +6827,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[81]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6713,7 +6840,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{81}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Region) GetName() string {
@@ -6745,7 +6872,7 @@ type ListGossipMembersRequest struct {
 
 func (x *ListGossipMembersRequest) Reset() {
 	*x = ListGossipMembersRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6757,7 +6884,7 @@ func (x *ListGossipMembersRequest) String() string {
 func (*ListGossipMembersRequest) ProtoMessage() {}
 
 func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[82]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6770,7 +6897,7 @@ func (x *ListGossipMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{82}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{83}
 }
 
 type ListGossipMembersResponse struct {
@@ -6783,7 +6910,7 @@ type ListGossipMembersResponse struct {
 
 func (x *ListGossipMembersResponse) Reset() {
 	*x = ListGossipMembersResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6795,7 +6922,7 @@ func (x *ListGossipMembersResponse) String() string {
 func (*ListGossipMembersResponse) ProtoMessage() {}
 
 func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[83]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6808,7 +6935,7 @@ func (x *ListGossipMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipMembersResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipMembersResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{83}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListGossipMembersResponse) GetMembers() []*GossipMember {
@@ -6842,7 +6969,7 @@ type GossipMember struct {
 
 func (x *GossipMember) Reset() {
 	*x = GossipMember{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6854,7 +6981,7 @@ func (x *GossipMember) String() string {
 func (*GossipMember) ProtoMessage() {}
 
 func (x *GossipMember) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[84]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6867,7 +6994,7 @@ func (x *GossipMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipMember.ProtoReflect.Descriptor instead.
 func (*GossipMember) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{84}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GossipMember) GetLife() string {
@@ -6948,7 +7075,7 @@ type GossipKey struct {
 
 func (x *GossipKey) Reset() {
 	*x = GossipKey{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6960,7 +7087,7 @@ func (x *GossipKey) String() string {
 func (*GossipKey) ProtoMessage() {}
 
 func (x *GossipKey) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[85]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6973,7 +7100,7 @@ func (x *GossipKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipKey.ProtoReflect.Descriptor instead.
 func (*GossipKey) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{85}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *GossipKey) GetName() string {
@@ -7005,7 +7132,7 @@ type ListGossipKeysRequest struct {
 
 func (x *ListGossipKeysRequest) Reset() {
 	*x = ListGossipKeysRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[86]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7017,7 +7144,7 @@ func (x *ListGossipKeysRequest) String() string {
 func (*ListGossipKeysRequest) ProtoMessage() {}
 
 func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[86]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7030,7 +7157,7 @@ func (x *ListGossipKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{86}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{87}
 }
 
 type ListGossipKeysResponse struct {
@@ -7048,7 +7175,7 @@ type ListGossipKeysResponse struct {
 
 func (x *ListGossipKeysResponse) Reset() {
 	*x = ListGossipKeysResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[87]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7060,7 +7187,7 @@ func (x *ListGossipKeysResponse) String() string {
 func (*ListGossipKeysResponse) ProtoMessage() {}
 
 func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[87]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7073,7 +7200,7 @@ func (x *ListGossipKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGossipKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListGossipKeysResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{87}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListGossipKeysResponse) GetKeys() []*GossipKey {
@@ -7115,7 +7242,7 @@ type RotateGossipKeyRequest struct {
 
 func (x *RotateGossipKeyRequest) Reset() {
 	*x = RotateGossipKeyRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[88]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7127,7 +7254,7 @@ func (x *RotateGossipKeyRequest) String() string {
 func (*RotateGossipKeyRequest) ProtoMessage() {}
 
 func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[88]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7140,7 +7267,7 @@ func (x *RotateGossipKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{88}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RotateGossipKeyRequest) GetStep() GossipKeyStep {
@@ -7172,7 +7299,7 @@ type RotateGossipKeyResponse struct {
 
 func (x *RotateGossipKeyResponse) Reset() {
 	*x = RotateGossipKeyResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[89]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7184,7 +7311,7 @@ func (x *RotateGossipKeyResponse) String() string {
 func (*RotateGossipKeyResponse) ProtoMessage() {}
 
 func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[89]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7197,7 +7324,7 @@ func (x *RotateGossipKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateGossipKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateGossipKeyResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{89}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RotateGossipKeyResponse) GetKey() string {
@@ -7237,7 +7364,7 @@ type RequestMaintenanceRequest struct {
 
 func (x *RequestMaintenanceRequest) Reset() {
 	*x = RequestMaintenanceRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[90]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7249,7 +7376,7 @@ func (x *RequestMaintenanceRequest) String() string {
 func (*RequestMaintenanceRequest) ProtoMessage() {}
 
 func (x *RequestMaintenanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[90]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7262,7 +7389,7 @@ func (x *RequestMaintenanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestMaintenanceRequest.ProtoReflect.Descriptor instead.
 func (*RequestMaintenanceRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{90}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RequestMaintenanceRequest) GetRequest() *MaintenanceRequest {
@@ -7280,7 +7407,7 @@ type RequestMaintenanceResponse struct {
 
 func (x *RequestMaintenanceResponse) Reset() {
 	*x = RequestMaintenanceResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[91]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7292,7 +7419,7 @@ func (x *RequestMaintenanceResponse) String() string {
 func (*RequestMaintenanceResponse) ProtoMessage() {}
 
 func (x *RequestMaintenanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[91]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7305,7 +7432,7 @@ func (x *RequestMaintenanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestMaintenanceResponse.ProtoReflect.Descriptor instead.
 func (*RequestMaintenanceResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{91}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{92}
 }
 
 type ListMaintenanceRequest struct {
@@ -7318,7 +7445,7 @@ type ListMaintenanceRequest struct {
 
 func (x *ListMaintenanceRequest) Reset() {
 	*x = ListMaintenanceRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[92]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7330,7 +7457,7 @@ func (x *ListMaintenanceRequest) String() string {
 func (*ListMaintenanceRequest) ProtoMessage() {}
 
 func (x *ListMaintenanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[92]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7343,7 +7470,7 @@ func (x *ListMaintenanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMaintenanceRequest.ProtoReflect.Descriptor instead.
 func (*ListMaintenanceRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{92}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *ListMaintenanceRequest) GetId() string {
@@ -7363,7 +7490,7 @@ type ListMaintenanceResponse struct {
 
 func (x *ListMaintenanceResponse) Reset() {
 	*x = ListMaintenanceResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[93]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7375,7 +7502,7 @@ func (x *ListMaintenanceResponse) String() string {
 func (*ListMaintenanceResponse) ProtoMessage() {}
 
 func (x *ListMaintenanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[93]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7388,7 +7515,7 @@ func (x *ListMaintenanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMaintenanceResponse.ProtoReflect.Descriptor instead.
 func (*ListMaintenanceResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{93}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ListMaintenanceResponse) GetEvents() []*MaintenanceEvent {
@@ -7407,7 +7534,7 @@ type ApproveMaintenanceRequest struct {
 
 func (x *ApproveMaintenanceRequest) Reset() {
 	*x = ApproveMaintenanceRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[94]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7419,7 +7546,7 @@ func (x *ApproveMaintenanceRequest) String() string {
 func (*ApproveMaintenanceRequest) ProtoMessage() {}
 
 func (x *ApproveMaintenanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[94]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7432,7 +7559,7 @@ func (x *ApproveMaintenanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveMaintenanceRequest.ProtoReflect.Descriptor instead.
 func (*ApproveMaintenanceRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{94}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ApproveMaintenanceRequest) GetId() string {
@@ -7450,7 +7577,7 @@ type ApproveMaintenanceResponse struct {
 
 func (x *ApproveMaintenanceResponse) Reset() {
 	*x = ApproveMaintenanceResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[95]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7462,7 +7589,7 @@ func (x *ApproveMaintenanceResponse) String() string {
 func (*ApproveMaintenanceResponse) ProtoMessage() {}
 
 func (x *ApproveMaintenanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[95]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7475,7 +7602,7 @@ func (x *ApproveMaintenanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveMaintenanceResponse.ProtoReflect.Descriptor instead.
 func (*ApproveMaintenanceResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{95}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{96}
 }
 
 type FinishMaintenanceRequest struct {
@@ -7489,7 +7616,7 @@ type FinishMaintenanceRequest struct {
 
 func (x *FinishMaintenanceRequest) Reset() {
 	*x = FinishMaintenanceRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[96]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7501,7 +7628,7 @@ func (x *FinishMaintenanceRequest) String() string {
 func (*FinishMaintenanceRequest) ProtoMessage() {}
 
 func (x *FinishMaintenanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[96]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7514,7 +7641,7 @@ func (x *FinishMaintenanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMaintenanceRequest.ProtoReflect.Descriptor instead.
 func (*FinishMaintenanceRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{96}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *FinishMaintenanceRequest) GetId() string {
@@ -7539,7 +7666,7 @@ type FinishMaintenanceResponse struct {
 
 func (x *FinishMaintenanceResponse) Reset() {
 	*x = FinishMaintenanceResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[97]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7551,7 +7678,7 @@ func (x *FinishMaintenanceResponse) String() string {
 func (*FinishMaintenanceResponse) ProtoMessage() {}
 
 func (x *FinishMaintenanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[97]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7564,7 +7691,7 @@ func (x *FinishMaintenanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishMaintenanceResponse.ProtoReflect.Descriptor instead.
 func (*FinishMaintenanceResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{97}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{98}
 }
 
 type CancelMaintenanceRequest struct {
@@ -7576,7 +7703,7 @@ type CancelMaintenanceRequest struct {
 
 func (x *CancelMaintenanceRequest) Reset() {
 	*x = CancelMaintenanceRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[98]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7588,7 +7715,7 @@ func (x *CancelMaintenanceRequest) String() string {
 func (*CancelMaintenanceRequest) ProtoMessage() {}
 
 func (x *CancelMaintenanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[98]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7601,7 +7728,7 @@ func (x *CancelMaintenanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMaintenanceRequest.ProtoReflect.Descriptor instead.
 func (*CancelMaintenanceRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{98}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *CancelMaintenanceRequest) GetId() string {
@@ -7619,7 +7746,7 @@ type CancelMaintenanceResponse struct {
 
 func (x *CancelMaintenanceResponse) Reset() {
 	*x = CancelMaintenanceResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[99]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7631,7 +7758,7 @@ func (x *CancelMaintenanceResponse) String() string {
 func (*CancelMaintenanceResponse) ProtoMessage() {}
 
 func (x *CancelMaintenanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[99]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7644,7 +7771,7 @@ func (x *CancelMaintenanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMaintenanceResponse.ProtoReflect.Descriptor instead.
 func (*CancelMaintenanceResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{99}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{100}
 }
 
 type CheckSafeToStopRequest struct {
@@ -7656,7 +7783,7 @@ type CheckSafeToStopRequest struct {
 
 func (x *CheckSafeToStopRequest) Reset() {
 	*x = CheckSafeToStopRequest{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[100]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7668,7 +7795,7 @@ func (x *CheckSafeToStopRequest) String() string {
 func (*CheckSafeToStopRequest) ProtoMessage() {}
 
 func (x *CheckSafeToStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[100]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7681,7 +7808,7 @@ func (x *CheckSafeToStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckSafeToStopRequest.ProtoReflect.Descriptor instead.
 func (*CheckSafeToStopRequest) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{100}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *CheckSafeToStopRequest) GetServer() string {
@@ -7702,7 +7829,7 @@ type CheckSafeToStopResponse struct {
 
 func (x *CheckSafeToStopResponse) Reset() {
 	*x = CheckSafeToStopResponse{}
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[101]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7714,7 +7841,7 @@ func (x *CheckSafeToStopResponse) String() string {
 func (*CheckSafeToStopResponse) ProtoMessage() {}
 
 func (x *CheckSafeToStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_admin_proto_msgTypes[101]
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7727,7 +7854,7 @@ func (x *CheckSafeToStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckSafeToStopResponse.ProtoReflect.Descriptor instead.
 func (*CheckSafeToStopResponse) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{101}
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *CheckSafeToStopResponse) GetSafe() bool {
@@ -7744,11 +7871,331 @@ func (x *CheckSafeToStopResponse) GetDetail() string {
 	return ""
 }
 
+type AdviseCapacityRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// How much of their capacity servers are to use, in percent: 1 to 100; 0 means the default, 70.
+	UtilisationPercent uint32 `protobuf:"varint,2,opt,name=utilisation_percent,json=utilisationPercent,proto3" json:"utilisation_percent,omitempty"`
+	// No advice to remove servers before so many percent less than that are used; at most 90, 0 means the default, 10.
+	TolerancePercent uint32 `protobuf:"varint,3,opt,name=tolerance_percent,json=tolerancePercent,proto3" json:"tolerance_percent,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *AdviseCapacityRequest) Reset() {
+	*x = AdviseCapacityRequest{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdviseCapacityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdviseCapacityRequest) ProtoMessage() {}
+
+func (x *AdviseCapacityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdviseCapacityRequest.ProtoReflect.Descriptor instead.
+func (*AdviseCapacityRequest) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *AdviseCapacityRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *AdviseCapacityRequest) GetUtilisationPercent() uint32 {
+	if x != nil {
+		return x.UtilisationPercent
+	}
+	return 0
+}
+
+func (x *AdviseCapacityRequest) GetTolerancePercent() uint32 {
+	if x != nil {
+		return x.TolerancePercent
+	}
+	return 0
+}
+
+type AdviseCapacityResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	App   string                 `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// That take shards now.
+	Servers uint32 `protobuf:"varint,2,opt,name=servers,proto3" json:"servers,omitempty"`
+	// How many there should be: servers, if that is from least to most, else the nearer of these. Never fewer than servers while hold is set.
+	Wanted uint32 `protobuf:"varint,3,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	Least  uint32 `protobuf:"varint,4,opt,name=least,proto3" json:"least,omitempty"`
+	Most   uint32 `protobuf:"varint,5,opt,name=most,proto3" json:"most,omitempty"`
+	// What least comes from, for people.
+	Why string `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	// Why no server should be removed now, for people; empty: nothing is against it.
+	Hold string `protobuf:"bytes,7,opt,name=hold,proto3" json:"hold,omitempty"`
+	// By name, those with servers and those that region_replicas names.
+	Regions []*RegionCapacity `protobuf:"bytes,8,rep,name=regions,proto3" json:"regions,omitempty"`
+	// By name, those that servers limit.
+	Metrics       []*MetricCapacity `protobuf:"bytes,9,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdviseCapacityResponse) Reset() {
+	*x = AdviseCapacityResponse{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[104]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdviseCapacityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdviseCapacityResponse) ProtoMessage() {}
+
+func (x *AdviseCapacityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[104]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdviseCapacityResponse.ProtoReflect.Descriptor instead.
+func (*AdviseCapacityResponse) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{104}
+}
+
+func (x *AdviseCapacityResponse) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *AdviseCapacityResponse) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *AdviseCapacityResponse) GetWanted() uint32 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
+func (x *AdviseCapacityResponse) GetLeast() uint32 {
+	if x != nil {
+		return x.Least
+	}
+	return 0
+}
+
+func (x *AdviseCapacityResponse) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *AdviseCapacityResponse) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *AdviseCapacityResponse) GetHold() string {
+	if x != nil {
+		return x.Hold
+	}
+	return ""
+}
+
+func (x *AdviseCapacityResponse) GetRegions() []*RegionCapacity {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+func (x *AdviseCapacityResponse) GetMetrics() []*MetricCapacity {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+// RegionCapacity is the servers of an app in one region.
+type RegionCapacity struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// That take shards now.
+	Servers uint32 `protobuf:"varint,2,opt,name=servers,proto3" json:"servers,omitempty"`
+	// That region_replicas needs, with as many down as planned events may take; 0: all of them may go.
+	Least         uint32 `protobuf:"varint,3,opt,name=least,proto3" json:"least,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegionCapacity) Reset() {
+	*x = RegionCapacity{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[105]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionCapacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionCapacity) ProtoMessage() {}
+
+func (x *RegionCapacity) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[105]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionCapacity.ProtoReflect.Descriptor instead.
+func (*RegionCapacity) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{105}
+}
+
+func (x *RegionCapacity) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *RegionCapacity) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
+func (x *RegionCapacity) GetLeast() uint32 {
+	if x != nil {
+		return x.Least
+	}
+	return 0
+}
+
+// MetricCapacity is the load of an app in one metric, fixed point.
+type MetricCapacity struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Metric string                 `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
+	// Of all replicas that are wanted.
+	Load int64 `protobuf:"varint,2,opt,name=load,proto3" json:"load,omitempty"`
+	// Of one server, the median of those that take shards.
+	Server int64 `protobuf:"varint,3,opt,name=server,proto3" json:"server,omitempty"`
+	// Of what all of them have, in percent.
+	UtilisationPercent uint32 `protobuf:"varint,4,opt,name=utilisation_percent,json=utilisationPercent,proto3" json:"utilisation_percent,omitempty"`
+	// Servers that it takes at the utilisation asked for.
+	Servers       uint32 `protobuf:"varint,5,opt,name=servers,proto3" json:"servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricCapacity) Reset() {
+	*x = MetricCapacity{}
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[106]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricCapacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricCapacity) ProtoMessage() {}
+
+func (x *MetricCapacity) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_admin_proto_msgTypes[106]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricCapacity.ProtoReflect.Descriptor instead.
+func (*MetricCapacity) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_admin_proto_rawDescGZIP(), []int{106}
+}
+
+func (x *MetricCapacity) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *MetricCapacity) GetLoad() int64 {
+	if x != nil {
+		return x.Load
+	}
+	return 0
+}
+
+func (x *MetricCapacity) GetServer() int64 {
+	if x != nil {
+		return x.Server
+	}
+	return 0
+}
+
+func (x *MetricCapacity) GetUtilisationPercent() uint32 {
+	if x != nil {
+		return x.UtilisationPercent
+	}
+	return 0
+}
+
+func (x *MetricCapacity) GetServers() uint32 {
+	if x != nil {
+		return x.Servers
+	}
+	return 0
+}
+
 var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\xcb\x06\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\a\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
@@ -7756,7 +8203,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\tplacement\x18\x04 \x01(\v2\x1a.shardmanager.v1.PlacementR\tplacement\x12/\n" +
 	"\x06policy\x18\a \x01(\v2\x17.shardmanager.v1.PolicyR\x06policy\x12\x1a\n" +
 	"\breplicas\x18\x14 \x01(\rR\breplicas\x12U\n" +
-	"\x0fregion_replicas\x18\x15 \x03(\v2,.shardmanager.v1.AppSpec.RegionReplicasEntryR\x0eregionReplicas\x12)\n" +
+	"\x0fregion_replicas\x18\x15 \x03(\v2,.shardmanager.v1.AppSpec.RegionReplicasEntryR\x0eregionReplicas\x12H\n" +
+	"\x0freplica_scaling\x18\x16 \x01(\v2\x1f.shardmanager.v1.ReplicaScalingR\x0ereplicaScaling\x12)\n" +
 	"\x10resource_version\x18\x05 \x01(\x04R\x0fresourceVersion\x12<\n" +
 	"\x06labels\x18\x06 \x03(\v2$.shardmanager.v1.AppSpec.LabelsEntryR\x06labels\x12B\n" +
 	"\vmaintenance\x18\x1e \x01(\v2 .shardmanager.v1.MaintenanceCapsR\vmaintenance\x12!\n" +
@@ -7770,7 +8218,15 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_exclusive\"\xb2\x03\n" +
+	"_exclusive\"\xe1\x01\n" +
+	"\x0eReplicaScaling\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x16\n" +
+	"\x06target\x18\x02 \x01(\x03R\x06target\x12\x10\n" +
+	"\x03min\x18\x03 \x01(\rR\x03min\x12\x10\n" +
+	"\x03max\x18\x04 \x01(\rR\x03max\x12+\n" +
+	"\x11tolerance_percent\x18\x05 \x01(\rR\x10tolerancePercent\x12$\n" +
+	"\x0ecooldown_up_ms\x18\x06 \x01(\x04R\fcooldownUpMs\x12(\n" +
+	"\x10cooldown_down_ms\x18\a \x01(\x04R\x0ecooldownDownMs\"\xb2\x03\n" +
 	"\tPlacement\x120\n" +
 	"\x14max_concurrent_moves\x18\x01 \x01(\rR\x12maxConcurrentMoves\x12D\n" +
 	"\x1fmax_concurrent_moves_per_server\x18\x02 \x01(\rR\x1bmaxConcurrentMovesPerServer\x12:\n" +
@@ -7917,7 +8373,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x0eExplainRequest\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x18\n" +
-	"\areplica\x18\x03 \x01(\tR\areplica\"\xa2\a\n" +
+	"\areplica\x18\x03 \x01(\tR\areplica\"\xc5\a\n" +
 	"\x0fExplainResponse\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x12\n" +
@@ -7947,7 +8403,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"quarantine\x12\x14\n" +
 	"\x05notes\x18\x14 \x03(\tR\x05notes\x12:\n" +
 	"\breplicas\x18\x15 \x03(\v2\x1e.shardmanager.v1.ReplicaStatusR\breplicas\x12)\n" +
-	"\x10replicas_missing\x18\x16 \x01(\rR\x0freplicasMissing\"\x96\x01\n" +
+	"\x10replicas_missing\x18\x16 \x01(\rR\x0freplicasMissing\x12!\n" +
+	"\freplicas_why\x18\x1a \x01(\tR\vreplicasWhy\"\x96\x01\n" +
 	"\fReplicaPlace\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12)\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12\x18\n" +
@@ -8163,7 +8620,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x02\n" +
 	"\x0ePlacementShard\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12=\n" +
@@ -8172,7 +8629,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06pinned\x18\x05 \x01(\bR\x06pinned\x12\x14\n" +
 	"\x05avoid\x18\x06 \x03(\tR\x05avoid\x12\x16\n" +
 	"\x06urgent\x18\a \x01(\bR\x06urgent\x12\x18\n" +
-	"\abackoff\x18\b \x01(\bR\abackoff\x1a7\n" +
+	"\abackoff\x18\b \x01(\bR\abackoff\x12\x16\n" +
+	"\x06wanted\x18\t \x01(\rR\x06wanted\x1a7\n" +
 	"\tLoadEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\x91\x01\n" +
@@ -8299,7 +8757,31 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x06server\x18\x01 \x01(\tR\x06server\"E\n" +
 	"\x17CheckSafeToStopResponse\x12\x12\n" +
 	"\x04safe\x18\x01 \x01(\bR\x04safe\x12\x16\n" +
-	"\x06detail\x18\x02 \x01(\tR\x06detail*n\n" +
+	"\x06detail\x18\x02 \x01(\tR\x06detail\"\x87\x01\n" +
+	"\x15AdviseCapacityRequest\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12/\n" +
+	"\x13utilisation_percent\x18\x02 \x01(\rR\x12utilisationPercent\x12+\n" +
+	"\x11tolerance_percent\x18\x03 \x01(\rR\x10tolerancePercent\"\xa2\x02\n" +
+	"\x16AdviseCapacityResponse\x12\x10\n" +
+	"\x03app\x18\x01 \x01(\tR\x03app\x12\x18\n" +
+	"\aservers\x18\x02 \x01(\rR\aservers\x12\x16\n" +
+	"\x06wanted\x18\x03 \x01(\rR\x06wanted\x12\x14\n" +
+	"\x05least\x18\x04 \x01(\rR\x05least\x12\x12\n" +
+	"\x04most\x18\x05 \x01(\rR\x04most\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x12\n" +
+	"\x04hold\x18\a \x01(\tR\x04hold\x129\n" +
+	"\aregions\x18\b \x03(\v2\x1f.shardmanager.v1.RegionCapacityR\aregions\x129\n" +
+	"\ametrics\x18\t \x03(\v2\x1f.shardmanager.v1.MetricCapacityR\ametrics\"X\n" +
+	"\x0eRegionCapacity\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x18\n" +
+	"\aservers\x18\x02 \x01(\rR\aservers\x12\x14\n" +
+	"\x05least\x18\x03 \x01(\rR\x05least\"\x9f\x01\n" +
+	"\x0eMetricCapacity\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x12\n" +
+	"\x04load\x18\x02 \x01(\x03R\x04load\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\x03R\x06server\x12/\n" +
+	"\x13utilisation_percent\x18\x04 \x01(\rR\x12utilisationPercent\x12\x18\n" +
+	"\aservers\x18\x05 \x01(\rR\aservers*n\n" +
 	"\x10CoordinationLoss\x12!\n" +
 	"\x1dCOORDINATION_LOSS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17COORDINATION_LOSS_FENCE\x10\x01\x12\x1a\n" +
@@ -8371,7 +8853,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
 	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
-	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xdf\x16\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xc2\x17\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -8403,7 +8885,8 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x12ApproveMaintenance\x12*.shardmanager.v1.ApproveMaintenanceRequest\x1a+.shardmanager.v1.ApproveMaintenanceResponse\x12j\n" +
 	"\x11FinishMaintenance\x12).shardmanager.v1.FinishMaintenanceRequest\x1a*.shardmanager.v1.FinishMaintenanceResponse\x12j\n" +
 	"\x11CancelMaintenance\x12).shardmanager.v1.CancelMaintenanceRequest\x1a*.shardmanager.v1.CancelMaintenanceResponse\x12d\n" +
-	"\x0fCheckSafeToStop\x12'.shardmanager.v1.CheckSafeToStopRequest\x1a(.shardmanager.v1.CheckSafeToStopResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x0fCheckSafeToStop\x12'.shardmanager.v1.CheckSafeToStopRequest\x1a(.shardmanager.v1.CheckSafeToStopResponse\x12a\n" +
+	"\x0eAdviseCapacity\x12&.shardmanager.v1.AdviseCapacityRequest\x1a'.shardmanager.v1.AdviseCapacityResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -8418,7 +8901,7 @@ func file_shardmanager_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_shardmanager_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
+var file_shardmanager_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 116)
 var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(CoordinationLoss)(0),                   // 0: shardmanager.v1.CoordinationLoss
 	(Replication)(0),                        // 1: shardmanager.v1.Replication
@@ -8431,309 +8914,319 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(GossipStatus)(0),                       // 8: shardmanager.v1.GossipStatus
 	(GossipKeyStep)(0),                      // 9: shardmanager.v1.GossipKeyStep
 	(*AppSpec)(nil),                         // 10: shardmanager.v1.AppSpec
-	(*Placement)(nil),                       // 11: shardmanager.v1.Placement
-	(*CreateAppRequest)(nil),                // 12: shardmanager.v1.CreateAppRequest
-	(*CreateAppResponse)(nil),               // 13: shardmanager.v1.CreateAppResponse
-	(*UpdateAppRequest)(nil),                // 14: shardmanager.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),               // 15: shardmanager.v1.UpdateAppResponse
-	(*GetAppRequest)(nil),                   // 16: shardmanager.v1.GetAppRequest
-	(*GetAppResponse)(nil),                  // 17: shardmanager.v1.GetAppResponse
-	(*ListAppsRequest)(nil),                 // 18: shardmanager.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),                // 19: shardmanager.v1.ListAppsResponse
-	(*DeleteAppRequest)(nil),                // 20: shardmanager.v1.DeleteAppRequest
-	(*DeleteAppResponse)(nil),               // 21: shardmanager.v1.DeleteAppResponse
-	(*CreateShardsRequest)(nil),             // 22: shardmanager.v1.CreateShardsRequest
-	(*CreateShardsResponse)(nil),            // 23: shardmanager.v1.CreateShardsResponse
-	(*DeleteShardsRequest)(nil),             // 24: shardmanager.v1.DeleteShardsRequest
-	(*DeleteShardsResponse)(nil),            // 25: shardmanager.v1.DeleteShardsResponse
-	(*AdminServiceGetShardMapRequest)(nil),  // 26: shardmanager.v1.AdminServiceGetShardMapRequest
-	(*AdminServiceGetShardMapResponse)(nil), // 27: shardmanager.v1.AdminServiceGetShardMapResponse
-	(*GetPolicyRequest)(nil),                // 28: shardmanager.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),               // 29: shardmanager.v1.GetPolicyResponse
-	(*PolicyOrigin)(nil),                    // 30: shardmanager.v1.PolicyOrigin
-	(*ListServersRequest)(nil),              // 31: shardmanager.v1.ListServersRequest
-	(*ListServersResponse)(nil),             // 32: shardmanager.v1.ListServersResponse
-	(*ServerStatus)(nil),                    // 33: shardmanager.v1.ServerStatus
-	(*ListMovesRequest)(nil),                // 34: shardmanager.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),               // 35: shardmanager.v1.ListMovesResponse
-	(*MoveStatus)(nil),                      // 36: shardmanager.v1.MoveStatus
-	(*DrainServerRequest)(nil),              // 37: shardmanager.v1.DrainServerRequest
-	(*DrainServerResponse)(nil),             // 38: shardmanager.v1.DrainServerResponse
-	(*ReleaseHoldRequest)(nil),              // 39: shardmanager.v1.ReleaseHoldRequest
-	(*ReleaseHoldResponse)(nil),             // 40: shardmanager.v1.ReleaseHoldResponse
-	(*QuarantinedShard)(nil),                // 41: shardmanager.v1.QuarantinedShard
-	(*ListQuarantinedRequest)(nil),          // 42: shardmanager.v1.ListQuarantinedRequest
-	(*ListQuarantinedResponse)(nil),         // 43: shardmanager.v1.ListQuarantinedResponse
-	(*ReleaseQuarantineRequest)(nil),        // 44: shardmanager.v1.ReleaseQuarantineRequest
-	(*ReleaseQuarantineResponse)(nil),       // 45: shardmanager.v1.ReleaseQuarantineResponse
-	(*GetStatusRequest)(nil),                // 46: shardmanager.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 47: shardmanager.v1.GetStatusResponse
-	(*ExplainRequest)(nil),                  // 48: shardmanager.v1.ExplainRequest
-	(*ExplainResponse)(nil),                 // 49: shardmanager.v1.ExplainResponse
-	(*ReplicaPlace)(nil),                    // 50: shardmanager.v1.ReplicaPlace
-	(*GoalCost)(nil),                        // 51: shardmanager.v1.GoalCost
-	(*ReplicaStatus)(nil),                   // 52: shardmanager.v1.ReplicaStatus
-	(*Proposal)(nil),                        // 53: shardmanager.v1.Proposal
-	(*Candidate)(nil),                       // 54: shardmanager.v1.Candidate
-	(*SimulateRequest)(nil),                 // 55: shardmanager.v1.SimulateRequest
-	(*SimulatedChanges)(nil),                // 56: shardmanager.v1.SimulatedChanges
-	(*AddedServers)(nil),                    // 57: shardmanager.v1.AddedServers
-	(*SimulatedLoad)(nil),                   // 58: shardmanager.v1.SimulatedLoad
-	(*LoadFactor)(nil),                      // 59: shardmanager.v1.LoadFactor
-	(*SimulateResponse)(nil),                // 60: shardmanager.v1.SimulateResponse
-	(*SimulatedGoal)(nil),                   // 61: shardmanager.v1.SimulatedGoal
-	(*SimulatedBroken)(nil),                 // 62: shardmanager.v1.SimulatedBroken
-	(*SimulatedRound)(nil),                  // 63: shardmanager.v1.SimulatedRound
-	(*SimulatedMoves)(nil),                  // 64: shardmanager.v1.SimulatedMoves
-	(*SimulatedBlock)(nil),                  // 65: shardmanager.v1.SimulatedBlock
-	(*SimulatedState)(nil),                  // 66: shardmanager.v1.SimulatedState
-	(*SimulatedRegion)(nil),                 // 67: shardmanager.v1.SimulatedRegion
-	(*SimulatedBalance)(nil),                // 68: shardmanager.v1.SimulatedBalance
-	(*SimulatedUse)(nil),                    // 69: shardmanager.v1.SimulatedUse
-	(*PlacementState)(nil),                  // 70: shardmanager.v1.PlacementState
-	(*PlacementNeighbour)(nil),              // 71: shardmanager.v1.PlacementNeighbour
-	(*NeighbourPlace)(nil),                  // 72: shardmanager.v1.NeighbourPlace
-	(*PlacementWants)(nil),                  // 73: shardmanager.v1.PlacementWants
-	(*PlacementServer)(nil),                 // 74: shardmanager.v1.PlacementServer
-	(*PlacementShard)(nil),                  // 75: shardmanager.v1.PlacementShard
-	(*PlacementReplica)(nil),                // 76: shardmanager.v1.PlacementReplica
-	(*WatchEventsRequest)(nil),              // 77: shardmanager.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),             // 78: shardmanager.v1.WatchEventsResponse
-	(*EventPosition)(nil),                   // 79: shardmanager.v1.EventPosition
-	(*Event)(nil),                           // 80: shardmanager.v1.Event
-	(*DecisionEvent)(nil),                   // 81: shardmanager.v1.DecisionEvent
-	(*ServerEvent)(nil),                     // 82: shardmanager.v1.ServerEvent
-	(*LeaderEvent)(nil),                     // 83: shardmanager.v1.LeaderEvent
-	(*GapEvent)(nil),                        // 84: shardmanager.v1.GapEvent
-	(*AbortMoveRequest)(nil),                // 85: shardmanager.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),               // 86: shardmanager.v1.AbortMoveResponse
-	(*SkipStepRequest)(nil),                 // 87: shardmanager.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),                // 88: shardmanager.v1.SkipStepResponse
-	(*ListRegionsRequest)(nil),              // 89: shardmanager.v1.ListRegionsRequest
-	(*ListRegionsResponse)(nil),             // 90: shardmanager.v1.ListRegionsResponse
-	(*Region)(nil),                          // 91: shardmanager.v1.Region
-	(*ListGossipMembersRequest)(nil),        // 92: shardmanager.v1.ListGossipMembersRequest
-	(*ListGossipMembersResponse)(nil),       // 93: shardmanager.v1.ListGossipMembersResponse
-	(*GossipMember)(nil),                    // 94: shardmanager.v1.GossipMember
-	(*GossipKey)(nil),                       // 95: shardmanager.v1.GossipKey
-	(*ListGossipKeysRequest)(nil),           // 96: shardmanager.v1.ListGossipKeysRequest
-	(*ListGossipKeysResponse)(nil),          // 97: shardmanager.v1.ListGossipKeysResponse
-	(*RotateGossipKeyRequest)(nil),          // 98: shardmanager.v1.RotateGossipKeyRequest
-	(*RotateGossipKeyResponse)(nil),         // 99: shardmanager.v1.RotateGossipKeyResponse
-	(*RequestMaintenanceRequest)(nil),       // 100: shardmanager.v1.RequestMaintenanceRequest
-	(*RequestMaintenanceResponse)(nil),      // 101: shardmanager.v1.RequestMaintenanceResponse
-	(*ListMaintenanceRequest)(nil),          // 102: shardmanager.v1.ListMaintenanceRequest
-	(*ListMaintenanceResponse)(nil),         // 103: shardmanager.v1.ListMaintenanceResponse
-	(*ApproveMaintenanceRequest)(nil),       // 104: shardmanager.v1.ApproveMaintenanceRequest
-	(*ApproveMaintenanceResponse)(nil),      // 105: shardmanager.v1.ApproveMaintenanceResponse
-	(*FinishMaintenanceRequest)(nil),        // 106: shardmanager.v1.FinishMaintenanceRequest
-	(*FinishMaintenanceResponse)(nil),       // 107: shardmanager.v1.FinishMaintenanceResponse
-	(*CancelMaintenanceRequest)(nil),        // 108: shardmanager.v1.CancelMaintenanceRequest
-	(*CancelMaintenanceResponse)(nil),       // 109: shardmanager.v1.CancelMaintenanceResponse
-	(*CheckSafeToStopRequest)(nil),          // 110: shardmanager.v1.CheckSafeToStopRequest
-	(*CheckSafeToStopResponse)(nil),         // 111: shardmanager.v1.CheckSafeToStopResponse
-	nil,                                     // 112: shardmanager.v1.AppSpec.RegionReplicasEntry
-	nil,                                     // 113: shardmanager.v1.AppSpec.LabelsEntry
-	nil,                                     // 114: shardmanager.v1.Placement.DefaultLoadEntry
-	nil,                                     // 115: shardmanager.v1.SimulateResponse.LoadMovedEntry
-	nil,                                     // 116: shardmanager.v1.NeighbourPlace.LabelsEntry
-	nil,                                     // 117: shardmanager.v1.PlacementWants.RegionReplicasEntry
-	nil,                                     // 118: shardmanager.v1.PlacementServer.CapacityEntry
-	nil,                                     // 119: shardmanager.v1.PlacementServer.LabelsEntry
-	nil,                                     // 120: shardmanager.v1.PlacementShard.LoadEntry
-	(*KeySpace)(nil),                        // 121: shardmanager.v1.KeySpace
-	(*Policy)(nil),                          // 122: shardmanager.v1.Policy
-	(*MaintenanceCaps)(nil),                 // 123: shardmanager.v1.MaintenanceCaps
-	(FaultDomain)(0),                        // 124: shardmanager.v1.FaultDomain
-	(*ShardMapSnapshot)(nil),                // 125: shardmanager.v1.ShardMapSnapshot
-	(*Server)(nil),                          // 126: shardmanager.v1.Server
-	(*HostUsage)(nil),                       // 127: shardmanager.v1.HostUsage
-	(*Epoch)(nil),                           // 128: shardmanager.v1.Epoch
-	(Role)(0),                               // 129: shardmanager.v1.Role
-	(*Locality)(nil),                        // 130: shardmanager.v1.Locality
-	(*RegionLatency)(nil),                   // 131: shardmanager.v1.RegionLatency
-	(*MaintenanceRequest)(nil),              // 132: shardmanager.v1.MaintenanceRequest
-	(*MaintenanceEvent)(nil),                // 133: shardmanager.v1.MaintenanceEvent
+	(*ReplicaScaling)(nil),                  // 11: shardmanager.v1.ReplicaScaling
+	(*Placement)(nil),                       // 12: shardmanager.v1.Placement
+	(*CreateAppRequest)(nil),                // 13: shardmanager.v1.CreateAppRequest
+	(*CreateAppResponse)(nil),               // 14: shardmanager.v1.CreateAppResponse
+	(*UpdateAppRequest)(nil),                // 15: shardmanager.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),               // 16: shardmanager.v1.UpdateAppResponse
+	(*GetAppRequest)(nil),                   // 17: shardmanager.v1.GetAppRequest
+	(*GetAppResponse)(nil),                  // 18: shardmanager.v1.GetAppResponse
+	(*ListAppsRequest)(nil),                 // 19: shardmanager.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),                // 20: shardmanager.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),                // 21: shardmanager.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),               // 22: shardmanager.v1.DeleteAppResponse
+	(*CreateShardsRequest)(nil),             // 23: shardmanager.v1.CreateShardsRequest
+	(*CreateShardsResponse)(nil),            // 24: shardmanager.v1.CreateShardsResponse
+	(*DeleteShardsRequest)(nil),             // 25: shardmanager.v1.DeleteShardsRequest
+	(*DeleteShardsResponse)(nil),            // 26: shardmanager.v1.DeleteShardsResponse
+	(*AdminServiceGetShardMapRequest)(nil),  // 27: shardmanager.v1.AdminServiceGetShardMapRequest
+	(*AdminServiceGetShardMapResponse)(nil), // 28: shardmanager.v1.AdminServiceGetShardMapResponse
+	(*GetPolicyRequest)(nil),                // 29: shardmanager.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),               // 30: shardmanager.v1.GetPolicyResponse
+	(*PolicyOrigin)(nil),                    // 31: shardmanager.v1.PolicyOrigin
+	(*ListServersRequest)(nil),              // 32: shardmanager.v1.ListServersRequest
+	(*ListServersResponse)(nil),             // 33: shardmanager.v1.ListServersResponse
+	(*ServerStatus)(nil),                    // 34: shardmanager.v1.ServerStatus
+	(*ListMovesRequest)(nil),                // 35: shardmanager.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),               // 36: shardmanager.v1.ListMovesResponse
+	(*MoveStatus)(nil),                      // 37: shardmanager.v1.MoveStatus
+	(*DrainServerRequest)(nil),              // 38: shardmanager.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),             // 39: shardmanager.v1.DrainServerResponse
+	(*ReleaseHoldRequest)(nil),              // 40: shardmanager.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),             // 41: shardmanager.v1.ReleaseHoldResponse
+	(*QuarantinedShard)(nil),                // 42: shardmanager.v1.QuarantinedShard
+	(*ListQuarantinedRequest)(nil),          // 43: shardmanager.v1.ListQuarantinedRequest
+	(*ListQuarantinedResponse)(nil),         // 44: shardmanager.v1.ListQuarantinedResponse
+	(*ReleaseQuarantineRequest)(nil),        // 45: shardmanager.v1.ReleaseQuarantineRequest
+	(*ReleaseQuarantineResponse)(nil),       // 46: shardmanager.v1.ReleaseQuarantineResponse
+	(*GetStatusRequest)(nil),                // 47: shardmanager.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 48: shardmanager.v1.GetStatusResponse
+	(*ExplainRequest)(nil),                  // 49: shardmanager.v1.ExplainRequest
+	(*ExplainResponse)(nil),                 // 50: shardmanager.v1.ExplainResponse
+	(*ReplicaPlace)(nil),                    // 51: shardmanager.v1.ReplicaPlace
+	(*GoalCost)(nil),                        // 52: shardmanager.v1.GoalCost
+	(*ReplicaStatus)(nil),                   // 53: shardmanager.v1.ReplicaStatus
+	(*Proposal)(nil),                        // 54: shardmanager.v1.Proposal
+	(*Candidate)(nil),                       // 55: shardmanager.v1.Candidate
+	(*SimulateRequest)(nil),                 // 56: shardmanager.v1.SimulateRequest
+	(*SimulatedChanges)(nil),                // 57: shardmanager.v1.SimulatedChanges
+	(*AddedServers)(nil),                    // 58: shardmanager.v1.AddedServers
+	(*SimulatedLoad)(nil),                   // 59: shardmanager.v1.SimulatedLoad
+	(*LoadFactor)(nil),                      // 60: shardmanager.v1.LoadFactor
+	(*SimulateResponse)(nil),                // 61: shardmanager.v1.SimulateResponse
+	(*SimulatedGoal)(nil),                   // 62: shardmanager.v1.SimulatedGoal
+	(*SimulatedBroken)(nil),                 // 63: shardmanager.v1.SimulatedBroken
+	(*SimulatedRound)(nil),                  // 64: shardmanager.v1.SimulatedRound
+	(*SimulatedMoves)(nil),                  // 65: shardmanager.v1.SimulatedMoves
+	(*SimulatedBlock)(nil),                  // 66: shardmanager.v1.SimulatedBlock
+	(*SimulatedState)(nil),                  // 67: shardmanager.v1.SimulatedState
+	(*SimulatedRegion)(nil),                 // 68: shardmanager.v1.SimulatedRegion
+	(*SimulatedBalance)(nil),                // 69: shardmanager.v1.SimulatedBalance
+	(*SimulatedUse)(nil),                    // 70: shardmanager.v1.SimulatedUse
+	(*PlacementState)(nil),                  // 71: shardmanager.v1.PlacementState
+	(*PlacementNeighbour)(nil),              // 72: shardmanager.v1.PlacementNeighbour
+	(*NeighbourPlace)(nil),                  // 73: shardmanager.v1.NeighbourPlace
+	(*PlacementWants)(nil),                  // 74: shardmanager.v1.PlacementWants
+	(*PlacementServer)(nil),                 // 75: shardmanager.v1.PlacementServer
+	(*PlacementShard)(nil),                  // 76: shardmanager.v1.PlacementShard
+	(*PlacementReplica)(nil),                // 77: shardmanager.v1.PlacementReplica
+	(*WatchEventsRequest)(nil),              // 78: shardmanager.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),             // 79: shardmanager.v1.WatchEventsResponse
+	(*EventPosition)(nil),                   // 80: shardmanager.v1.EventPosition
+	(*Event)(nil),                           // 81: shardmanager.v1.Event
+	(*DecisionEvent)(nil),                   // 82: shardmanager.v1.DecisionEvent
+	(*ServerEvent)(nil),                     // 83: shardmanager.v1.ServerEvent
+	(*LeaderEvent)(nil),                     // 84: shardmanager.v1.LeaderEvent
+	(*GapEvent)(nil),                        // 85: shardmanager.v1.GapEvent
+	(*AbortMoveRequest)(nil),                // 86: shardmanager.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),               // 87: shardmanager.v1.AbortMoveResponse
+	(*SkipStepRequest)(nil),                 // 88: shardmanager.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),                // 89: shardmanager.v1.SkipStepResponse
+	(*ListRegionsRequest)(nil),              // 90: shardmanager.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),             // 91: shardmanager.v1.ListRegionsResponse
+	(*Region)(nil),                          // 92: shardmanager.v1.Region
+	(*ListGossipMembersRequest)(nil),        // 93: shardmanager.v1.ListGossipMembersRequest
+	(*ListGossipMembersResponse)(nil),       // 94: shardmanager.v1.ListGossipMembersResponse
+	(*GossipMember)(nil),                    // 95: shardmanager.v1.GossipMember
+	(*GossipKey)(nil),                       // 96: shardmanager.v1.GossipKey
+	(*ListGossipKeysRequest)(nil),           // 97: shardmanager.v1.ListGossipKeysRequest
+	(*ListGossipKeysResponse)(nil),          // 98: shardmanager.v1.ListGossipKeysResponse
+	(*RotateGossipKeyRequest)(nil),          // 99: shardmanager.v1.RotateGossipKeyRequest
+	(*RotateGossipKeyResponse)(nil),         // 100: shardmanager.v1.RotateGossipKeyResponse
+	(*RequestMaintenanceRequest)(nil),       // 101: shardmanager.v1.RequestMaintenanceRequest
+	(*RequestMaintenanceResponse)(nil),      // 102: shardmanager.v1.RequestMaintenanceResponse
+	(*ListMaintenanceRequest)(nil),          // 103: shardmanager.v1.ListMaintenanceRequest
+	(*ListMaintenanceResponse)(nil),         // 104: shardmanager.v1.ListMaintenanceResponse
+	(*ApproveMaintenanceRequest)(nil),       // 105: shardmanager.v1.ApproveMaintenanceRequest
+	(*ApproveMaintenanceResponse)(nil),      // 106: shardmanager.v1.ApproveMaintenanceResponse
+	(*FinishMaintenanceRequest)(nil),        // 107: shardmanager.v1.FinishMaintenanceRequest
+	(*FinishMaintenanceResponse)(nil),       // 108: shardmanager.v1.FinishMaintenanceResponse
+	(*CancelMaintenanceRequest)(nil),        // 109: shardmanager.v1.CancelMaintenanceRequest
+	(*CancelMaintenanceResponse)(nil),       // 110: shardmanager.v1.CancelMaintenanceResponse
+	(*CheckSafeToStopRequest)(nil),          // 111: shardmanager.v1.CheckSafeToStopRequest
+	(*CheckSafeToStopResponse)(nil),         // 112: shardmanager.v1.CheckSafeToStopResponse
+	(*AdviseCapacityRequest)(nil),           // 113: shardmanager.v1.AdviseCapacityRequest
+	(*AdviseCapacityResponse)(nil),          // 114: shardmanager.v1.AdviseCapacityResponse
+	(*RegionCapacity)(nil),                  // 115: shardmanager.v1.RegionCapacity
+	(*MetricCapacity)(nil),                  // 116: shardmanager.v1.MetricCapacity
+	nil,                                     // 117: shardmanager.v1.AppSpec.RegionReplicasEntry
+	nil,                                     // 118: shardmanager.v1.AppSpec.LabelsEntry
+	nil,                                     // 119: shardmanager.v1.Placement.DefaultLoadEntry
+	nil,                                     // 120: shardmanager.v1.SimulateResponse.LoadMovedEntry
+	nil,                                     // 121: shardmanager.v1.NeighbourPlace.LabelsEntry
+	nil,                                     // 122: shardmanager.v1.PlacementWants.RegionReplicasEntry
+	nil,                                     // 123: shardmanager.v1.PlacementServer.CapacityEntry
+	nil,                                     // 124: shardmanager.v1.PlacementServer.LabelsEntry
+	nil,                                     // 125: shardmanager.v1.PlacementShard.LoadEntry
+	(*KeySpace)(nil),                        // 126: shardmanager.v1.KeySpace
+	(*Policy)(nil),                          // 127: shardmanager.v1.Policy
+	(*MaintenanceCaps)(nil),                 // 128: shardmanager.v1.MaintenanceCaps
+	(FaultDomain)(0),                        // 129: shardmanager.v1.FaultDomain
+	(*ShardMapSnapshot)(nil),                // 130: shardmanager.v1.ShardMapSnapshot
+	(*Server)(nil),                          // 131: shardmanager.v1.Server
+	(*HostUsage)(nil),                       // 132: shardmanager.v1.HostUsage
+	(*Epoch)(nil),                           // 133: shardmanager.v1.Epoch
+	(Role)(0),                               // 134: shardmanager.v1.Role
+	(*Locality)(nil),                        // 135: shardmanager.v1.Locality
+	(*RegionLatency)(nil),                   // 136: shardmanager.v1.RegionLatency
+	(*MaintenanceRequest)(nil),              // 137: shardmanager.v1.MaintenanceRequest
+	(*MaintenanceEvent)(nil),                // 138: shardmanager.v1.MaintenanceEvent
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
-	121, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
+	126, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
 	1,   // 1: shardmanager.v1.AppSpec.replication:type_name -> shardmanager.v1.Replication
-	11,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
-	122, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
-	112, // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
-	113, // 5: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
-	123, // 6: shardmanager.v1.AppSpec.maintenance:type_name -> shardmanager.v1.MaintenanceCaps
-	0,   // 7: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
-	114, // 8: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
-	124, // 9: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
-	10,  // 10: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 11: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 12: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 13: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 14: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
-	10,  // 15: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
-	125, // 16: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	122, // 17: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
-	30,  // 18: shardmanager.v1.GetPolicyResponse.origins:type_name -> shardmanager.v1.PolicyOrigin
-	33,  // 19: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
-	126, // 20: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
-	2,   // 21: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
-	127, // 22: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
-	8,   // 23: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
-	36,  // 24: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
-	36,  // 25: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	3,   // 26: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
-	4,   // 27: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
-	41,  // 28: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
-	128, // 29: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
-	79,  // 30: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
-	33,  // 31: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
-	36,  // 32: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
-	6,   // 33: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
-	80,  // 34: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
-	36,  // 35: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
-	53,  // 36: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
-	54,  // 37: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
-	50,  // 38: shardmanager.v1.ExplainResponse.places:type_name -> shardmanager.v1.ReplicaPlace
-	52,  // 39: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
-	129, // 40: shardmanager.v1.ReplicaPlace.role:type_name -> shardmanager.v1.Role
-	129, // 41: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
-	5,   // 42: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
-	3,   // 43: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
-	7,   // 44: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
-	51,  // 45: shardmanager.v1.Proposal.costs:type_name -> shardmanager.v1.GoalCost
-	129, // 46: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
-	51,  // 47: shardmanager.v1.Candidate.costs:type_name -> shardmanager.v1.GoalCost
-	56,  // 48: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
-	130, // 49: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
-	57,  // 50: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
-	10,  // 51: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
-	122, // 52: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
-	58,  // 53: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
-	59,  // 54: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
-	130, // 55: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
-	63,  // 56: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
-	115, // 57: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
-	66,  // 58: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
-	66,  // 59: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
-	65,  // 60: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
-	70,  // 61: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
-	61,  // 62: shardmanager.v1.SimulateResponse.goals:type_name -> shardmanager.v1.SimulatedGoal
-	64,  // 63: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
-	7,   // 64: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
-	3,   // 65: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
-	7,   // 66: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
-	3,   // 67: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
-	67,  // 68: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
-	68,  // 69: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
-	69,  // 70: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
-	62,  // 71: shardmanager.v1.SimulatedState.broken:type_name -> shardmanager.v1.SimulatedBroken
-	69,  // 72: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
-	69,  // 73: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
-	73,  // 74: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
-	74,  // 75: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
-	75,  // 76: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
-	131, // 77: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
-	122, // 78: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
-	122, // 79: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
-	71,  // 80: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
-	72,  // 81: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
-	130, // 82: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
-	116, // 83: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
-	124, // 84: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
-	117, // 85: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
-	130, // 86: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
-	118, // 87: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
-	119, // 88: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
-	120, // 89: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
-	76,  // 90: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
-	129, // 91: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
-	79,  // 92: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	80,  // 93: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	79,  // 94: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	128, // 95: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	79,  // 96: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	81,  // 97: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	82,  // 98: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	83,  // 99: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	84,  // 100: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,   // 101: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,   // 102: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	91,  // 103: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	131, // 104: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	94,  // 105: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	8,   // 106: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	95,  // 107: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	9,   // 108: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	132, // 109: shardmanager.v1.RequestMaintenanceRequest.request:type_name -> shardmanager.v1.MaintenanceRequest
-	133, // 110: shardmanager.v1.ListMaintenanceResponse.events:type_name -> shardmanager.v1.MaintenanceEvent
-	12,  // 111: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	14,  // 112: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	16,  // 113: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	18,  // 114: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	20,  // 115: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	22,  // 116: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	24,  // 117: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	26,  // 118: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	31,  // 119: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	34,  // 120: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	37,  // 121: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	39,  // 122: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	42,  // 123: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	44,  // 124: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	46,  // 125: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	28,  // 126: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
-	48,  // 127: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	55,  // 128: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
-	77,  // 129: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	85,  // 130: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	87,  // 131: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	89,  // 132: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	92,  // 133: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	96,  // 134: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	98,  // 135: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	100, // 136: shardmanager.v1.AdminService.RequestMaintenance:input_type -> shardmanager.v1.RequestMaintenanceRequest
-	102, // 137: shardmanager.v1.AdminService.ListMaintenance:input_type -> shardmanager.v1.ListMaintenanceRequest
-	104, // 138: shardmanager.v1.AdminService.ApproveMaintenance:input_type -> shardmanager.v1.ApproveMaintenanceRequest
-	106, // 139: shardmanager.v1.AdminService.FinishMaintenance:input_type -> shardmanager.v1.FinishMaintenanceRequest
-	108, // 140: shardmanager.v1.AdminService.CancelMaintenance:input_type -> shardmanager.v1.CancelMaintenanceRequest
-	110, // 141: shardmanager.v1.AdminService.CheckSafeToStop:input_type -> shardmanager.v1.CheckSafeToStopRequest
-	13,  // 142: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	15,  // 143: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	17,  // 144: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	19,  // 145: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	21,  // 146: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	23,  // 147: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	25,  // 148: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	27,  // 149: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	32,  // 150: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	35,  // 151: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	38,  // 152: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	40,  // 153: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	43,  // 154: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	45,  // 155: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	47,  // 156: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	29,  // 157: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
-	49,  // 158: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	60,  // 159: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
-	78,  // 160: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	86,  // 161: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	88,  // 162: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	90,  // 163: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	93,  // 164: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	97,  // 165: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	99,  // 166: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	101, // 167: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
-	103, // 168: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
-	105, // 169: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
-	107, // 170: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
-	109, // 171: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
-	111, // 172: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
-	142, // [142:173] is the sub-list for method output_type
-	111, // [111:142] is the sub-list for method input_type
-	111, // [111:111] is the sub-list for extension type_name
-	111, // [111:111] is the sub-list for extension extendee
-	0,   // [0:111] is the sub-list for field type_name
+	12,  // 2: shardmanager.v1.AppSpec.placement:type_name -> shardmanager.v1.Placement
+	127, // 3: shardmanager.v1.AppSpec.policy:type_name -> shardmanager.v1.Policy
+	117, // 4: shardmanager.v1.AppSpec.region_replicas:type_name -> shardmanager.v1.AppSpec.RegionReplicasEntry
+	11,  // 5: shardmanager.v1.AppSpec.replica_scaling:type_name -> shardmanager.v1.ReplicaScaling
+	118, // 6: shardmanager.v1.AppSpec.labels:type_name -> shardmanager.v1.AppSpec.LabelsEntry
+	128, // 7: shardmanager.v1.AppSpec.maintenance:type_name -> shardmanager.v1.MaintenanceCaps
+	0,   // 8: shardmanager.v1.AppSpec.on_coordination_loss:type_name -> shardmanager.v1.CoordinationLoss
+	119, // 9: shardmanager.v1.Placement.default_load:type_name -> shardmanager.v1.Placement.DefaultLoadEntry
+	129, // 10: shardmanager.v1.Placement.spread:type_name -> shardmanager.v1.FaultDomain
+	10,  // 11: shardmanager.v1.CreateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 12: shardmanager.v1.CreateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 13: shardmanager.v1.UpdateAppRequest.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 14: shardmanager.v1.UpdateAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 15: shardmanager.v1.GetAppResponse.spec:type_name -> shardmanager.v1.AppSpec
+	10,  // 16: shardmanager.v1.ListAppsResponse.specs:type_name -> shardmanager.v1.AppSpec
+	130, // 17: shardmanager.v1.AdminServiceGetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
+	127, // 18: shardmanager.v1.GetPolicyResponse.effective:type_name -> shardmanager.v1.Policy
+	31,  // 19: shardmanager.v1.GetPolicyResponse.origins:type_name -> shardmanager.v1.PolicyOrigin
+	34,  // 20: shardmanager.v1.ListServersResponse.servers:type_name -> shardmanager.v1.ServerStatus
+	131, // 21: shardmanager.v1.ServerStatus.server:type_name -> shardmanager.v1.Server
+	2,   // 22: shardmanager.v1.ServerStatus.state:type_name -> shardmanager.v1.ServerState
+	132, // 23: shardmanager.v1.ServerStatus.usage:type_name -> shardmanager.v1.HostUsage
+	8,   // 24: shardmanager.v1.ServerStatus.gossip:type_name -> shardmanager.v1.GossipStatus
+	37,  // 25: shardmanager.v1.ListMovesResponse.open:type_name -> shardmanager.v1.MoveStatus
+	37,  // 26: shardmanager.v1.ListMovesResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	3,   // 27: shardmanager.v1.MoveStatus.reason:type_name -> shardmanager.v1.MoveReason
+	4,   // 28: shardmanager.v1.MoveStatus.step:type_name -> shardmanager.v1.MoveStep
+	42,  // 29: shardmanager.v1.ListQuarantinedResponse.shards:type_name -> shardmanager.v1.QuarantinedShard
+	133, // 30: shardmanager.v1.GetStatusResponse.epoch:type_name -> shardmanager.v1.Epoch
+	80,  // 31: shardmanager.v1.GetStatusResponse.events:type_name -> shardmanager.v1.EventPosition
+	34,  // 32: shardmanager.v1.ExplainResponse.owner:type_name -> shardmanager.v1.ServerStatus
+	37,  // 33: shardmanager.v1.ExplainResponse.open:type_name -> shardmanager.v1.MoveStatus
+	6,   // 34: shardmanager.v1.ExplainResponse.phase:type_name -> shardmanager.v1.MovePhase
+	81,  // 35: shardmanager.v1.ExplainResponse.decisions:type_name -> shardmanager.v1.Event
+	37,  // 36: shardmanager.v1.ExplainResponse.finished:type_name -> shardmanager.v1.MoveStatus
+	54,  // 37: shardmanager.v1.ExplainResponse.proposals:type_name -> shardmanager.v1.Proposal
+	55,  // 38: shardmanager.v1.ExplainResponse.candidates:type_name -> shardmanager.v1.Candidate
+	51,  // 39: shardmanager.v1.ExplainResponse.places:type_name -> shardmanager.v1.ReplicaPlace
+	53,  // 40: shardmanager.v1.ExplainResponse.replicas:type_name -> shardmanager.v1.ReplicaStatus
+	134, // 41: shardmanager.v1.ReplicaPlace.role:type_name -> shardmanager.v1.Role
+	134, // 42: shardmanager.v1.ReplicaStatus.role:type_name -> shardmanager.v1.Role
+	5,   // 43: shardmanager.v1.ReplicaStatus.progress:type_name -> shardmanager.v1.SecondaryProgress
+	3,   // 44: shardmanager.v1.Proposal.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 45: shardmanager.v1.Proposal.kind:type_name -> shardmanager.v1.MoveKind
+	52,  // 46: shardmanager.v1.Proposal.costs:type_name -> shardmanager.v1.GoalCost
+	134, // 47: shardmanager.v1.Candidate.holds:type_name -> shardmanager.v1.Role
+	52,  // 48: shardmanager.v1.Candidate.costs:type_name -> shardmanager.v1.GoalCost
+	57,  // 49: shardmanager.v1.SimulateRequest.changes:type_name -> shardmanager.v1.SimulatedChanges
+	135, // 50: shardmanager.v1.SimulatedChanges.lose_zones:type_name -> shardmanager.v1.Locality
+	58,  // 51: shardmanager.v1.SimulatedChanges.add_servers:type_name -> shardmanager.v1.AddedServers
+	10,  // 52: shardmanager.v1.SimulatedChanges.spec:type_name -> shardmanager.v1.AppSpec
+	127, // 53: shardmanager.v1.SimulatedChanges.policy:type_name -> shardmanager.v1.Policy
+	59,  // 54: shardmanager.v1.SimulatedChanges.loads:type_name -> shardmanager.v1.SimulatedLoad
+	60,  // 55: shardmanager.v1.SimulatedChanges.load_factors:type_name -> shardmanager.v1.LoadFactor
+	135, // 56: shardmanager.v1.AddedServers.locality:type_name -> shardmanager.v1.Locality
+	64,  // 57: shardmanager.v1.SimulateResponse.rounds:type_name -> shardmanager.v1.SimulatedRound
+	120, // 58: shardmanager.v1.SimulateResponse.load_moved:type_name -> shardmanager.v1.SimulateResponse.LoadMovedEntry
+	67,  // 59: shardmanager.v1.SimulateResponse.before:type_name -> shardmanager.v1.SimulatedState
+	67,  // 60: shardmanager.v1.SimulateResponse.after:type_name -> shardmanager.v1.SimulatedState
+	66,  // 61: shardmanager.v1.SimulateResponse.blocked:type_name -> shardmanager.v1.SimulatedBlock
+	71,  // 62: shardmanager.v1.SimulateResponse.state:type_name -> shardmanager.v1.PlacementState
+	62,  // 63: shardmanager.v1.SimulateResponse.goals:type_name -> shardmanager.v1.SimulatedGoal
+	65,  // 64: shardmanager.v1.SimulatedRound.by:type_name -> shardmanager.v1.SimulatedMoves
+	7,   // 65: shardmanager.v1.SimulatedMoves.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 66: shardmanager.v1.SimulatedMoves.reason:type_name -> shardmanager.v1.MoveReason
+	7,   // 67: shardmanager.v1.SimulatedBlock.kind:type_name -> shardmanager.v1.MoveKind
+	3,   // 68: shardmanager.v1.SimulatedBlock.reason:type_name -> shardmanager.v1.MoveReason
+	68,  // 69: shardmanager.v1.SimulatedState.regions:type_name -> shardmanager.v1.SimulatedRegion
+	69,  // 70: shardmanager.v1.SimulatedState.balance:type_name -> shardmanager.v1.SimulatedBalance
+	70,  // 71: shardmanager.v1.SimulatedState.full:type_name -> shardmanager.v1.SimulatedUse
+	63,  // 72: shardmanager.v1.SimulatedState.broken:type_name -> shardmanager.v1.SimulatedBroken
+	70,  // 73: shardmanager.v1.SimulatedBalance.fullest:type_name -> shardmanager.v1.SimulatedUse
+	70,  // 74: shardmanager.v1.SimulatedBalance.emptiest:type_name -> shardmanager.v1.SimulatedUse
+	74,  // 75: shardmanager.v1.PlacementState.wants:type_name -> shardmanager.v1.PlacementWants
+	75,  // 76: shardmanager.v1.PlacementState.servers:type_name -> shardmanager.v1.PlacementServer
+	76,  // 77: shardmanager.v1.PlacementState.shards:type_name -> shardmanager.v1.PlacementShard
+	136, // 78: shardmanager.v1.PlacementState.latencies:type_name -> shardmanager.v1.RegionLatency
+	127, // 79: shardmanager.v1.PlacementState.policy:type_name -> shardmanager.v1.Policy
+	127, // 80: shardmanager.v1.PlacementState.cluster_policy:type_name -> shardmanager.v1.Policy
+	72,  // 81: shardmanager.v1.PlacementState.neighbours:type_name -> shardmanager.v1.PlacementNeighbour
+	73,  // 82: shardmanager.v1.PlacementNeighbour.places:type_name -> shardmanager.v1.NeighbourPlace
+	135, // 83: shardmanager.v1.NeighbourPlace.locality:type_name -> shardmanager.v1.Locality
+	121, // 84: shardmanager.v1.NeighbourPlace.labels:type_name -> shardmanager.v1.NeighbourPlace.LabelsEntry
+	129, // 85: shardmanager.v1.PlacementWants.spread:type_name -> shardmanager.v1.FaultDomain
+	122, // 86: shardmanager.v1.PlacementWants.region_replicas:type_name -> shardmanager.v1.PlacementWants.RegionReplicasEntry
+	135, // 87: shardmanager.v1.PlacementServer.locality:type_name -> shardmanager.v1.Locality
+	123, // 88: shardmanager.v1.PlacementServer.capacity:type_name -> shardmanager.v1.PlacementServer.CapacityEntry
+	124, // 89: shardmanager.v1.PlacementServer.labels:type_name -> shardmanager.v1.PlacementServer.LabelsEntry
+	125, // 90: shardmanager.v1.PlacementShard.load:type_name -> shardmanager.v1.PlacementShard.LoadEntry
+	77,  // 91: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
+	134, // 92: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
+	80,  // 93: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
+	81,  // 94: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	80,  // 95: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	133, // 96: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	80,  // 97: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	82,  // 98: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	83,  // 99: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	84,  // 100: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	85,  // 101: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,   // 102: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,   // 103: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	92,  // 104: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	136, // 105: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	95,  // 106: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	8,   // 107: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	96,  // 108: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	9,   // 109: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	137, // 110: shardmanager.v1.RequestMaintenanceRequest.request:type_name -> shardmanager.v1.MaintenanceRequest
+	138, // 111: shardmanager.v1.ListMaintenanceResponse.events:type_name -> shardmanager.v1.MaintenanceEvent
+	115, // 112: shardmanager.v1.AdviseCapacityResponse.regions:type_name -> shardmanager.v1.RegionCapacity
+	116, // 113: shardmanager.v1.AdviseCapacityResponse.metrics:type_name -> shardmanager.v1.MetricCapacity
+	13,  // 114: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	15,  // 115: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	17,  // 116: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	19,  // 117: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	21,  // 118: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	23,  // 119: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	25,  // 120: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	27,  // 121: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	32,  // 122: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	35,  // 123: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	38,  // 124: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	40,  // 125: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	43,  // 126: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	45,  // 127: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	47,  // 128: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	29,  // 129: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
+	49,  // 130: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	56,  // 131: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
+	78,  // 132: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	86,  // 133: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	88,  // 134: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	90,  // 135: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	93,  // 136: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	97,  // 137: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	99,  // 138: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	101, // 139: shardmanager.v1.AdminService.RequestMaintenance:input_type -> shardmanager.v1.RequestMaintenanceRequest
+	103, // 140: shardmanager.v1.AdminService.ListMaintenance:input_type -> shardmanager.v1.ListMaintenanceRequest
+	105, // 141: shardmanager.v1.AdminService.ApproveMaintenance:input_type -> shardmanager.v1.ApproveMaintenanceRequest
+	107, // 142: shardmanager.v1.AdminService.FinishMaintenance:input_type -> shardmanager.v1.FinishMaintenanceRequest
+	109, // 143: shardmanager.v1.AdminService.CancelMaintenance:input_type -> shardmanager.v1.CancelMaintenanceRequest
+	111, // 144: shardmanager.v1.AdminService.CheckSafeToStop:input_type -> shardmanager.v1.CheckSafeToStopRequest
+	113, // 145: shardmanager.v1.AdminService.AdviseCapacity:input_type -> shardmanager.v1.AdviseCapacityRequest
+	14,  // 146: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	16,  // 147: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	18,  // 148: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	20,  // 149: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	22,  // 150: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	24,  // 151: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	26,  // 152: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	28,  // 153: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	33,  // 154: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	36,  // 155: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	39,  // 156: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	41,  // 157: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	44,  // 158: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	46,  // 159: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	48,  // 160: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	30,  // 161: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
+	50,  // 162: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	61,  // 163: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	79,  // 164: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	87,  // 165: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	89,  // 166: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	91,  // 167: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	94,  // 168: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	98,  // 169: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	100, // 170: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	102, // 171: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
+	104, // 172: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
+	106, // 173: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
+	108, // 174: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
+	110, // 175: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
+	112, // 176: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
+	114, // 177: shardmanager.v1.AdminService.AdviseCapacity:output_type -> shardmanager.v1.AdviseCapacityResponse
+	146, // [146:178] is the sub-list for method output_type
+	114, // [114:146] is the sub-list for method input_type
+	114, // [114:114] is the sub-list for extension type_name
+	114, // [114:114] is the sub-list for extension extendee
+	0,   // [0:114] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -8746,7 +9239,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
 	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
-	file_shardmanager_v1_admin_proto_msgTypes[70].OneofWrappers = []any{
+	file_shardmanager_v1_admin_proto_msgTypes[71].OneofWrappers = []any{
 		(*Event_Decision)(nil),
 		(*Event_Server)(nil),
 		(*Event_Leader)(nil),
@@ -8758,7 +9251,7 @@ func file_shardmanager_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_admin_proto_rawDesc), len(file_shardmanager_v1_admin_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   111,
+			NumMessages:   116,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -114,6 +114,9 @@ const (
 	// AdminServiceCheckSafeToStopProcedure is the fully-qualified name of the AdminService's
 	// CheckSafeToStop RPC.
 	AdminServiceCheckSafeToStopProcedure = "/shardmanager.v1.AdminService/CheckSafeToStop"
+	// AdminServiceAdviseCapacityProcedure is the fully-qualified name of the AdminService's
+	// AdviseCapacity RPC.
+	AdminServiceAdviseCapacityProcedure = "/shardmanager.v1.AdminService/AdviseCapacity"
 )
 
 // AdminServiceClient is a client for the shardmanager.v1.AdminService service.
@@ -178,6 +181,8 @@ type AdminServiceClient interface {
 	CancelMaintenance(context.Context, *v1.CancelMaintenanceRequest) (*v1.CancelMaintenanceResponse, error)
 	// CheckSafeToStop says whether a server may be stopped now without harm.
 	CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error)
+	// AdviseCapacity says how many servers an app needs. Whoever adds and removes servers may follow it; the allocator does neither.
+	AdviseCapacity(context.Context, *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the shardmanager.v1.AdminService service. By
@@ -377,6 +382,12 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("CheckSafeToStop")),
 			connect.WithClientOptions(opts...),
 		),
+		adviseCapacity: connect.NewClient[v1.AdviseCapacityRequest, v1.AdviseCapacityResponse](
+			httpClient,
+			baseURL+AdminServiceAdviseCapacityProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("AdviseCapacity")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -413,6 +424,7 @@ type adminServiceClient struct {
 	finishMaintenance  *connect.Client[v1.FinishMaintenanceRequest, v1.FinishMaintenanceResponse]
 	cancelMaintenance  *connect.Client[v1.CancelMaintenanceRequest, v1.CancelMaintenanceResponse]
 	checkSafeToStop    *connect.Client[v1.CheckSafeToStopRequest, v1.CheckSafeToStopResponse]
+	adviseCapacity     *connect.Client[v1.AdviseCapacityRequest, v1.AdviseCapacityResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -690,6 +702,15 @@ func (c *adminServiceClient) CheckSafeToStop(ctx context.Context, req *v1.CheckS
 	return nil, err
 }
 
+// AdviseCapacity calls shardmanager.v1.AdminService.AdviseCapacity.
+func (c *adminServiceClient) AdviseCapacity(ctx context.Context, req *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error) {
+	response, err := c.adviseCapacity.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the shardmanager.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreateApp adds an app; its shards are placed as soon as servers are there.
@@ -752,6 +773,8 @@ type AdminServiceHandler interface {
 	CancelMaintenance(context.Context, *v1.CancelMaintenanceRequest) (*v1.CancelMaintenanceResponse, error)
 	// CheckSafeToStop says whether a server may be stopped now without harm.
 	CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error)
+	// AdviseCapacity says how many servers an app needs. Whoever adds and removes servers may follow it; the allocator does neither.
+	AdviseCapacity(context.Context, *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -947,6 +970,12 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("CheckSafeToStop")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceAdviseCapacityHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceAdviseCapacityProcedure,
+		svc.AdviseCapacity,
+		connect.WithSchema(adminServiceMethods.ByName("AdviseCapacity")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreateAppProcedure:
@@ -1011,6 +1040,8 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceCancelMaintenanceHandler.ServeHTTP(w, r)
 		case AdminServiceCheckSafeToStopProcedure:
 			adminServiceCheckSafeToStopHandler.ServeHTTP(w, r)
+		case AdminServiceAdviseCapacityProcedure:
+			adminServiceAdviseCapacityHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1142,4 +1173,8 @@ func (UnimplementedAdminServiceHandler) CancelMaintenance(context.Context, *v1.C
 
 func (UnimplementedAdminServiceHandler) CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.CheckSafeToStop is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) AdviseCapacity(context.Context, *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.AdviseCapacity is not implemented"))
 }
