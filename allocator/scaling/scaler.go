@@ -29,6 +29,8 @@ type scaled struct {
 	begun   bool
 	wanted  int
 	changed shard.Instant // when wanted changed last, or this leader began
+	kept    []row.Owner   // at the last look, the primary first
+	shared  shard.Instant // since when they share the load: what they measured before was shared otherwise, and does not add up
 	few     shard.Instant // since when fewer would do; zero: they would not
 	peak    int           // the most that were needed since then
 	short   shard.Instant // since when there are fewer replicas than wanted; zero: there are not
@@ -109,6 +111,9 @@ func (s *Scaler) Begin(now shard.Instant, rule Rule, places, room int) {
 func (s *Scaler) Look(at shard.Index, kept []row.Owner, start int, barred func() string) (why string) {
 	t, r := s.of(at), &s.rule
 	t.sum(r.Metric, kept)
+	if !slices.Equal(t.kept, kept) {
+		t.kept, t.shared = slices.Clone(kept), s.now
+	}
 	if !t.begun {
 		t.begun, t.changed = true, s.now
 		if t.wanted = r.within(t.has); t.has == 0 {
@@ -202,6 +207,8 @@ func (s *Scaler) may(t *scaled, cooldown time.Duration, barred func() string) bo
 	switch left := cooldown - t.changed.WaitAge(s.now); {
 	case left > 0:
 		t.waiting = leftOf(left) + ": the number changed, or this leader began, " + t.changed.WaitAge(s.now).Round(time.Second).String() + " ago"
+	case t.shared.WaitAge(s.now) < s.rule.Up:
+		t.waiting = leftOf(s.rule.Up-t.shared.WaitAge(s.now)) + ": other replicas than before share the load, or another is primary"
 	case s.room <= 0:
 		t.waiting = "other shards: as many change as may at once (max_concurrent_moves)"
 	default:

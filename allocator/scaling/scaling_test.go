@@ -291,3 +291,32 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+// What replicas measured before others came, or another became primary, does not add up with what they measure then: nothing is added for it.
+func TestMeasuresAnew(t *testing.T) {
+	o := newOne(plain, 2)
+	o.during(5*time.Minute, 150)
+	before := o.owners()
+	after := []row.Owner{before[1], before[0]}
+	o.scaler.Measured(0, before[0], map[string]int64{"reads": 150}) // alone, for a moment
+	for _, c := range []struct {
+		kept []row.Owner
+		load int64 // of the other one
+		last time.Duration
+		want int
+	}{
+		{after, 75, 55 * time.Second, 2},
+		{before, 75, 55 * time.Second, 2},
+		{before, 150, 10 * time.Second, 3}, // it is so
+	} {
+		for ; c.last > 0; c.last -= every {
+			o.scaler.Measured(0, before[1], map[string]int64{"reads": c.load})
+			o.scaler.Begin(o.now, o.rule, o.domains, o.room)
+			o.scaler.Look(0, c.kept, 3, func() string { return "" })
+			o.now = o.now.Add(every)
+		}
+		if got := o.scaler.Wanted(0, -1); got != c.want {
+			t.Errorf("%d replicas, expected %d: %s", got, c.want, o.scaler.Why(0))
+		}
+	}
+}
