@@ -3,14 +3,12 @@ package api
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
 
-	"github.com/shardmanager/shardmanager/allocator/placement/explain"
-	"github.com/shardmanager/shardmanager/allocator/placement/tally"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
+	"github.com/shardmanager/shardmanager/allocator/whatif"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -88,51 +86,18 @@ func explanationToProto(known *Explained, replica shard.ServerID) (*pb.ExplainRe
 		}
 	}
 	out.WaitsFor = s.WaitsFor(targets)
-	e, ok := explain.Shard(known.Input, s.Index)
-	if !ok {
-		return out, nil
-	}
-	out.Notes = e.Notes
-	for _, d := range e.Decisions {
-		out.Proposals = append(out.Proposals, &pb.Proposal{
-			From: string(d.From), To: string(d.To), Reason: pb.MoveReason(d.Reason), Why: d.Why, Binds: d.Binds, Kind: pb.MoveKind(d.Kind), Wave: count(d.Wave), Costs: costsToProto(d.Costs),
-		})
-	}
-	asked := 0
-	for _, p := range e.Places {
-		out.Places = append(out.Places, &pb.ReplicaPlace{Server: string(p.Server), Role: pb.Role(p.Role), Verdict: p.Verdict, BetterElsewhere: p.Better})
-	}
-	if replica != "" {
-		if asked = slices.IndexFunc(e.Places, func(p explain.Place) bool { return p.Server == replica }); asked < 0 {
-			return nil, noReplica(e.Places, replica)
-		}
-	}
-	if len(e.Places) == 0 {
-		return out, nil
-	}
-	out.CandidatesOf = string(e.Places[asked].Server)
-	for _, c := range e.Places[asked].Candidates {
-		out.Candidates = append(out.Candidates, &pb.Candidate{
-			Server: string(c.Server), Holds: pb.Role(c.Holds), Here: c.Here, Rank: count(c.Rank), UtilisationPercent: c.Utilisation, Binds: c.Binds, Why: c.Why,
-			Costs: costsToProto(c.Costs),
-		})
+	if !whatif.Explain(known.Input, s.Index, replica, out) {
+		return nil, noReplica(out.GetPlaces(), replica)
 	}
 	return out, nil
 }
 
-func costsToProto(costs []tally.Cost) (list []*pb.GoalCost) {
-	for _, c := range costs {
-		list = append(list, &pb.GoalCost{Tier: count(c.Tier), Goal: c.Goal, Amount: c.Amount, Unit: string(c.Unit), Text: c.Unit.Text(c.Amount)})
-	}
-	return list
-}
-
 // noReplica refuses a server that has no replica of a shard.
-func noReplica(places []explain.Place, replica shard.ServerID) error {
+func noReplica(places []*pb.ReplicaPlace, replica shard.ServerID) error {
 	var servers []string
 	for _, p := range places {
-		if p.Server != "" {
-			servers = append(servers, string(p.Server))
+		if p.GetServer() != "" {
+			servers = append(servers, p.GetServer())
 		}
 	}
 	expected := "a server with a replica of the shard, which has none"

@@ -1,5 +1,5 @@
-// Package whatif is the simulation of placement as operators ask for it: messages to and from package simulation, and the state of an app as
-// a message that may be kept in a file.
+// Package whatif is the simulation of placement as operators ask for it: messages to and from package simulation, the state of an app as a message
+// that may be kept in a file, and what placement would do with one shard, and why.
 //
 // It is called by allocator/api with the state that the leader has, and by `shardmanager simulate` with one that was saved. It keeps no
 // state of its own, and is bounded in time by the context.
