@@ -46,8 +46,12 @@ func TestPlaceAndServeMaps(t *testing.T) {
 			t.Errorf("server %v", s)
 		}
 	}
-	status, err := leader.admin.GetStatus(t.Context(), &pb.GetStatusRequest{})
-	if err != nil || !status.Leading || status.Unplaced != 0 || status.Leader != leader.cfg.Name || status.StoreError != "" || status.Version != "test" {
+	var status *pb.GetStatusResponse
+	eventually(t, "every shard acknowledged", func() bool { // agents serve before the leader has heard of it
+		status, err = leader.admin.GetStatus(t.Context(), &pb.GetStatusRequest{})
+		return err != nil || status.Unplaced == 0
+	})
+	if err != nil || !status.Leading || status.Leader != leader.cfg.Name || status.StoreError != "" || status.Version != "test" {
 		t.Errorf("status %v, %v", status, err)
 	}
 }
