@@ -97,16 +97,13 @@ func advise(in *placement.Input, limits caps.Caps, aim Aim) Advice {
 	return a
 }
 
-// replicas is how many a shard should have.
-func replicas(in *placement.Input, i int) int { return cmp.Or(in.Shards[i].Wanted, in.Policy.Replicas) }
-
 // metrics sums up the loads that servers limit. One that most servers do not limit is no reason for more of them.
 func metrics(in *placement.Input, there []placement.Server, percent int) (list []Metric) {
 	has := simulation.MedianCapacity(there)
 	for _, name := range shard.SortedKeys(has) {
 		m := Metric{Name: name, Server: has[name]}
 		for i := range in.Shards {
-			each, n := in.Shards[i].Load[name], int64(replicas(in, i))
+			each, n := in.Shards[i].Load[name], int64(in.Wanted(i))
 			if name == placement.MetricPrimaries && in.Policy.Primary {
 				each, n = 1, 1
 			}
@@ -160,7 +157,7 @@ func regions(in *placement.Input, there []placement.Server, limits caps.Caps) (l
 func (a *Advice) least(in *placement.Input, limits caps.Caps, percent, full int) (n int, why string) {
 	up, because := 1, "one server"
 	for i := range in.Shards {
-		if r := replicas(in, i); r > up {
+		if r := in.Wanted(i); r > up {
 			up, because = r, fmt.Sprintf("%d replicas of a shard, each on a server of its own", r)
 		}
 	}
@@ -200,8 +197,8 @@ func hold(in *placement.Input) string {
 		}
 	}
 	for i := range in.Shards {
-		if n := len(in.Shards[i].Replicas); n < replicas(in, i) {
-			return fmt.Sprintf("shard %s has %d of %d replicas", in.Shards[i].ID, n, replicas(in, i))
+		if n := len(in.Shards[i].Replicas); n < in.Wanted(i) {
+			return fmt.Sprintf("shard %s has %d of %d replicas", in.Shards[i].ID, n, in.Wanted(i))
 		}
 	}
 	return ""

@@ -138,12 +138,13 @@ func (l *look) approve(open []*entry) {
 }
 
 func (l *look) approveOne(n *entry) bool {
+	leaves := l.leaves(n)
 	for i := range n.wanted.Pieces {
 		p := &n.wanted.Pieces[i]
 		if p.State != event.Waiting || n.isDurable(i) != event.Waiting {
 			continue
 		}
-		refused := l.refuses(n, i)
+		refused := l.refuses(n, i, leaves)
 		if refused.Why != "" {
 			p.Why, p.Never = refused.Why, refused.Never
 			continue
@@ -170,8 +171,9 @@ func (l *look) patience(n *entry) time.Duration {
 	return Patience
 }
 
-// refuses says why a piece is not approved now; an empty refusal: it is. What is announced needs no approval: it is prepared in time.
-func (l *look) refuses(n *entry, i int) caps.Refusal {
+// refuses says why a piece is not approved now; an empty refusal: it is. leaves is what speaks against the whole event. What is announced needs no
+// approval: it is prepared in time.
+func (l *look) refuses(n *entry, i int, leaves caps.Refusal) caps.Refusal {
 	w := &n.wanted
 	early := w.Start.Sub(l.wall)
 	if w.Announced {
@@ -183,8 +185,8 @@ func (l *look) refuses(n *entry, i int) caps.Refusal {
 	if early > 0 && !w.Waived {
 		return caps.Refusal{Why: "its start, " + w.Start.UTC().Format(time.RFC3339)}
 	}
-	if r := l.leaves(n); r.Why != "" {
-		return r
+	if leaves.Why != "" {
+		return leaves
 	}
 	if !n.retry[i].Passed(l.now) {
 		return caps.Refusal{Why: w.Pieces[i].Why}
@@ -213,7 +215,8 @@ func (l *look) leaves(n *entry) caps.Refusal {
 		return caps.Refusal{}
 	}
 	going := map[shard.ServerID]bool{}
-	for _, other := range l.b.all {
+	for _, id := range shard.SortedKeys(l.b.all) {
+		other := l.b.all[id]
 		for i := range other.wanted.Pieces {
 			p := &other.wanted.Pieces[i]
 			if other != n && !p.State.Active() || p.State.Over() || other.wanted.Kind != event.Decommission {

@@ -38,7 +38,6 @@ type scaled struct {
 
 	total   int64 // load of all replicas, as of the last look
 	known   int   // of the replicas, those that have said
-	has     int
 	fit     int
 	waiting string // what a change waits for, for people
 }
@@ -110,13 +109,13 @@ func (s *Scaler) Begin(now shard.Instant, rule Rule, places, room int) {
 // number is due it asks why that may not be now; empty: it may. It says why the number has changed; empty: it has not.
 func (s *Scaler) Look(at shard.Index, kept []row.Owner, start int, barred func() string) (why string) {
 	t, r := s.of(at), &s.rule
-	t.sum(r.Metric, kept)
 	if !slices.Equal(t.kept, kept) {
 		t.kept, t.shared = slices.Clone(kept), s.now
 	}
+	t.sum(r.Metric)
 	if !t.begun {
 		t.begun, t.changed = true, s.now
-		if t.wanted = r.within(t.has); t.has == 0 {
+		if t.wanted = r.within(len(t.kept)); len(t.kept) == 0 {
 			t.wanted = r.within(start)
 		}
 	}
@@ -132,7 +131,7 @@ func (s *Scaler) Look(at shard.Index, kept []row.Owner, start int, barred func()
 	case t.fit > t.wanted && r.above(t.total, t.wanted):
 		t.few = shard.Instant{}
 		return s.up(t, barred)
-	case t.fit < t.wanted && r.below(t.total, t.wanted) && t.known == t.has:
+	case t.fit < t.wanted && r.below(t.total, t.wanted) && t.known == len(t.kept):
 		return s.down(t, barred)
 	}
 	t.few = shard.Instant{}
@@ -140,22 +139,22 @@ func (s *Scaler) Look(at shard.Index, kept []row.Owner, start int, barred func()
 }
 
 // sum takes the loads of the replicas that are to stay, and forgets the others.
-func (t *scaled) sum(metric string, kept []row.Owner) {
-	t.total, t.known, t.has = 0, 0, len(kept)
-	for _, who := range kept {
+func (t *scaled) sum(metric string) {
+	t.total, t.known = 0, 0
+	for _, who := range t.kept {
 		if load, ok := t.loads[who][metric]; ok {
 			t.total, t.known = t.total+min(max(load, 0), targetMost), t.known+1
 		}
 	}
-	if len(t.loads) > len(kept) {
-		maps.DeleteFunc(t.loads, func(who row.Owner, _ map[string]int64) bool { return !slices.Contains(kept, who) })
+	if len(t.loads) > len(t.kept) {
+		maps.DeleteFunc(t.loads, func(who row.Owner, _ map[string]int64) bool { return !slices.Contains(t.kept, who) })
 	}
 }
 
 // giveUp wants no more replicas than there are, where no place was found for a while: what cannot be had would count as missing. It takes nothing away.
 func (s *Scaler) giveUp(t *scaled) (why string) {
-	least := max(s.rule.Min, t.has)
-	if t.has >= t.wanted || least >= t.wanted {
+	least := max(s.rule.Min, len(t.kept))
+	if len(t.kept) >= t.wanted || least >= t.wanted {
 		t.short = shard.Instant{}
 		return ""
 	}
@@ -241,16 +240,16 @@ func (s *Scaler) Why(at shard.Index) string {
 	}
 	why := fmt.Sprintf("%d to %d; ", s.rule.Min, s.rule.Max)
 	if t.known == 0 {
-		return why + fmt.Sprintf("none of its %d replicas has measured %s: does the application's CollectLoad name it?", t.has, s.rule.Metric)
+		return why + fmt.Sprintf("none of its %d replicas has measured %s: does the application's CollectLoad name it?", len(t.kept), s.rule.Metric)
 	}
 	why += s.loadOf(t)
-	if t.known < t.has {
-		why += fmt.Sprintf(" (%d of %d replicas have said)", t.known, t.has)
+	if t.known < len(t.kept) {
+		why += fmt.Sprintf(" (%d of %d replicas have said)", t.known, len(t.kept))
 	}
 	switch {
 	case t.waiting != "":
 		why += fmt.Sprintf("; %d would do, waits for %s", t.fit, t.waiting)
-	case t.fit != t.wanted && t.known == t.has:
+	case t.fit != t.wanted && t.known == len(t.kept):
 		why += fmt.Sprintf("; within %d %% of it", s.rule.Tolerance)
 	}
 	return why

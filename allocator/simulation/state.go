@@ -75,7 +75,7 @@ func stand(in *placement.Input, regional map[string]bool) State {
 	one := make(load.Vector, metrics.Len())
 	for i := range in.Shards {
 		if !hole(&in.Shards[i]) {
-			s.count(in, &in.Shards[i], regions)
+			s.count(in, i, regions)
 			addUse(&in.Shards[i], metrics, used, one)
 		}
 	}
@@ -138,10 +138,11 @@ func unplaced(in *placement.Input, s *placement.Shard) bool {
 }
 
 // count adds one shard.
-func (s *State) count(in *placement.Input, sh *placement.Shard, regions map[string]*Region) {
+func (s *State) count(in *placement.Input, i int, regions map[string]*Region) {
+	sh := &in.Shards[i]
 	s.Shards++
 	s.Replicas += len(sh.Replicas)
-	s.Missing += max(0, cmp.Or(sh.Wanted, in.Policy.Replicas)-len(sh.Replicas))
+	s.Missing += max(0, in.Wanted(i)-len(sh.Replicas))
 	if unplaced(in, sh) {
 		s.Unplaced++
 	}
