@@ -37,6 +37,15 @@ func TestPlaceAndServeMaps(t *testing.T) {
 	for _, n := range nodes {
 		eventually(t, n.cfg.Name+" has the map", func() bool { return mapShows(mapOf(n, "kv"), agents...) == nil })
 	}
+	var status *pb.GetStatusResponse
+	var err error
+	eventually(t, "every shard acknowledged", func() bool { // agents serve before the leader has heard of it
+		status, err = leader.admin.GetStatus(t.Context(), &pb.GetStatusRequest{})
+		return err != nil || status.Unplaced == 0
+	})
+	if err != nil || !status.Leading || status.Leader != leader.cfg.Name || status.StoreError != "" || status.Version != "test" {
+		t.Errorf("status %v, %v", status, err)
+	}
 	servers, err := leader.admin.ListServers(t.Context(), &pb.ListServersRequest{App: "kv"})
 	if err != nil || len(servers.Servers) != 2 {
 		t.Fatalf("servers %v, %v", servers, err)
@@ -45,14 +54,6 @@ func TestPlaceAndServeMaps(t *testing.T) {
 		if s.State != pb.ServerState_SERVER_STATE_ATTACHED || int(s.Shards) != len(agents[i].serving()) || s.LastRenewalMs < 0 {
 			t.Errorf("server %v", s)
 		}
-	}
-	var status *pb.GetStatusResponse
-	eventually(t, "every shard acknowledged", func() bool { // agents serve before the leader has heard of it
-		status, err = leader.admin.GetStatus(t.Context(), &pb.GetStatusRequest{})
-		return err != nil || status.Unplaced == 0
-	})
-	if err != nil || !status.Leading || status.Leader != leader.cfg.Name || status.StoreError != "" || status.Version != "test" {
-		t.Errorf("status %v, %v", status, err)
 	}
 }
 
