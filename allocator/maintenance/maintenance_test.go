@@ -179,6 +179,32 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
+// A server that crashes while it is prepared, and comes back by itself, was not restarted by whoever asked: it has its turn as it is now. What is ready
+// may be restarted by the deployer, and is over then.
+func TestBackBeforeReady(t *testing.T) {
+	s := newSite(t, 3)
+	s.view.Servers[0].Primaries, s.view.Servers[0].Replicas = 4, 4
+	s.must("roll", servers("a00.kv"))
+	s.look(time.Second)
+	s.expect("roll", "approved")
+	s.view.Servers[0].Down = "gone"
+	s.look(time.Second)
+	s.view.Servers[0].Down, s.view.Servers[0].Incarnation = "", 9
+	s.look(time.Second)
+	s.expect("roll", "waiting")
+	s.look(time.Second)
+	s.expect("roll", "approved")
+	if work := s.book.Work(event.Covered{Server: "a00.kv", Incarnation: 9}, false); work != event.Primaries {
+		t.Errorf("what is done on its new incarnation: %v", work)
+	}
+	s.view.Servers[0].Primaries, s.view.Servers[0].Replicas = 0, 0
+	s.look(time.Second)
+	s.expect("roll", "ready")
+	s.view.Servers[0].Incarnation = 11
+	s.settle()
+	s.expect("roll", "done")
+}
+
 // What failed counts against caps, and once: also where it is approved.
 func TestFailuresCount(t *testing.T) {
 	s := newSite(t, 3)

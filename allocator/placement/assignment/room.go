@@ -12,6 +12,9 @@ func (s *State) packed(r, t int32) []uint64 {
 	return s.M.Packs.Loads[i:][:n:n]
 }
 
+// Size is roughly how large replica r is, in what is scarcest: enough to tell what is hard to place.
+func (s *State) Size(r int32) uint64 { return lanes.Sum(s.M.Packs.Loads[2*s.M.Packs.Words*int(r)]) }
+
 // glance reports whether replica r may fit on server t; if not, it does not.
 func (s *State) glance(r, t int32) bool {
 	n := s.M.Packs.Words

@@ -181,6 +181,25 @@ func (s *State) Apply(r, to int32) {
 	s.lead[r] = s.packed(r, to)[0]
 }
 
+// Weigh goes on with another model of the same problem, in which goals of servers by themselves have other weights.
+func (s *State) Weigh(m *layout.Model) {
+	s.M = m
+	for t := range m.Nowhere {
+		s.price(t, false)
+	}
+}
+
+// CostsBy is what the assignment costs by the weights of another such model.
+func (s *State) CostsBy(m *layout.Model) Vector {
+	costs := s.Costs
+	for t := range m.Nowhere {
+		for tier := 1; tier < m.Tiers; tier++ {
+			costs[tier] += m.Goals(t, tier, s.Use[int(t)*m.Metrics:][:m.Metrics], s.Held[t]) - s.Goal[int(t)*m.Tiers+tier]
+		}
+	}
+	return costs
+}
+
 func (s *State) shiftLoad(r, from, to int32) {
 	n := s.M.Metrics
 	load, leaving, coming := s.M.LoadOf(r), s.M.Charged(r, from), s.M.Charged(r, to)

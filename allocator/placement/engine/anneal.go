@@ -7,7 +7,8 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 )
 
-// annealing explores in rounds: each begins hot at the best assignment so far and cools down. Rounds grow, until an agreed horizon.
+// annealing explores in rounds: each begins hot at the best assignment so far and cools down. Rounds grow, until an agreed horizon. Every second one
+// begins with changed weights.
 type annealing struct {
 	round       int
 	stage       int   // left in the round
@@ -19,6 +20,7 @@ type annealing struct {
 
 const (
 	stages  = 400  // a round
+	swayed  = 300  // what is left of every second round when weights are the problem's own again
 	frost   = 40   // the last of them, in which it becomes so cold that no loss is accepted
 	shorter = 5    // than the horizon are rounds after it
 	hot     = 3.0  // first temperature, in mean losses of a move
@@ -29,19 +31,19 @@ const (
 	shifts    = all / 2 // of the proposals; the others are swaps
 	chains    = all / 10
 	displaced = all / 32
+	rebuilt   = all / 256
 	homeward  = all * 6 / 10 // of the shifts of replicas that are away from their start go back there
 )
 
-// explore makes up to n proposals, and answers how many.
-func (s *Search) explore(n int64) int64 {
+// explore makes proposals that are worth n, or a little more, within a stage.
+func (s *Search) explore(n int64) {
 	a := &s.anneal
-	if a.left == 0 {
+	if a.left <= 0 {
 		s.nextStage()
 	}
 	n = min(n, a.left)
-	a.left -= n
-	s.steps += n
-	for range n {
+	for n > 0 {
+		worth := int64(1)
 		switch x := s.random.Next(); {
 		case x>>32 < shifts:
 			s.shift(x&(all-1) < homeward)
@@ -49,11 +51,13 @@ func (s *Search) explore(n int64) int64 {
 			s.chain()
 		case x>>32 < shifts+chains+displaced:
 			s.displace()
+		case x>>32 < shifts+chains+displaced+rebuilt:
+			worth = s.rebuild()
 		default:
 			s.swap()
 		}
+		n, a.left, s.steps = n-worth, a.left-worth, s.steps+worth
 	}
-	return n
 }
 
 // tolerance is a loss that is accepted now: exponentially distributed with the temperature as mean (Metropolis' rule).
@@ -75,6 +79,10 @@ func (s *Search) nextStage() {
 	}
 	if a.stage == frost && a.temperature > 1 {
 		a.factor = math.Pow(1/a.temperature, 1.0/frost)
+	}
+	if a.stage == swayed && s.M != s.weights {
+		s.Weigh(s.weights)
+		s.note()
 	}
 	a.stage--
 	a.temperature *= a.factor
@@ -103,6 +111,16 @@ func (s *Search) nextRound() {
 	}
 	loss := s.meanLoss()
 	a.temperature, a.factor = first*loss, math.Pow(cold/first, 1.0/(stages-frost))
+	if a.round%2 == 0 {
+		s.sway()
+	}
+}
+
+// sway doubles the weights of some goals for the first stages of a round, drawn at random: where one goal stands in the way of all others, no
+// temperature that those survive gets past it (Charon, Hudry, "The Noising Method", 1993, which puts noise on the data).
+func (s *Search) sway() {
+	s.changing.DoubleSome(s.weights, s.active, func() bool { return s.random.Next()&1 == 0 })
+	s.Weigh(s.changing)
 }
 
 // nextTier is the tier that the round improves: in turn, of those that cost something.

@@ -33,8 +33,10 @@ type Search struct {
 	active   int // the tier that is being improved, from 1; lower ones do not count
 	best     []int32
 	bestCost assignment.Vector
-	changed  []int32 // replicas that are elsewhere than in best, or were
-	differs  []bool  // [Replicas]: in changed
+	changed  []int32       // replicas that are elsewhere than in best, or were
+	differs  []bool        // [Replicas]: in changed
+	weights  *layout.Model // the problem's own; State's may be others for a while
+	changing *layout.Model // with those others
 	steps    int64
 	target   int64 // of steps
 	descent  descent
@@ -55,7 +57,10 @@ func NewSearch(p *problem.Problem, o Options) (*Search, error) {
 }
 
 func newSearch(m *layout.Model, o Options) *Search {
-	s := &Search{State: *assignment.New(m), options: o, random: wyrand.Random(o.Seed), active: 1, differs: make([]bool, m.Replicas)}
+	s := &Search{State: *assignment.New(m), options: o, random: wyrand.Random(o.Seed), active: 1, differs: make([]bool, m.Replicas), weights: m}
+	if o.Explore {
+		s.changing = m.WithOwnWeights()
+	}
 	s.descent.random = wyrand.Random(o.Seed ^ 0x5bd1e995)
 	s.best = append([]int32(nil), s.Place...)
 	s.bestCost = s.Costs
@@ -63,7 +68,7 @@ func newSearch(m *layout.Model, o Options) *Search {
 }
 
 // Fork is a search of the same problem from its start, with other options. It shares what is never written.
-func (s *Search) Fork(o Options) *Search { return newSearch(s.M, o) }
+func (s *Search) Fork(o Options) *Search { return newSearch(s.weights, o) }
 
 // move carries out a proposal for one replica.
 func (s *Search) move(r, to int32) {
@@ -83,7 +88,7 @@ func (s *Search) putBack(r, to int32) {
 
 // note keeps the assignment if it is the best so far.
 func (s *Search) note() {
-	if !s.Costs.Less(&s.bestCost, s.M.Tiers) {
+	if s.M != s.weights || !s.Costs.Less(&s.bestCost, s.M.Tiers) {
 		return
 	}
 	s.bestCost = s.Costs
@@ -113,8 +118,9 @@ func (s *Search) Best(places []int32) (list []int32, broken int64, cost [problem
 
 // Current is Best for the assignment that the search is at.
 func (s *Search) Current() (list []int32, broken int64, cost [problem.MaxTiers]int64) {
-	copy(cost[:], s.Costs[1:])
-	return s.M.WithUnplaced(nil, s.Place), s.Costs[0], cost
+	costs := s.CostsBy(s.weights)
+	copy(cost[:], costs[1:])
+	return s.M.WithUnplaced(nil, s.Place), costs[0], cost
 }
 
 // Adopt takes over the best assignment of another search of the same problem, if it is better. Exploration goes on from there in its next round; in its

@@ -17,6 +17,9 @@ func Set(word uint64, lane int, amount uint64) uint64 { return word | amount<<(1
 // Fits reports whether no lane of load is above that of room.
 func Fits(room, load uint64) bool { return ((room|guards)-load)&guards == guards }
 
+// Sum adds up the lanes of a word, which are at most [Most].
+func Sum(word uint64) uint64 { return word * Ones >> 48 }
+
 // Short is by how much each lane of room is below that of load, or 0.
 func Short(load, room uint64) uint64 {
 	d := (load | guards) - room

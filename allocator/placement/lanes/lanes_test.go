@@ -27,6 +27,10 @@ func TestLanes(t *testing.T) {
 				short = lanes.Set(short, i, b[i]-a[i])
 			}
 		}
+		c, z := amounts("c", lanes.Most)
+		if sum := c[0] + c[1] + c[2] + c[3]; lanes.Sum(z) != sum {
+			t.Fatalf("sum of %v: %d, expected %d", c, lanes.Sum(z), sum)
+		}
 		if lanes.Fits(x, y) != fits || lanes.Short(y, x) != short {
 			t.Fatalf("%v into %v: fits %v, short %x, expected %v and %x", b, a, lanes.Fits(x, y), lanes.Short(y, x), fits, short)
 		}

@@ -241,8 +241,8 @@ func CrashTogether(ctx context.Context, servers []*Server) error {
 }
 
 // Active lists the servers of a planned event that are approved, as the leader says.
-func (f *Fleet) Active(ctx context.Context, id string) (map[string]bool, error) {
-	answer, err := operator.Leader(ctx, f.Operator, shardmanagerv1connect.AdminServiceClient.ListMaintenance, &pb.ListMaintenanceRequest{Id: id})
+func (f *Fleet) Active(ctx context.Context) (map[string]bool, error) {
+	answer, err := operator.Leader(ctx, f.Operator, shardmanagerv1connect.AdminServiceClient.ListMaintenance, &pb.ListMaintenanceRequest{})
 	if err != nil {
 		return nil, err
 	}

@@ -26,29 +26,31 @@ func place(s *pb.ServerStatus) map[string]string {
 
 // restart runs the command for each server of a piece that did not come back since it was approved. An earlier run of the rollout may have ended
 // between the command and the news that the server is back, and a server may be down for another reason: both are told to restart, once more perhaps.
-func (r *rollout) restart(ctx context.Context, e *pb.MaintenanceEvent, p *pb.MaintenancePiece) error {
+// It answers which servers were back.
+func (r *rollout) restart(ctx context.Context, e *pb.MaintenanceEvent, p *pb.MaintenancePiece) (back []string, err error) {
 	for _, c := range p.GetCovers() {
 		s := r.servers[c.GetServer()]
 		if now, err := r.find(ctx, c.GetServer()); err != nil {
-			return err
+			return back, err
 		} else if now != nil && now.GetServer().GetIncarnation() != c.GetIncarnation() {
-			continue // it is back
+			back = append(back, c.GetServer())
+			continue
 		}
 		if s == nil {
-			return fmt.Errorf("%s is not known", c.GetServer())
+			return back, fmt.Errorf("%s is not known", c.GetServer())
 		}
 		if err := r.execute(ctx, s); err != nil {
-			return err
+			return back, err
 		}
 	}
 	if k := e.GetRequest().GetKind(); k == pb.MaintenanceKind_MAINTENANCE_KIND_DRAIN || k == pb.MaintenanceKind_MAINTENANCE_KIND_DECOMMISSION {
-		return r.patiently(ctx, func() error {
+		err = r.patiently(ctx, func() error {
 			_, err := shell.Leader(ctx, r.Shell, shardmanagerv1connect.AdminServiceClient.FinishMaintenance,
 				&pb.FinishMaintenanceRequest{Id: r.id, Servers: maintenance.Names(p)})
 			return err
 		})
 	}
-	return nil
+	return back, err
 }
 
 // find is what the leader knows of a server now; nil: nothing.

@@ -38,7 +38,8 @@ type rollout struct {
 	id      string
 	text    *template.Template
 	servers map[string]*pb.ServerStatus
-	begun   map[string]bool
+	pieces  map[string]progress // by what they cover
+	missed  []string            // servers that came back before their command ran
 	failed  []error
 	results chan result
 	running int
@@ -48,9 +49,19 @@ type rollout struct {
 	shown   string
 }
 
-// result is what became of the commands of a piece.
+// progress is what this run of the verb did about a piece.
+type progress uint8
+
+const (
+	unseen progress = iota // an earlier run may have run its command
+	seen                   // before it was ready, so that none has
+	begun
+)
+
+// result is what became of the commands of a piece, and which servers were back before theirs.
 type result struct {
 	piece *pb.MaintenancePiece
+	back  []string
 	err   error
 }
 
@@ -115,7 +126,7 @@ func (r *rollout) prepare(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	r.servers, r.begun, r.results = map[string]*pb.ServerStatus{}, map[string]bool{}, make(chan result)
+	r.servers, r.pieces, r.results = map[string]*pb.ServerStatus{}, map[string]progress{}, make(chan result)
 	for _, s := range listed.GetServers() {
 		r.servers[s.GetServer().GetId()] = s
 		if r.app != "" && s.GetServer().GetApp() == r.app && s.GetState() == pb.ServerState_SERVER_STATE_ATTACHED {
@@ -148,7 +159,7 @@ func (r *rollout) follow(ctx context.Context) error {
 		select {
 		case done := <-r.results:
 			r.running--
-			if done.err != nil {
+			if r.missed = append(r.missed, done.back...); done.err != nil {
 				r.fail(done)
 			}
 		case <-ticker.C:
@@ -187,12 +198,7 @@ func (r *rollout) look(ctx context.Context) (over bool, err error) {
 	}
 	n, why := maintenance.Count(e)
 	for _, p := range e.GetPieces() {
-		key := strings.Join(maintenance.Names(p), " ")
-		if p.GetState() == pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_READY && !r.begun[key] && len(r.failed) == 0 {
-			r.begun[key] = true
-			r.running++
-			go func() { r.results <- result{p, r.restart(ctx, e, p)} }()
-		}
+		r.take(ctx, e, p)
 	}
 	text := fmt.Sprintf("%d of %d done, %d down, %d being drained, %d waiting", n.Done, len(e.GetPieces()), n.Ready, n.Approved, n.Waiting)
 	if n.Waiting > 0 && n.Approved+n.Ready == 0 {
@@ -206,6 +212,33 @@ func (r *rollout) look(ctx context.Context) (over bool, err error) {
 		r.say(text)
 	}
 	return n.Waiting+n.Approved+n.Ready == 0, nil
+}
+
+// take begins what may begin of a piece, and notes who came back without a command.
+func (r *rollout) take(ctx context.Context, e *pb.MaintenanceEvent, p *pb.MaintenancePiece) {
+	key := strings.Join(maintenance.Names(p), " ")
+	switch was := r.pieces[key]; p.GetState() {
+	case pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_WAITING, pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_APPROVED:
+		r.pieces[key] = seen
+	case pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_READY:
+		if was == begun || len(r.failed) > 0 {
+			return
+		}
+		r.pieces[key] = begun
+		r.running++
+		go func() {
+			back, err := r.restart(ctx, e, p)
+			if was == unseen {
+				back = nil // an earlier run may have restarted them
+			}
+			r.results <- result{p, back, err}
+		}()
+	case pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_DONE:
+		if was == seen {
+			r.pieces[key] = begun
+			r.missed = append(r.missed, maintenance.Names(p)...)
+		}
+	}
 }
 
 // fail takes back what waits, unless it is to go on.
@@ -236,6 +269,10 @@ func (r *rollout) end() error {
 	r.say(fmt.Sprintf("%d of %d done in %s; %s", n.Done, len(e.GetPieces()), time.Since(r.began).Round(time.Second), r.moves.summary()))
 	if n.Done < len(e.GetPieces()) {
 		return errors.Join(append(r.failed, fmt.Errorf("rollout: %d of %d pieces were not done: see `shardmanager maintenance show %s`", len(e.GetPieces())-n.Done, len(e.GetPieces()), r.id))...)
+	}
+	if len(r.missed) > 0 && e.GetRequest().GetKind() == pb.MaintenanceKind_MAINTENANCE_KIND_UPGRADE {
+		return fmt.Errorf("rollout: %s came back before the command ran, and may not be upgraded: begin a rollout with another ID for --server %s",
+			strings.Join(r.missed, " "), strings.Join(r.missed, ","))
 	}
 	return nil
 }

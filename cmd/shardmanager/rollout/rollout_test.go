@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -130,5 +131,24 @@ func TestRolloutOutlivesTheLeader(t *testing.T) {
 	}
 	if l.missed < 3 || !strings.Contains(out.String(), "3 of 3 done") {
 		t.Errorf("missed %d times:\n%s", l.missed, &out)
+	}
+}
+
+// Who comes back before its command could run is told at the end; of what was done before this run looked, an earlier run knows.
+func TestBackBeforeTheCommand(t *testing.T) {
+	t.Parallel()
+	r := &rollout{pieces: map[string]progress{}}
+	look := func(id string, state pb.MaintenancePieceState) {
+		r.take(t.Context(), &pb.MaintenanceEvent{}, &pb.MaintenancePiece{State: state, Covers: []*pb.MaintenancePiece_Covered{{Server: id, Incarnation: 7}}})
+	}
+	look("a.kv", pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_DONE)
+	look("b.kv", pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_WAITING)
+	look("c.kv", pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_APPROVED)
+	for range 2 {
+		look("b.kv", pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_DONE)
+	}
+	look("c.kv", pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_EXPIRED)
+	if !slices.Equal(r.missed, []string{"b.kv"}) {
+		t.Errorf("back before their command: %q", r.missed)
 	}
 }
