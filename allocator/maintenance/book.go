@@ -27,7 +27,7 @@ const (
 	// Patience is how long the preparation of a piece may take; then the approval is taken back, and asked for again after a pause.
 	Patience = 15 * time.Minute
 
-	retryAfter = time.Minute // after a preparation that took too long
+	retryAfter = time.Minute // after a preparation that took too long, or that a crash ended
 
 	// remembered is how many events that are over are kept to be shown.
 	remembered = 100

@@ -179,7 +179,7 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// A server that crashes while it is prepared, and comes back by itself, was not restarted by whoever asked: it has its turn as it is now. What is ready
+// A server that crashes while it is prepared, and comes back by itself, was not restarted by whoever asked: it has its turn after a pause, as it is then. What is ready
 // may be restarted by the deployer, and is over then.
 func TestBackBeforeReady(t *testing.T) {
 	s := newSite(t, 3)
@@ -192,7 +192,7 @@ func TestBackBeforeReady(t *testing.T) {
 	s.view.Servers[0].Down, s.view.Servers[0].Incarnation = "", 9
 	s.look(time.Second)
 	s.expect("roll", "waiting")
-	s.look(time.Second)
+	s.look(time.Minute)
 	s.expect("roll", "approved")
 	if work := s.book.Work(event.Covered{Server: "a00.kv", Incarnation: 9}, false); work != event.Primaries {
 		t.Errorf("what is done on its new incarnation: %v", work)

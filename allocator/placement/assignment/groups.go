@@ -2,7 +2,10 @@ package assignment
 
 // Permits reports whether replica r may go from one server to another as far as its group and those that relate to it are concerned: no
 // constraint between replicas is broken, or broken further.
-func (s *State) Permits(r, from, to int32) bool {
+func (s *State) Permits(r, from, to int32) bool { return s.Admits(r, from, to) && s.meets(r, from, to) }
+
+// Admits is Permits but for the relations of the replica's own group: whom it needs may come later.
+func (s *State) Admits(r, from, to int32) bool {
 	m := s.M
 	g := m.Group[r]
 	if !m.Uncapped && s.capped(r, from, to) {
@@ -16,7 +19,13 @@ func (s *State) Permits(r, from, to int32) bool {
 			return false
 		}
 	}
-	for _, n := range m.NeedsOf(g) {
+	return true
+}
+
+// meets reports whether a replica meets whom its group needs, and nobody whom it must not.
+func (s *State) meets(r, from, to int32) bool {
+	m := s.M
+	for _, n := range m.NeedsOf(m.Group[r]) {
 		level := m.Rows[n.Row].Level
 		d, now := m.DomainOf(level, to), m.DomainOf(level, from)
 		if d != now && to != m.Nowhere && s.there(n.Row, d, -1) > 0 == n.Not {

@@ -31,7 +31,7 @@ const (
 	shifts    = all / 2 // of the proposals; the others are swaps
 	chains    = all / 10
 	displaced = all / 32
-	rebuilt   = all / 256
+	rebuilt   = all / 1024
 	homeward  = all * 6 / 10 // of the shifts of replicas that are away from their start go back there
 )
 

@@ -21,27 +21,25 @@ const (
 func (s *Search) rebuild() (steps int64) {
 	before := s.Costs
 	s.links = s.links[:0]
-	s.Unchecked = true
+	s.Unchecked = true // what needs what was taken out is broken for a while
 	if s.random.Next()&1 == 0 {
 		s.emptyServers()
 	} else {
 		s.takeGroups()
 	}
-	s.Unchecked = false
-	steps = int64(len(s.links)) + 1
 	s.largestFirst()
-	for i := range s.links {
+	steps, seated := 1, true
+	for i := 0; i < len(s.links) && seated; i++ {
 		best, tried := s.cheapest(s.links[i].r)
-		if steps += tried; best.t < 0 {
-			s.takeBack(len(s.links))
-			return steps
+		steps += tried
+		if seated = best.t >= 0; seated {
+			s.move(s.links[i].r, best.t)
 		}
-		s.move(s.links[i].r, best.t)
 	}
-	if len(s.links) > 0 && !s.tolerates(&before, s.tolerance()) {
+	if !seated || !s.tolerates(&before, s.tolerance()) {
 		s.takeBack(len(s.links))
-		return steps
 	}
+	s.Unchecked = false
 	s.note()
 	return steps
 }
@@ -95,7 +93,7 @@ func (s *Search) largestFirst() {
 	}
 }
 
-// seat is a server where a replica that was taken out may be, and what it costs more in the tiers down to the active one that it is there.
+// seat is a server where a replica that was taken out may be, and what it costs more, or breaks, in the tiers down to the active one that it is there.
 type seat struct {
 	t    int32 // -1: none
 	more assignment.Vector
@@ -127,18 +125,26 @@ func (s *Search) trySeat(r, t int32, best *seat) {
 	}
 	var more assignment.Vector
 	same := best.t >= 0 // as cheap as the best, so far
-	for tier := 1; tier <= s.active; tier++ {
+	first := 1
+	if s.Costs[0] > 0 {
+		first = 0
+	}
+	for tier := first; tier <= s.active; tier++ {
 		most := int64(layout.Much)
 		if same {
 			most = best.more[tier]
 		}
-		more[tier] = s.ShiftDelta(r, nowhere, t, tier, most)
+		if tier == 0 {
+			more[0] = -s.Mended(r, nowhere, t)
+		} else {
+			more[tier] = s.ShiftDelta(r, nowhere, t, tier, most)
+		}
 		if same && more[tier] > most {
 			return
 		}
 		same = same && more[tier] == most
 	}
-	if !same && s.Permits(r, nowhere, t) {
+	if !same && s.Admits(r, nowhere, t) {
 		best.t, best.more = t, more
 	}
 }

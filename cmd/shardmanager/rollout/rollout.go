@@ -238,6 +238,8 @@ func (r *rollout) take(ctx context.Context, e *pb.MaintenanceEvent, p *pb.Mainte
 			r.pieces[key] = begun
 			r.missed = append(r.missed, maintenance.Names(p)...)
 		}
+	case pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_UNSPECIFIED, pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_EXPIRED,
+		pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_CANCELLED:
 	}
 }
 
