@@ -124,7 +124,7 @@ func (e *evening) gather(i int) {
 		stuck := !r.movable() || !leaves && !e.in.Servers[r.on].Accepts
 		e.refs = append(e.refs, ref{i, k})
 		e.task.Replicas = append(e.task.Replicas, goals.Replica{Group: group, Shard: i, At: e.at[r.at], Now: e.now(r), Class: e.task.Class(e.confines(i, k)), Load: e.load(i, r.role),
-			Primary: r.role == shard.Primary, Added: r.added(), Free: r.added() && e.choosy(i), Leaves: leaves,
+			Primary: r.role == shard.Primary, Ranked: e.choosy(i) && r.role == shard.Primary && len(e.where.Ranks) > 0, Added: r.added(), Free: r.added() && e.choosy(i), Leaves: leaves,
 			Pinned: stays || !r.added() && (adds || stuck || e.pinnedAt(i, r.on))})
 		e.task.Groups = int(group) + 1
 	}
@@ -159,7 +159,7 @@ func (e *evening) confines(i, k int) goals.Confines {
 	if !e.spare(i, k) {
 		c.Region = e.where.InRegion[rep.at]
 	}
-	if rep.role == shard.Primary && len(e.where.Ranks) > 0 {
+	if rep.role == shard.Primary && len(e.where.Ranks) > 0 && !e.choosy(i) {
 		c.Rank, c.Exact = e.where.Rank(rep.at), e.in.Policy.Replicas <= 1
 	}
 	if left := e.unwanted(i, k); len(left) > 0 {

@@ -55,7 +55,7 @@ func loads(in placement.Input, metric string, each ...int64) placement.Input {
 func TestPolicies(t *testing.T) {
 	t.Parallel()
 	one, two := placement.Policy{Replicas: 1, Primary: true}, placement.Policy{Replicas: 2, Primary: true}
-	readers := placement.Policy{Replicas: 2}
+	readers, european := placement.Policy{Replicas: 2}, placement.Policy{Replicas: 1, Primary: true, PreferRegions: []string{"eu"}}
 	zone, region := terms.Over{Width: locality.Zone}, terms.Over{Width: locality.Region}
 	feeds := terms.Label{Key: "power", Domain: []int32{0, 0, 1, 1}, Values: []string{"a", "b"}}
 	power := terms.Class{Spreads: []terms.Spread{{Name: "two feeds", Over: terms.Over{Label: 0}, AtLeast: 2}}}
@@ -104,6 +104,12 @@ func TestPolicies(t *testing.T) {
 		{name: "only beside another shard", in: except(under(city(one, "eu/1 eu/2 eu/2", "1", ""), terms.Class{}), 1, beside(zone, 0)), moves: "place 1:->2_"},
 		{name: "which is not left behind", in: except(under(city(one, "eu/1! eu/1! eu/2", "0", "1"), terms.Class{}), 1, beside(zone, 0)),
 			binds: []string{"beside: of 2 servers, beside excludes 1, accepts excludes 1", "beside: of 2 servers, beside excludes 1, accepts excludes 1"}},
+		{name: "in a preferred region of the spec, where constraints leave a choice", in: except(under(city(european, "us/1 eu/1 eu/2", "1", ""), terms.Class{}), 1, notBeside(zone, 0)),
+			moves: "place 1:->2_"},
+		{name: "elsewhere where they leave none", in: except(under(city(european, "us/1 eu/1", "1", ""), terms.Class{}), 1, notBeside(zone, 0)), moves: "place 1:->_"},
+		{name: "from where it goes to a preferred one", in: except(under(city(european, "us/1 eu/1 eu/2", "1", "0"), terms.Class{}), 1, notBeside(zone, 0)),
+			moves: "prefer 1:_>2_"},
+		{name: "and stays although others are emptier", in: except(under(city(european, "us/1 eu/1 eu/2", "1", "2"), terms.Class{}), 1, notBeside(zone, 0))},
 		{name: "a pinned shard stays", in: under(city(one, "eu/1 eu/1", "0", "0", "0", "0"), terms.Class{Pins: []terms.Pin{{Name: "pin"}}})},
 		{name: "and one that belongs on a server is placed there", in: under(city(readers, "eu/1 us/1 us/2", "", ""), terms.Class{Pins: []terms.Pin{{Name: "pin", Servers: []int32{2}}}}),
 			moves: "replicas +0:->2_ replicas +0:->_ replicas +1:->2_ replicas +1:->_"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -150,22 +149,16 @@ func (e *forcedRun) run(ctx context.Context) error {
 	return nil
 }
 
-// rollout upgrades everything; it is called again if a change of leaders took longer than it puts up with, and for servers that crashed in the instant before
-// their command, as an operator would.
+// rollout upgrades everything; it is called again if a change of leaders took longer than it puts up with, as an operator would.
 func (e *forcedRun) rollout(ctx context.Context) (said string, err error) {
-	id, servers := "v2", e.f.Servers()
 	for range 5 {
 		var more string
-		more, err = e.f.Rollout(ctx, id, "TERM", servers, "--duration", "5m")
+		more, err = e.f.Rollout(ctx, "v2", "TERM", e.f.Servers(), "--duration", "5m")
 		said += more
 		if err == nil {
 			return said, nil
 		}
 		said += err.Error() + "\n"
-		left := slices.DeleteFunc(slices.Clone(servers), (*fleet.Server).Upgraded)
-		if strings.Contains(err.Error(), "came back before the command ran") && len(left) > 0 {
-			id, servers = id+"-again", left
-		}
 	}
 	return said, err
 }

@@ -136,9 +136,6 @@ func (x *explaining) obstacle(k int, best *Candidate, costs []tally.Cost) string
 	if slices.ContainsFunc(s.Replicas, x.changing) {
 		return "another replica of the shard is about to change first"
 	}
-	if costs[0].Tier == tally.Above && x.in.Terms != nil && x.in.Terms.Choosers()[x.i] {
-		return "preferred regions of the spec are not looked at beside the constraints on the shard: say them in the policy, as a region_preference"
-	}
 	for _, c := range costs {
 		if c.Unit != tally.Share && c.Unit != tally.Servers {
 			return "the plan found no better places for all shards together"

@@ -72,6 +72,25 @@ func (s *stated) prefer(class int, g *terms.Goal, goal problem.Goal) {
 	s.places(class, affinityOf{kind: g.Kind, primaries: g.Primaries, tier: goal.Tier}, goal.Weight, row, func(r *Replica) bool { return r.Primary || !g.Primaries })
 }
 
+// stateRanks counts the ranks of the regions where ranked replicas are.
+func (s *stated) stateRanks() {
+	ranked := func(r Replica) bool { return r.Ranked }
+	if !slices.ContainsFunc(s.Task.Replicas, ranked) {
+		return
+	}
+	a := s.affinity(affinityOf{kind: terms.Preference, primaries: true, tier: s.tiers.preferred, scale: -1})
+	row := make([]int64, len(a.Cost[0]))
+	for i, region := range s.Problem.Domains[regions] {
+		row[region] = int64(s.Task.Servers[i].Rank)
+	}
+	a.Cost = append(a.Cost, row)
+	for i := range s.Task.Replicas {
+		if s.Task.Replicas[i].Ranked {
+			a.Of[i] = 1
+		}
+	}
+}
+
 // apart counts the domains that the replicas of a shard of a class lack.
 func (s *stated) apart(class int, g *terms.Goal, goal problem.Goal) {
 	level := s.level(g.Spread.Over)

@@ -61,6 +61,7 @@ type Replica struct {
 	Shard            int   // position in the terms
 	Load             load.Vector
 	Primary          bool
+	Ranked           bool // it wants to be where the rank is least
 	Added            bool // it is not there yet, and may go elsewhere for nothing
 	Free             bool // it is added, and At is only where it is counted: the engine finds its place, or none
 	Leaves           bool // its server is to be left
@@ -146,7 +147,7 @@ func (t *Task) state() *stated {
 	}
 	s.stateReplicas()
 	s.stateServers()
-	s.tiers = tiersOf(t.Terms)
+	s.tiers = tiersOf(t.Terms, slices.ContainsFunc(t.Replicas, func(r Replica) bool { return r.Ranked }))
 	for _, a := range t.Spreads {
 		goal := problem.Goal{Weight: 1 << (10 * (a.Width - locality.Host)), Tier: s.tiers.apart} // a wider domain is worth a thousand narrower ones
 		s.spread(problem.Spread{Group: a.Group, Level: int(a.Width - locality.Host), Min: a.Min, Max: a.Max, Want: a.Want, Goal: goal}, "")
@@ -159,6 +160,7 @@ func (t *Task) state() *stated {
 		s.stateGoals()
 	}
 	s.stateDrain()
+	s.stateRanks()
 	s.stateBalance()
 	if s.Problem.Movement.Replica == nil {
 		s.Problem.Movement = problem.Movement{Replica: slices.Repeat([]int64{1}, s.Problem.Replicas), ReplicaWeight: 1, Tier: s.tiers.movement}

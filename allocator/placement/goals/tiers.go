@@ -7,7 +7,8 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/placement/terms"
 )
 
-// tiers are those of a problem: the unplaced, servers that are to be left, the tiers of the policies in their order, and what every app has.
+// tiers are those of a problem: the unplaced, servers that are to be left, preferred regions of the spec, the tiers of the policies in their order, and what
+// every app has.
 type tiers struct {
 	of       map[int]int // by tier of the policies
 	names    []string    // by tier of the problem, for people
@@ -15,15 +16,21 @@ type tiers struct {
 	balanced map[string]bool
 	moved    bool // a policy says what moves cost
 
-	drain int
-	apart int
+	drain     int
+	preferred int // meaningless where no replica is ranked
+	apart     int
 	// First above the share: that is where load is felt. Ties are metrics that are worth no move.
 	above, below, movement, ties int
 	count                        int
 }
 
-func tiersOf(t *terms.Terms) tiers {
+func tiersOf(t *terms.Terms, ranked bool) tiers {
 	s := tiers{of: map[int]int{}, names: []string{"unplaced", "drain"}, kinds: []Kind{Broken, Drain}, drain: 1, balanced: map[string]bool{}}
+	if ranked {
+		s.preferred = len(s.names)
+		s.names, s.kinds = append(s.names, "preferred regions"), append(s.kinds, Wanted)
+	}
+	first := len(s.names)
 	names, kinds := map[int][]string{}, map[int]Kind{}
 	if t != nil {
 		for i := range t.Classes {
@@ -41,7 +48,7 @@ func tiersOf(t *terms.Terms) tiers {
 	for tier := range names {
 		s.of[tier] = 0
 	}
-	for tier := 1; len(s.names) < s.drain+1+len(names); tier++ {
+	for tier := 1; len(s.names) < first+len(names); tier++ {
 		if _, used := s.of[tier]; used {
 			s.of[tier] = len(s.names)
 			s.names, s.kinds = append(s.names, strings.Join(names[tier], ", ")), append(s.kinds, kinds[tier])

@@ -40,7 +40,7 @@ type Problem struct {
 }
 
 // MaxTiers is how many tiers of goals there may be.
-const MaxTiers = 22
+const MaxTiers = 23
 
 // Goal is how much a unit of something costs, and in which tier.
 type Goal struct {

@@ -42,7 +42,7 @@ func TestBadProblems(t *testing.T) {
 		"no server":             {func(p *problem.Problem) { p.Servers = 0 }, problem.ErrEmpty, "problem: 0 servers with 2 metrics: empty"},
 		"no metric":             {func(p *problem.Problem) { p.Metrics = 0 }, problem.ErrEmpty, ""},
 		"no tier":               {func(p *problem.Problem) { p.Tiers = 0 }, problem.ErrLimit, ""},
-		"too many tiers":        {func(p *problem.Problem) { p.Tiers = problem.MaxTiers + 1 }, problem.ErrLimit, "problem: 23 tiers, of 1 to 22: over the limit"},
+		"too many tiers":        {func(p *problem.Problem) { p.Tiers = problem.MaxTiers + 1 }, problem.ErrLimit, "problem: 24 tiers, of 1 to 23: over the limit"},
 		"negative replicas":     {func(p *problem.Problem) { p.Replicas = -1 }, problem.ErrNegative, ""},
 		"too many servers":      {func(p *problem.Problem) { p.Servers = 1 << 40 }, problem.ErrLimit, ""},
 		"short capacity":        {func(p *problem.Problem) { p.Capacity = p.Capacity[1:] }, problem.ErrShape, "problem: capacity: 3 values, not 4: wrong length"},

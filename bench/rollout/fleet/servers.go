@@ -160,8 +160,25 @@ func (f *Fleet) Add(p Place) error {
 }
 
 // Rollout runs `shardmanager rollout` over servers, and returns what it said. The command does what `systemctl restart` does after the next version was
-// installed, by a signal: whoever is down anyway comes back as the next version.
-func (f *Fleet) Rollout(ctx context.Context, id, signal string, servers []*Server, more ...string) (string, error) {
+// installed, by a signal: whoever is down anyway comes back as the next version. Servers that came back by themselves before their command ran are upgraded
+// by a rollout of their own, as an operator would.
+func (f *Fleet) Rollout(ctx context.Context, id, signal string, servers []*Server, more ...string) (said string, err error) {
+	for range 3 {
+		var once string
+		once, err = f.rollout(ctx, id, signal, servers, more)
+		said += once
+		if err == nil || !strings.Contains(err.Error(), "came back before the command ran") {
+			return said, err
+		}
+		if servers = slices.DeleteFunc(slices.Clone(servers), (*Server).Upgraded); len(servers) == 0 {
+			return said, nil
+		}
+		id += "-again"
+	}
+	return said, err
+}
+
+func (f *Fleet) rollout(ctx context.Context, id, signal string, servers []*Server, more []string) (string, error) {
 	file := filepath.Join(f.cfg.Dir, "state", "{{.Agent}}")
 	args := []string{"rollout", id, "--admin", strings.Join(f.Operator.Addresses, ","), "--kind", "upgrade",
 		"--command", fmt.Sprintf("touch %s.v2; kill -%s $(cat %s.pid) || true", file, signal, file)}
