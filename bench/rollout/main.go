@@ -165,7 +165,7 @@ func fill[T comparable](field *T, usual T) {
 // fleet is the fleet of one run.
 func (c config) fleet(name string, spec *pb.AppSpec, places []fleet.Place, how servers) (*fleet.Fleet, error) {
 	return fleet.New(fleet.Config{
-		Binary: c.binary, Self: c.self, Dir: filepath.Join(c.dir, name), Spec: spec, Places: places, Profile: c.profile, StartUp: c.startUp, Progress: c.progress,
+		Binary: c.binary, Self: c.self, Dir: filepath.Join(c.dir, strings.ReplaceAll(name, " ", "-")), Spec: spec, Places: places, Profile: c.profile, StartUp: c.startUp, Progress: c.progress,
 		History: how == recording, Cold: how == cold, Load: fleet.Load{Rate: c.rate, Keys: c.keys, Deadline: c.deadline},
 	})
 }

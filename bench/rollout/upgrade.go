@@ -108,7 +108,7 @@ func (c config) spec(servers int) *pb.AppSpec {
 	most := uint32(max(1, servers/10))
 	return &pb.AppSpec{
 		Name: "kv", Replication: pb.Replication_REPLICATION_PRIMARY_ONLY, KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: uint32(c.shards)}}},
-		Placement:   &pb.Placement{MaxConcurrentMoves: 300, MaxConcurrentMovesPerServer: 60},
+		Placement:   &pb.Placement{MaxConcurrentMoves: 400, MaxConcurrentMovesPerServer: 100},
 		Maintenance: &pb.MaintenanceCaps{MaxServersDown: &most},
 	}
 }

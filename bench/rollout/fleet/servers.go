@@ -181,7 +181,7 @@ func (f *Fleet) Rollout(ctx context.Context, id, signal string, servers []*Serve
 func (f *Fleet) rollout(ctx context.Context, id, signal string, servers []*Server, more []string) (string, error) {
 	file := filepath.Join(f.cfg.Dir, "state", "{{.Agent}}")
 	args := []string{"rollout", id, "--admin", strings.Join(f.Operator.Addresses, ","), "--kind", "upgrade",
-		"--command", fmt.Sprintf("touch %s.v2; kill -%s $(cat %s.pid) || true", file, signal, file)}
+		"--command", fmt.Sprintf("touch '%s.v2' && kill -%s $(cat '%s.pid') || true", file, signal, file)}
 	for _, s := range servers {
 		args = append(args, "--server", s.ID())
 	}
