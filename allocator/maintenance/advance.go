@@ -62,7 +62,7 @@ func (l *look) follow(n *entry, i int) {
 	case p.State == event.Waiting && !n.wanted.Deadline.IsZero() && l.wall.Add(n.wanted.Duration).After(n.wanted.Deadline):
 		l.b.set(l.now, n, i, event.Expired, 0, "not approved in time for its deadline; last: "+p.Why)
 	case p.State == event.Waiting:
-	case p.State == event.Approved && l.restarted(p) && !n.wanted.Announced:
+	case p.State == event.Approved && slices.ContainsFunc(p.Covers, l.back) && !n.wanted.Announced: // it crashed: nobody was told to restart it yet
 		l.b.set(l.now, n, i, event.Waiting, 0, "a server came back by itself before it was prepared")
 	case returned && n.wanted.Kind.Returns() && !n.wanted.Announced:
 		l.b.set(l.now, n, i, event.Done, 0, "its servers are back")
@@ -85,17 +85,15 @@ func (l *look) returned(p *event.Piece) (returned, known bool) {
 	for _, c := range p.Covers {
 		s := l.view.Find(c.Server)
 		known = known || s != nil && s.Incarnation != 0
-		returned = returned && s != nil && s.Incarnation != c.Incarnation && s.Down == ""
+		returned = returned && l.back(c)
 	}
 	return returned, known
 }
 
-// restarted reports whether a server of an approved piece has come back in a newer incarnation: it crashed, as nobody was told to restart it yet.
-func (l *look) restarted(p *event.Piece) bool {
-	return slices.ContainsFunc(p.Covers, func(c event.Covered) bool {
-		s := l.view.Find(c.Server)
-		return s != nil && s.Incarnation != c.Incarnation && s.Down == ""
-	})
+// back reports whether a server that was approved is up in another incarnation.
+func (l *look) back(c event.Covered) bool {
+	s := l.view.Find(c.Server)
+	return s != nil && s.Incarnation != c.Incarnation && s.Down == ""
 }
 
 // missing is a server of a piece that nobody has seen for longer than a piece may be down; empty: there is none.

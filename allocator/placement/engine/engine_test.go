@@ -171,22 +171,28 @@ func TestSums(t *testing.T) {
 			if brokenNow > brokenAtFirst || brokenNow == brokenAtFirst && slices.Compare(costNow[:], costAtFirst[:]) > 0 {
 				t.Fatalf("worse than at first: %d %v, then %d %v", brokenAtFirst, costAtFirst, brokenNow, costNow)
 			}
-			if !keepsCaps(p, places) {
-				t.Fatalf("more moves than the caps %+v allow: %v", p.Caps, places)
-			}
-			atFirst := charged(p, first)
-			for i, c := range charged(p, places) {
-				if c > max(p.Capacity[i], atFirst[i]) {
-					t.Fatalf("server %d is charged with %d during the moves, %d at first, and has room for %d", i/p.Metrics, c, atFirst[i], p.Capacity[i])
-				}
-			}
-			for r, pinned := range p.Pinned {
-				if pinned && places[r] != first[r] {
-					t.Fatalf("pinned replica %d went from %d to %d", r, p.Start[r], places[r])
-				}
-			}
+			mustBeAllowed(t, p, first, places)
 		}
 	})
+}
+
+// mustBeAllowed fails where an assignment takes more moves than the caps allow, charges a server with more than it has room for while they are under way,
+// or moves what is pinned.
+func mustBeAllowed(t *rapid.T, p *problem.Problem, first, places []int32) {
+	if !keepsCaps(p, places) {
+		t.Fatalf("more moves than the caps %+v allow: %v", p.Caps, places)
+	}
+	atFirst := charged(p, first)
+	for i, c := range charged(p, places) {
+		if c > max(p.Capacity[i], atFirst[i]) {
+			t.Fatalf("server %d is charged with %d during the moves, %d at first, and has room for %d", i/p.Metrics, c, atFirst[i], p.Capacity[i])
+		}
+	}
+	for r, pinned := range p.Pinned {
+		if pinned && places[r] != first[r] {
+			t.Fatalf("pinned replica %d went from %d to %d", r, p.Start[r], places[r])
+		}
+	}
 }
 
 // keepsCaps reports whether an assignment takes no more moves than the caps allow.

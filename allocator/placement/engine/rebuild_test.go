@@ -42,7 +42,6 @@ func TestRebuildSums(t *testing.T) {
 		if p.First != nil {
 			first = p.First
 		}
-		atFirst := charged(p, first)
 		s.Step(int64(rapid.IntRange(1, 10_000).Draw(t, "steps")))
 		if rapid.Bool().Draw(t, "sway") {
 			s.Sway()
@@ -57,19 +56,7 @@ func TestRebuildSums(t *testing.T) {
 			if least = min(least, brokenNow); brokenNow > least {
 				t.Fatalf("%d are broken, %d before", brokenNow, least)
 			}
-			if !keepsCaps(p, places) {
-				t.Fatalf("more moves than the caps %+v allow: %v", p.Caps, places)
-			}
-			for i, c := range charged(p, places) {
-				if c > max(p.Capacity[i], atFirst[i]) {
-					t.Fatalf("server %d is charged with %d during the moves, %d at first, and has room for %d", i/p.Metrics, c, atFirst[i], p.Capacity[i])
-				}
-			}
-			for r, pinned := range p.Pinned {
-				if pinned && places[r] != first[r] {
-					t.Fatalf("pinned replica %d went from %d to %d", r, p.Start[r], places[r])
-				}
-			}
+			mustBeAllowed(t, p, first, places)
 			places, brokenNow, costNow = s.Best(nil)
 			if broken, cost := naive(p, places); broken != brokenNow || cost != costNow {
 				t.Fatalf("the best is %d %v, and %v are %d %v", brokenNow, costNow, places, broken, cost)
