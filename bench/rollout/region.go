@@ -39,7 +39,16 @@ type regionResult struct {
 	Home       float64 `json:"seconds_until_home_after_return"`
 	FailedHome int     `json:"failed_while_it_returns"`
 	Moves      int     `json:"moves_of_primaries"`
+	Alone      int     `json:"shards_with_all_replicas_there_at_death"`
 	Lost       int64   `json:"lost_writes"`
+}
+
+// verdict says what was broken: what had a replica elsewhere loses nothing.
+func (r *regionResult) verdict() error {
+	if r.Lost > 0 && r.Alone == 0 {
+		return fmt.Errorf("%d acknowledged writes were lost, though each shard had a replica in another region", r.Lost)
+	}
+	return nil
 }
 
 // region lets a region die with all its servers, and return.
@@ -61,7 +70,7 @@ func region(ctx context.Context, c config) (any, error) {
 	if err = errors.Join(err, f.Stop()); err != nil {
 		return r, err
 	}
-	return r, e.figure().Write(c.out)
+	return r, errors.Join(e.figure().Write(c.out), r.verdict())
 }
 
 // preferring is the spec: two replicas in two regions, and the primaries of some shards in the first.
@@ -88,8 +97,6 @@ type regionRun struct {
 	requests []requests.Request
 	replicas sampled
 	primary  sampled
-	home     int // preferring shards whose primary is in the region that they prefer, as of the last look
-	placed   int // replicas, likewise
 }
 
 func (e *regionRun) run(ctx context.Context) error {
@@ -131,7 +138,8 @@ func (e *regionRun) play(ctx context.Context) error {
 			mine = append(mine, s)
 		}
 	}
-	e.f.Say("%s dies: %d servers", regions[0], len(mine))
+	e.result.Alone = e.alone()
+	e.f.Say("%s dies: %d servers, and %d shards with all that they have", regions[0], len(mine), e.result.Alone)
 	if err := fleet.CrashTogether(ctx, mine); err != nil {
 		return err
 	}
@@ -149,6 +157,17 @@ func (e *regionRun) play(ctx context.Context) error {
 	e.f.Say("home after %.0f s", e.result.Home)
 	clock.Pause(ctx, e.c.steady)
 	return ctx.Err()
+}
+
+// alone counts the shards without a replica in sync outside the first region, as routers know it.
+func (e *regionRun) alone() int {
+	elsewhere := map[int]bool{}
+	e.f.Watch.Count(func(index int, server string, _ bool) {
+		if e.regionOf[server] != regions[0] {
+			elsewhere[index] = true
+		}
+	})
+	return e.c.shards - len(elsewhere)
 }
 
 // patience is how long the way home may take.
@@ -179,7 +198,6 @@ func (e *regionRun) look() {
 		e.replicas.add(second, where, float64(counts[where]))
 		e.primary.add(second, where, float64(counts["primary in "+where]))
 	}
-	e.home, e.placed = home, placed
 	since := time.Since(e.began)
 	if e.result.Whole < 0 && since > e.c.dies+time.Second && since < e.c.returns && counts[regions[0]] == 0 && placed == 2*e.c.shards {
 		e.result.Whole = (since - e.c.dies).Seconds()
