@@ -90,12 +90,19 @@ func unspecified(host string) bool {
 	return host == "" || (ip != nil && ip.IsUnspecified())
 }
 
+// tellings is how often each member passes on what it hears, for each decimal digit of the number of members. An epidemic in which each
+// tells k others misses a share of about e^-k of them: with memberlist's 4, one in fifty members of a cluster of up to nine never hears
+// that another leaves, and takes it for failed; with 8, one in three thousand.
+const tellings = 8
+
 // times is the profile's part of memberlist's configuration.
 func (c Config) times() *memberlist.Config {
+	conf := memberlist.DefaultLANConfig()
 	if c.Profile == ProfileWAN {
-		return memberlist.DefaultWANConfig()
+		conf = memberlist.DefaultWANConfig()
 	}
-	return memberlist.DefaultLANConfig()
+	conf.RetransmitMult = tellings
+	return conf
 }
 
 // resolve is the address of a host that a setting names.
