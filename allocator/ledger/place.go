@@ -100,7 +100,8 @@ func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replica
 		sh.Pinned = sh.Pinned || !primary.Settled
 		replicas = append(replicas, primary)
 	}
-	return sh, l.planSecondaries(&row, places, replicas, first)
+	replicas = l.planSecondaries(&row, places, replicas, first)
+	return sh, l.planCopies(&row, places, replicas, first)
 }
 
 func (l *Ledger) planPrimary(a *app, at shard.Index, row *Row, places map[*life]int) placement.Replica {
@@ -151,6 +152,23 @@ func (l *Ledger) planSecondaries(row *Row, places map[*life]int, replicas []plac
 		}
 	}
 	return replicas
+}
+
+// planCopies appends the copy of a move that is neither its primary nor one to be, and is there until the move is done: of the source that
+// forwards still, or of a target that is given up. It is charged (promise 5).
+func (l *Ledger) planCopies(row *Row, places map[*life]int, replicas []placement.Replica, first int) []placement.Replica {
+	if row.Open == nil || row.Open.Phase == Opened {
+		return replicas
+	}
+	other := row.Open.From
+	if other == row.Primary {
+		other = row.Open.To
+	}
+	on, ok := places[l.known(other)]
+	if !ok || slices.ContainsFunc(replicas[first:], func(r placement.Replica) bool { return r.On == on || r.To == on }) {
+		return replicas
+	}
+	return append(replicas, placement.Replica{On: on, To: -1, Role: shard.Secondary, Leaving: true})
 }
 
 // planReady checks every proposal again and stages those that still hold.

@@ -324,11 +324,13 @@ func (w *work) acknowledgedBy(o Owner, order shard.Order) bool {
 	return slices.Contains(w.acks, acknowledgement{o, order})
 }
 
-// countJoins keeps the number of changes under way: a newcomer counts, at both ends, from the decision until it is in sync or gone.
+// countJoins keeps the number of changes under way: a newcomer counts, at both ends, from the decision until it is in sync or gone; one that
+// replaces the primary until it hands over to it, for that follows whatever the caps say.
 func (l *Ledger) countJoins(a *app, r *Row, by int) {
 	for i := range r.Secondaries {
 		s := &r.Secondaries[i]
-		if s.State != Joining && s.State != Syncing {
+		heir := s.State == InSync && r.Open == nil && s.Replaces.Incarnation != 0 && s.Replaces == r.Primary
+		if s.State != Joining && s.State != Syncing && !heir {
 			continue
 		}
 		a.moves += by
