@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -48,5 +49,30 @@ func TestFencedSessionIsDestroyedWhateverWasReadMeanwhile(t *testing.T) {
 	l.Step(now, ledger.WriteDone{ID: id, Outcome: ledger.Committed}, out)
 	if !slices.Equal(out.Sessions, []string{"s7"}) {
 		t.Errorf("sessions to destroy: %q, expected s7", out.Sessions)
+	}
+}
+
+// TestNobodyProbesTheUnknown: of an owner whose key was gone when the leader loaded, nobody knows the address. Nobody is asked to try it, for what
+// fails at no address is no evidence (R15). Found by `shardmanager sim --seed 224`.
+func TestNobodyProbesTheUnknown(t *testing.T) {
+	kb := key("b", 8)
+	b := newBare(t, quick(), ledger.Loaded{Apps: appOf(owned("a", 7, 3)), Registered: []ledger.Registration{kb}})
+	b.attach(ledger.Hello{Server: info("b", 8)}, &kb)
+	suspected := false
+	for range 100 {
+		b.step(ledger.LockConfirmed{Asked: b.now})
+		b.step(ledger.Renew{Stream: b.streams, Sequence: uint64(b.now.Boot), AskedNS: b.now.Boot})
+		b.pass(100 * time.Millisecond)
+		for _, m := range b.out.Messages {
+			if p, ok := m.Body.(message.Probe); ok {
+				t.Fatalf("asked to try %+v", p.Target)
+			}
+		}
+		for _, d := range b.out.Trace {
+			suspected = suspected || d.What == "lost" && d.Server == info("a", 7).ID
+		}
+	}
+	if !suspected {
+		t.Error("its owner was never lost: this test shows nothing")
 	}
 }

@@ -27,6 +27,10 @@ func (l *Ledger) probe(f *life) {
 		return
 	}
 	s.asked = l.now
+	if f.server.info.ID == "" { // its key was gone when this leader loaded: nobody knows where to ask, and what fails there proves nothing
+		s.verdict = evidence.NobodyAsks
+		return
+	}
 	round, asks := l.probes.Begin(l.now, f, placeOf(f.server), l.probers(f))
 	if round == nil {
 		s.verdict = evidence.NobodyAsks
