@@ -43,6 +43,13 @@ race: $(CONSUL) ## Run every test but the end-to-end ones under the race detecto
 e2e: $(CONSUL) ## Run the end-to-end tests, the long ones too: real processes, real signals
 	E2E_ALL=1 go test -count 1 -timeout 40m -v ./e2e/...
 
+# Seeds to play, from SEED on.
+SEED ?= 1
+SEEDS ?= 200
+.PHONY: sim
+sim: build ## Simulate SEEDS clusters (200) with faults, and check every promise
+	$(BIN)/shardmanager sim --seed $(SEED) --seeds $(SEEDS)
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u | while read -r dir; do \

@@ -35,7 +35,17 @@ func (l *Ledger) restartEvidence(now shard.Instant) {
 // unsuspect drops the evidence against one incarnation.
 func (l *Ledger) unsuspect(f *life) {
 	l.probes.Forget(f.suspicion.asking)
+	if f.suspicion.suspect {
+		f.cleared = l.now
+	}
 	f.suspicion = suspicion{}
+}
+
+// stubborn reports whether a server has not done what it was told although it was there, and heard of, for several deadlines. Who is silent is
+// judged for that alone, and not at all while silence is held.
+func (t *task) stubborn(f *life, told shard.Instant) bool {
+	since := shard.LaterOf(told, shard.LaterOf(f.cleared, t.evidence))
+	return f.attached() && !f.suspicion.suspect && t.after(since, stuckFactor*t.s.StepDeadline)
 }
 
 // silent reports whether nothing was heard of a life for d, as far as silence counts.

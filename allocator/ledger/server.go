@@ -57,6 +57,7 @@ type life struct {
 	restRemoved bool          // its removal is staged
 
 	suspicion suspicion
+	cleared   shard.Instant // when the last one ended
 
 	fencing  bool // decided; nothing is granted any more
 	silenced bool // fenced because it was silent

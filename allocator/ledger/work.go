@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -225,13 +226,13 @@ func (t *task) primary(owner *life) bool {
 	case w.takeAway && w.returned:
 		t.giveBack(owner)
 	case w.takeAway:
-		t.command(owner, callTakeAway, shard.Order{Term: row.Term, Move: row.Move})
+		t.command(owner, purpose.TakeAway, shard.Order{Term: row.Term, Move: row.Move})
 	case w.served:
 		return true
 	case w.idle || row.PrimaryMove == 0:
 		t.regrant(owner)
 	default:
-		t.command(owner, callGrant, shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove})
+		t.command(owner, purpose.Grant, shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove})
 	}
 	return false
 }
@@ -380,6 +381,6 @@ func (t *task) dropStrays() {
 	named := t.row.Owners()
 	t.w.strays = slices.DeleteFunc(t.w.strays, func(f *life) bool { return f.over || slices.Contains(named, f.Owner) })
 	for _, f := range t.w.strays {
-		t.command(f, callStray, shard.Order{Term: t.row.Term, Move: t.row.Move})
+		t.command(f, purpose.Stray, shard.Order{Term: t.row.Term, Move: t.row.Move})
 	}
 }

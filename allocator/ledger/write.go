@@ -79,7 +79,7 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 	a.clearUnplaced(at)
 	if w := a.work[at]; w != nil {
 		// Answers to what the old row asked say nothing about the new one, but for those that a secondary's own order decides.
-		w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.purpose.ofSecondaries() })
+		w.calls = slices.DeleteFunc(w.calls, func(c *call) bool { return !c.purpose.OfSecondaries() })
 	}
 	for _, o := range row.Owners() {
 		if f := l.known(o); f != nil {

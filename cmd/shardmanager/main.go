@@ -20,6 +20,7 @@ import (
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/nomad"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/rollout"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/sim"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 )
 
@@ -96,7 +97,7 @@ func rootCommand() *cobra.Command {
 	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
 		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
-	add(root, groupLocal, devCommand(), versionCommand())
+	add(root, groupLocal, devCommand(), sim.Command(around()), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	tellUsage(root)

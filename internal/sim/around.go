@@ -1,0 +1,105 @@
+package sim
+
+import (
+	"strings"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/sim/promise"
+)
+
+// secondaries is the replication of apps that have them.
+const secondaries = spec.PrimarySecondary
+
+// lookEvery is how often the simulation notes who can be heard of.
+const lookEvery = 100 * time.Millisecond
+
+// lookAround notes since when the leader cannot hear of a server: its agent or its machine is away, stands still, or is cut off.
+func (w *World) lookAround() {
+	now := w.queue.Now()
+	leader := w.store.lock.holder
+	for _, h := range w.hosts {
+		silent := !h.up || h.agent == nil || !h.agent.process.Runs() || !h.app.lives() || !h.app.process.Runs() ||
+			w.net.blocked(h.at, leader) || w.net.blocked(leader, h.at)
+		if _, known := w.unreachables[h.id]; silent && !known {
+			w.unreachables[h.id] = now
+		} else if !silent {
+			delete(w.unreachables, h.id)
+		}
+	}
+	for _, h := range w.hosts {
+		h.measure()
+	}
+	w.queue.After(lookEvery, w.lookAround)
+}
+
+// fenced tells of a fence. Lost counts those that the leader could not hear of for so long that it noticed before it decided.
+func (w *World) fenced(f ledger.Fence) {
+	lost := map[shard.ServerID]bool{}
+	noticed := 3*w.settings.Interval + w.settings.ProbeTimeout + 2*time.Second
+	for id, since := range w.unreachables {
+		if w.queue.Now()-since > noticed {
+			lost[id] = true
+		}
+	}
+	reported := strings.Contains(f.Reason, "ended") || strings.Contains(f.Reason, "lost time") || strings.Contains(f.Reason, "operator") ||
+		!lost[f.Owner.Server]
+	w.say("store", "fence of %s %s: %s", f.Owner.Server, f.Owner.Incarnation, f.Reason)
+	w.observe(promise.Fenced{
+		Fence: f, Lost: len(lost), Servers: len(w.hosts), Domain: w.oneDomain(lost),
+		Released: reported || w.queue.Now()-w.released < 30*time.Second,
+	})
+}
+
+// oneDomain reports that those lost are one whole zone or region.
+func (w *World) oneDomain(lost map[shard.ServerID]bool) bool {
+	for _, of := range []func(shard.Locality) string{func(l shard.Locality) string { return l.Zone }, func(l shard.Locality) string { return l.Region }} {
+		names := map[string]bool{}
+		for _, h := range w.hosts {
+			if lost[h.id] {
+				names[of(h.where)] = true
+			}
+		}
+		if len(names) != 1 {
+			continue
+		}
+		whole := true
+		for _, h := range w.hosts {
+			whole = whole && (lost[h.id] || !names[of(h.where)])
+		}
+		if whole {
+			return true
+		}
+	}
+	return false
+}
+
+// leftOver tells, when faults have been over for long, what is not as it should be (promises 3 and 8).
+func (w *World) leftOver() {
+	for i, r := range w.store.rows {
+		left := promise.Left{Shard: w.ids[i], Calm: calmFor}
+		left.Unowned = w.unowned(w.ids[i], &r)
+		w.observe(left)
+	}
+}
+
+func (w *World) unowned(id shard.ID, r *ledger.Row) string {
+	if r.Primary.Incarnation == 0 {
+		return "nobody was given it"
+	}
+	h := w.hostOf(r.Primary.Server)
+	app := h.app
+	switch {
+	case !app.lives() || app.life == nil || app.life.incarnation != r.Primary.Incarnation:
+		return "its owner " + string(r.Primary.Server) + " " + r.Primary.Incarnation.String() + " is not there"
+	case !app.life.end.Allows(h.now()):
+		return "its owner " + string(r.Primary.Server) + " has no lease"
+	}
+	rep := app.life.replicas[id]
+	if rep == nil || rep.gate != open || rep.term != r.PrimaryTerm {
+		return "its owner " + string(r.Primary.Server) + " does not serve it at the term of its row"
+	}
+	return ""
+}

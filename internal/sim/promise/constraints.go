@@ -1,0 +1,122 @@
+package promise
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/locality"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// constraints is promise 5: capacity, spread and the caps on moves hold during moves, with both copies counted; what is broken already never
+// gets worse.
+type constraints struct {
+	spec     ledger.Spec
+	capacity map[shard.ServerID]Capacity
+	used     map[ledger.Owner]int // replicas, both ends of moves; what an earlier incarnation had is gone
+	moves    map[ledger.Owner]int
+	open     int
+}
+
+func newConstraints() *constraints {
+	return &constraints{
+		capacity: map[shard.ServerID]Capacity{}, used: map[ledger.Owner]int{}, moves: map[ledger.Owner]int{},
+	}
+}
+
+func (c *constraints) see(_ time.Duration, o Observation) string {
+	switch o := o.(type) {
+	case SpecWritten:
+		c.spec = o.Spec
+	case Capacity:
+		c.capacity[o.Server] = o
+	case RowWritten:
+		return c.written(o)
+	}
+	return ""
+}
+
+// holders are those at whom a row puts a copy of a shard, each once.
+func holders(r *ledger.Row) (list []ledger.Owner) {
+	for _, owner := range r.Owners() {
+		if owner.Incarnation != 0 && !slices.Contains(list, owner) {
+			list = append(list, owner)
+		}
+	}
+	return list
+}
+
+func opened(r *ledger.Row) *ledger.OpenMove {
+	if r.Open != nil && r.Open.Phase == ledger.Opened {
+		return r.Open
+	}
+	return nil
+}
+
+func (c *constraints) written(o RowWritten) string {
+	before, after := holders(&o.Before), holders(&o.After)
+	for _, owner := range before {
+		if !slices.Contains(after, owner) {
+			c.used[owner]--
+		}
+	}
+	c.countMoves(o.Before.Open, -1)
+	c.countMoves(o.After.Open, 1)
+	var what string
+	for _, owner := range after {
+		if slices.Contains(before, owner) {
+			continue
+		}
+		c.used[owner]++
+		if limit, ok := c.capacity[owner.Server]; ok && c.used[owner] > limit.Most {
+			what = fmt.Sprintf("shard %s: server %s is given a %dth replica, and has room for %d", o.Shard, owner.Server, c.used[owner], limit.Most)
+		}
+	}
+	if was, is := c.crowded(&o.Before), c.crowded(&o.After); is > was && len(after) > len(before) && what == "" {
+		what = fmt.Sprintf("shard %s: %d pairs of its replicas share a %s, %d did before", o.Shard, is, c.spec.Spread, was)
+	}
+	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && what == "" {
+		what = c.tooMany(o.Shard, move)
+	}
+	return what
+}
+
+func (c *constraints) countMoves(m *ledger.OpenMove, n int) {
+	if m != nil {
+		c.open += n
+		c.moves[m.From] += n
+		c.moves[m.To] += n
+	}
+}
+
+// tooMany says which cap on moves one more exceeds.
+func (c *constraints) tooMany(id shard.ID, m *ledger.OpenMove) string {
+	policy := c.spec.Policy()
+	switch {
+	case c.open > policy.Moves:
+		return fmt.Sprintf("shard %s: a %dth move is opened, and the cap is %d", id, c.open, policy.Moves)
+	case c.moves[m.From] > policy.MovesPerServer:
+		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.From], m.From.Server, policy.MovesPerServer)
+	case c.moves[m.To] > policy.MovesPerServer:
+		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.To], m.To.Server, policy.MovesPerServer)
+	}
+	return ""
+}
+
+// crowded counts the pairs of replicas that are to stay and share a fault domain that they must not share.
+func (c *constraints) crowded(r *ledger.Row) (pairs int) {
+	if !c.spec.Replication.Secondaries() || c.spec.Spread <= locality.Host {
+		return 0
+	}
+	kept := r.Kept(nil)
+	for i, a := range kept {
+		for _, b := range kept[:i] {
+			if locality.Shared(c.capacity[a.Server].Where, c.capacity[b.Server].Where, c.spec.Spread) {
+				pairs++
+			}
+		}
+	}
+	return pairs
+}

@@ -1,0 +1,91 @@
+package promise
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// nothingLost is promise 3: every shard has an owner or is on its way to one, and where the application's storage keeps what was acknowledged,
+// the next owner has it.
+type nothingLost struct {
+	acknowledged map[shard.ID]int64
+	since        map[shard.ID]shard.Term // what was acknowledged at earlier terms was allowed to be lost
+	inSync       map[shard.ID]shard.Term // granted to a secondary that had everything
+}
+
+func newNothingLost() *nothingLost {
+	return &nothingLost{acknowledged: map[shard.ID]int64{}, since: map[shard.ID]shard.Term{}, inSync: map[shard.ID]shard.Term{}}
+}
+
+func (c *nothingLost) see(_ time.Duration, o Observation) string {
+	switch o := o.(type) {
+	case Acknowledged:
+		if o.Term >= c.since[o.Shard] {
+			c.acknowledged[o.Shard] = max(c.acknowledged[o.Shard], o.Write)
+		}
+	case RowWritten:
+		if s := o.Before.SecondaryOf(o.After.Primary); o.After.Primary != o.Before.Primary && s != nil && s.State == ledger.InSync {
+			c.inSync[o.Shard] = o.After.PrimaryTerm
+		}
+	case Raised:
+		o.Kept = o.Kept || c.inSync[o.Shard] == o.Term
+		n := c.acknowledged[o.Shard]
+		switch {
+		case o.Kept && o.Has < n:
+			return fmt.Sprintf("shard %s: %s becomes primary at term %d with %d writes, of %d acknowledged", o.Shard, o.Owner.Server, o.Term, o.Has, n)
+		case !o.Kept:
+			c.acknowledged[o.Shard], c.since[o.Shard] = o.Has, o.Term
+		}
+	case Left:
+		if o.Unowned != "" {
+			return fmt.Sprintf("shard %s: %s", o.Shard, o.Unowned)
+		}
+	}
+	return ""
+}
+
+// noneDropped is promise 4: no request is dropped by a planned change.
+type noneDropped struct{}
+
+func (noneDropped) see(_ time.Duration, o Observation) string {
+	if f, ok := o.(Failed); ok && f.Planned {
+		return fmt.Sprintf("shard %s: a request failed although nothing but planned events happened: %s", f.Shard, f.Why)
+	}
+	return ""
+}
+
+// nothingSticks is promise 8: what is begun ends. A move is stuck that is as it was when faults had been over for longer than any step of
+// it may take.
+type nothingSticks struct{ open map[shard.ID]openSince }
+
+type openSince struct {
+	move  ledger.OpenMove
+	since time.Duration
+}
+
+// stuckAfter is longer than all steps of a move take together, where nothing fails.
+const stuckAfter = 45 * time.Second
+
+func newNothingSticks() *nothingSticks { return &nothingSticks{open: map[shard.ID]openSince{}} }
+
+func (c *nothingSticks) see(at time.Duration, o Observation) string {
+	switch o := o.(type) {
+	case RowWritten:
+		m := o.After.Open
+		switch {
+		case m == nil:
+			delete(c.open, o.Shard)
+		case c.open[o.Shard].move.Move != m.Move:
+			c.open[o.Shard] = openSince{*m, at}
+		}
+	case Left:
+		s, open := c.open[o.Shard]
+		if stood := min(at-s.since, o.Calm); open && stood > stuckAfter {
+			return fmt.Sprintf("shard %s: its move from %s to %s is open for %.1f s, without faults", o.Shard, s.move.From.Server, s.move.To.Server, stood.Seconds())
+		}
+	}
+	return ""
+}

@@ -1,0 +1,63 @@
+package promise
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// onePrimary is promise 1: no two processes may execute operations of one shard at the same instant. A right ends with the lease at the latest, so
+// rights overlap exactly if they do where one begins: when a process begins, and when a lease begins anew.
+type onePrimary struct {
+	until  map[ledger.Owner]time.Duration
+	rights map[shard.ID]map[ledger.Owner]shard.Term
+	shards map[ledger.Owner]map[shard.ID]bool
+}
+
+func newOnePrimary() *onePrimary {
+	return &onePrimary{
+		until: map[ledger.Owner]time.Duration{}, rights: map[shard.ID]map[ledger.Owner]shard.Term{},
+		shards: map[ledger.Owner]map[shard.ID]bool{},
+	}
+}
+
+func (c *onePrimary) see(at time.Duration, o Observation) string {
+	switch o := o.(type) {
+	case Leased:
+		fresh := c.until[o.Owner] <= at && o.Until > at
+		if c.until[o.Owner] = o.Until; fresh {
+			for _, id := range shard.SortedKeys(c.shards[o.Owner]) {
+				if what := c.overlap(at, id, o.Owner); what != "" {
+					return what
+				}
+			}
+		}
+	case Began:
+		if c.rights[o.Shard] == nil {
+			c.rights[o.Shard] = map[ledger.Owner]shard.Term{}
+		}
+		if c.shards[o.Owner] == nil {
+			c.shards[o.Owner] = map[shard.ID]bool{}
+		}
+		c.rights[o.Shard][o.Owner], c.shards[o.Owner][o.Shard] = o.Term, true
+		if c.until[o.Owner] > at {
+			return c.overlap(at, o.Shard, o.Owner)
+		}
+	case Ceased:
+		delete(c.rights[o.Shard], o.Owner)
+		delete(c.shards[o.Owner], o.Shard)
+	}
+	return ""
+}
+
+func (c *onePrimary) overlap(at time.Duration, id shard.ID, owner ledger.Owner) string {
+	for other, term := range c.rights[id] {
+		if other != owner && c.until[other] > at {
+			return fmt.Sprintf("shard %s: %s %s may execute at term %d while %s %s may at term %d, for %.3f s more", id, owner.Server, owner.Incarnation,
+				c.rights[id][owner], other.Server, other.Incarnation, term, (c.until[other] - at).Seconds())
+		}
+	}
+	return ""
+}
