@@ -1,0 +1,125 @@
+package promise
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/message"
+	"github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/internal/locality"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+var (
+	alpha = ledger.Owner{Server: "a.kv", Incarnation: 7}
+	beta  = ledger.Owner{Server: "b.kv", Incarnation: 8}
+	gamma = ledger.Owner{Server: "c.kv", Incarnation: 9}
+)
+
+func at(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
+func owned(o ledger.Owner, term shard.Term) ledger.Row {
+	return ledger.Row{Term: term, Move: shard.MoveID(term), Primary: o, PrimaryTerm: term}
+}
+
+func moving(from, to ledger.Owner, term shard.Term, phase ledger.MovePhase) ledger.Row {
+	r := owned(from, term-1)
+	r.Term, r.Move = term, shard.MoveID(term)
+	r.Open = &ledger.OpenMove{Move: r.Move, Term: term, From: from, To: to, Phase: phase}
+	return r
+}
+
+func wrote(id shard.ID, before, after ledger.Row) RowWritten {
+	return RowWritten{Shard: id, Before: before, After: after}
+}
+
+func command(kind message.Kind, to ledger.Owner, term shard.Term) Sent {
+	return Sent{To: to, Command: message.Command{ID: message.CommandID{Incarnation: to.Incarnation, Shard: "0", Kind: kind,
+		Order: shard.Order{Term: term, Move: shard.MoveID(term)}}}}
+}
+
+// TestBreaches: each case is observations a second apart; the last breaks a promise, or none does.
+func TestBreaches(t *testing.T) {
+	limits := SpecWritten{Spec: ledger.Spec{MaxMoves: 1, MaxMovesServer: 1}}
+	roomy := SpecWritten{Spec: ledger.Spec{MaxMoves: 9, MaxMovesServer: 9}}
+	spread := SpecWritten{Spec: ledger.Spec{Replication: spec.PrimarySecondary, Replicas: 2, Spread: locality.Zone}}
+	zone := func(o ledger.Owner, name string) Capacity {
+		return Capacity{Server: o.Server, Most: 9, Where: shard.Locality{Region: "r", Zone: name}}
+	}
+	with := func(r ledger.Row, o ledger.Owner, s ledger.SecondaryState) ledger.Row {
+		r.Secondaries = append([]ledger.Secondary(nil), ledger.Secondary{Owner: o, State: s})
+		return r
+	}
+	for name, c := range map[string]struct {
+		promise int // 0: none
+		what    string
+		seen    []Observation
+	}{
+		"one after the other":      {0, "", []Observation{Leased{alpha, at(3)}, Began{"0", alpha, 1}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
+		"two at once":              {1, "may execute at term 2 while a.kv", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
+		"two shards":               {0, "", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Leased{beta, at(9)}, Began{"1", beta, 2}}},
+		"ceased first":             {0, "", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Ceased{"0", alpha}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
+		"a lease that begins anew": {1, "a.kv", []Observation{Leased{alpha, at(1)}, Began{"0", alpha, 1}, Leased{beta, at(20)}, Began{"0", beta, 2}, Leased{alpha, at(20)}}},
+		"revoked":                  {0, "", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Leased{alpha, 0}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
+
+		"term goes back":         {2, "went back from 3/3 to 2/2", []Observation{wrote("0", owned(alpha, 3), owned(alpha, 2))}},
+		"no new term":            {2, "primary changed", []Observation{wrote("0", owned(alpha, 3), owned(beta, 3))}},
+		"sent before":            {2, "before its row was durable", []Observation{decided("0", 3), wrote("0", ledger.Row{}, owned(alpha, 3)), command(message.AddShard, beta, 4)}},
+		"sent after":             {0, "", []Observation{Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 3, Move: 3}, Why: "so"}}, wrote("0", ledger.Row{}, owned(alpha, 3)), command(message.AddShard, alpha, 3)}},
+		"a term given twice":     {2, "was given to", []Observation{Raised{"0", alpha, 3, 0, false}, Raised{"0", beta, 3, 0, false}}},
+		"forward after an abort": {2, "moved forward after an abort", []Observation{wrote("0", moving(alpha, beta, 4, ledger.Aborting), moving(alpha, beta, 4, ledger.Moved))}},
+
+		"a lost write":          {3, "with 4 writes, of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, true}}},
+		"a write of long ago":   {0, "", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, false}, Acknowledged{"0", 3, 6}, Raised{"0", gamma, 5, 4, true}}},
+		"an heir without all":   {3, "of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.InSync), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
+		"nobody had it":         {0, "", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.Syncing), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
+		"a shard without owner": {3, "nobody", []Observation{Left{"0", time.Minute, "nobody was given it"}}},
+
+		"dropped":              {4, "nothing but planned events", []Observation{Failed{"0", true, "refused"}}},
+		"failed in a failure":  {0, "", []Observation{Failed{"0", false, "refused"}}},
+		"a move too many":      {5, "2th move is opened", []Observation{limits, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened))}},
+		"too many replicas":    {5, "has room for 1", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 2), wrote("1", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened))}},
+		"what ended is gone":   {0, "", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 1), wrote("1", ledger.Row{}, owned(ledger.Owner{Server: beta.Server, Incarnation: 99}, 1))}},
+		"in one zone":          {5, "share a zone", []Observation{spread, zone(alpha, "z1"), zone(beta, "z1"), decided("0", 1), wrote("0", ledger.Row{}, owned(alpha, 1)), wrote("0", owned(alpha, 1), with(owned(alpha, 1), beta, ledger.Joining))}},
+		"in two zones":         {0, "", []Observation{spread, zone(alpha, "z1"), zone(beta, "z2"), decided("0", 1), wrote("0", ledger.Row{}, owned(alpha, 1)), wrote("0", owned(alpha, 1), with(owned(alpha, 1), beta, ledger.Joining))}},
+		"over a cap":           {6, "2 servers are down, and 1 may be", []Observation{Approved{"e", []shard.ServerID{"a.kv"}, 2, 1}}},
+		"a lease that lapses":  {7, "for 9.0 s", []Observation{Lapsed{alpha, at(9), at(6)}}},
+		"lapsed for a reason":  {0, "", []Observation{Lapsed{alpha, at(5), at(6)}}},
+		"a move that stays":    {8, "is open for 60.0 s", append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened))}, late(100, Left{"0", time.Minute, ""})...)},
+		"a stampede":           {9, "6 of 9 servers were lost", []Observation{Fenced{Fence: ledger.Fence{Owner: alpha}, Lost: 6, Servers: 9}}},
+		"a region":             {0, "", []Observation{Fenced{Fence: ledger.Fence{Owner: alpha}, Lost: 6, Servers: 9, Domain: true}}},
+		"by an operator":       {0, "", []Observation{Fenced{Fence: ledger.Fence{Owner: alpha}, Lost: 6, Servers: 9, Released: true}}},
+		"a few":                {0, "", []Observation{Fenced{Fence: ledger.Fence{Owner: alpha}, Lost: 4, Servers: 9}}},
+		"a grant without word": {10, "became primary at term 1, and nobody said why", []Observation{wrote("0", ledger.Row{}, owned(alpha, 1))}},
+		"a move without word":  {10, "was opened, and nobody said why", []Observation{roomy, decided("0", 1), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := NewWatch()
+			for i, o := range c.seen {
+				w.See(at(float64(i)), o)
+			}
+			switch list := w.Breaches(); {
+			case c.promise == 0 && len(list) > 0:
+				t.Errorf("broken: %v", list)
+			case c.promise > 0 && (len(list) == 0 || list[0].Promise != c.promise || !strings.Contains(list[0].What, c.what)):
+				t.Errorf("%v, expected promise %d, %q", list, c.promise, c.what)
+			}
+		})
+	}
+}
+
+// decided says why a shard's row is about to change.
+func decided(id shard.ID, term shard.Term) Observation {
+	return Decided{ledger.Decision{Shard: id, Order: shard.Order{Term: term, Move: shard.MoveID(term)}, Why: "so"}}
+}
+
+// late lets seconds pass, in which nothing breaks, before an observation.
+func late(seconds int, o Observation) []Observation {
+	list := make([]Observation, seconds)
+	for i := range list {
+		list[i] = Failed{Shard: "0"}
+	}
+	return append(list, o)
+}
