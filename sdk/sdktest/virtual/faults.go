@@ -1,0 +1,268 @@
+package virtual
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/shardmanager/shardmanager/sdk/sdktest/ownership"
+)
+
+// Command is one command of the leader on its way to a Host.
+type Command struct {
+	Server string
+	Shard  string
+	Name   string // of the rpc of ShardHostService: PrepareAddShard, PrepareDropShard, Activate, AddShard, DropShard and so on
+}
+
+// Disturbance is what happens to a command; zero: nothing.
+type Disturbance struct {
+	Lose        bool          // it does not arrive
+	LoseAnswer  bool          // it is carried out, and its answer does not arrive
+	Delay       time.Duration // of the command
+	DelayAnswer time.Duration
+	Again       time.Duration // it comes a second time, so long after the first; 0: it does not
+}
+
+// Behaviour is what a callback does besides, or instead of, what the application's does; zero: nothing.
+type Behaviour struct {
+	Slow  time.Duration // it takes so much longer
+	Stuck bool          // it does not return before its context has ended, and then fails
+	Fail  error         // it fails, and the application is not called
+	Panic any           // it panics
+}
+
+// faults are what is broken now.
+type faults struct {
+	mu        sync.Mutex
+	commands  func(Command) Disturbance
+	callbacks func(ownership.Call) Behaviour
+
+	withheld map[string]bool // servers without leases; under the cluster's mu
+}
+
+func (f *faults) disturb(c Command) Disturbance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.commands == nil {
+		return Disturbance{}
+	}
+	return f.commands(c)
+}
+
+func (f *faults) behave(c ownership.Call) Behaviour {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.callbacks == nil {
+		return Behaviour{}
+	}
+	return f.callbacks(c)
+}
+
+// Disturb asks what happens to every command from now on; nil: nothing. The function is never called twice at once.
+func (c *Cluster) Disturb(how func(Command) Disturbance) {
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	c.faults.commands = how
+}
+
+// Misbehave asks what every callback does from now on; nil: what the application does. The function is never called twice at once.
+func (c *Cluster) Misbehave(how func(ownership.Call) Behaviour) {
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	c.faults.callbacks = how
+}
+
+// around is called around every callback of a process.
+func (p *process) around(ctx context.Context, call ownership.Call, next func(context.Context) error) error {
+	if err := p.goOn(); err != nil {
+		return err
+	}
+	b := p.server.cluster.faults.behave(call)
+	if b.Slow > 0 {
+		if err := p.sleep(b.Slow); err != nil {
+			return err
+		}
+	}
+	switch {
+	case b.Stuck:
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.killed:
+			return errKilled
+		}
+	case b.Panic != nil:
+		panic(b.Panic)
+	case b.Fail != nil:
+		return b.Fail
+	}
+	if err := next(ctx); err != nil {
+		return err
+	}
+	return p.goOn()
+}
+
+func (c *Cluster) fault(format string) { c.checker.NoteAll("fault: " + format) }
+
+// Kill ends a server's process at once; its agent sees that.
+func (c *Cluster) Kill(server string) {
+	s := c.Server(server)
+	p := s.take()
+	if p == nil {
+		return
+	}
+	c.fault(server + " is killed")
+	p.kill()
+	s.agent.died()
+}
+
+// Crash ends a server's process and its agent, as the loss of their machine does: nobody tells.
+func (c *Cluster) Crash(server string) {
+	s := c.Server(server)
+	c.fault("the machine of " + server + " is lost")
+	s.agent.stop()
+	if p := s.take(); p != nil {
+		p.kill()
+	}
+}
+
+// Restart starts what Kill or Crash ended.
+func (c *Cluster) Restart(server string) {
+	s := c.Server(server)
+	s.agent.mu.Lock()
+	down := s.agent.cancel == nil
+	s.agent.mu.Unlock()
+	if down {
+		s.agent.start()
+	}
+	if s.current() == nil {
+		c.fault(server + " starts again")
+		s.start()
+	}
+}
+
+// Pause makes a server's process stand still, like SIGSTOP: nothing leaves it or arrives, callbacks that begin or end wait, and so do operations of
+// Operate before and after the application's part. Time goes on. What the application's own goroutines do meanwhile cannot be stopped.
+func (c *Cluster) Pause(server string) {
+	if p := c.Server(server).current(); p != nil {
+		c.fault(server + " stands still")
+		p.pause()
+	}
+}
+
+// Resume takes Pause back.
+func (c *Cluster) Resume(server string) {
+	if p := c.Server(server).current(); p != nil {
+		c.fault(server + " goes on")
+		p.resume()
+	}
+}
+
+// CutHost parts a server from its agent, and CutAgent the agent from the allocator and the store. Heal, MendHost and MendAgent take it back.
+func (c *Cluster) CutHost(server string) {
+	c.fault(server + " is cut off from its agent")
+	c.net.Cut(server, c.Server(server).agent.node)
+}
+
+// MendHost takes CutHost back.
+func (c *Cluster) MendHost(server string) { c.net.Mend(server, c.Server(server).agent.node) }
+
+// CutAgent parts a server's agent from the allocator.
+func (c *Cluster) CutAgent(server string) {
+	c.fault("the agent of " + server + " is cut off from the allocator")
+	c.net.Cut(c.Server(server).agent.node, allocatorNode)
+}
+
+// MendAgent takes CutAgent back.
+func (c *Cluster) MendAgent(server string) { c.net.Mend(c.Server(server).agent.node, allocatorNode) }
+
+// CutServers parts two servers, so that neither forwards to the other or takes state from it.
+func (c *Cluster) CutServers(a, b string) {
+	c.fault(a + " and " + b + " are cut off from each other")
+	c.net.Cut(c.Server(a).Name, c.Server(b).Name)
+}
+
+// MendServers takes CutServers back.
+func (c *Cluster) MendServers(a, b string) { c.net.Mend(a, b) }
+
+// WithholdLease has the leader renew a server's lease no more, without taking it for lost.
+func (c *Cluster) WithholdLease(server string) {
+	c.fault(server + " gets no lease")
+	c.change(func() {
+		c.faults.withheld = maps.Clone(c.faults.withheld)
+		if c.faults.withheld == nil {
+			c.faults.withheld = map[string]bool{}
+		}
+		c.faults.withheld[server] = true
+	})
+}
+
+// RenewLease takes WithholdLease back.
+func (c *Cluster) RenewLease(server string) { c.change(func() { delete(c.faults.withheld, server) }) }
+
+// JumpClock moves the clock of a server's agent: forward, and the lease ends early; backward, and it ends late, as after a virtual machine was resumed
+// from a snapshot. The second is beyond what leases can withstand; terms in storage still can.
+func (c *Cluster) JumpClock(server string, by time.Duration) {
+	c.fault("the clock of the agent of " + server + " jumps by " + by.String())
+	a := c.Server(server).agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.skew += by
+}
+
+// RestartAgent stops a server's agent, and starts it again after a while in which the process is alone.
+func (c *Cluster) RestartAgent(server string, after time.Duration) {
+	c.fault("the agent of " + server + " restarts")
+	a := c.Server(server).agent
+	a.stop()
+	time.Sleep(after)
+	a.mu.Lock()
+	down := a.cancel == nil
+	a.mu.Unlock()
+	if down {
+		a.start()
+	}
+}
+
+// ChangeLeader ends the leader, and elects another one after a while in which there is none.
+func (c *Cluster) ChangeLeader(after time.Duration) {
+	c.mu.Lock()
+	old := c.leader
+	c.mu.Unlock()
+	if old == nil {
+		return
+	}
+	c.fault("the leader ends")
+	old.stop()
+	time.Sleep(after)
+	c.fault("a new leader begins")
+	c.elect()
+}
+
+// Heal ends all faults: links are mended, processes go on or start again, commands and callbacks do what they should, and nothing is drained.
+func (c *Cluster) Heal() {
+	c.Disturb(nil)
+	c.Misbehave(nil)
+	c.change(func() {
+		c.faults.withheld = nil
+		clear(c.drained)
+	})
+	for _, s := range c.servers {
+		c.MendHost(s.Name)
+		c.MendAgent(s.Name)
+		for _, other := range c.servers {
+			c.net.Mend(s.Name, other.Name)
+		}
+		if p := s.current(); p != nil {
+			p.resume()
+		}
+		c.mu.Lock()
+		stopping := c.stopping
+		c.mu.Unlock()
+		if !stopping {
+			c.Restart(s.Name)
+		}
+	}
+}
