@@ -54,6 +54,9 @@ func (s *Server) begin(callback string, at sdk.Shard, activator bool) Call {
 	k := s.course(at.ID)
 	k.counts[callback]++
 	call := Call{Server: s.name, Shard: at.ID, Callback: callback, Term: at.Term, Count: k.counts[callback]}
+	if s.killed {
+		return call // it does nothing any more
+	}
 	if k.running != "" && !beside(callback) {
 		c.violate(at.ID, "%s at %s while %s still runs", callback, s, k.running)
 	}
@@ -111,6 +114,9 @@ func (s *Server) end(callback string, at sdk.Shard, took time.Duration, err erro
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := s.course(at.ID)
+	if s.killed {
+		return
+	}
 	switch {
 	case callback == "UpdateMembership":
 		k.updating = false

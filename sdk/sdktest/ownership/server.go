@@ -102,6 +102,9 @@ func (s *Server) Activated(shard string, term uint64, at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	state := c.shard(shard)
+	if s.killed {
+		return
+	}
 	c.note(shard, "%s: primary at term %d", s, term)
 	state.claims = append(state.claims, claim{server: s, term: term, span: span{from: at}})
 	if !s.leased(at) {
@@ -159,6 +162,9 @@ func (s *Server) Operation(shard string, term uint64, start, end int64) {
 	c := s.checker
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if s.killed {
+		return // nobody gets its answer
+	}
 	c.operations++
 	if !s.mayExecute(shard, term, end) {
 		c.violate(shard, "an operation of %s at term %d, which began %s before, was answered outside a lease", s, term, time.Duration(end-start))

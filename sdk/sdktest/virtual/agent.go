@@ -28,6 +28,7 @@ type agent struct {
 	cluster *Cluster
 	node    string
 
+	turn        sync.Mutex // of start and stop
 	mu          sync.Mutex
 	cancel      context.CancelFunc // nil: it is down
 	ran         *sync.WaitGroup
@@ -52,8 +53,13 @@ func (a *agent) address() string { return a.node + ":80" }
 
 func (a *agent) now() time.Time { return time.Now().Add(a.skew) }
 
-// start begins its process.
+// start begins its process, unless it is there.
 func (a *agent) start() {
+	a.turn.Lock()
+	defer a.turn.Unlock()
+	if a.up() {
+		return
+	}
 	c := a.cluster
 	listener, err := c.net.Listen(a.address())
 	if err != nil {
@@ -65,7 +71,7 @@ func (a *agent) start() {
 	}
 	ctx, cancel := context.WithCancel(c.around(c.ctx, a.node))
 	mux := http.NewServeMux()
-	mux.Handle(shardmanagerv1connect.NewAgentServiceHandler(a))
+	mux.Handle(shardmanagerv1connect.NewAgentServiceHandler(a, connect.WithCompressMinBytes(1<<20)))
 	c.serve(ctx, listener, mux)
 	a.mu.Lock()
 	a.cancel, a.ran, a.known, a.leaseEnd = cancel, &sync.WaitGroup{}, false, time.Time{}
@@ -74,8 +80,16 @@ func (a *agent) start() {
 	a.mu.Unlock()
 }
 
+func (a *agent) up() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cancel != nil
+}
+
 // stop ends it, as a crash would.
 func (a *agent) stop() {
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	a.mu.Lock()
 	cancel, ran, endpoint := a.cancel, a.ran, a.endpoint
 	a.cancel = nil
@@ -121,6 +135,9 @@ func (a *agent) ask(ctx context.Context) {
 	a.mu.Lock()
 	a.epoch = max(a.epoch, answer.epoch)
 	if end := asked.Add(answer.remaining); a.incarnation == me.incarnation && end.After(a.leaseEnd) {
+		if !a.leaseEnd.After(a.now()) {
+			a.hint(pb.AgentHint_AGENT_HINT_PULL)
+		}
 		a.leaseEnd = end
 	}
 	a.mu.Unlock()
@@ -137,9 +154,14 @@ func (a *agent) endIncarnation(incarnation uint64) {
 		return
 	}
 	a.incarnation, a.leaseEnd = 0, time.Time{}
+	a.hint(pb.AgentHint_AGENT_HINT_ENDED)
+}
+
+// hint tells the Host, if it watches. The caller holds mu.
+func (a *agent) hint(hint pb.AgentHint) {
 	for hints := range a.hints {
 		select {
-		case hints <- pb.AgentHint_AGENT_HINT_ENDED:
+		case hints <- hint:
 		default: // its next pull says the same
 		}
 	}

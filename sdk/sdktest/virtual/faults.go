@@ -38,6 +38,9 @@ type faults struct {
 	mu        sync.Mutex
 	commands  func(Command) Disturbance
 	callbacks func(ownership.Call) Behaviour
+	// Of schedules, by server; they come after what the functions say.
+	disturbed map[string]*Disturbance
+	misled    map[string]*Behaviour
 
 	withheld map[string]bool // servers without leases; under the cluster's mu
 }
@@ -45,19 +48,49 @@ type faults struct {
 func (f *faults) disturb(c Command) Disturbance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.commands == nil {
-		return Disturbance{}
+	if f.commands != nil {
+		if d := f.commands(c); d != (Disturbance{}) {
+			return d
+		}
 	}
-	return f.commands(c)
+	if d := f.disturbed[c.Server]; d != nil {
+		return *d
+	}
+	return Disturbance{}
 }
 
 func (f *faults) behave(c ownership.Call) Behaviour {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.callbacks == nil {
-		return Behaviour{}
+	if f.callbacks != nil {
+		if b := f.callbacks(c); b != (Behaviour{}) {
+			return b
+		}
 	}
-	return f.callbacks(c)
+	if b := f.misled[c.Server]; b != nil {
+		return *b
+	}
+	return Behaviour{}
+}
+
+// onCommands sets what a schedule does to the commands for a server; nil: nothing.
+func (f *faults) onCommands(server string, d *Disturbance) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.disturbed == nil {
+		f.disturbed = map[string]*Disturbance{}
+	}
+	f.disturbed[server] = d
+}
+
+// onCallbacks sets what a schedule does to the callbacks of a server; nil: nothing.
+func (f *faults) onCallbacks(server string, b *Behaviour) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.misled == nil {
+		f.misled = map[string]*Behaviour{}
+	}
+	f.misled[server] = b
 }
 
 // Disturb asks what happens to every command from now on; nil: nothing. The function is never called twice at once.
@@ -131,16 +164,8 @@ func (c *Cluster) Crash(server string) {
 // Restart starts what Kill or Crash ended.
 func (c *Cluster) Restart(server string) {
 	s := c.Server(server)
-	s.agent.mu.Lock()
-	down := s.agent.cancel == nil
-	s.agent.mu.Unlock()
-	if down {
-		s.agent.start()
-	}
-	if s.current() == nil {
-		c.fault(server + " starts again")
-		s.start()
-	}
+	s.agent.start()
+	s.start()
 }
 
 // Pause makes a server's process stand still, like SIGSTOP: nothing leaves it or arrives, callbacks that begin or end wait, and so do operations of
@@ -218,12 +243,7 @@ func (c *Cluster) RestartAgent(server string, after time.Duration) {
 	a := c.Server(server).agent
 	a.stop()
 	time.Sleep(after)
-	a.mu.Lock()
-	down := a.cancel == nil
-	a.mu.Unlock()
-	if down {
-		a.start()
-	}
+	a.start()
 }
 
 // ChangeLeader ends the leader, and elects another one after a while in which there is none.
@@ -245,6 +265,10 @@ func (c *Cluster) ChangeLeader(after time.Duration) {
 func (c *Cluster) Heal() {
 	c.Disturb(nil)
 	c.Misbehave(nil)
+	for _, s := range c.servers {
+		c.faults.onCommands(s.Name, nil)
+		c.faults.onCallbacks(s.Name, nil)
+	}
 	c.change(func() {
 		c.faults.withheld = nil
 		clear(c.drained)

@@ -22,8 +22,10 @@ type Server struct {
 	cluster *Cluster
 	agent   *agent
 
+	turn    sync.Mutex // of start
 	mu      sync.Mutex
 	process *process // nil: it is down
+	last    *process // the same, or the one before; nil: there was none yet
 }
 
 // process is one life of an application.
@@ -46,9 +48,18 @@ func newServer(c *Cluster, name string) *Server {
 	return s
 }
 
-// start begins a process. The caller makes sure that there is none.
+// start begins a process, unless there is one.
 func (s *Server) start() {
+	if last := s.latest(); last != nil && last.dead() {
+		<-last.ran
+	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.current() != nil {
+		return
+	}
 	c := s.cluster
+	c.fault(s.Name + " starts")
 	ctx, cancel := context.WithCancel(c.around(c.ctx, s.Name))
 	p := &process{server: s, watch: c.checker.Start(s.Name), cancel: cancel, ran: make(chan struct{}), killed: make(chan struct{})}
 	p.handler = c.app.New(c.t, s.Name)
@@ -78,8 +89,14 @@ func (s *Server) start() {
 		}
 	})
 	s.mu.Lock()
-	s.process = p
+	s.process, s.last = p, p
 	s.mu.Unlock()
+}
+
+func (s *Server) latest() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
 }
 
 // Handler is the application's handler of the present process; nil: it is down.
@@ -127,7 +144,6 @@ func (p *process) kill() {
 	close(p.killed)
 	p.cancel()
 	p.server.cluster.net.Kill(p.server.Name)
-	<-p.ran
 }
 
 func (p *process) dead() bool {

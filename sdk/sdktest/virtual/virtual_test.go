@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -118,7 +119,8 @@ func durableApp(fault string) func(*ownership.Checker) sdktest.App {
 	}
 }
 
-func TestQuiet(t *testing.T) {
+// A service that does what it should passes: 3 servers, 16 shards, 5 minutes, with and without faults.
+func TestDurable(t *testing.T) {
 	began := time.Now()
 	Test(t, Config{App: durableApp("")}, func(c *Cluster) {
 		c.Load(1, 250*time.Millisecond)
@@ -127,5 +129,68 @@ func TestQuiet(t *testing.T) {
 			t.Errorf("%d operations", c.Checker().Operations())
 		}
 	})
-	t.Logf("5 minutes in %s", time.Since(began))
+	t.Logf("5 quiet minutes in %s", time.Since(began))
+	for seed := range uint64(seeds) {
+		began := time.Now()
+		Chaos(t, Config{App: durableApp("")}, seed, 5*time.Minute)
+		t.Logf("5 minutes with the faults of seed %d in %s", seed, time.Since(began))
+	}
+}
+
+const seeds = 6
+
+func TestFindsFaults(t *testing.T) {
+	for _, test := range []struct {
+		fault, want string
+		play        func(c *Cluster)
+	}{
+		{"no term", "does Activate raise the storage's term", func(c *Cluster) {
+			c.Load(1, 30*time.Millisecond)
+			time.Sleep(time.Second)
+			c.Pause("a")
+			time.Sleep(20 * time.Second)
+			c.Resume("a")
+			time.Sleep(time.Second)
+		}},
+		{"late", "an acknowledged write was lost", func(c *Cluster) {
+			c.Load(1, 100*time.Millisecond)
+			time.Sleep(time.Second)
+			c.Kill("a")
+			time.Sleep(10 * time.Second)
+		}},
+		{"cache", "an acknowledged write was lost", func(c *Cluster) {
+			id := c.Shards()[0]
+			first := c.Owner(id)
+			c.Write(id, "one")
+			for i, server := range []string{other(first), first} {
+				c.Move(id, server)
+				c.WaitServed(time.Minute)
+				if i == 0 {
+					c.Write(id, "two")
+				}
+			}
+			c.Read(id)
+		}},
+	} {
+		t.Run(test.fault, func(t *testing.T) {
+			began := time.Now()
+			found := Run(t, Config{App: durableApp(test.fault)}, test.play)
+			t.Logf("%d violations in %s", len(found), time.Since(began))
+			if len(found) == 0 || !strings.Contains(found[0].String(), test.want) {
+				t.Errorf("violations %v, want one that says %q", found, test.want)
+			} else {
+				t.Log(found[0])
+			}
+			if found := Run(t, Config{App: durableApp("")}, test.play); len(found) > 0 {
+				t.Errorf("without the fault: %v", found)
+			}
+		})
+	}
+}
+
+func other(server string) string {
+	if server == "a" {
+		return "b"
+	}
+	return "a"
 }
