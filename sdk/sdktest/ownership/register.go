@@ -1,6 +1,7 @@
 package ownership
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ type register struct {
 	possible map[string]bool   // a read that begins now may find these, or what is being written
 	under    map[*Attempt]bool // operations under way
 	lost     bool              // it may be anything until the next read
+	last     string            // who acknowledged what last, and when, for people
 }
 
 func newRegister() register {
@@ -68,12 +70,13 @@ func (a *Attempt) settle(r *register, value string) {
 	r.possible[value] = true
 }
 
-// Acknowledged ends a write whose success was answered: from now on reads find it, or what was written beside it or later.
-func (a *Attempt) Acknowledged() {
+// Acknowledged ends a write whose success a server has answered: from now on reads find it, or what was written beside it or later.
+func (a *Attempt) Acknowledged(server string) {
 	a.checker.mu.Lock()
 	defer a.checker.mu.Unlock()
 	r := a.finish()
 	r.lost = false
+	r.last = fmt.Sprintf("%s acknowledged %q at %s", server, a.value, a.checker.since())
 	a.settle(r, a.value)
 }
 
@@ -106,7 +109,7 @@ func (a *Attempt) Found(value, server string) {
 		r.lost = false
 		a.settle(r, value)
 	case !a.found[value]:
-		c.violate(a.shard, "an acknowledged write was lost: a read at %s returned %q, want %s", server, value, list(a.found))
+		c.violate(a.shard, "an acknowledged write was lost: a read at %s returned %q, want %s; %s", server, value, list(a.found), cmp.Or(r.last, "nothing was acknowledged"))
 		r.possible = map[string]bool{value: true} // it is told once
 	case r.possible[value] || a.beside[value]:
 		a.settle(r, value)

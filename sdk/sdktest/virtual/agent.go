@@ -35,6 +35,7 @@ type agent struct {
 	incarnation uint64 // 0: none, or it has ended
 	known       bool   // the Host has registered since the agent's start
 	leaseEnd    time.Time
+	pulled      time.Time     // the Host asked for its lease last, or was to begin
 	skew        time.Duration // its clock is ahead by this
 	epoch       uint64        // highest of a leader that it heard of
 	hints       map[chan pb.AgentHint]bool
@@ -74,7 +75,7 @@ func (a *agent) start() {
 	mux.Handle(shardmanagerv1connect.NewAgentServiceHandler(a, connect.WithCompressMinBytes(1<<20)))
 	c.serve(ctx, listener, mux)
 	a.mu.Lock()
-	a.cancel, a.ran, a.known, a.leaseEnd = cancel, &sync.WaitGroup{}, false, time.Time{}
+	a.cancel, a.ran, a.known, a.leaseEnd, a.pulled = cancel, &sync.WaitGroup{}, false, time.Time{}, time.Now()
 	a.endpoint, a.client = endpoint, shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL)
 	a.ran.Go(func() { a.keepLease(ctx) })
 	a.mu.Unlock()
@@ -123,12 +124,12 @@ func (a *agent) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	a.mu.Lock()
-	me, asked := holder{a.server.Name, a.incarnation}, a.now()
+	me, asked, silent := holder{a.server.Name, a.incarnation}, a.now(), time.Since(a.pulled)
 	a.mu.Unlock()
 	if me.incarnation == 0 || a.cluster.net.Pass(ctx, a.node, allocatorNode) != nil {
 		return
 	}
-	answer, heard := a.cluster.vouch(me)
+	answer, heard := a.cluster.vouch(me, silent)
 	if !heard || a.cluster.net.Pass(ctx, allocatorNode, a.node) != nil {
 		return
 	}
@@ -226,7 +227,7 @@ func (a *agent) Register(ctx context.Context, req *pb.RegisterRequest) (*pb.Regi
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.known = true
+	a.known, a.pulled = true, time.Now()
 	select {
 	case a.renew <- struct{}{}:
 	default:
@@ -243,6 +244,7 @@ func (a *agent) PullLease(_ context.Context, req *pb.PullLeaseRequest) (*pb.Pull
 	if !a.known {
 		return nil, connect.NewError(connect.CodeNotFound, errors.New("pull lease: nobody has registered"))
 	}
+	a.pulled = time.Now()
 	answer := &pb.PullLeaseResponse{Ended: req.GetIncarnation() != a.incarnation}
 	if !answer.Ended {
 		answer.RemainingNs = int64(max(a.leaseEnd.Sub(a.now()), 0))

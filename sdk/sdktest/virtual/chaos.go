@@ -197,4 +197,4 @@ func RunChaos(t *testing.T, cfg Config, seed uint64, length time.Duration) []own
 }
 
 // loadEvery is how often each client of Chaos has an operation.
-const loadEvery = 250 * time.Millisecond
+const loadEvery = 400 * time.Millisecond

@@ -3,6 +3,7 @@ package virtual
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -160,7 +161,8 @@ func (c *Cluster) wait(within time.Duration, condition func() bool) bool {
 	}
 }
 
-// WaitServed waits until every shard has a primary that serves it, its secondaries, and no move under way. A shard that has not in time is a violation.
+// WaitServed waits until every shard has a primary that serves it, its secondaries, and no move under way. A shard that has not in time is a violation. What
+// the leader cannot know yet, that a server stands still for instance, it does not wait for.
 func (c *Cluster) WaitServed(within time.Duration) {
 	if c.wait(within, func() bool { return c.unsettled() == "" }) {
 		return
@@ -177,11 +179,21 @@ func (c *Cluster) unsettled() string {
 	for _, id := range shard.SortedKeys(c.rows) {
 		r := c.rows[id]
 		life := c.lives[r.primary]
-		if !r.served || r.target != (holder{}) || r.wish != "" || len(r.leaving) > 0 || life == nil || life.lost() || c.drained[r.primary.server] || c.lacks(r) {
+		if !r.served || r.target != (holder{}) || r.wish != "" || len(r.leaving) > 0 || life == nil || life.lost() || !c.runs(r.primary) || c.drained[r.primary.server] || c.lacks(r) {
 			return id
 		}
 	}
 	return ""
+}
+
+// runs reports whether an incarnation is that of a server's present process.
+func (c *Cluster) runs(h holder) bool {
+	p := c.Server(h.server).current()
+	if p == nil {
+		return false
+	}
+	_, incarnation := p.host.Server()
+	return incarnation == h.incarnation
 }
 
 // settle ends the faults and judges the end.
@@ -217,6 +229,7 @@ func (c *Cluster) stop() {
 // serve answers at a listener until ctx ends.
 func (c *Cluster) serve(ctx context.Context, listener net.Listener, handler http.Handler) {
 	server := transport.NewServer(ctx, handler)
+	server.ErrorLog = slog.NewLogLogger(c.cfg.Logger.Handler(), slog.LevelDebug) // connections that break are what is played
 	c.running.Go(func() { _ = server.Serve(listener) })
 	c.running.Go(func() {
 		<-ctx.Done()

@@ -14,9 +14,6 @@ import (
 const (
 	// patience is how long a client of the load waits for an operation before it goes on with the next.
 	patience = 5 * time.Second
-	// longestMoment is the most that an operation waits between its start and the application's part, and between that and its answer: there the process
-	// may be paused or killed.
-	longestMoment = 20 * time.Millisecond
 	// ownerPause is how long a client waits that found nobody who executes the shard.
 	ownerPause = 20 * time.Millisecond
 )
@@ -27,8 +24,9 @@ type load struct {
 	running sync.WaitGroup
 }
 
-// Load lets one client for each shard write and read in turn, every so often, with the App's Write and Read, until the play is over. It checks what
-// is read. seed decides when.
+// Load lets one client for each shard write and read in turn, about every so often, with the App's Write and Read, until the play is over. It checks
+// what is read. An operation takes a while between its start and the application's part, and between that and its answer: there its process may be
+// paused or killed. seed decides when.
 func (c *Cluster) Load(seed uint64, every time.Duration) {
 	c.t.Helper()
 	if c.app.Write == nil || c.app.Read == nil {
@@ -41,8 +39,9 @@ func (c *Cluster) Load(seed uint64, every time.Duration) {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		l.running.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
-				pause(ctx, every/2+time.Duration(random.Int64N(int64(every))))
-				moment := time.Duration(random.Int64N(int64(longestMoment)))
+				moment := time.Duration(random.Int64N(int64(every)/2 + 1))
+				pause(ctx, moment)
+				moment = time.Duration(random.Int64N(int64(every)/2 + 1))
 				if random.IntN(3) == 0 {
 					c.readOnce(ctx, id, moment)
 				} else {
@@ -68,10 +67,10 @@ func (c *Cluster) stopLoad() {
 func (c *Cluster) writeOnce(ctx context.Context, id, value string, moment time.Duration) {
 	attempt := c.checker.Writes(id, value)
 	c.abandon(ctx, func(ctx context.Context) {
-		executed, _, err := c.operate(ctx, id, moment, func(ctx context.Context, h sdk.Handler, s sdk.Shard) error { return c.app.Write(ctx, h, s, value) })
+		executed, server, err := c.operate(ctx, id, moment, func(ctx context.Context, h sdk.Handler, s sdk.Shard) error { return c.app.Write(ctx, h, s, value) })
 		switch {
 		case err == nil:
-			attempt.Acknowledged()
+			attempt.Acknowledged(server)
 		case executed:
 			attempt.Unknown()
 		default:

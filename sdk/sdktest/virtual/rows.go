@@ -134,8 +134,8 @@ type vouched struct {
 	remaining time.Duration
 }
 
-// vouch answers an agent; heard is false while there is no leader.
-func (c *Cluster) vouch(me holder) (answer vouched, heard bool) {
+// vouch answers an agent whose application has been silent for so long; heard is false while there is no leader.
+func (c *Cluster) vouch(me holder, silent time.Duration) (answer vouched, heard bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.leader == nil {
@@ -145,7 +145,10 @@ func (c *Cluster) vouch(me holder) (answer vouched, heard bool) {
 	if l == nil || l.lost() {
 		return vouched{epoch: c.epoch, ended: true}, true
 	}
-	l.seen = time.Now()
+	if silent < c.cfg.Interval*3/2 {
+		silent = 0
+	}
+	l.seen = time.Now().Add(-silent) // a server whose application stands still is lost like one that is gone
 	if c.faults.withheld[me.server] {
 		return vouched{epoch: c.epoch}, true
 	}
