@@ -77,7 +77,7 @@ func memoryApp(fault string) func(*ownership.Checker) sdktest.App {
 
 // A service that keeps its state in memory loses it in crashes, and in planned moves nothing.
 func TestMemory(t *testing.T) {
-	moves := func(c *Cluster) {
+	moves := func(t *testing.T, c *Cluster) {
 		c.Load(1, 100*time.Millisecond)
 		for range 5 {
 			for _, s := range c.Servers() {
@@ -93,10 +93,10 @@ func TestMemory(t *testing.T) {
 	Chaos(t, Config{App: memoryApp("")}, 1, 5*time.Minute)
 
 	// The target hears of the hand-over, and cannot say so: the move is called off, and the source goes on with what it has in memory.
-	calledOff := func(c *Cluster) {
+	calledOff := func(t *testing.T, c *Cluster) {
 		id := c.Shards()[0]
 		first := c.Owner(id)
-		c.Write(id, "one")
+		must(t, c.Write(id, "one"))
 		c.Misbehave(func(call ownership.Call) Behaviour {
 			if call.Shard == id && call.Server != first && call.Callback == "Activate" {
 				return Behaviour{Fail: errors.New("not now")}
@@ -105,7 +105,7 @@ func TestMemory(t *testing.T) {
 		})
 		c.Move(id, other(first))
 		c.WaitServed(SettleTime)
-		c.Read(id)
+		must(t, c.Read(id))
 	}
 	Test(t, Config{App: memoryApp("")}, calledOff)
 	found := Run(t, Config{App: memoryApp("forgets in LastState")}, calledOff)
@@ -224,7 +224,7 @@ func replicatedApp(fault string) func(*ownership.Checker) sdktest.App {
 
 // Secondaries take over what was acknowledged.
 func TestSecondaries(t *testing.T) {
-	play := func(c *Cluster) {
+	play := func(t *testing.T, c *Cluster) {
 		c.Load(1, 200*time.Millisecond)
 		for _, s := range c.Servers() {
 			c.Kill(s.Name)
@@ -240,9 +240,9 @@ func TestSecondaries(t *testing.T) {
 	cfg := Config{App: replicatedApp(""), Servers: 4, Shards: 8, Secondaries: 1}
 	Test(t, cfg, play)
 	cfg.App = replicatedApp("tells members nothing")
-	wants(t, Run(t, cfg, func(c *Cluster) {
+	wants(t, Run(t, cfg, func(t *testing.T, c *Cluster) {
 		id := c.Shards()[0]
-		c.Write(id, "one")
+		must(t, c.Write(id, "one"))
 		first := c.Owner(id)
 		c.Kill(first)
 		c.WaitServed(time.Minute) // a secondary took over, and there is a new one that knows nothing
@@ -250,7 +250,7 @@ func TestSecondaries(t *testing.T) {
 		c.Restart(first)
 		c.Kill(second)
 		c.WaitServed(time.Minute)
-		c.Read(id)
+		must(t, c.Read(id))
 	}), "an acknowledged write was lost")
 }
 
@@ -306,7 +306,7 @@ func TestStreams(t *testing.T) {
 			Read: func(_ context.Context, h sdk.Handler, s sdk.Shard) (string, error) { return h.(*streamed).read(s), nil },
 		}
 	}
-	Test(t, Config{App: app}, func(c *Cluster) {
+	Test(t, Config{App: app}, func(t *testing.T, c *Cluster) {
 		c.Load(1, 100*time.Millisecond)
 		for _, s := range c.Servers() {
 			c.moveSome(s.Name)

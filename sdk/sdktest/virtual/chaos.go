@@ -188,7 +188,7 @@ func Chaos(t *testing.T, cfg Config, seed uint64, length time.Duration) {
 // RunChaos is Chaos for tests that expect violations: it returns them.
 func RunChaos(t *testing.T, cfg Config, seed uint64, length time.Duration) []ownership.Violation {
 	t.Helper()
-	return Run(t, cfg, func(c *Cluster) {
+	return Run(t, cfg, func(t *testing.T, c *Cluster) {
 		if c.app.Write != nil && c.app.Read != nil {
 			c.Load(seed, loadEvery)
 		}

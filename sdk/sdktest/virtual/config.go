@@ -65,7 +65,7 @@ func orDefault[T comparable](value *T, fallback T) {
 
 // Test plays in a bubble with a Cluster that serves all its shards, and fails the test for every violation that was found by its end. play runs on
 // the test's goroutine; time passes where it waits, by time.Sleep for instance, and takes none.
-func Test(t *testing.T, cfg Config, play func(c *Cluster)) {
+func Test(t *testing.T, cfg Config, play func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	for _, violation := range Run(t, cfg, play) {
 		t.Error(violation)
@@ -74,7 +74,7 @@ func Test(t *testing.T, cfg Config, play func(c *Cluster)) {
 
 // Run is Test for tests that expect violations: it returns them. After play it ends all faults, waits until every shard is served, reads every
 // value that was written, and ends the Cluster.
-func Run(t *testing.T, cfg Config, play func(c *Cluster)) (found []ownership.Violation) {
+func Run(t *testing.T, cfg Config, play func(t *testing.T, c *Cluster)) (found []ownership.Violation) {
 	t.Helper()
 	cfg, err := cfg.check()
 	if err != nil {
@@ -84,7 +84,7 @@ func Run(t *testing.T, cfg Config, play func(c *Cluster)) (found []ownership.Vio
 		c := newCluster(t, cfg)
 		t.Cleanup(c.stop)
 		c.WaitServed(SettleTime)
-		play(c)
+		play(t, c)
 		c.settle()
 		found = c.checker.Violations()
 	})

@@ -188,7 +188,7 @@ func (c *Cluster) publish() {
 	version := shard.Version{Epoch: shard.Epoch{Generation: 1, Index: c.epoch}, Counter: c.counter}
 	var servers []shard.Server
 	for _, s := range c.servers {
-		servers = append(servers, shard.Server{ID: shard.ServerID(s.Name + "." + AppName), App: AppName, DataAddress: s.Address})
+		servers = append(servers, shard.Server{ID: shard.ServerID(s.Name + "." + AppName), App: AppName, Agent: s.Name, Incarnation: c.present(s.Name), DataAddress: s.Address, AgentAddress: s.agent.address()})
 	}
 	var entries []shard.Entry
 	for _, id := range shard.SortedKeys(c.rows) {
@@ -210,4 +210,14 @@ func (c *Cluster) publish() {
 		return
 	}
 	c.hub.Set(m)
+}
+
+// present is the incarnation of a server that is not lost; 0: none. The caller holds mu.
+func (c *Cluster) present(server string) (incarnation shard.Incarnation) {
+	for h, l := range c.lives {
+		if h.server == server && !l.lost() {
+			incarnation = max(incarnation, shard.Incarnation(h.incarnation))
+		}
+	}
+	return incarnation
 }

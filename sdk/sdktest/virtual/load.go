@@ -43,9 +43,9 @@ func (c *Cluster) Load(seed uint64, every time.Duration) {
 				pause(ctx, moment)
 				moment = time.Duration(random.Int64N(int64(every)/2 + 1))
 				if random.IntN(3) == 0 {
-					c.readOnce(ctx, id, moment)
+					_ = c.readOnce(ctx, id, moment) // what it means is noted
 				} else {
-					c.writeOnce(ctx, id, fmt.Sprintf("%s-%d", id, n), moment)
+					_ = c.writeOnce(ctx, id, fmt.Sprintf("%s-%d", id, n), moment)
 				}
 			}
 		})
@@ -64,9 +64,9 @@ func (c *Cluster) stopLoad() {
 }
 
 // writeOnce writes a value and notes its outcome, whenever that is known.
-func (c *Cluster) writeOnce(ctx context.Context, id, value string, moment time.Duration) {
+func (c *Cluster) writeOnce(ctx context.Context, id, value string, moment time.Duration) error {
 	attempt := c.checker.Writes(id, value)
-	c.abandon(ctx, func(ctx context.Context) {
+	return c.abandon(ctx, func(ctx context.Context) error {
 		executed, server, err := c.operate(ctx, id, moment, func(ctx context.Context, h sdk.Handler, s sdk.Shard) error { return c.app.Write(ctx, h, s, value) })
 		switch {
 		case err == nil:
@@ -76,40 +76,45 @@ func (c *Cluster) writeOnce(ctx context.Context, id, value string, moment time.D
 		default:
 			attempt.Refused()
 		}
+		return err
 	})
 }
 
-func (c *Cluster) readOnce(ctx context.Context, id string, moment time.Duration) (err error) {
+func (c *Cluster) readOnce(ctx context.Context, id string, moment time.Duration) error {
 	attempt := c.checker.Reads(id)
-	c.abandon(ctx, func(ctx context.Context) {
-		var found, server string
-		_, server, err = c.operate(ctx, id, moment, func(ctx context.Context, h sdk.Handler, s sdk.Shard) (err error) {
+	return c.abandon(ctx, func(ctx context.Context) error {
+		var found string
+		_, server, err := c.operate(ctx, id, moment, func(ctx context.Context, h sdk.Handler, s sdk.Shard) (err error) {
 			found, err = c.app.Read(ctx, h, s)
 			return err
 		})
 		if err != nil {
 			attempt.Refused()
-			return
+			return err
 		}
 		attempt.Found(found, server)
+		return nil
 	})
-	return err
 }
 
+// errLate is what a client knows that waits no longer.
+var errLate = fmt.Errorf("no answer within %s", patience)
+
 // abandon waits for an operation no longer than a client does; it goes on without him.
-func (c *Cluster) abandon(ctx context.Context, operation func(context.Context)) {
-	ended := make(chan struct{})
+func (c *Cluster) abandon(ctx context.Context, operation func(context.Context) error) error {
+	ended := make(chan error, 1)
 	c.running.Go(func() {
-		defer close(ended)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		operation(ctx)
+		ended <- operation(ctx)
 	})
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(patience + ownerPause)
 	defer timer.Stop()
 	select {
-	case <-ended:
+	case err := <-ended:
+		return err
 	case <-timer.C:
+		return errLate
 	}
 }
 
@@ -144,11 +149,12 @@ func (c *Cluster) Operate(shardID string, do func(ctx context.Context, h sdk.Han
 	return err
 }
 
-// Write writes a value to the shard with the App's Write, once; reads check that an acknowledged value is not lost. Every value is written only once.
-func (c *Cluster) Write(shardID, value string) { c.writeOnce(c.ctx, shardID, value, 0) }
+// Write writes a value to the shard with the App's Write, once; reads check that an acknowledged value is not lost. Every value is written only once. An
+// error says that it was not acknowledged within 5 s.
+func (c *Cluster) Write(shardID, value string) error { return c.writeOnce(c.ctx, shardID, value, 0) }
 
-// Read reads the shard's value with the App's Read and checks it.
-func (c *Cluster) Read(shardID string) { _ = c.readOnce(c.ctx, shardID, 0) }
+// Read reads the shard's value with the App's Read and checks it. An error says that it was not answered within 5 s.
+func (c *Cluster) Read(shardID string) error { return c.readOnce(c.ctx, shardID, 0) }
 
 // readBack reads every shard at the end.
 func (c *Cluster) readBack() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -122,7 +124,7 @@ func durableApp(fault string) func(*ownership.Checker) sdktest.App {
 // A service that does what it should passes: 3 servers, 16 shards, 5 minutes, with and without faults.
 func TestDurable(t *testing.T) {
 	began := time.Now()
-	Test(t, Config{App: durableApp("")}, func(c *Cluster) {
+	Test(t, Config{App: durableApp("")}, func(t *testing.T, c *Cluster) {
 		c.Load(1, 250*time.Millisecond)
 		time.Sleep(5 * time.Minute)
 		if c.Checker().Operations() < 1000 {
@@ -142,9 +144,9 @@ const seeds = 3
 func TestFindsFaults(t *testing.T) {
 	for _, test := range []struct {
 		fault, want string
-		play        func(c *Cluster)
+		play        func(t *testing.T, c *Cluster)
 	}{
-		{"no term", "does Activate raise the storage's term", func(c *Cluster) {
+		{"no term", "does Activate raise the storage's term", func(t *testing.T, c *Cluster) {
 			c.Load(1, 200*time.Millisecond)
 			time.Sleep(time.Second)
 			for _, s := range c.Servers() { // writes are under way in each
@@ -154,25 +156,25 @@ func TestFindsFaults(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}},
-		{"late", "an acknowledged write was lost", func(c *Cluster) {
+		{"late", "an acknowledged write was lost", func(t *testing.T, c *Cluster) {
 			id := c.Shards()[0]
-			c.Write(id, "one")
+			must(t, c.Write(id, "one"))
 			c.Kill(c.Owner(id))
 			c.WaitServed(time.Minute)
-			c.Read(id)
+			must(t, c.Read(id))
 		}},
-		{"cache", "an acknowledged write was lost", func(c *Cluster) {
+		{"cache", "an acknowledged write was lost", func(t *testing.T, c *Cluster) {
 			id := c.Shards()[0]
 			first := c.Owner(id)
-			c.Write(id, "one")
+			must(t, c.Write(id, "one"))
 			for i, server := range []string{other(first), first} {
 				c.Move(id, server)
 				c.WaitServed(time.Minute)
 				if i == 0 {
-					c.Write(id, "two")
+					must(t, c.Write(id, "two"))
 				}
 			}
-			c.Read(id)
+			must(t, c.Read(id))
 		}},
 	} {
 		t.Run(test.fault, func(t *testing.T) {
@@ -205,4 +207,62 @@ func containsAll(s string, parts ...string) bool {
 		}
 	}
 	return true
+}
+
+// A clock that jumps back makes a lease too long, which is beyond what leases withstand: the checker sees two primaries, and storage that checks terms
+// loses nothing.
+func TestTwoPrimaries(t *testing.T) {
+	play := func(by time.Duration) func(*testing.T, *Cluster) {
+		return func(t *testing.T, c *Cluster) {
+			c.CutAgent("a")
+			c.JumpClock("a", by)
+			time.Sleep(time.Minute)
+			c.MendAgent("a")
+		}
+	}
+	wants(t, Run(t, Config{App: durableApp("")}, play(-30*time.Second)), "two primaries for")
+	Test(t, Config{App: durableApp("")}, play(30*time.Second))
+}
+
+// A service like any other, with a Router before it: requests over HTTP, forwarded during moves.
+func TestRouter(t *testing.T) {
+	Test(t, Config{App: httpApp}, func(t *testing.T, c *Cluster) {
+		client := c.Client(c.Router())
+		for i := range 100 {
+			if i%10 == 0 {
+				c.moveSome(c.Servers()[i/10%3].Name)
+			}
+			key := fmt.Sprint("key", i)
+			ctx := sdk.WithKey(t.Context(), key)
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://app/", strings.NewReader(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			if err != nil || string(body) != key || response.StatusCode != http.StatusOK {
+				t.Errorf("%s: %d %q, %v", key, response.StatusCode, body, err)
+			}
+		}
+	})
+}
+
+// httpApp answers requests over HTTP with what they say.
+func httpApp(checker *ownership.Checker) sdktest.App {
+	app := durableApp("")(checker)
+	app.Mount = func(_ sdk.Handler, host *sdk.Host, mux *http.ServeMux) {
+		mux.Handle("/", host.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })))
+	}
+	return app
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
