@@ -89,7 +89,7 @@ func (c *Checker) note(id, format string, args ...any) {
 	}
 }
 
-func (c *Checker) since() time.Duration { return time.Since(c.began) }
+func (c *Checker) since() time.Duration { return time.Since(c.began).Round(time.Microsecond) }
 
 // Note adds a line to the history of a shard: a decision of the leader, a fault.
 func (c *Checker) Note(shard, line string) {

@@ -63,7 +63,7 @@ type Step struct {
 
 // String is a line for people.
 func (s Step) String() string {
-	return fmt.Sprintf("%8s for %8s: %s: %s", s.At, s.For, s.Server, s.Fault)
+	return fmt.Sprintf("at %s for %s: %s: %s", s.At, s.For, s.Server, s.Fault)
 }
 
 // Bounds of what a schedule draws.

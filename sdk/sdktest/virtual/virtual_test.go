@@ -50,81 +50,41 @@ func (s *storage) read(id string) string {
 	return s.values[id]
 }
 
-// durable keeps values in storage; fault is what is wrong with it.
+// durable keeps values in storage.
 type durable struct {
 	storage *storage
 	probe   *ownership.Server
-	fault   string
-
-	mu    sync.Mutex
-	cache map[string]string
-	late  map[string]string // acknowledged, and not stored yet
 }
 
 func (d *durable) Activate(_ context.Context, s sdk.Shard, _ []byte) error {
-	if d.fault == "no term" {
-		return nil
-	}
 	return d.storage.raise(s.ID, s.Term)
 }
 
 func (d *durable) AddShard(context.Context, sdk.Shard) error { return nil }
 
-func (d *durable) DropShard(_ context.Context, s sdk.Shard) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.fault != "cache" {
-		delete(d.cache, s.ID)
-	}
-	return nil
-}
+func (d *durable) DropShard(context.Context, sdk.Shard) error { return nil }
 
-func (d *durable) write(_ context.Context, at sdk.Shard, value string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if late, ok := d.late[at.ID]; ok && d.fault == "late" {
-		if err := d.storage.write(at, late, d.probe); err != nil {
-			return err
-		}
-	}
-	d.cache[at.ID], d.late[at.ID] = value, value
-	if d.fault == "late" {
-		return nil
-	}
-	return d.storage.write(at, value, d.probe)
-}
-
-func (d *durable) read(at sdk.Shard) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if value, ok := d.cache[at.ID]; ok && d.fault != "" {
-		return value
-	}
-	return d.storage.read(at.ID)
-}
-
-func durableApp(fault string) func(*ownership.Checker) sdktest.App {
-	return func(checker *ownership.Checker) sdktest.App {
-		shared := &storage{terms: map[string]uint64{}, values: map[string]string{}}
-		return sdktest.App{
-			New: func(_ testing.TB, server string) sdk.Handler {
-				return &durable{storage: shared, probe: checker.Of(server), fault: fault, cache: map[string]string{}, late: map[string]string{}}
-			},
-			Write: func(ctx context.Context, h sdk.Handler, s sdk.Shard, value string) error {
-				return h.(*durable).write(ctx, s, value)
-			},
-			Read: func(_ context.Context, h sdk.Handler, s sdk.Shard) (string, error) {
-				return h.(*durable).read(s), nil
-			},
-			Durable: true,
-		}
+func durableApp(checker *ownership.Checker) sdktest.App {
+	shared := &storage{terms: map[string]uint64{}, values: map[string]string{}}
+	return sdktest.App{
+		New: func(_ testing.TB, server string) sdk.Handler {
+			return &durable{storage: shared, probe: checker.Of(server)}
+		},
+		Write: func(_ context.Context, h sdk.Handler, s sdk.Shard, value string) error {
+			d := h.(*durable)
+			return d.storage.write(s, value, d.probe)
+		},
+		Read: func(_ context.Context, h sdk.Handler, s sdk.Shard) (string, error) {
+			return h.(*durable).storage.read(s.ID), nil
+		},
+		Durable: true,
 	}
 }
 
 // A service that does what it should passes: 3 servers, 16 shards, 5 minutes, with and without faults.
 func TestDurable(t *testing.T) {
 	began := time.Now()
-	Test(t, Config{App: durableApp("")}, func(t *testing.T, c *Cluster) {
+	Test(t, Config{App: durableApp}, func(t *testing.T, c *Cluster) {
 		c.Load(1, 250*time.Millisecond)
 		time.Sleep(5 * time.Minute)
 		if c.Checker().Operations() < 1000 {
@@ -134,64 +94,12 @@ func TestDurable(t *testing.T) {
 	t.Logf("5 quiet minutes in %s", time.Since(began))
 	for seed := range uint64(seeds) {
 		began := time.Now()
-		Chaos(t, Config{App: durableApp("")}, seed, 5*time.Minute)
+		Chaos(t, Config{App: durableApp}, seed, 5*time.Minute)
 		t.Logf("5 minutes with the faults of seed %d in %s", seed, time.Since(began))
 	}
 }
 
 const seeds = 3
-
-func TestFindsFaults(t *testing.T) {
-	for _, test := range []struct {
-		fault, want string
-		play        func(t *testing.T, c *Cluster)
-	}{
-		{"no term", "does Activate raise the storage's term", func(t *testing.T, c *Cluster) {
-			c.Load(1, 200*time.Millisecond)
-			time.Sleep(time.Second)
-			for _, s := range c.Servers() { // writes are under way in each
-				c.Pause(s.Name)
-				time.Sleep(20 * time.Second)
-				c.Resume(s.Name)
-				time.Sleep(time.Second)
-			}
-		}},
-		{"late", "an acknowledged write was lost", func(t *testing.T, c *Cluster) {
-			id := c.Shards()[0]
-			must(t, c.Write(id, "one"))
-			c.Kill(c.Owner(id))
-			c.WaitServed(time.Minute)
-			must(t, c.Read(id))
-		}},
-		{"cache", "an acknowledged write was lost", func(t *testing.T, c *Cluster) {
-			id := c.Shards()[0]
-			first := c.Owner(id)
-			must(t, c.Write(id, "one"))
-			for i, server := range []string{other(first), first} {
-				c.Move(id, server)
-				c.WaitServed(time.Minute)
-				if i == 0 {
-					must(t, c.Write(id, "two"))
-				}
-			}
-			must(t, c.Read(id))
-		}},
-	} {
-		t.Run(test.fault, func(t *testing.T) {
-			began := time.Now()
-			found := Run(t, Config{App: durableApp(test.fault)}, test.play)
-			t.Logf("%d violations in %s", len(found), time.Since(began))
-			if len(found) == 0 || !strings.Contains(found[0].String(), test.want) {
-				t.Errorf("violations %v, want one that says %q", found, test.want)
-			} else {
-				t.Log(found[0])
-			}
-			if found := Run(t, Config{App: durableApp("")}, test.play); len(found) > 0 {
-				t.Errorf("without the fault: %v", found)
-			}
-		})
-	}
-}
 
 func other(server string) string {
 	if server == "a" {
@@ -220,8 +128,8 @@ func TestTwoPrimaries(t *testing.T) {
 			c.MendAgent("a")
 		}
 	}
-	wants(t, Run(t, Config{App: durableApp("")}, play(-30*time.Second)), "two primaries for")
-	Test(t, Config{App: durableApp("")}, play(30*time.Second))
+	wants(t, Run(t, Config{App: durableApp}, play(-30*time.Second)), "two primaries for")
+	Test(t, Config{App: durableApp}, play(30*time.Second))
 }
 
 // A service like any other, with a Router before it: requests over HTTP, forwarded during moves.
@@ -253,7 +161,7 @@ func TestRouter(t *testing.T) {
 
 // httpApp answers requests over HTTP with what they say.
 func httpApp(checker *ownership.Checker) sdktest.App {
-	app := durableApp("")(checker)
+	app := durableApp(checker)
 	app.Mount = func(_ sdk.Handler, host *sdk.Host, mux *http.ServeMux) {
 		mux.Handle("/", host.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })))
 	}
