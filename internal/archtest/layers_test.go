@@ -109,6 +109,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L3", "sdk/statestream", "public callbacks for streams of state"},
 	{"L3", "sdk/sdktest", "test kit for users' callbacks"},
 	{"L3", "sdk/sdktest/ownership", "who may execute what, watched"},
+	{"L3", "sdk/sdktest/internal/plane", "a control plane in memory, for the test kit"},
 	{"L3", "sdk/sdktest/virtual", "a cluster in memory, in virtual time"},
 	{"L3", "internal/succession", "a daemon replaced by the program on disk"},
 	{"L3", "internal/logind/...", "systemd-logind"},

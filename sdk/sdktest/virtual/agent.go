@@ -13,6 +13,7 @@ import (
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+	"github.com/shardmanager/shardmanager/sdk/sdktest/internal/plane"
 )
 
 // askTimeout bounds one question of an agent to the leader.
@@ -124,26 +125,26 @@ func (a *agent) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	a.mu.Lock()
-	me, asked, silent := holder{a.server.Name, a.incarnation}, a.now(), time.Since(a.pulled)
+	me, asked, silent := plane.Holder{Server: a.server.Name, Incarnation: a.incarnation}, a.now(), time.Since(a.pulled)
 	a.mu.Unlock()
-	if me.incarnation == 0 || a.cluster.net.Pass(ctx, a.node, allocatorNode) != nil {
+	if me.Incarnation == 0 || a.cluster.net.Pass(ctx, a.node, plane.Node) != nil {
 		return
 	}
-	answer, heard := a.cluster.vouch(me, silent)
-	if !heard || a.cluster.net.Pass(ctx, allocatorNode, a.node) != nil {
+	answer, heard := a.cluster.plane.Vouch(me, silent)
+	if !heard || a.cluster.net.Pass(ctx, plane.Node, a.node) != nil {
 		return
 	}
 	a.mu.Lock()
-	a.epoch = max(a.epoch, answer.epoch)
-	if end := asked.Add(answer.remaining); a.incarnation == me.incarnation && end.After(a.leaseEnd) {
+	a.epoch = max(a.epoch, answer.Epoch)
+	if end := asked.Add(answer.Remaining); a.incarnation == me.Incarnation && end.After(a.leaseEnd) {
 		if !a.leaseEnd.After(a.now()) {
 			a.hint(pb.AgentHint_AGENT_HINT_PULL)
 		}
 		a.leaseEnd = end
 	}
 	a.mu.Unlock()
-	if answer.ended {
-		a.endIncarnation(me.incarnation)
+	if answer.Ended {
+		a.endIncarnation(me.Incarnation)
 	}
 }
 
@@ -171,12 +172,12 @@ func (a *agent) hint(hint pb.AgentHint) {
 // died tells the leader that the process has ended, and with it the incarnation (PROTOCOL R5).
 func (a *agent) died() {
 	a.mu.Lock()
-	me, cancel := holder{a.server.Name, a.incarnation}, a.cancel
+	me, cancel := plane.Holder{Server: a.server.Name, Incarnation: a.incarnation}, a.cancel
 	a.mu.Unlock()
-	if cancel == nil || me.incarnation == 0 {
+	if cancel == nil || me.Incarnation == 0 {
 		return
 	}
-	a.endIncarnation(me.incarnation)
+	a.endIncarnation(me.Incarnation)
 	a.cluster.running.Go(func() {
 		ctx, cancel := context.WithTimeout(a.cluster.ctx, SettleTime)
 		defer cancel()
@@ -187,14 +188,14 @@ func (a *agent) died() {
 		case <-ctx.Done():
 			return
 		}
-		if a.cluster.net.Pass(ctx, a.node, allocatorNode) == nil {
-			a.cluster.reportDeath(me)
+		if a.cluster.net.Pass(ctx, a.node, plane.Node) == nil {
+			a.cluster.plane.ReportDeath(me)
 		}
 	})
 }
 
 // command passes a command of the leader on to the Host, unless a newer leader or another incarnation is known here (PROTOCOL R3).
-func (a *agent) command(ctx context.Context, epoch, incarnation uint64, call func(context.Context, shardmanagerv1connect.ShardHostServiceClient) error) error {
+func (a *agent) command(ctx context.Context, epoch, incarnation uint64, call plane.Call) error {
 	a.mu.Lock()
 	up, client := a.cancel != nil, a.client
 	current := up && epoch >= a.epoch && incarnation == a.incarnation
@@ -217,10 +218,10 @@ func (a *agent) Register(ctx context.Context, req *pb.RegisterRequest) (*pb.Regi
 	goesOn := a.incarnation != 0 && req.GetIncarnation() == a.incarnation
 	a.mu.Unlock()
 	if !goesOn {
-		if err := a.cluster.net.Pass(ctx, a.node, allocatorNode); err != nil {
+		if err := a.cluster.net.Pass(ctx, a.node, plane.Node); err != nil {
 			return nil, connect.NewError(connect.CodeUnavailable, err)
 		}
-		next := a.cluster.register(a.server.Name)
+		next := a.cluster.plane.Register(a.server.Name)
 		a.mu.Lock()
 		a.incarnation, a.leaseEnd = next, time.Time{}
 		a.mu.Unlock()

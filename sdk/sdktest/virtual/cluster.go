@@ -11,13 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shardmanager/shardmanager/internal/mapfeed"
 	"github.com/shardmanager/shardmanager/internal/memnet"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/surroundings"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 	"github.com/shardmanager/shardmanager/sdk/sdktest"
+	"github.com/shardmanager/shardmanager/sdk/sdktest/internal/plane"
 	"github.com/shardmanager/shardmanager/sdk/sdktest/ownership"
 )
 
@@ -25,11 +25,8 @@ import (
 // that has to be called off.
 const SettleTime = 5 * time.Minute
 
-// Nodes of the network beside servers and agents.
-const (
-	allocatorNode = "allocator"
-	clientNode    = "client"
-)
+// clientNode is where Routers are in the network.
+const clientNode = "client"
 
 // Cluster is an app's servers with their agents, and the leader that places its shards. Its methods may be called from any goroutine of the bubble.
 type Cluster struct {
@@ -39,57 +36,50 @@ type Cluster struct {
 	checker *ownership.Checker
 	net     *memnet.Network
 	servers []*Server
-	space   shard.HashSpace
-	hub     *mapfeed.Hub
+	plane   *plane.Plane
 	faults  faults
 	ctx     context.Context // ends with the cluster
 	cancel  context.CancelFunc
 	running sync.WaitGroup // goroutines that end with ctx
 
-	mu      sync.Mutex
-	changed chan struct{} // closed at every change of what follows
-	// What the store holds, which outlives leaders.
-	rows     map[string]*row
-	lives    map[holder]*life
-	used     uint64 // highest incarnation given out
-	leader   *leader
-	epoch    uint64
-	counter  uint64 // of the map's versions
-	drained  map[string]bool
+	mu       sync.Mutex
 	load     *load
 	stopping bool
 }
 
 func newCluster(t testing.TB, cfg Config) *Cluster {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Cluster{
-		t: t, cfg: cfg, checker: ownership.New(), net: memnet.New(cfg.Delay), space: shard.HashSpace{Shards: uint32(cfg.Shards)},
-		hub: mapfeed.NewHub(mapfeed.HubConfig{}), ctx: ctx, cancel: cancel, changed: make(chan struct{}),
-		rows: map[string]*row{}, lives: map[holder]*life{}, drained: map[string]bool{},
-	}
+	c := &Cluster{t: t, cfg: cfg, checker: ownership.New(), net: memnet.New(cfg.Delay), ctx: ctx, cancel: cancel}
 	c.app = cfg.App(c.checker)
-	for i := range shard.Index(c.space.Shards) {
-		c.rows[string(c.space.ID(i))] = &row{id: string(c.space.ID(i)), index: i}
-	}
-	c.serveMaps()
+	var servers []plane.Server
 	for i := range cfg.Servers {
 		s := newServer(c, string(rune('a'+i)))
 		c.servers = append(c.servers, s)
+		servers = append(servers, plane.Server{
+			Name: s.Name, Address: s.Address, Agent: s.agent.node, AgentAddress: s.agent.address(), Command: s.agent.command,
+		})
+	}
+	c.plane = plane.New(
+		plane.Config{Shards: cfg.Shards, Secondaries: cfg.Secondaries, Validity: cfg.Validity, Interval: cfg.Interval, Durable: c.app.Durable},
+		plane.Deps{Net: c.net, Checker: c.checker, Servers: servers, Disturb: c.faults.disturb, Runs: c.runs},
+	)
+	c.serveMaps()
+	for _, s := range c.servers {
 		s.agent.start()
 		s.start()
 	}
-	c.elect()
+	c.plane.Elect()
 	return c
 }
 
 // serveMaps answers Routers where the allocators are.
 func (c *Cluster) serveMaps() {
-	listener, err := c.net.Listen(allocatorNode + ":80")
+	listener, err := c.net.Listen(plane.Node + ":80")
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(shardmanagerv1connect.NewShardMapServiceHandler(c.hub))
+	mux.Handle(shardmanagerv1connect.NewShardMapServiceHandler(c.plane.Hub()))
 	c.serve(c.ctx, listener, mux)
 }
 
@@ -97,11 +87,7 @@ func (c *Cluster) serveMaps() {
 func (c *Cluster) Checker() *ownership.Checker { return c.checker }
 
 // Shards are the ids of all shards, in order.
-func (c *Cluster) Shards() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return shard.SortedKeys(c.rows)
-}
+func (c *Cluster) Shards() []string { return c.plane.Shards() }
 
 // Server is one of the servers by its short name, a for instance. One that does not exist ends the test.
 func (c *Cluster) Server(name string) *Server {
@@ -119,81 +105,24 @@ func (c *Cluster) Server(name string) *Server {
 func (c *Cluster) Servers() []*Server { return slices.Clone(c.servers) }
 
 // Owner is the short name of the server to which the leader gave the shard last, and that said that it serves it; empty: none at present.
-func (c *Cluster) Owner(shardID string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r := c.rows[shardID]; r != nil && r.served {
-		return r.primary.server
-	}
-	return ""
-}
-
-// change changes what the store holds and wakes whoever waits for that.
-func (c *Cluster) change(do func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	do()
-	c.wake()
-}
-
-// wake tells of a change. The caller holds mu.
-func (c *Cluster) wake() {
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-// wait returns once condition, called under mu, holds; false: the time is over.
-func (c *Cluster) wait(within time.Duration, condition func() bool) bool {
-	timeout := time.NewTimer(within)
-	defer timeout.Stop()
-	for {
-		c.mu.Lock()
-		holds, changed := condition(), c.changed
-		c.mu.Unlock()
-		if holds {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-timeout.C:
-			return false
-		}
-	}
-}
+func (c *Cluster) Owner(shardID string) string { return c.plane.Owner(shardID) }
 
 // WaitServed waits until every shard has a primary that serves it, its secondaries, and no move under way. A shard that has not in time is a violation. What
 // the leader cannot know yet, that a server stands still for instance, it does not wait for.
 func (c *Cluster) WaitServed(within time.Duration) {
-	if c.wait(within, func() bool { return c.unsettled() == "" }) {
-		return
+	if id, what := c.plane.WaitServed(within); id != "" {
+		c.checker.Violate(id, fmt.Sprintf("without an owner, or on its way, for %s: %s", within, what))
 	}
-	c.mu.Lock()
-	id := c.unsettled()
-	what := fmt.Sprintf("without an owner, or on its way, for %s: %s", within, c.rows[id])
-	c.mu.Unlock()
-	c.checker.Violate(id, what)
-}
-
-// unsettled is a shard that is not in its place; empty: none. The caller holds mu.
-func (c *Cluster) unsettled() string {
-	for _, id := range shard.SortedKeys(c.rows) {
-		r := c.rows[id]
-		life := c.lives[r.primary]
-		if !r.served || r.target != (holder{}) || r.wish != "" || len(r.leaving) > 0 || life == nil || life.lost() || !c.runs(r.primary) || c.drained[r.primary.server] || c.lacks(r) {
-			return id
-		}
-	}
-	return ""
 }
 
 // runs reports whether an incarnation is that of a server's present process.
-func (c *Cluster) runs(h holder) bool {
-	p := c.Server(h.server).current()
+func (c *Cluster) runs(h plane.Holder) bool {
+	p := c.Server(h.Server).current()
 	if p == nil {
 		return false
 	}
 	_, incarnation := p.host.Server()
-	return incarnation == h.incarnation
+	return incarnation == h.Incarnation
 }
 
 // settle ends the faults and judges the end.
@@ -207,7 +136,7 @@ func (c *Cluster) settle() {
 // stop ends everything; it may be called again.
 func (c *Cluster) stop() {
 	c.mu.Lock()
-	again, leader := c.stopping, c.leader
+	again := c.stopping
 	c.stopping = true
 	c.mu.Unlock()
 	if again {
@@ -215,9 +144,7 @@ func (c *Cluster) stop() {
 	}
 	c.Heal()
 	c.stopLoad()
-	if leader != nil {
-		leader.stop()
-	}
+	c.plane.Close()
 	for _, s := range c.servers {
 		s.end()
 		s.agent.stop()

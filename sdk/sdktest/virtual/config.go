@@ -9,11 +9,12 @@ import (
 
 	"github.com/shardmanager/shardmanager/sdk"
 	"github.com/shardmanager/shardmanager/sdk/sdktest"
+	"github.com/shardmanager/shardmanager/sdk/sdktest/internal/plane"
 	"github.com/shardmanager/shardmanager/sdk/sdktest/ownership"
 )
 
 // AppName is the name of the app in every Cluster: server a is `a.app`.
-const AppName = "app"
+const AppName = plane.App
 
 // Config says what a Cluster consists of. Zero values mean the defaults.
 type Config struct {

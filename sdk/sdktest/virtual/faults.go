@@ -2,10 +2,10 @@ package virtual
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
+	"github.com/shardmanager/shardmanager/sdk/sdktest/internal/plane"
 	"github.com/shardmanager/shardmanager/sdk/sdktest/ownership"
 )
 
@@ -41,11 +41,13 @@ type faults struct {
 	// Of schedules, by server; they come after what the functions say.
 	disturbed map[string]*Disturbance
 	misled    map[string]*Behaviour
-
-	withheld map[string]bool // servers without leases; under the cluster's mu
 }
 
-func (f *faults) disturb(c Command) Disturbance {
+func (f *faults) disturb(server, shardID, command string) plane.Disturbance {
+	return plane.Disturbance(f.disturbance(Command{Server: server, Shard: shardID, Name: command}))
+}
+
+func (f *faults) disturbance(c Command) Disturbance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.commands != nil {
@@ -197,11 +199,11 @@ func (c *Cluster) MendHost(server string) { c.net.Mend(server, c.Server(server).
 // CutAgent parts a server's agent from the allocator.
 func (c *Cluster) CutAgent(server string) {
 	c.fault("the agent of " + server + " is cut off from the allocator")
-	c.net.Cut(c.Server(server).agent.node, allocatorNode)
+	c.net.Cut(c.Server(server).agent.node, plane.Node)
 }
 
 // MendAgent takes CutAgent back.
-func (c *Cluster) MendAgent(server string) { c.net.Mend(c.Server(server).agent.node, allocatorNode) }
+func (c *Cluster) MendAgent(server string) { c.net.Mend(c.Server(server).agent.node, plane.Node) }
 
 // CutServers parts two servers, so that neither forwards to the other or takes state from it.
 func (c *Cluster) CutServers(a, b string) {
@@ -215,17 +217,11 @@ func (c *Cluster) MendServers(a, b string) { c.net.Mend(a, b) }
 // WithholdLease has the leader renew a server's lease no more, without taking it for lost.
 func (c *Cluster) WithholdLease(server string) {
 	c.fault(server + " gets no lease")
-	c.change(func() {
-		c.faults.withheld = maps.Clone(c.faults.withheld)
-		if c.faults.withheld == nil {
-			c.faults.withheld = map[string]bool{}
-		}
-		c.faults.withheld[server] = true
-	})
+	c.plane.Withhold(server)
 }
 
 // RenewLease takes WithholdLease back.
-func (c *Cluster) RenewLease(server string) { c.change(func() { delete(c.faults.withheld, server) }) }
+func (c *Cluster) RenewLease(server string) { c.plane.Renew(server) }
 
 // JumpClock moves the clock of a server's agent: forward, and the lease ends early; backward, and it ends late, as after a virtual machine was resumed
 // from a snapshot. The second is beyond what leases can withstand; terms in storage still can.
@@ -248,17 +244,13 @@ func (c *Cluster) RestartAgent(server string, after time.Duration) {
 
 // ChangeLeader ends the leader, and elects another one after a while in which there is none.
 func (c *Cluster) ChangeLeader(after time.Duration) {
-	c.mu.Lock()
-	old := c.leader
-	c.mu.Unlock()
-	if old == nil {
+	if !c.plane.Depose() {
 		return
 	}
-	c.fault("the leader ends")
-	old.stop()
+	c.fault("the leader has ended")
 	time.Sleep(after)
 	c.fault("a new leader begins")
-	c.elect()
+	c.plane.Elect()
 }
 
 // Heal ends all faults: links are mended, processes go on or start again, commands and callbacks do what they should, and nothing is drained.
@@ -269,11 +261,9 @@ func (c *Cluster) Heal() {
 		c.faults.onCommands(s.Name, nil)
 		c.faults.onCallbacks(s.Name, nil)
 	}
-	c.change(func() {
-		c.faults.withheld = nil
-		clear(c.drained)
-	})
 	for _, s := range c.servers {
+		c.plane.Renew(s.Name)
+		c.plane.Undrain(s.Name)
 		c.MendHost(s.Name)
 		c.MendAgent(s.Name)
 		for _, other := range c.servers {

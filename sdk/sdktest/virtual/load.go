@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/sdk"
 )
 
@@ -34,13 +35,15 @@ func (c *Cluster) Load(seed uint64, every time.Duration) {
 	}
 	ctx, cancel := context.WithCancel(c.ctx)
 	l := &load{cancel: cancel}
-	c.change(func() { c.load = l })
+	c.mu.Lock()
+	c.load = l
+	c.mu.Unlock()
 	for i, id := range c.Shards() {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		l.running.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
 				moment := time.Duration(random.Int64N(int64(every)/2 + 1))
-				pause(ctx, moment)
+				clock.Pause(ctx, moment)
 				moment = time.Duration(random.Int64N(int64(every)/2 + 1))
 				if random.IntN(3) == 0 {
 					_ = c.readOnce(ctx, id, moment) // what it means is noted
@@ -133,7 +136,7 @@ func (c *Cluster) operate(ctx context.Context, id string, moment time.Duration, 
 				}
 			}
 		}
-		pause(ctx, ownerPause)
+		clock.Pause(ctx, ownerPause)
 		if ctx.Err() != nil {
 			return false, server, err
 		}
@@ -172,14 +175,16 @@ func (c *Cluster) readBack() {
 func (c *Cluster) Move(shardID, server string) {
 	c.t.Helper()
 	c.Server(server)
-	c.change(func() { c.rows[shardID].wish = server })
+	if !c.plane.Move(shardID, server) {
+		c.t.Fatalf("virtual: shard %q: there is none of that id", shardID)
+	}
 }
 
 // Drain has the leader move everything off a server, and give it nothing, until Undrain.
 func (c *Cluster) Drain(server string) {
 	c.fault(server + " is drained")
-	c.change(func() { c.drained[server] = true })
+	c.plane.Drain(server)
 }
 
 // Undrain takes Drain back.
-func (c *Cluster) Undrain(server string) { c.change(func() { delete(c.drained, server) }) }
+func (c *Cluster) Undrain(server string) { c.plane.Undrain(server) }

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/sdk"
+	"github.com/shardmanager/shardmanager/sdk/sdktest/internal/plane"
 )
 
 // Router is a client's, in the Cluster's network: it follows the leader's shard map and ends with the Cluster.
 func (c *Cluster) Router(options ...sdk.RouterOption) *sdk.Router {
 	c.t.Helper()
-	router, err := sdk.NewRouter(AppName, append(options, sdk.WithAgent(""), sdk.WithAllocators(allocatorNode+":80"))...)
+	router, err := sdk.NewRouter(AppName, append(options, sdk.WithAgent(""), sdk.WithAllocators(plane.Node+":80"))...)
 	if err != nil {
 		c.t.Fatal(err)
 	}

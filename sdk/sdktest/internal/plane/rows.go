@@ -1,4 +1,4 @@
-package virtual
+package plane
 
 import (
 	"fmt"
@@ -8,17 +8,17 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// holder is one incarnation of a server; zero: nobody.
-type holder struct {
-	server      string
-	incarnation uint64
+// Holder is one incarnation of a server; zero: nobody.
+type Holder struct {
+	Server      string
+	Incarnation uint64
 }
 
-func (h holder) String() string {
-	if h == (holder{}) {
+func (h Holder) String() string {
+	if h == (Holder{}) {
 		return "nobody"
 	}
-	return fmt.Sprintf("%s/%d", h.server, h.incarnation)
+	return fmt.Sprintf("%s/%d", h.Server, h.Incarnation)
 }
 
 // life is what the store and the leader know of an incarnation.
@@ -37,10 +37,10 @@ type row struct {
 	index shard.Index
 	order shard.Order // the highest ever used: every decision takes a higher one
 
-	primary holder      // may execute the shard
+	primary Holder      // may execute the shard
 	granted shard.Order // when it became that
 	served  bool        // it has said that it serves
-	target  holder      // of the move under way: may execute from its hand-over on
+	target  Holder      // of the move under way: may execute from its hand-over on
 	move    moving
 	leaving []leaver // have to drop it
 	members []member
@@ -60,13 +60,13 @@ type moving struct {
 }
 
 type leaver struct {
-	holder
+	Holder
 	order shard.Order
 }
 
 // member is a secondary.
 type member struct {
-	holder
+	Holder
 	added  bool // it has said that it follows
 	inSync bool // the primary has said that it has everything
 }
@@ -89,119 +89,119 @@ func (r *row) nextMove() shard.Order {
 }
 
 // grant makes a holder the primary, from a new term on.
-func (r *row) grant(to holder) {
+func (r *row) grant(to Holder) {
 	r.primary, r.granted, r.served, r.told, r.tries = to, r.nextTerm(), false, true, 0
-	r.target, r.move = holder{}, moving{}
-	r.members = slices.DeleteFunc(r.members, func(m member) bool { return m.holder == to })
-	if r.wish == to.server {
+	r.target, r.move = Holder{}, moving{}
+	r.members = slices.DeleteFunc(r.members, func(m member) bool { return m.Holder == to })
+	if r.wish == to.Server {
 		r.wish = ""
 	}
 }
 
 // leave has a holder drop the shard.
-func (r *row) leave(h holder) {
+func (r *row) leave(h Holder) {
 	r.leaving = append(r.leaving, leaver{h, r.nextMove()})
 }
 
-func (r *row) member(h holder) *member {
+func (r *row) member(h Holder) *member {
 	for i := range r.members {
-		if r.members[i].holder == h {
+		if r.members[i].Holder == h {
 			return &r.members[i]
 		}
 	}
 	return nil
 }
 
-// register makes a new incarnation of a server; those before have ended, and dropped everything first (PROTOCOL R2).
-func (c *Cluster) register(server string) uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for h, l := range c.lives {
-		if h.server == server {
+// Register makes a new incarnation of a server; those before have ended, and dropped everything first (PROTOCOL R2).
+func (p *Plane) Register(server string) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for h, l := range p.lives {
+		if h.Server == server {
 			l.over = true
 		}
 	}
-	c.used++
-	c.lives[holder{server, c.used}] = &life{seen: time.Now()}
-	c.wake()
-	return c.used
+	p.used++
+	p.lives[Holder{server, p.used}] = &life{seen: time.Now()}
+	p.wake()
+	return p.used
 }
 
-// vouched is the leader's answer to an agent that asks for a lease.
-type vouched struct {
-	epoch     uint64
-	ended     bool
-	remaining time.Duration
+// Vouched is the leader's answer to an agent that asks for a lease.
+type Vouched struct {
+	Epoch     uint64
+	Ended     bool
+	Remaining time.Duration
 }
 
-// vouch answers an agent whose application has been silent for so long; heard is false while there is no leader.
-func (c *Cluster) vouch(me holder, silent time.Duration) (answer vouched, heard bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.leader == nil {
-		return vouched{}, false
+// Vouch answers an agent whose application has been silent for so long; heard is false while there is no leader.
+func (p *Plane) Vouch(me Holder, silent time.Duration) (answer Vouched, heard bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leader == nil {
+		return Vouched{}, false
 	}
-	l := c.lives[me]
+	l := p.lives[me]
 	if l == nil || l.lost() {
-		return vouched{epoch: c.epoch, ended: true}, true
+		return Vouched{Epoch: p.epoch, Ended: true}, true
 	}
-	if silent < c.cfg.Interval*3/2 {
+	if silent < p.cfg.Interval*3/2 {
 		silent = 0
 	}
 	l.seen = time.Now().Add(-silent) // a server whose application stands still is lost like one that is gone
-	if c.faults.withheld[me.server] {
-		return vouched{epoch: c.epoch}, true
+	if p.withheld[me.Server] {
+		return Vouched{Epoch: p.epoch}, true
 	}
-	return vouched{epoch: c.epoch, remaining: c.cfg.Validity}, true
+	return Vouched{Epoch: p.epoch, Remaining: p.cfg.Validity}, true
 }
 
-// reportDeath takes an agent's word that a process has ended.
-func (c *Cluster) reportDeath(h holder) {
-	c.change(func() {
-		if l := c.lives[h]; l != nil {
+// ReportDeath takes an agent's word that a process has ended.
+func (p *Plane) ReportDeath(h Holder) {
+	p.change(func() {
+		if l := p.lives[h]; l != nil {
 			l.over = true
 		}
 	})
 }
 
 // over reports whether nothing of an incarnation runs any more. The caller holds mu.
-func (c *Cluster) over(h holder) bool {
-	l := c.lives[h]
-	return h != holder{} && (l == nil || l.over)
+func (p *Plane) over(h Holder) bool {
+	l := p.lives[h]
+	return h != Holder{} && (l == nil || l.over)
 }
 
 // lost reports whether an incarnation gets no lease any more. The caller holds mu.
-func (c *Cluster) lost(h holder) bool {
-	l := c.lives[h]
-	return h != holder{} && (l == nil || l.lost())
+func (p *Plane) lost(h Holder) bool {
+	l := p.lives[h]
+	return h != Holder{} && (l == nil || l.lost())
 }
 
 // alive is the present incarnation of a server, if it can be given something. The caller holds mu.
-func (c *Cluster) alive(server string) (holder, bool) {
-	for h, l := range c.lives {
-		if h.server == server && !l.lost() && time.Since(l.seen) <= 2*c.cfg.Interval && !c.faults.withheld[server] {
+func (p *Plane) alive(server string) (Holder, bool) {
+	for h, l := range p.lives {
+		if h.Server == server && !l.lost() && time.Since(l.seen) <= 2*p.cfg.Interval && !p.withheld[server] {
 			return h, true
 		}
 	}
-	return holder{}, false
+	return Holder{}, false
 }
 
 // choose is the server with the fewest replicas among those that can take the shard, for which ok holds. The caller holds mu.
-func (c *Cluster) choose(r *row, ok func(holder) bool) (best holder, found bool) {
+func (p *Plane) choose(r *row, ok func(Holder) bool) (best Holder, found bool) {
 	loads := map[string]int{}
-	for _, other := range c.rows {
-		loads[other.primary.server] += 2
-		loads[other.target.server] += 2
+	for _, other := range p.rows {
+		loads[other.primary.Server] += 2
+		loads[other.target.Server] += 2
 		for _, m := range other.members {
-			loads[m.server]++
+			loads[m.Server]++
 		}
 	}
-	for _, s := range c.servers {
-		h, alive := c.alive(s.Name)
-		if !alive || c.drained[s.Name] || s.Name == r.primary.server || s.Name == r.target.server || r.avoid == s.Name || !ok(h) {
+	for _, s := range p.deps.Servers {
+		h, alive := p.alive(s.Name)
+		if !alive || p.drained[s.Name] || s.Name == r.primary.Server || s.Name == r.target.Server || r.avoid == s.Name || !ok(h) {
 			continue
 		}
-		if !found || loads[s.Name] < loads[best.server] {
+		if !found || loads[s.Name] < loads[best.Server] {
 			best, found = h, true
 		}
 	}
@@ -209,15 +209,15 @@ func (c *Cluster) choose(r *row, ok func(holder) bool) (best holder, found bool)
 }
 
 // lacks reports whether the shard should have other secondaries, and could. The caller holds mu.
-func (c *Cluster) lacks(r *row) bool {
-	if c.cfg.Secondaries == 0 {
+func (p *Plane) lacks(r *row) bool {
+	if p.cfg.Secondaries == 0 {
 		return false
 	}
 	for _, m := range r.members {
-		if c.lost(m.holder) || !m.added || !m.inSync || !r.told {
+		if p.lost(m.Holder) || !m.added || !m.inSync || !r.told {
 			return true
 		}
 	}
-	_, could := c.choose(r, func(h holder) bool { return r.member(h) == nil })
-	return len(r.members) < c.cfg.Secondaries && could
+	_, could := p.choose(r, func(h Holder) bool { return r.member(h) == nil })
+	return len(r.members) < p.cfg.Secondaries && could
 }

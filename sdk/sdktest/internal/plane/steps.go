@@ -1,4 +1,4 @@
-package virtual
+package plane
 
 import (
 	"context"
@@ -19,18 +19,18 @@ type step func(context.Context) error
 type client = shardmanagerv1connect.ShardHostServiceClient
 
 // next decides what comes next for a shard; nil: nothing, until something changes. What it decides is in the row before it returns. The caller holds
-// the cluster's mu.
+// the plane's mu.
 func (l *leader) next(r *row) step {
-	c := l.cluster
-	r.leaving = slices.DeleteFunc(r.leaving, func(h leaver) bool { return c.over(h.holder) })
+	p := l.plane
+	r.leaving = slices.DeleteFunc(r.leaving, func(h leaver) bool { return p.over(h.Holder) })
 	switch {
-	case r.primary == holder{}:
+	case r.primary == Holder{}:
 		return l.place(r)
-	case c.over(r.primary):
+	case p.over(r.primary):
 		return l.replace(r)
-	case c.lost(r.primary):
+	case p.lost(r.primary):
 		return nil // until its lease has certainly ended
-	case r.target != holder{}:
+	case r.target != Holder{}:
 		return l.carryOn(r)
 	case !r.served:
 		return l.serve(r)
@@ -46,7 +46,7 @@ func (l *leader) next(r *row) step {
 
 // place gives a shard to somebody that nobody has.
 func (l *leader) place(r *row) step {
-	to, found := l.cluster.choose(r, func(holder) bool { return true })
+	to, found := l.plane.choose(r, func(Holder) bool { return true })
 	if !found {
 		r.avoid = ""
 		return nil
@@ -62,35 +62,35 @@ const (
 	mayBeLost      // unless it is durable
 )
 
-func (l *leader) grant(r *row, to holder, state kept) step {
+func (l *leader) grant(r *row, to Holder, state kept) step {
 	r.grant(to)
-	l.cluster.checker.Note(r.id, fmt.Sprintf("leader: %s is to be primary at term %d", to, r.granted.Term))
-	if state == mayBeLost && !l.cluster.app.Durable {
-		l.cluster.checker.Forget(r.id)
+	l.plane.deps.Checker.Note(r.id, fmt.Sprintf("leader: %s is to be primary at term %d", to, r.granted.Term))
+	if state == mayBeLost && !l.plane.cfg.Durable {
+		l.plane.deps.Checker.Forget(r.id)
 	}
 	return l.serve(r)
 }
 
 // replace gives a shard to somebody else whose primary is over.
 func (l *leader) replace(r *row) step {
-	c := l.cluster
+	p := l.plane
 	switch target := r.target; {
-	case target == holder{}:
-	case c.over(target):
-		r.target, r.move = holder{}, moving{}
-	case c.lost(target):
+	case target == Holder{}:
+	case p.over(target):
+		r.target, r.move = Holder{}, moving{}
+	case p.lost(target):
 		return nil // it may execute, too
 	case !r.move.aborting:
 		return l.grant(r, target, mayBeLost)
 	default:
-		return l.stopTarget(r, func() { r.target, r.move = holder{}, moving{} })
+		return l.stopTarget(r, func() { r.target, r.move = Holder{}, moving{} })
 	}
 	for _, m := range r.members {
-		if m.inSync && !c.lost(m.holder) {
-			return l.grant(r, m.holder, isKept)
+		if m.inSync && !p.lost(m.Holder) {
+			return l.grant(r, m.Holder, isKept)
 		}
 	}
-	to, found := c.choose(r, func(holder) bool { return true })
+	to, found := p.choose(r, func(Holder) bool { return true })
 	if !found {
 		r.avoid = ""
 		return nil
@@ -102,7 +102,7 @@ func (l *leader) replace(r *row) step {
 func (l *leader) stopTarget(r *row, then func()) step {
 	target, order := r.target, r.nextMove()
 	if r.tries >= maxTries {
-		l.cluster.fence(target, "it does not drop shard "+r.id)
+		l.plane.fence(target, "it does not drop shard "+r.id)
 	}
 	return func(ctx context.Context) error {
 		if err := l.dropAt(ctx, r, target, order); err != nil {
@@ -113,30 +113,30 @@ func (l *leader) stopTarget(r *row, then func()) step {
 	}
 }
 
-func (l *leader) dropAt(ctx context.Context, r *row, at holder, o shard.Order) error {
+func (l *leader) dropAt(ctx context.Context, r *row, at Holder, o shard.Order) error {
 	return l.order(ctx, r, at, "DropShard", func(ctx context.Context, host client) error {
 		_, err := host.DropShard(ctx, &pb.DropShardRequest{Command: command(r, at, o)})
 		return err
 	})
 }
 
-func command(r *row, to holder, o shard.Order) *pb.ShardCommand {
-	return &pb.ShardCommand{App: AppName, Shard: r.id, Term: uint64(o.Term), Move: uint64(o.Move), Incarnation: to.incarnation}
+func command(r *row, to Holder, o shard.Order) *pb.ShardCommand {
+	return &pb.ShardCommand{App: App, Shard: r.id, Term: uint64(o.Term), Move: uint64(o.Move), Incarnation: to.Incarnation}
 }
 
-func (l *leader) peer(h holder) *pb.Peer {
-	if h == (holder{}) {
+func (l *leader) peer(h Holder) *pb.Peer {
+	if h == (Holder{}) {
 		return nil
 	}
-	return &pb.Peer{Server: h.server + "." + AppName, Incarnation: h.incarnation, DataAddress: l.cluster.Server(h.server).Address}
+	return &pb.Peer{Server: h.Server + "." + App, Incarnation: h.Incarnation, DataAddress: l.plane.servers[h.Server].Address}
 }
 
 // membersOf are those to tell a primary.
-func (l *leader) membersOf(r *row, primary holder) []*pb.Member {
+func (l *leader) membersOf(r *row, primary Holder) []*pb.Member {
 	var list []*pb.Member
 	for _, m := range r.members {
-		if m.holder != primary && m.added {
-			list = append(list, &pb.Member{Peer: l.peer(m.holder), InSync: m.inSync})
+		if m.Holder != primary && m.added {
+			list = append(list, &pb.Member{Peer: l.peer(m.Holder), InSync: m.inSync})
 		}
 	}
 	return list
@@ -146,7 +146,7 @@ func (l *leader) membersOf(r *row, primary holder) []*pb.Member {
 func (l *leader) serve(r *row) step {
 	to, order := r.primary, r.granted
 	if r.tries >= 2*maxTries {
-		l.cluster.fence(to, "it neither serves nor drops shard "+r.id)
+		l.plane.fence(to, "it neither serves nor drops shard "+r.id)
 		return nil
 	}
 	if r.tries >= maxTries {
@@ -155,7 +155,7 @@ func (l *leader) serve(r *row) step {
 			if err := l.dropAt(ctx, r, to, order); err != nil {
 				return err
 			}
-			l.done(r, func() { r.primary, r.avoid = holder{}, to.server })
+			l.done(r, func() { r.primary, r.avoid = Holder{}, to.Server })
 			return nil
 		}
 	}
@@ -182,36 +182,36 @@ func (l *leader) serve(r *row) step {
 
 // begin begins a move, if somebody asked for it or the primary is drained.
 func (l *leader) begin(r *row) step {
-	c := l.cluster
-	var to holder
+	p := l.plane
+	var to Holder
 	alive := false
 	switch {
 	case r.wish != "":
-		to, alive = c.alive(r.wish)
+		to, alive = p.alive(r.wish)
 		if !alive || to == r.primary {
 			r.wish = ""
-			c.wake()
+			p.wake()
 			return nil
 		}
-	case c.drained[r.primary.server]:
-		if to, alive = c.choose(r, func(h holder) bool { return r.member(h) != nil }); !alive {
-			to, alive = c.choose(r, func(holder) bool { return true })
+	case p.drained[r.primary.Server]:
+		if to, alive = p.choose(r, func(h Holder) bool { return r.member(h) != nil }); !alive {
+			to, alive = p.choose(r, func(Holder) bool { return true })
 		}
 	}
 	if !alive {
 		return nil
 	}
 	r.target, r.move, r.tries = to, moving{order: r.nextTerm(), began: time.Now()}, 0
-	c.checker.Note(r.id, fmt.Sprintf("leader: moves from %s to %s at term %d", r.primary, to, r.move.order.Term))
+	p.deps.Checker.Note(r.id, fmt.Sprintf("leader: moves from %s to %s at term %d", r.primary, to, r.move.order.Term))
 	return l.carryOn(r)
 }
 
 // carryOn goes on with a move, or calls it off.
 func (l *leader) carryOn(r *row) step {
-	c := l.cluster
-	if !r.move.aborting && (c.lost(r.target) || time.Since(r.move.began) > moveDeadline || r.tries >= maxTries) {
+	p := l.plane
+	if !r.move.aborting && (p.lost(r.target) || time.Since(r.move.began) > moveDeadline || r.tries >= maxTries) {
 		r.move.aborting, r.tries, r.wish = true, 0, ""
-		c.checker.Note(r.id, fmt.Sprintf("leader: calls the move to %s off", r.target))
+		p.deps.Checker.Note(r.id, fmt.Sprintf("leader: calls the move to %s off", r.target))
 	}
 	switch {
 	case r.move.aborting:
@@ -257,9 +257,9 @@ func (l *leader) handOver(r *row) step {
 				return
 			}
 			r.primary, r.granted, r.served, r.told = target, r.move.order, false, true
-			r.members = slices.DeleteFunc(r.members, func(m member) bool { return m.holder == target })
-			r.target, r.move = holder{}, moving{}
-			if r.wish == target.server {
+			r.members = slices.DeleteFunc(r.members, func(m member) bool { return m.Holder == target })
+			r.target, r.move = Holder{}, moving{}
+			if r.wish == target.Server {
 				r.wish = ""
 			}
 			r.leave(from)
@@ -273,7 +273,7 @@ func (l *leader) handOver(r *row) step {
 func (l *leader) abort(r *row) step {
 	from, target, order := r.primary, r.target, r.move.order
 	if r.tries >= maxTries {
-		l.cluster.fence(from, "it does not say whether it handed shard "+r.id+" over")
+		l.plane.fence(from, "it does not say whether it handed shard "+r.id+" over")
 		return nil
 	}
 	return func(ctx context.Context) error {
@@ -289,14 +289,14 @@ func (l *leader) abort(r *row) step {
 		if !begun {
 			l.done(r, func() {
 				r.leave(target)
-				r.target, r.move = holder{}, moving{}
+				r.target, r.move = Holder{}, moving{}
 			})
 			return nil
 		}
-		c := l.cluster
-		c.mu.Lock()
-		over, stop := c.over(target), r.nextMove()
-		c.mu.Unlock()
+		p := l.plane
+		p.mu.Lock()
+		over, stop := p.over(target), r.nextMove()
+		p.mu.Unlock()
 		if !over {
 			if err := l.dropAt(ctx, r, target, stop); err != nil {
 				return err
@@ -311,10 +311,10 @@ func (l *leader) abort(r *row) step {
 func (l *leader) drop(r *row) step {
 	h := r.leaving[0]
 	if r.tries >= maxTries {
-		l.cluster.fence(h.holder, "it does not drop shard "+r.id)
+		l.plane.fence(h.Holder, "it does not drop shard "+r.id)
 	}
 	return func(ctx context.Context) error {
-		if err := l.dropAt(ctx, r, h.holder, h.order); err != nil && !sdktest.IsStale(errors.Unwrap(err)) {
+		if err := l.dropAt(ctx, r, h.Holder, h.order); err != nil && !sdktest.IsStale(errors.Unwrap(err)) {
 			return err
 		}
 		l.done(r, func() { r.leaving = slices.DeleteFunc(r.leaving, func(other leaver) bool { return other == h }) })
@@ -325,11 +325,11 @@ func (l *leader) drop(r *row) step {
 // secondaries brings a shard its secondaries: who is lost leaves the row before the primary hears of it, who is new counts as in sync once the primary
 // has said so.
 func (l *leader) secondaries(r *row) step {
-	c := l.cluster
+	p := l.plane
 	for i := range r.members {
-		if m := r.members[i]; c.lost(m.holder) || c.drained[m.server] {
+		if m := r.members[i]; p.lost(m.Holder) || p.drained[m.Server] {
 			r.members, r.told = slices.Delete(r.members, i, i+1), false
-			r.leave(m.holder)
+			r.leave(m.Holder)
 			break
 		}
 	}
@@ -338,12 +338,12 @@ func (l *leader) secondaries(r *row) step {
 	}
 	for i := range r.members {
 		if !r.members[i].added {
-			return l.follow(r, r.members[i].holder)
+			return l.follow(r, r.members[i].Holder)
 		}
 	}
-	if len(r.members) < c.cfg.Secondaries {
-		if to, found := c.choose(r, func(h holder) bool { return r.member(h) == nil }); found {
-			r.members = append(r.members, member{holder: to})
+	if len(r.members) < p.cfg.Secondaries {
+		if to, found := p.choose(r, func(h Holder) bool { return r.member(h) == nil }); found {
+			r.members = append(r.members, member{Holder: to})
 			return l.follow(r, to)
 		}
 	}
@@ -372,7 +372,7 @@ func (l *leader) tell(r *row) step {
 }
 
 // follow makes a holder a secondary.
-func (l *leader) follow(r *row, to holder) step {
+func (l *leader) follow(r *row, to Holder) step {
 	request := &pb.AddShardRequest{Command: command(r, to, r.nextMove()), Role: pb.Role_ROLE_SECONDARY, Primary: l.peer(r.primary)}
 	return func(ctx context.Context) error {
 		err := l.order(ctx, r, to, "AddShard as a secondary", func(ctx context.Context, host client) error {
