@@ -139,7 +139,7 @@ func (p *process) around(ctx context.Context, call ownership.Call, next func(con
 	return p.goOn()
 }
 
-func (c *Cluster) fault(format string) { c.checker.NoteAll("fault: " + format) }
+func (c *Cluster) fault(line string) { c.checker.NoteAll("fault: " + line) }
 
 // Kill ends a server's process at once; its agent sees that.
 func (c *Cluster) Kill(server string) {
