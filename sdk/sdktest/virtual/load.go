@@ -42,9 +42,9 @@ func (c *Cluster) Load(seed uint64, every time.Duration) {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		l.running.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
-				moment := time.Duration(random.Int64N(int64(every)/2 + 1))
+				moment := 1 + time.Duration(random.Int64N(int64(every)/2+1))
 				clock.Pause(ctx, moment)
-				moment = time.Duration(random.Int64N(int64(every)/2 + 1))
+				moment = 1 + time.Duration(random.Int64N(int64(every)/2+1))
 				if random.IntN(3) == 0 {
 					_ = c.readOnce(ctx, id, moment) // what it means is noted
 				} else {

@@ -99,7 +99,7 @@ func TestDurable(t *testing.T) {
 	}
 }
 
-const seeds = 3
+const seeds = 2
 
 func other(server string) string {
 	if server == "a" {
