@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/surroundings"
 	"github.com/shardmanager/shardmanager/internal/transfer"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -25,7 +26,7 @@ const transferTimeout = time.Minute
 func newPeerTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: time.Second}
 	return &http.Transport{
-		DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConns: 256, MaxIdleConnsPerHost: 64,
+		DialContext: surroundings.Dialer(dialer.DialContext), DisableCompression: true, MaxIdleConns: 256, MaxIdleConnsPerHost: 64,
 		MaxConnsPerHost: 256, IdleConnTimeout: 30 * time.Second,
 	}
 }

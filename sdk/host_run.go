@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/surroundings"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -40,6 +41,9 @@ const (
 func (h *Host) Run(ctx context.Context) error {
 	if err := h.startOnce(); err != nil {
 		return err
+	}
+	if around, ok := surroundings.Of(ctx); ok {
+		h.now = around.Now // nobody reads a clock before the first registration
 	}
 	endpoint, err := transport.Dial(h.options.agentAddress)
 	if err != nil {

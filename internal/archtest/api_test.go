@@ -15,7 +15,7 @@ import (
 )
 
 // publicPackages are what users import; what they show must be theirs, another library's, or of the wire, which is public too.
-var publicPackages = []string{"sdk", "sdk/statestream", "sdk/sdktest"}
+var publicPackages = []string{"sdk", "sdk/statestream", "sdk/sdktest", "sdk/sdktest/ownership", "sdk/sdktest/virtual"}
 
 // api walks what the exported names of a package lead to.
 type api struct {

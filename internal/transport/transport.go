@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/surroundings"
 )
 
 // pings make a silent peer known within two seconds (FACTS §6).
@@ -56,11 +58,11 @@ func Dial(address string) (Endpoint, error) {
 	}
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	dialer := &net.Dialer{Timeout: 2 * time.Second}
+	dial := surroundings.Dialer((&net.Dialer{Timeout: 2 * time.Second}).DialContext)
 	t := &http.Transport{
 		Protocols: protocols, HTTP2: pings(), DisableCompression: true, IdleConnTimeout: time.Minute,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, target)
+			return dial(ctx, network, target)
 		},
 	}
 	url := "http://" + target
