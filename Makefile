@@ -50,6 +50,10 @@ SEEDS ?= 200
 sim: build ## Simulate SEEDS clusters (200) with faults, and check every promise
 	$(BIN)/shardmanager sim --seed $(SEED) --seeds $(SEEDS)
 
+.PHONY: mutations
+mutations: ## Break the cores on purpose, one way after the other, until the simulator finds each (10 minutes on 2 cores)
+	MUTATIONS=all go test -count 1 -timeout 2h -v -run TestMutationsAreFound ./internal/sim/mutation
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (30s)
 	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u | while read -r dir; do \

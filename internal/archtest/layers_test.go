@@ -125,6 +125,8 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "internal/sim/virtual", "time, clocks and processes of a simulation"},
 	{"–", "internal/sim/promise", "checkers of the ten promises"},
 	{"–", "internal/sim", "a cluster in virtual time"},
+	{"–", "internal/sim/mutation", "deliberate defects, for the simulation to find"},
+	{"–", "internal/sim/mutation/play", "the simulation of one defect"},
 	{"–", "cmd/shardmanager/sim", "the verb that simulates clusters"},
 	{"–", "cmd/shardmanager/simulate", "the verb of simulations"},
 	{"–", "cmd/shardmanager/explain", "the verb that explains a shard"},
