@@ -93,13 +93,15 @@ func (s *store) apply(op ledger.WriteOp) {
 // writeAll writes a chunk. All of it happens at once, so what it frees is free for what it takes: those rows are told of first.
 func (s *store) writeAll(op ledger.PutChunk) {
 	first := op.Chunk * ledger.ChunkShards
-	order := make([]int, len(op.Rows))
-	for i := range order {
-		order[i] = i
+	var changed []int
+	for i, r := range op.Rows {
+		if !sameRow(s.rows[first+i], r) {
+			changed = append(changed, i)
+		}
 	}
 	grows := func(i int) int { return copies(&op.Rows[i]) - copies(&s.rows[first+i]) }
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(grows(i), grows(j)) })
-	for _, i := range order {
+	slices.SortStableFunc(changed, func(i, j int) int { return cmp.Compare(grows(i), grows(j)) })
+	for _, i := range changed {
 		s.write(first+i, op.Rows[i])
 	}
 }
@@ -117,9 +119,6 @@ func copies(r *ledger.Row) int {
 
 func (s *store) write(at int, r ledger.Row) {
 	before := s.rows[at]
-	if sameRow(before, r) {
-		return
-	}
 	s.rows[at] = r
 	index := shard.Index(at)
 	s.w.observe(promise.RowWritten{Index: index, Shard: s.w.ids[at], Before: before, After: r})
