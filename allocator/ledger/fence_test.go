@@ -2,9 +2,11 @@ package ledger_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -74,5 +76,55 @@ func TestNobodyProbesTheUnknown(t *testing.T) {
 	}
 	if !suspected {
 		t.Error("its owner was never lost: this test shows nothing")
+	}
+}
+
+// TestSilentIsNotStubborn: who is silent has not refused anything. It is judged by its silence, and for what it does not do only once it is heard of
+// again. Found by `shardmanager sim --seed 337`, where a leader that was cut off from most servers fenced them for that.
+func TestSilentIsNotStubborn(t *testing.T) {
+	a, b := ledger.Owner{Server: info("a", 7).ID, Incarnation: 7}, ledger.Owner{Server: info("b", 8).ID, Incarnation: 8}
+	row := ledger.Row{Term: 4, Move: 5, Primary: a, PrimaryTerm: 3, Open: &ledger.OpenMove{Move: 4, Term: 4, From: a, To: b, Phase: ledger.Aborting}}
+	ka, kb := key("a", 7), key("b", 8)
+	s := quick()
+	s.PartitionGrace = time.Hour
+	w := newBare(t, s, ledger.Loaded{Apps: appOf(row), Registered: []ledger.Registration{ka, kb}})
+	fenced := ""
+	look := func() { // others reach whoever is silent
+		for _, d := range w.out.Trace {
+			if d.What == "fence" {
+				fenced = d.Why
+			}
+		}
+		for _, m := range w.out.Messages {
+			if p, ok := m.Body.(message.Probe); ok {
+				w.step(ledger.ProbeAnswer{Stream: m.Stream, ID: p.ID, Server: p.Target.ID, Agent: evidence.Answered, Application: evidence.Answered})
+			}
+		}
+	}
+	first := w.attach(ledger.Hello{Server: info("a", 7), Held: []shard.Held{{Shard: "0", Phase: shard.Serving, Term: 3, Max: shard.Order{Term: 3, Move: 3}}}}, &ka)
+	second := w.attach(ledger.Hello{Server: info("b", 8), Held: []shard.Held{{Shard: "0", Phase: shard.Prepared, Term: 4, Max: shard.Order{Term: 4, Move: 4}}}}, &kb)
+	beat := func(seconds int, both bool) {
+		for range 10 * seconds {
+			w.step(ledger.LockConfirmed{Asked: w.now})
+			for _, id := range []ledger.StreamID{first, second} {
+				if id == first || both {
+					w.step(ledger.Renew{Stream: id, Sequence: uint64(w.now.Boot), AskedNS: w.now.Boot})
+				}
+			}
+			w.pass(100 * time.Millisecond)
+			look()
+		}
+	}
+	if beat(2, true); fenced != "" {
+		t.Fatalf("fenced at once: %s", fenced)
+	}
+	if beat(20, false); fenced != "" {
+		t.Fatalf("fenced while silent: %s", fenced)
+	}
+	if beat(4, true); fenced != "" {
+		t.Fatalf("fenced as soon as it was heard of again: %s", fenced)
+	}
+	if beat(20, true); !strings.Contains(fenced, "did not stop shard 0") {
+		t.Errorf("it does not do as it is told, and is heard of: fenced %q", fenced)
 	}
 }
