@@ -40,10 +40,14 @@ func (w *World) fenced(f ledger.Fence) {
 	lost := map[shard.ServerID]bool{}
 	noticed := 3*w.settings.Interval + w.settings.ProbeTimeout + 2*time.Second
 	for id, since := range w.unreachables {
+		if before, fenced := w.fences[id]; fenced && before > since && w.queue.Now()-before > 2*w.settings.Validity {
+			continue // over and done with: it is no loss any more
+		}
 		if w.queue.Now()-since > noticed {
 			lost[id] = true
 		}
 	}
+	w.fences[f.Owner.Server] = w.queue.Now()
 	reported := strings.Contains(f.Reason, "ended") || strings.Contains(f.Reason, "lost time") || strings.Contains(f.Reason, "operator") ||
 		!lost[f.Owner.Server]
 	w.say("store", "fence of %s %s: %s", f.Owner.Server, f.Owner.Incarnation, f.Reason)

@@ -57,13 +57,14 @@ type World struct {
 	failed       int
 	quiet        bool                             // nobody plans anything any more
 	unreachables map[shard.ServerID]time.Duration // since when the leader cannot hear of a server
+	fences       map[shard.ServerID]time.Duration // when a server was fenced last
 }
 
 // newWorld makes the cluster of a seed: its shape, its settings, and what its application is like.
 func newWorld(o Options) *World {
 	w := &World{
 		opt: o, chance: newChance(o.Seed, purposeRun), watch: promise.NewWatch(), trace: newTrace(o.Trace), storage: newStorage(),
-		demand: map[shard.ID]int64{}, version: "1", released: -time.Hour, unreachables: map[shard.ServerID]time.Duration{},
+		demand: map[shard.ID]int64{}, version: "1", released: -time.Hour, unreachables: map[shard.ServerID]time.Duration{}, fences: map[shard.ServerID]time.Duration{},
 	}
 	w.net = network{w: w, region: map[place]string{}, cut: map[[2]place]bool{}, late: map[place]time.Duration{}}
 	shape := newChance(o.Seed, purposeShape)
