@@ -128,6 +128,8 @@ func (l *Ledger) fleet() caps.View {
 		s := caps.Server{ID: id, App: f.app, Locality: f.server.info.Locality, Incarnation: f.Incarnation, Primaries: f.owned, Replicas: len(f.refs), Moves: f.moves}
 		if st := l.serverStatus(f.server, f); st.State != report.Attached {
 			s.Down = st.State.String() + ": " + st.Reason
+		} else if l.after(f.heard, l.s.Interval*3/2) { // also while evidence of silence is gathered anew
+			s.Down = "silent"
 		}
 		if a := l.apps[f.app]; a != nil && f.work == event.Demote {
 			s.Promotable = l.promotable(a, f)

@@ -169,6 +169,24 @@ func (a *allocator) acquire(id string, seen lock) {
 	}.make(a.w, a.process)
 }
 
+// release gives the lock up with the clean mark; where nobody knows whether that arrived, the session ends.
+func (a *allocator) release(id string) {
+	s := a.w.store
+	call[bool]{from: a.at, to: theStore, timeout: callTimeout,
+		serve: func(answer func(bool)) {
+			s.process.Do(func() {
+				s.release(id)
+				answer(true)
+			})
+		},
+		done: func(_, ok bool) {
+			if !ok && a.session == id {
+				a.stepDown("it is not known whether the lock was given up")
+			}
+		},
+	}.make(a.w, a.process)
+}
+
 // readLock asks anew what the watch says, in case its news was lost.
 func (a *allocator) readLock() {
 	s := a.w.store

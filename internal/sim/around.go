@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -43,17 +44,27 @@ func (w *World) fenced(f ledger.Fence) {
 		if before, fenced := w.fences[id]; fenced && before > since && w.queue.Now()-before > 2*w.settings.Validity {
 			continue // over and done with: it is no loss any more
 		}
-		if w.queue.Now()-since > noticed {
+		if w.queue.Now()-since > noticed && w.holds(id) {
 			lost[id] = true
 		}
 	}
 	w.fences[f.Owner.Server] = w.queue.Now()
-	reported := strings.Contains(f.Reason, "ended") || strings.Contains(f.Reason, "lost time") || strings.Contains(f.Reason, "operator") ||
+	reported := strings.Contains(f.Reason, "ended") || strings.Contains(f.Reason, "incarnation") || strings.Contains(f.Reason, "lost time") || strings.Contains(f.Reason, "operator") ||
 		!lost[f.Owner.Server]
 	w.say("store", "fence of %s %s: %s", f.Owner.Server, f.Owner.Incarnation, f.Reason)
 	w.observe(promise.Fenced{
 		Fence: f, Lost: len(lost), Servers: len(w.hosts), Domain: w.oneDomain(lost),
 		Released: reported || w.queue.Now()-w.released < 30*time.Second,
+	})
+}
+
+// holds reports whether any row names a server's incarnation: one that holds nothing is no loss.
+func (w *World) holds(id shard.ServerID) bool {
+	key, registered := w.store.keys[id]
+	return slices.ContainsFunc(w.store.rows, func(r ledger.Row) bool {
+		return slices.ContainsFunc(r.Owners(), func(o ledger.Owner) bool {
+			return o.Server == id && (!registered || o.Incarnation == key.Server.Incarnation)
+		})
 	})
 }
 

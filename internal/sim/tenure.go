@@ -191,8 +191,7 @@ func (t *tenure) stop(s ledger.Stop) {
 	a.tenure = nil
 	t.drop(false)
 	if s.Clean {
-		store, id := t.w.store, t.session
-		t.w.net.carry(a.at, theStore, func() { store.process.Do(func() { store.release(id) }) })
+		a.release(t.session)
 		return
 	}
 	a.stepDown("stopped")

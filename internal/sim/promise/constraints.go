@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -18,6 +19,8 @@ type constraints struct {
 	used     map[ledger.Owner]int // replicas, both ends of moves; what an earlier incarnation had is gone
 	moves    map[ledger.Owner]int
 	open     int
+	caps     placement.Policy // of the spec before this one, until then
+	until    time.Duration
 }
 
 func newConstraints() *constraints {
@@ -26,14 +29,15 @@ func newConstraints() *constraints {
 	}
 }
 
-func (c *constraints) see(_ time.Duration, o Observation) string {
+func (c *constraints) see(at time.Duration, o Observation) string {
 	switch o := o.(type) {
 	case SpecWritten:
+		c.caps, c.until = c.spec.Policy(), at+settles
 		c.spec = o.Spec
 	case Capacity:
 		c.capacity[o.Server] = o
 	case RowWritten:
-		return c.written(o)
+		return c.written(at, o)
 	}
 	return ""
 }
@@ -55,15 +59,15 @@ func opened(r *ledger.Row) *ledger.OpenMove {
 	return nil
 }
 
-func (c *constraints) written(o RowWritten) string {
+func (c *constraints) written(at time.Duration, o RowWritten) string {
 	before, after := holders(&o.Before), holders(&o.After)
 	for _, owner := range before {
 		if !slices.Contains(after, owner) {
 			c.used[owner]--
 		}
 	}
-	c.countMoves(o.Before.Open, -1)
-	c.countMoves(o.After.Open, 1)
+	c.countMoves(&o.Before, -1)
+	c.countMoves(&o.After, 1)
 	var what string
 	for _, owner := range after {
 		if slices.Contains(before, owner) {
@@ -77,23 +81,45 @@ func (c *constraints) written(o RowWritten) string {
 	if was, is := c.crowded(&o.Before), c.crowded(&o.After); is > was && len(after) > len(before) && what == "" {
 		what = fmt.Sprintf("shard %s: %d pairs of its replicas share a %s, %d did before", o.Shard, is, c.spec.Spread, was)
 	}
-	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && what == "" {
-		what = c.tooMany(o.Shard, move)
+	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && !heir(&o.Before, move.To) && what == "" {
+		what = c.tooMany(at, o.Shard, move)
 	}
 	return what
 }
 
-func (c *constraints) countMoves(m *ledger.OpenMove, n int) {
-	if m != nil {
+// heir reports whether a secondary was brought to take over from the primary: that was a move already, and goes on whatever the caps say.
+func heir(r *ledger.Row, o ledger.Owner) bool {
+	s := r.SecondaryOf(o)
+	return s != nil && s.Replaces.Incarnation != 0 && s.Replaces == r.Primary
+}
+
+// countMoves counts what is under way by a row: its open move, and newcomers that come for somebody until they have taken over.
+func (c *constraints) countMoves(r *ledger.Row, n int) {
+	count := func(ends ...ledger.Owner) {
 		c.open += n
-		c.moves[m.From] += n
-		c.moves[m.To] += n
+		for _, o := range ends {
+			c.moves[o] += n
+		}
+	}
+	if m := r.Open; m != nil {
+		count(m.From, m.To)
+	}
+	for _, s := range r.Secondaries {
+		if s.Replaces.Incarnation != 0 && (s.State != ledger.InSync || r.Open == nil && heir(r, s.Owner)) {
+			count(s.Owner, s.Replaces)
+		}
 	}
 }
 
+// settles is how long after a change of the caps what was decided before it may still become durable.
+const settles = 2 * time.Second
+
 // tooMany says which cap on moves one more exceeds.
-func (c *constraints) tooMany(id shard.ID, m *ledger.OpenMove) string {
+func (c *constraints) tooMany(at time.Duration, id shard.ID, m *ledger.OpenMove) string {
 	policy := c.spec.Policy()
+	if at < c.until {
+		policy.Moves, policy.MovesPerServer = max(policy.Moves, c.caps.Moves), max(policy.MovesPerServer, c.caps.MovesPerServer)
+	}
 	switch {
 	case c.open > policy.Moves:
 		return fmt.Sprintf("shard %s: a %dth move is opened, and the cap is %d", id, c.open, policy.Moves)
