@@ -136,7 +136,7 @@ func FuzzConversions(f *testing.F) {
 		version, &pb.Locality{Region: "r", Zone: "z", Rack: "k", Host: "h"}, &pb.Peer{Server: "a.kv", Incarnation: 1, DataAddress: "h:1"},
 		&pb.HostUsage{Host: &pb.Resources{Used: map[string]int64{"cpu_milli": 1, "x": -1}}, Cgroup: &pb.Resources{Limit: map[string]int64{"memory_bytes": 5}}},
 		&pb.Command{Members: []*pb.Member{{Peer: &pb.Peer{Server: "a.kv"}, InSync: true}, {}}},
-		&pb.RegionLatencies{Pairs: []*pb.RegionLatency{{From: "b", To: "a", MedianNs: 5, ErrorPermille: 1, AgeMs: 7, Pairs: 3, Configured: true}}},
+		&pb.RegionLatencies{Pairs: []*pb.RegionLatency{{From: "b", To: "a", MedianNs: 5, ErrorPermille: 1, AgeMs: 7, Pairs: 3, Configured: true}, {From: "c", To: "d", MedianNs: 1, AgeMs: 1<<63 - 1}}},
 		&pb.Renew{Transfers: []*pb.TransferProgress{{Shard: "1", Term: 2, Move: 3, ReceivedBytes: 4, TotalBytes: 5}}},
 	} {
 		f.Add(byte(kind), marshal(f, m))
