@@ -8,7 +8,7 @@ import (
 
 // FuzzMark: what a primary hands over is refused, or taken and the same when it is handed on.
 func FuzzMark(f *testing.F) {
-	for _, m := range []mark{{}, {at: position{1, 2}}, {at: position{3, 4}, data: table{"k": {value: 5, applied: []applied{{RequestID{Client: "c", Number: 7}, 5}}}}}} {
+	for _, m := range []mark{{}, {at: position{1, 2}}, {at: position{3, 4}, data: table{"k": {value: 5, applied: []applied{{RequestID{Client: 3, Number: 7}, 5}}}}}} {
 		state, err := encodeMark(m)
 		if err != nil {
 			f.Fatal(err)
