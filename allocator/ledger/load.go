@@ -64,6 +64,11 @@ func (l *Ledger) loadApp(state AppState) {
 		if f := l.known(row.Primary); f != nil {
 			f.owned++
 		}
+		for i := range row.Secondaries {
+			if f := l.known(row.Secondaries[i].Owner); f != nil {
+				f.seconded++
+			}
+		}
 		l.countJoins(a, row, 1)
 		if m := row.Open; m != nil {
 			l.countMove(a, m, 1)

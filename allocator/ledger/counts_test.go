@@ -1,0 +1,28 @@
+package ledger_test
+
+import (
+	"testing"
+
+	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
+
+// A new leader knows from the rows that it loads how many shards each server is a secondary of, as it does for primaries.
+func TestSecondariesAreCountedAfterALoad(t *testing.T) {
+	core, out := ledger.New(quick()), ledger.Effects{}
+	now := shard.Instant{Boot: 1000 * second, Raw: 1007 * second}
+	primary, secondary := ledger.Owner{Server: "a0.kv", Incarnation: 1}, ledger.Owner{Server: "a1.kv", Incarnation: 2}
+	row := ledger.Row{Term: 3, Move: 5, Primary: primary, PrimaryTerm: 3, MembersMove: 5,
+		Secondaries: []ledger.Secondary{{Owner: secondary, Order: shard.Order{Term: 3, Move: 4}, State: ledger.InSync}}}
+	app := spec.App{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 3}}, Replication: spec.PrimarySecondary, Replicas: 2, ResourceVersion: 1}
+	core.Step(now, ledger.Loaded{Epoch: shard.Epoch{Index: 9}, Acquired: now, Confirmed: now, Clean: true, Apps: []ledger.AppState{{Spec: app, Rows: []ledger.Row{row, row, row}}}}, &out)
+	for _, s := range core.Servers() {
+		if want := map[shard.ServerID][2]int{"a0.kv": {3, 0}, "a1.kv": {0, 3}}[s.Server.ID]; s.Shards != want[0] || s.Secondaries != want[1] {
+			t.Errorf("%s: primary of %d and secondary of %d shards, expected %v", s.Server.ID, s.Shards, s.Secondaries, want)
+		}
+	}
+	if n := len(core.Servers()); n != 2 {
+		t.Errorf("%d servers", n)
+	}
+}
