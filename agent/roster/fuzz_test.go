@@ -205,8 +205,9 @@ func (p *play) answered(id roster.CallID) roster.CallID {
 func (p *play) event() roster.Event {
 	switch p.draw(20) {
 	case 0:
+		serves := p.incarnation() * shard.Incarnation(p.draw(2))
 		p.fresh++ // drawn at random: never one that was
-		return roster.AppRegistered{Request: 1, Fresh: 1000 + p.fresh, Incarnation: p.incarnation() * shard.Incarnation(p.draw(2)), Held: p.held(), Highest: p.epoch(),
+		return roster.AppRegistered{Request: 1, Fresh: 1000 + p.fresh, Incarnation: serves, Held: p.held(), Highest: p.epoch(),
 			Application: roster.Application{Process: p.process(), HostAddress: "unix:///a", Activate: p.yes(), Load: p.yes(), Membership: p.yes()}}
 	case 1:
 		return roster.AppGone{Process: p.process()}

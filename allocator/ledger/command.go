@@ -4,72 +4,16 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/message"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/timing"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
-
-// purpose is why a command is sent: the same DropShard means different things at different places.
-type purpose uint8
-
-const (
-	callGrant purpose = iota + 1 // AddShard to the primary
-	callPrepareAdd
-	callPrepareDrop
-	callCancel     // CancelMove to the source of an aborted move
-	callStopTarget // DropShard to the target of an aborted move
-	callDropSource // DropShard to the source after the linger
-	callTakeAway   // DropShard to a primary that cannot add it
-	callStray      // DropShard to whoever holds it without reason
-	callJoin       // AddShard to a newcomer, as a secondary
-	callLeave      // DropShard to a secondary that leaves
-	callDemote     // AddShard to the source that stays, as a secondary
-	callStepBack   // AddShard to the target of an aborted move, as the secondary that it was
-	callMembers    // UpdateMembership to the primary
-	callDelete     // DropShard to whoever may hold a shard that was deleted
-)
-
-func (p purpose) kind() message.Kind {
-	switch p {
-	case callGrant:
-		return message.AddShard
-	case callPrepareAdd:
-		return message.PrepareAddShard
-	case callPrepareDrop:
-		return message.PrepareDropShard
-	case callCancel:
-		return message.CancelMove
-	case callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callDelete:
-		return message.DropShard
-	case callJoin, callDemote, callStepBack:
-		return message.AddShard
-	case callMembers:
-		return message.UpdateMembership
-	}
-	return 0
-}
-
-// ofSecondaries reports whether a command is about secondaries: what it asks is unchanged by decisions about the primary.
-func (p purpose) ofSecondaries() bool { return p == callJoin || p == callLeave || p == callMembers }
-
-// takesOn reports whether a command makes a server take a shard on that it may not have had before.
-func (p purpose) takesOn() bool { return p == callGrant || p == callPrepareAdd || p == callJoin }
-
-// role is the one to take with an AddShard.
-func (p purpose) role() shard.Role {
-	switch p {
-	case callGrant:
-		return shard.Primary
-	case callJoin, callDemote, callStepBack:
-		return shard.Secondary
-	case callPrepareAdd, callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers, callDelete:
-	}
-	return 0
-}
 
 // call is one command that is due until it is answered.
 type call struct {
 	to      *life
-	purpose purpose
+	purpose purpose.Purpose
 	order   shard.Order
 	due     bool
 
@@ -85,7 +29,7 @@ type call struct {
 
 // command keeps a command going until it is answered: sent once on each stream, again with backoff after a failure, and again when its
 // deadline passed without an answer.
-func (t *task) command(to *life, p purpose, o shard.Order) *call {
+func (t *task) command(to *life, p purpose.Purpose, o shard.Order) *call {
 	var c *call
 	for _, have := range t.w.calls {
 		if have.to == to && have.purpose == p && have.order == o {
@@ -116,15 +60,18 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 		t.w.waits = why
 		return c
 	}
+	if invariant.Enabled {
+		t.checkCommand(o)
+	}
 	deadline := t.deadline(p)
 	if c.stream != to.stream {
 		c.since = t.now // what it could not hear before is not held against it
 	}
 	c.sent, c.stream, c.open, c.next = true, to.stream, true, t.now.Add(deadline+answerSlack)
 	t.send(to.stream, message.Command{
-		ID:       message.CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.kind()},
+		ID:       message.CommandID{Epoch: t.epoch, Incarnation: to.Incarnation, Shard: t.a.id(t.at), Order: o, Kind: p.Kind()},
 		Peer:     t.peerOf(p),
-		Role:     p.role(),
+		Role:     p.Role(),
 		Members:  t.membersOf(p, o),
 		Deadline: deadline,
 	})
@@ -132,7 +79,7 @@ func (t *task) command(to *life, p purpose, o shard.Order) *call {
 }
 
 func (c *call) explain() string {
-	why := c.purpose.kind().String() + " at " + string(c.to.Server)
+	why := c.purpose.Kind().String() + " at " + string(c.to.Server)
 	if !c.to.attached() {
 		why += ", which is not attached"
 	}
@@ -143,43 +90,43 @@ func (c *call) explain() string {
 }
 
 // deadline gives loading its own time; a grant that no preparation came before loads too.
-func (t *task) deadline(p purpose) time.Duration {
+func (t *task) deadline(p purpose.Purpose) time.Duration {
 	switch {
-	case p == callPrepareAdd || p == callGrant && t.row.Open == nil:
+	case p == purpose.PrepareAdd || p == purpose.Grant && t.row.Open == nil:
 		return t.s.LoadDeadline
-	case p == callMembers:
+	case p == purpose.Members:
 		return t.syncDeadline()
 	}
 	return t.s.StepDeadline
 }
 
-func (t *task) peerOf(p purpose) shard.Peer {
+func (t *task) peerOf(p purpose.Purpose) shard.Peer {
 	switch p {
-	case callPrepareAdd:
+	case purpose.PrepareAdd:
 		return t.known(t.row.Open.From).peer()
-	case callPrepareDrop:
+	case purpose.PrepareDrop:
 		return t.known(t.row.Open.To).peer()
-	case callJoin, callDemote, callStepBack:
+	case purpose.Join, purpose.Demote, purpose.StepBack:
 		if primary := t.known(t.row.Primary); primary != nil {
 			return primary.peer()
 		}
-	case callGrant, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callLeave, callMembers, callDelete:
+	case purpose.Grant, purpose.Cancel, purpose.StopTarget, purpose.DropSource, purpose.TakeAway, purpose.Stray, purpose.Leave, purpose.Members, purpose.Delete:
 	}
 	return shard.Peer{}
 }
 
-func (t *task) membersOf(p purpose, o shard.Order) []shard.Member {
+func (t *task) membersOf(p purpose.Purpose, o shard.Order) []shard.Member {
 	switch p {
-	case callPrepareAdd:
+	case purpose.PrepareAdd:
 		return t.targetMembers()
-	case callGrant:
+	case purpose.Grant:
 		return t.members(false)
-	case callMembers:
+	case purpose.Members:
 		if o.Term != t.row.PrimaryTerm { // it is not primary yet
 			return t.targetMembers()
 		}
 		return t.members(true)
-	case callPrepareDrop, callCancel, callStopTarget, callDropSource, callTakeAway, callStray, callJoin, callLeave, callDemote, callStepBack, callDelete:
+	case purpose.PrepareDrop, purpose.Cancel, purpose.StopTarget, purpose.DropSource, purpose.TakeAway, purpose.Stray, purpose.Join, purpose.Leave, purpose.Demote, purpose.StepBack, purpose.Delete:
 	}
 	return nil
 }
@@ -191,11 +138,11 @@ func (t *task) failed(c *call, why string) {
 	c.next = t.now.Add(timing.Backoff(c.fails))
 	t.w.failures++
 	t.trace(Decision{What: "command failed", App: t.a.spec.Name, Shard: t.a.id(t.at), Server: c.to.Server, Incarnation: c.to.Incarnation,
-		Order: c.order, Why: c.purpose.kind().String() + ": " + why})
+		Order: c.order, Why: c.purpose.Kind().String() + ": " + why})
 	switch {
-	case c.purpose == callGrant && c.fails >= attemptsMost:
+	case c.purpose == purpose.Grant && c.fails >= attemptsMost:
 		t.w.takeAway = true
-	case c.purpose == callTakeAway && t.after(c.since, stuckFactor*t.s.StepDeadline):
+	case c.purpose == purpose.TakeAway && t.after(c.since, stuckFactor*t.s.StepDeadline):
 		t.fence(c.to, "it neither adds nor drops shard "+string(t.a.id(t.at)))
 	}
 }
@@ -219,7 +166,7 @@ func (l *Ledger) result(ev Result) {
 	}
 	w := a.work[at]
 	for _, c := range w.calls {
-		if c.to == f && c.order == ev.ID.Order && c.purpose.kind() == ev.ID.Kind && c.sent {
+		if c.to == f && c.order == ev.ID.Order && c.purpose.Kind() == ev.ID.Kind && c.sent {
 			t := &task{l, a, at, &a.rows[at], w}
 			t.answered(c, ev)
 			l.advance(a, at)
@@ -237,13 +184,13 @@ func (t *task) answered(c *call, ev Result) {
 		c.open = false
 		t.done(c)
 	case NotBegun, Begun:
-		if c.purpose == callCancel {
+		if c.purpose == purpose.Cancel {
 			t.w.cancel = ev.Status
 		}
 	case Stale:
 		t.stale(c, ev.Err)
 	case Busy:
-		if c.purpose == callPrepareDrop {
+		if c.purpose == purpose.PrepareDrop {
 			t.w.giveUp = "requests were still running at the source's deadline (PROTOCOL R22)"
 			return
 		}
@@ -256,30 +203,30 @@ func (t *task) answered(c *call, ev Result) {
 func (t *task) done(c *call) {
 	w := t.w
 	switch c.purpose {
-	case callGrant:
+	case purpose.Grant:
 		if t.row.MembersMove == c.order.Move {
 			t.row.MembersTold = c.order.Move
 		}
 		t.acknowledged()
-	case callJoin, callLeave, callDelete:
+	case purpose.Join, purpose.Leave, purpose.Delete:
 		w.acknowledge(acknowledgement{c.to.Owner, c.order})
-	case callMembers:
+	case purpose.Members:
 		if c.order.Term == t.row.PrimaryTerm {
 			t.row.MembersTold = max(t.row.MembersTold, c.order.Move)
 		}
-	case callPrepareAdd:
+	case purpose.PrepareAdd:
 		w.prepared = true
-	case callPrepareDrop:
+	case purpose.PrepareDrop:
 		w.handed = true
-	case callCancel:
+	case purpose.Cancel:
 		w.cancel = Begun // no answer that a CancelMove has: the careful reading
-	case callStopTarget, callStepBack:
+	case purpose.StopTarget, purpose.StepBack:
 		w.stopped = true
-	case callDropSource, callDemote:
+	case purpose.DropSource, purpose.Demote:
 		w.dropped = true
-	case callTakeAway:
+	case purpose.TakeAway:
 		w.returned = true
-	case callStray:
+	case purpose.Stray:
 		for i, f := range w.strays {
 			if f == c.to {
 				w.strays = append(w.strays[:i:i], w.strays[i+1:]...)
@@ -293,21 +240,21 @@ func (t *task) done(c *call) {
 func (t *task) stale(c *call, why string) {
 	t.failed(c, "refused as stale: "+why)
 	switch c.purpose {
-	case callGrant:
+	case purpose.Grant:
 		t.w.idle = true
-	case callPrepareAdd:
+	case purpose.PrepareAdd:
 		t.w.giveUp = "the target refuses the move: " + why
-	case callPrepareDrop:
+	case purpose.PrepareDrop:
 		t.w.giveUp, t.w.idle = "the source does not serve the shard: "+why, true
-	case callCancel:
+	case purpose.Cancel:
 		t.w.cancel = Begun
-	case callStray:
+	case purpose.Stray:
 		t.done(c)
-	case callDelete:
+	case purpose.Delete:
 		t.done(c) // it has obeyed something later: nobody else can have given that
-	case callJoin, callLeave:
+	case purpose.Join, purpose.Leave:
 		t.w.lapsed = append(t.w.lapsed, acknowledgement{c.to.Owner, c.order})
-	case callStopTarget, callDropSource, callTakeAway, callDemote, callStepBack, callMembers:
+	case purpose.StopTarget, purpose.DropSource, purpose.TakeAway, purpose.Demote, purpose.StepBack, purpose.Members:
 	}
 }
 

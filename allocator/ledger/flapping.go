@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -56,8 +57,8 @@ func (l *Ledger) died(f *life) {
 			role = shard.Secondary
 		}
 		switch kind := w.calling(l.now, f); {
-		case kind.takesOn():
-			taking = append(taking, a.charge(at, kind.taken()))
+		case kind.TakesOn():
+			taking = append(taking, a.charge(at, kind.Taken()))
 		case kind != 0:
 			called = append(called, a.charge(at, role))
 		case w == nil || w.served || w.prepared:
@@ -108,25 +109,17 @@ func (a *app) charge(at shard.Index, role shard.Role) probation.Charge {
 	return probation.Charge{Suspect: probation.Suspect{App: a.spec.Name, Index: at}, Role: role}
 }
 
-// taken is the role in which a command makes a server take a shard on.
-func (p purpose) taken() shard.Role {
-	if p == callJoin {
-		return shard.Secondary
-	}
-	return shard.Primary
-}
-
 // brokenWith is how long before the news of a death a callback may have failed by it: its connection breaks first.
 const brokenWith = time.Second
 
 // calling is the callback at an incarnation that is under way, or just failed, one that takes the shard on before others; 0: none.
-func (w *work) calling(now shard.Instant, f *life) (kind purpose) {
+func (w *work) calling(now shard.Instant, f *life) (kind purpose.Purpose) {
 	if w == nil {
 		return 0
 	}
 	for _, c := range w.calls {
 		broken := c.fails > 0 && c.failed.WaitAge(now) < brokenWith
-		if c.to == f && (c.open || broken) && !kind.takesOn() {
+		if c.to == f && (c.open || broken) && !kind.TakesOn() {
 			kind = c.purpose
 		}
 	}
@@ -150,10 +143,10 @@ const suspectPatience = 30 * time.Second
 // by one at a server, since the companions of a poison shard would share its strikes for ever. Where there are secondaries the next server
 // is put at risk only when every other shard can lose it again: two deaths in a row are two copies.
 func (t *task) suspectWaits(c *call) string {
-	if !c.purpose.takesOn() {
+	if !c.purpose.TakesOn() {
 		return ""
 	}
-	struck, suspected := t.keeper.Suspected(t.a.charge(t.at, c.purpose.taken()))
+	struck, suspected := t.keeper.Suspected(t.a.charge(t.at, c.purpose.Taken()))
 	if !suspected {
 		return ""
 	}

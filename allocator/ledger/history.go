@@ -6,6 +6,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/progress"
@@ -204,7 +205,7 @@ func (w *work) stepNow(a *app, at shard.Index) report.MoveStep {
 	row, pending := a.rowNow(at)
 	switch {
 	case row.Open != nil:
-		dropping := slices.ContainsFunc(w.calls, func(c *call) bool { return c.purpose == callDropSource })
+		dropping := slices.ContainsFunc(w.calls, func(c *call) bool { return c.purpose == purpose.DropSource })
 		return report.StepOf(report.MovePhase(row.Open.Phase), report.Progress{Pending: pending, Prepared: w.prepared, Served: w.served, Dropping: dropping})
 	case pending:
 		return report.StepOpening

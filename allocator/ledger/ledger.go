@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -114,6 +115,9 @@ func (l *Ledger) end() {
 		l.requestPlans()
 		l.tellDrains()
 		l.flush()
+		if invariant.Enabled && len(l.out.Writes) > 0 {
+			l.checkCounts()
+		}
 	}
 	l.out = nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -36,7 +37,7 @@ func (t *task) targetMembers() []shard.Member {
 // then, and the source waits for that. It is told again once it is primary.
 func (t *task) tellTarget(to *life) {
 	if m := t.row.Open; t.w.mayHand && t.row.MembersMove > m.Move {
-		t.command(to, callMembers, shard.Order{Term: m.Term, Move: t.row.MembersMove})
+		t.command(to, purpose.Members, shard.Order{Term: m.Term, Move: t.row.MembersMove})
 	}
 }
 
@@ -53,10 +54,10 @@ func (t *task) tellMembers() bool {
 	if !t.w.served && (t.row.PrimaryMove == 0 || t.row.MembersMove == t.row.PrimaryMove) {
 		return false // not heard of yet, or told with the grant
 	}
-	c := t.command(to, callMembers, o)
+	c := t.command(to, purpose.Members, o)
 	switch {
 	case !t.w.served: // it is being activated, and waits for this
-	case c.fails >= attemptsMost || to.attached() && t.after(c.since, t.deadline(callMembers)+answerSlack):
+	case c.fails >= attemptsMost || to.attached() && t.after(c.since, t.deadline(purpose.Members)+answerSlack):
 		t.membersRefused(to, c)
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -37,7 +38,7 @@ func (t *task) opened() {
 	case w.prepared && from.gone():
 		t.takeOver("the target is prepared and the source is over: " + from.whyGone())
 	case !w.prepared:
-		c := t.command(to, callPrepareAdd, m.Order())
+		c := t.command(to, purpose.PrepareAdd, m.Order())
 		limit := t.s.LoadDeadline + answerSlack
 		if !to.attached() {
 			limit = t.s.StepDeadline
@@ -50,7 +51,7 @@ func (t *task) opened() {
 			t.abort("PrepareAddShard passed its deadline")
 		}
 	default:
-		c := t.command(from, callPrepareDrop, m.Order())
+		c := t.command(from, purpose.PrepareDrop, m.Order())
 		w.mayHand = w.mayHand || c.sent
 		t.tellTarget(to)
 		if c.fails >= attemptsMost {
@@ -120,9 +121,9 @@ func (t *task) aborting() {
 	from, to := t.known(m.From), t.known(m.To)
 	stopped := w.stopped || to.gone()
 	if !stopped {
-		back := callStopTarget
+		back := purpose.StopTarget
 		if t.row.SecondaryOf(m.To) != nil {
-			back = callStepBack // it stays what it was, with all that it has
+			back = purpose.StepBack // it stays what it was, with all that it has
 		}
 		c := t.command(to, back, shard.Order{Term: m.Term, Move: t.row.Move})
 		if to.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
@@ -138,7 +139,7 @@ func (t *task) aborting() {
 	notBegun := (w.cancel == NotBegun || !w.mayHand) && !w.idle
 	begun := !notBegun && (w.cancel == Begun || w.handed || w.idle)
 	if !notBegun && !begun {
-		c := t.command(from, callCancel, m.Order())
+		c := t.command(from, purpose.Cancel, m.Order())
 		begun = c.fails >= attemptsMost || t.after(c.since, t.s.StepDeadline+answerSlack)
 	}
 	switch {
@@ -196,12 +197,12 @@ func (t *task) moved() {
 	case t.row.SecondaryOf(m.From) != nil && !m.Stays:
 		t.closeMoved("the source leaves")
 	case t.row.SecondaryOf(m.From) != nil:
-		c := t.command(from, callDemote, t.row.SecondaryOf(m.From).Order)
+		c := t.command(from, purpose.Demote, t.row.SecondaryOf(m.From).Order)
 		if from.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			t.fence(from, "it does not become a secondary of shard "+string(t.a.id(t.at)))
 		}
 	default:
-		c := t.command(from, callDropSource, m.Order())
+		c := t.command(from, purpose.DropSource, m.Order())
 		if from.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			w.addStray(from)
 			t.closeMoved("the source executes nothing more, but cannot drop it: " + c.err)

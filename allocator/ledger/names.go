@@ -5,6 +5,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -207,7 +208,7 @@ func (t *task) deleting() {
 			continue
 		}
 		held = true
-		c := t.command(f, callDelete, o)
+		c := t.command(f, purpose.Delete, o)
 		if f.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			t.fence(f, "it does not drop the deleted shard "+string(t.a.id(t.at)))
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -189,7 +190,7 @@ func (t *task) secondaries() {
 			}
 		case InSync:
 			if slices.Contains(t.w.astray, acknowledgement{s.Owner, s.Order}) {
-				t.command(f, callJoin, s.Order)
+				t.command(f, purpose.Join, s.Order)
 			}
 		case Leaving:
 			t.leaving(e, s, f, told)
@@ -225,7 +226,7 @@ func (t *task) joining(e *edit, s *Secondary, f *life) {
 		return
 	}
 	if !t.w.acknowledgedBy(s.Owner, s.Order) {
-		c := t.command(f, callJoin, s.Order)
+		c := t.command(f, purpose.Join, s.Order)
 		if c.fails >= attemptsMost || f.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 			t.avoid(s.Owner)
 			e.set(s.Owner, Leaving, "secondary given up", "it cannot take the shard on: "+c.err, lazy)
@@ -287,7 +288,7 @@ func (t *task) leaving(e *edit, s *Secondary, f *life, told bool) {
 		e.remove(s.Owner, "secondary dropped", "it dropped the shard", lazy)
 		return
 	}
-	c := t.command(f, callLeave, s.Order)
+	c := t.command(f, purpose.Leave, s.Order)
 	if f.attached() && t.after(c.since, stuckFactor*t.s.StepDeadline) {
 		t.fence(f, "it does not drop shard "+string(t.a.id(t.at))+" as a secondary")
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
+	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -225,13 +226,13 @@ func (t *task) primary(owner *life) bool {
 	case w.takeAway && w.returned:
 		t.giveBack(owner)
 	case w.takeAway:
-		t.command(owner, callTakeAway, shard.Order{Term: row.Term, Move: row.Move})
+		t.command(owner, purpose.TakeAway, shard.Order{Term: row.Term, Move: row.Move})
 	case w.served:
 		return true
 	case w.idle || row.PrimaryMove == 0:
 		t.regrant(owner)
 	default:
-		t.command(owner, callGrant, shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove})
+		t.command(owner, purpose.Grant, shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove})
 	}
 	return false
 }
@@ -267,7 +268,7 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	next := *t.row
 	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = to.Owner, next.Term, next.Move
-	t.grantSecondaries(&next)
+	next.UnderNewPrimary()
 	w := t.workOf(t.a, t.at)
 	t.w = w
 	w.from = ""
@@ -277,24 +278,6 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	t.closeMove(&next)
 	w.reason, w.began, w.failures = reason, t.now, 0
 	t.stage(t.a, t.at, next, h, Decision{What: "granted", Server: to.Server, Incarnation: to.Incarnation, Why: why})
-}
-
-// grantSecondaries are the secondaries under a new primary: it is none itself. A source that handed over to somebody else is told anew
-// what it is; the primary is told its membership with the grant.
-func (t *task) grantSecondaries(next *Row) {
-	if len(next.Secondaries) == 0 && next.MembersMove == 0 {
-		return
-	}
-	next.Secondaries = slices.Clone(next.Secondaries)
-	next.Secondaries = slices.DeleteFunc(next.Secondaries, func(s Secondary) bool { return s.Owner == next.Primary })
-	for i := range next.Secondaries {
-		s := &next.Secondaries[i]
-		if s.State == Syncing {
-			s.State, s.Order = Joining, shard.Order{Term: next.Term, Move: next.Move}
-		}
-		s.Replaces = Owner{} // decided for another primary
-	}
-	next.MembersMove = next.Move
 }
 
 // nextTerm is the term of the next grant. A shard that never had one may be of an app that was deleted and created again, and its storage
@@ -380,6 +363,6 @@ func (t *task) dropStrays() {
 	named := t.row.Owners()
 	t.w.strays = slices.DeleteFunc(t.w.strays, func(f *life) bool { return f.over || slices.Contains(named, f.Owner) })
 	for _, f := range t.w.strays {
-		t.command(f, callStray, shard.Order{Term: t.row.Term, Move: t.row.Move})
+		t.command(f, purpose.Stray, shard.Order{Term: t.row.Term, Move: t.row.Move})
 	}
 }

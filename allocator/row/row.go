@@ -135,6 +135,23 @@ func (r *Row) SameMembers(other *Row) bool {
 	return slices.Equal(members(r.Secondaries), members(other.Secondaries))
 }
 
+// UnderNewPrimary makes the secondaries those of a primary that was just granted: it is none itself. A source that handed over to somebody
+// else is told anew what it is; the primary is told its membership with the grant.
+func (r *Row) UnderNewPrimary() {
+	if len(r.Secondaries) == 0 && r.MembersMove == 0 {
+		return
+	}
+	r.Secondaries = slices.DeleteFunc(slices.Clone(r.Secondaries), func(s Secondary) bool { return s.Owner == r.Primary })
+	for i := range r.Secondaries {
+		s := &r.Secondaries[i]
+		if s.State == Syncing {
+			s.State, s.Order = Joining, shard.Order{Term: r.Term, Move: r.Move}
+		}
+		s.Replaces = Owner{} // decided for another primary
+	}
+	r.MembersMove = r.Move
+}
+
 // Owners lists the incarnations that a row names.
 func (r *Row) Owners() []Owner {
 	list := make([]Owner, 1, 3+len(r.Secondaries))
