@@ -61,7 +61,7 @@ func (t *task) command(to *life, p purpose.Purpose, o shard.Order) *call {
 		return c
 	}
 	if invariant.Enabled {
-		t.checkCommand(o)
+		invariant.Check(!t.pending() && o.Term <= t.row.Term && o.Move <= t.row.Move, "%s/%d: order %s is sent, the durable row is at %d/%d (R3)", t.a.spec.Name, t.at, o, t.row.Term, t.row.Move)
 	}
 	deadline := t.deadline(p)
 	if c.stream != to.stream {

@@ -21,11 +21,6 @@ func (l *Ledger) checkChange(a *app, at shard.Index, next *Row) {
 	invariant.Check(wrong == "", "%s/%d: %s: %+v becomes %+v", a.spec.Name, at, wrong, *old, *next)
 }
 
-// checkCommand holds a command to the durable row: what it says has been issued (R3).
-func (t *task) checkCommand(o shard.Order) {
-	invariant.Check(!t.pending() && o.Term <= t.row.Term && o.Move <= t.row.Move, "%s/%d: order %s is sent, the durable row is at %d/%d", t.a.spec.Name, t.at, o, t.row.Term, t.row.Move)
-}
-
 // checkCounts recounts what is kept by increments, and what watchers of maps know.
 func (l *Ledger) checkCounts() {
 	for _, name := range shard.SortedKeys(l.apps) {
