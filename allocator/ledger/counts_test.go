@@ -5,6 +5,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/spec"
+	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -24,5 +25,35 @@ func TestSecondariesAreCountedAfterALoad(t *testing.T) {
 	}
 	if n := len(core.Servers()); n != 2 {
 		t.Errorf("%d servers", n)
+	}
+}
+
+// A newcomer that came for a server which has left the row since counts at itself only: the other would count it away, and be allowed a move
+// too many.
+func TestNewcomersForNobodyAreCountedAtOneEnd(t *testing.T) {
+	core, out := ledger.New(quick()), ledger.Effects{}
+	now := shard.Instant{Boot: 1000 * second, Raw: 1007 * second}
+	loaded := ledger.Loaded{Epoch: shard.Epoch{Index: 9}, Acquired: now, Confirmed: now, Clean: true}
+	for i, agent := range []string{"a0", "a1", "a2"} {
+		s := shard.Server{ID: shard.MakeServerID(agent, theApp), App: theApp, Agent: agent, Incarnation: shard.Incarnation(i + 1)}
+		loaded.Registered = append(loaded.Registered, ledger.Registration{Server: s, Session: agent, Create: uint64(i + 1)})
+	}
+	owner := func(i int) ledger.Owner {
+		s := loaded.Registered[i].Server
+		return ledger.Owner{Server: s.ID, Incarnation: s.Incarnation}
+	}
+	row := ledger.Row{Term: 3, Move: 5, Primary: owner(0), PrimaryTerm: 3,
+		Secondaries: []ledger.Secondary{{Owner: owner(1), Order: shard.Order{Term: 3, Move: 5}, State: ledger.Joining, Replaces: owner(2)}}}
+	app := spec.App{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: 1}}, Replication: spec.PrimarySecondary, Replicas: 2, ResourceVersion: 1}
+	loaded.Apps = []ledger.AppState{{Spec: app, Rows: []ledger.Row{row}}}
+	core.Step(now, loaded, &out)
+	core.Step(now, ledger.Request{ID: 1, Wish: wish.AbortMove{App: theApp, Shard: "0"}}, &out)
+	if len(out.Writes) != 1 {
+		t.Fatalf("the newcomer was not sent away: %+v", out)
+	}
+	for _, s := range core.Servers() {
+		if s.Moves != 0 {
+			t.Errorf("%s counts %d moves", s.Server.ID, s.Moves)
+		}
 	}
 }

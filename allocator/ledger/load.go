@@ -56,6 +56,7 @@ func (l *Ledger) loadApp(state AppState) {
 	for i := range a.rows {
 		row, at := &a.rows[i], shard.Index(i)
 		row.PrimaryMove, row.MembersTold = 0, 0
+		row.ForgetGone() // whose incarnation nothing else would count
 		for _, o := range row.Owners() {
 			if f := l.life(a.spec.Name, o); f != nil {
 				f.refs[at] = struct{}{}

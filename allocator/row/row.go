@@ -135,6 +135,16 @@ func (r *Row) SameMembers(other *Row) bool {
 	return slices.Equal(members(r.Secondaries), members(other.Secondaries))
 }
 
+// ForgetGone notes that newcomers which came for somebody who is not in the row any more replace nobody.
+func (r *Row) ForgetGone() {
+	for i := range r.Secondaries {
+		if o := r.Secondaries[i].Replaces; o != (Owner{}) && o != r.Primary && r.SecondaryOf(o) == nil {
+			r.Secondaries = slices.Clone(r.Secondaries)
+			r.Secondaries[i].Replaces = Owner{}
+		}
+	}
+}
+
 // UnderNewPrimary makes the secondaries those of a primary that was just granted: it is none itself. A source that handed over to somebody
 // else is told anew what it is; the primary is told its membership with the grant.
 func (r *Row) UnderNewPrimary() {
