@@ -2,8 +2,10 @@ package ledger_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -55,5 +57,45 @@ func TestNewcomersForNobodyAreCountedAtOneEnd(t *testing.T) {
 		if s.Moves != 0 {
 			t.Errorf("%s counts %d moves", s.Server.ID, s.Moves)
 		}
+	}
+}
+
+// A server that watchers know by its stream alone, since its key is gone, leaves the map when the ledger ends that stream: also where the
+// ledger goes on remembering it, because it may serve without anybody's word.
+func TestServersLeaveTheMapWithTheirStream(t *testing.T) {
+	k := key("a", 7)
+	apps := appOf(ledger.Row{})
+	apps[0].Spec.NonExclusive, apps[0].Spec.OnLoss = true, spec.Hold
+	b := newBare(t, quick(), ledger.Loaded{Apps: apps, Registered: []ledger.Registration{k}})
+	m := b.out.Publish[0].Snapshot
+	step := func(ev ledger.Event) {
+		b.step(ev)
+		for _, p := range b.out.Publish {
+			next, err := m.Apply(*p.Delta)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = next
+		}
+	}
+	stream := b.attach(ledger.Hello{Server: info("a", 7)}, &k)
+	step(ledger.RegistrationRead{Server: k.Server.ID, Asked: b.now})
+	step(ledger.Renew{Stream: stream, Sequence: 1, AskedNS: b.now.Boot, ServeOn: true})
+	if n := len(m.Servers()); n != 1 {
+		t.Fatalf("%d servers before", n)
+	}
+	for i := uint64(2); i < 20 && len(b.out.Writes) == 0; i++ { // its clocks stood still for half a minute: it is fenced
+		b.now = b.now.Add(400 * time.Millisecond)
+		step(ledger.LockConfirmed{Asked: b.now})
+		step(ledger.Renew{Stream: stream, Sequence: i, AskedNS: b.now.Boot - 30*second, ServeOn: true})
+	}
+	for len(b.out.Writes) > 0 {
+		step(ledger.WriteDone{ID: b.out.Writes[0].ID, Outcome: ledger.Committed})
+	}
+	if list := b.core.Servers(); len(list) > 0 && list[0].State != report.Over {
+		t.Fatalf("not over: %+v", list)
+	}
+	if list := m.Servers(); len(list) > 0 {
+		t.Errorf("the map lists %v, which is gone", list[0].ID)
 	}
 }
