@@ -39,6 +39,10 @@ test: $(CONSUL) ## Vet, and run every test (9 to 10 minutes on 2 cores)
 race: $(CONSUL) ## Run every test but the end-to-end ones under the race detector
 	go test -race -timeout 20m $$(go list ./... | grep -v /e2e)
 
+.PHONY: invariants
+invariants: ## Run the tests of allocator and agent in binaries that check themselves (-tags invariants)
+	go test -tags invariants -timeout 20m ./internal/invariant ./allocator/... ./agent/...
+
 .PHONY: e2e
 e2e: $(CONSUL) ## Run the end-to-end tests, the long ones too: real processes, real signals
 	E2E_ALL=1 go test -count 1 -timeout 40m -v ./e2e/...

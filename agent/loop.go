@@ -11,6 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/agent/app"
 	"github.com/shardmanager/shardmanager/agent/process"
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -192,6 +193,10 @@ func (l *loop) store(s *server, op roster.StoreOp) {
 }
 
 func (l *loop) call(s *server, call roster.Call) {
+	if invariant.Enabled { // two more: loads are collected, and the incarnation is ended
+		invariant.Check(s.calls[call.ID] == nil && len(s.calls) < roster.MaxRunning+roster.MaxMemberships+2, "server %s: call %d is one of %d", s.id, call.ID, len(s.calls))
+		invariant.Check(len(l.agent.mailbox) <= maxMailbox, "%d news wait", len(l.agent.mailbox))
+	}
 	ctx, cancel := context.WithCancel(l.agent.ctx)
 	s.calls[call.ID] = cancel
 	l.agent.work.Go(func() {

@@ -9,6 +9,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -34,6 +35,7 @@ type loop struct {
 	stop   *ledger.Stop
 	later  []ledger.Event // answers that the loop gives itself
 
+	writing bool   // a write is under way; kept where invariants are checked only
 	asked   uint64 // number of the last wish
 	waiting map[uint64]chan<- ledger.Reply
 
@@ -131,12 +133,18 @@ func (l *loop) open(letter letter) {
 // step gives the ledger an event, with an instant read after the event was received (PROTOCOL R7).
 func (l *loop) step(event ledger.Event) {
 	now := l.t.a.clock()
+	if _, done := event.(ledger.WriteDone); done && invariant.Enabled {
+		l.writing = false
+	}
 	l.ledger.Behind(l.behind(now))
 	l.ledger.Step(now, event, &l.out)
 	l.perform()
 	for len(l.later) > 0 && l.stop == nil {
 		next := l.later[0]
 		l.later = l.later[1:]
+		if _, done := next.(ledger.WriteDone); done && invariant.Enabled {
+			l.writing = false
+		}
 		l.ledger.Step(l.t.a.clock(), next, &l.out)
 		l.perform()
 	}
@@ -145,6 +153,9 @@ func (l *loop) step(event ledger.Event) {
 // perform does what the ledger wants, in the order of the fields.
 func (l *loop) perform() {
 	t := l.t
+	if invariant.Enabled {
+		l.check()
+	}
 	for _, w := range l.out.Writes {
 		if !t.writes.Put(w) {
 			l.later = append(l.later, ledger.WriteDone{ID: w.ID, Outcome: ledger.NotCommitted, Err: "another write is under way"})
@@ -179,6 +190,19 @@ func (l *loop) perform() {
 		l.stop = l.out.Stop
 	}
 	l.out.Reset()
+}
+
+// check holds what the ledger wants to its promises: one write under way, one reply to each wish, and nothing after its end.
+func (l *loop) check() {
+	invariant.Check(l.stop == nil, "effects after the ledger stopped: %+v", l.out)
+	invariant.Check(len(l.out.Writes) == 0 || !l.writing && len(l.out.Writes) == 1, "%d writes, while another is under way: %t", len(l.out.Writes), l.writing)
+	l.writing = l.writing || len(l.out.Writes) > 0
+	seen := map[uint64]bool{}
+	for _, r := range l.out.Replies {
+		invariant.Check(l.waiting[r.ID] != nil && !seen[r.ID], "a reply to wish %d, for which nobody waits", r.ID)
+		seen[r.ID] = true
+	}
+	invariant.Check(len(l.t.box.letters) <= MailboxSize, "%d letters wait", len(l.t.box.letters))
 }
 
 // currentView is a view that is not too old.

@@ -41,7 +41,8 @@ func ShardFromContext(ctx context.Context) (Shard, bool) {
 // time since the primary was last heard of, for instance. The answer carries it in HeaderStaleness. Elsewhere it does nothing.
 func SetStaleness(ctx context.Context, d time.Duration) {
 	if token, ok := ctx.Value(shardKey{}).(*Token); ok {
-		token.stale.Store(1 + int64((max(d, 0)+time.Millisecond-1)/time.Millisecond))
+		whole := max(d, 0).Truncate(time.Millisecond)
+		token.stale.Store(1 + whole.Milliseconds() + min(int64(max(d, 0)-whole), 1))
 	}
 }
 

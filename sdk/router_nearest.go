@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,7 +34,7 @@ func StalenessOf(header http.Header) (time.Duration, bool) {
 		return 0, true
 	}
 	ms, err := strconv.ParseInt(header.Get(HeaderStaleness), 10, 64)
-	return time.Duration(ms) * time.Millisecond, err == nil && ms >= 0
+	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond, err == nil && ms >= 0
 }
 
 // nextNearest is next for requests that any replica may answer: each is asked once, nearest first, then where a refusal pointed; then

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/agent/receiver"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -29,75 +30,6 @@ type task struct {
 	received shard.Instant
 	call     CallID
 	step     CallKind
-}
-
-// verdict is what the table of docs/architecture.md §5 says about a command.
-type verdict uint8
-
-const (
-	refuse verdict = iota + 1
-	take           // ask the application
-	answerDone
-	answerNotBegun
-	answerBegun
-)
-
-// judge is the receiver's table: a function of the command, the highest order seen, the phase, and what became of the newest command.
-// Where the order equals the highest and the last try of the same command failed, it is tried again: retries reuse the order.
-func (e *entry) judge(c Command) verdict {
-	id := c.ID
-	newer := id.Order.Compare(e.held.Max)
-	is := func(p shard.Phase) bool { return e.held.Phase == p && e.under == id.Order }
-	switch id.Kind {
-	case PrepareAddShard:
-		return pick(newer, is(shard.Prepared), e.retries(id.Kind))
-	case PrepareDropShard:
-		if newer > 0 && e.held.Phase != shard.Serving {
-			return refuse
-		}
-		return pick(newer, is(shard.Forwarding), e.held.Phase != shard.None && e.retries(id.Kind))
-	case AddShard:
-		if c.Role == shard.Secondary {
-			return pick(newer, is(shard.Following), e.retries(id.Kind))
-		}
-		return pick(newer, is(shard.Serving), is(shard.Prepared) || e.retries(id.Kind))
-	case DropShard:
-		return pick(newer, is(shard.None), true)
-	case CancelMove:
-		switch {
-		case newer > 0:
-			return take
-		case newer < 0:
-			return answerBegun
-		case e.last == CancelMove && e.outcome == NotBegun:
-			return answerNotBegun
-		case e.last == 0 || e.last == CancelMove || (e.last == PrepareDropShard && e.outcome != Done):
-			return take // the application is the authority on whether the hand-over began
-		}
-		return answerBegun
-	case UpdateMembership: // has its lane
-	}
-	return refuse
-}
-
-// pick: newer is taken, older refused; at the highest order itself, what was done before is answered, and again allows another try.
-func pick(newer int, done, again bool) verdict {
-	switch {
-	case newer > 0:
-		return take
-	case newer < 0:
-		return refuse
-	case done:
-		return answerDone
-	case again:
-		return take
-	}
-	return refuse
-}
-
-// retries: the newest command was of this kind and is not done; or only the application remembers what it was, and decides.
-func (e *entry) retries(k Kind) bool {
-	return e.last == 0 || e.last == k && (e.outcome == Failed || e.outcome == Busy)
 }
 
 func (r *Roster) command(now shard.Instant, c Command, out *Effects) {
@@ -155,8 +87,8 @@ func (e *entry) repeats(c Command) bool {
 func (r *Roster) advance(now shard.Instant, e *entry, out *Effects) {
 	for e.running == nil && len(e.queue) > 0 {
 		t := e.queue[0]
-		v := e.judge(t.cmd)
-		if v == take && len(r.calls) >= MaxRunning {
+		v := receiver.State{Held: e.held, Under: e.under, Last: e.last, Outcome: e.outcome}.Judge(t.cmd.ID, t.cmd.Role)
+		if v == receiver.Take && len(r.calls) >= MaxRunning {
 			if !e.waiting {
 				e.waiting = true
 				r.ready = append(r.ready, e.held.Shard)
@@ -168,19 +100,19 @@ func (r *Roster) advance(now shard.Instant, e *entry, out *Effects) {
 	}
 }
 
-func (r *Roster) decide(now shard.Instant, e *entry, t *task, v verdict, out *Effects) {
+func (r *Roster) decide(now shard.Instant, e *entry, t *task, v receiver.Verdict, out *Effects) {
 	id := t.cmd.ID
 	switch v {
-	case answerDone:
+	case receiver.AnswerDone:
 		r.answer(id, Done, "", out)
-	case answerNotBegun:
+	case receiver.AnswerNotBegun:
 		r.answer(id, NotBegun, "", out)
-	case answerBegun:
+	case receiver.AnswerBegun:
 		r.answer(id, Begun, "", out)
-	case refuse:
+	case receiver.Refuse:
 		why := fmt.Sprintf("order %s at phase %s with highest order %s", id.Order, e.held.Phase, e.held.Max)
 		r.answer(id, Stale, why, out)
-	case take:
+	case receiver.Take:
 		left := r.left(t, now)
 		if left <= 0 {
 			r.answer(id, Failed, "its deadline passed while earlier commands of the shard ran", out)
@@ -260,13 +192,9 @@ func (r *Roster) answer(id CommandID, status Status, why string, out *Effects) {
 		weight = Trouble
 	}
 	out.Trace = append(out.Trace, Decision{
-		What:   [...]string{"", "add shard", "drop shard", "prepare add", "prepare drop", "cancel move", "update membership"}[id.Kind] + status.suffix(),
+		What:   [...]string{"", "add shard", "drop shard", "prepare add", "prepare drop", "cancel move", "update membership"}[id.Kind] + status.Suffix(),
 		Weight: weight, Incarnation: id.Incarnation, Shard: id.Shard, Order: id.Order, Why: why,
 	})
-}
-
-func (s Status) suffix() string {
-	return [...]string{"", " done", ": not begun", ": begun", " refused as stale", " failed", ": busy"}[s]
 }
 
 func (r *Roster) callDone(now shard.Instant, ev CallDone, out *Effects) {

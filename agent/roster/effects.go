@@ -116,19 +116,6 @@ type Renew struct {
 	ServeOn           bool          // it may serve on, by the last word of a leader or by what the file still says
 }
 
-// Status of a Result; the numbers are those of the wire.
-type Status uint8
-
-// Statuses.
-const (
-	Done Status = iota + 1
-	NotBegun
-	Begun
-	Stale
-	Failed
-	Busy
-)
-
 // Result answers a Command.
 type Result struct {
 	ID     CommandID

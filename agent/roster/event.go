@@ -3,6 +3,7 @@ package roster
 import (
 	"time"
 
+	"github.com/shardmanager/shardmanager/agent/receiver"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -174,27 +175,20 @@ type DrainProgress struct {
 	Remaining int
 }
 
-// Kind of a command; the numbers are those of the wire.
-type Kind uint8
-
-// Kinds.
-const (
-	AddShard Kind = iota + 1
-	DropShard
-	PrepareAddShard
-	PrepareDropShard
-	CancelMove
-	UpdateMembership
+// A command's kind and name, and what its answer says.
+type (
+	Kind      = receiver.Kind
+	CommandID = receiver.CommandID
+	Status    = receiver.Status
 )
 
-// CommandID names a command.
-type CommandID struct {
-	Epoch       shard.Epoch
-	Incarnation shard.Incarnation
-	Shard       shard.ID
-	Order       shard.Order
-	Kind        Kind
-}
+// Kinds and statuses.
+const (
+	AddShard, DropShard, PrepareAddShard, PrepareDropShard = receiver.AddShard, receiver.DropShard, receiver.PrepareAddShard, receiver.PrepareDropShard
+	CancelMove, UpdateMembership                           = receiver.CancelMove, receiver.UpdateMembership
+
+	Done, NotBegun, Begun, Stale, Failed, Busy = receiver.Done, receiver.NotBegun, receiver.Begun, receiver.Stale, receiver.Failed, receiver.Busy
+)
 
 // Command asks for one step at one shard; answered by a Result, even if it comes again.
 type Command struct {

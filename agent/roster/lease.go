@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/retry"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -42,6 +43,9 @@ type lease struct {
 
 // extend moves the end to asked + length if that is later: an end only moves earlier by an end of the incarnation (R6).
 func (l *lease) extend(asked, now shard.Instant, length time.Duration, by Voucher) {
+	if invariant.Enabled {
+		invariant.Check(!asked.IsZero() && asked.Passed(now), "a lease is extended by the answer to a question of %v, now is %v (R6)", asked, now)
+	}
 	if end := asked.Add(length); end.Remaining(now) > l.end.Remaining(now) {
 		l.end, l.told = end, false
 	}

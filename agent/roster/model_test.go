@@ -201,20 +201,25 @@ func TestNoLeaseWithoutProof(t *testing.T) {
 	t.Parallel()
 	renewals, memberships := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
-		c := &chaos{w: newWorld(t), rt: rt, fresh: 0xa0}
-		c.begin()
-		c.register()
-		c.observe()
-		c.serve()
-		for range rapid.IntRange(20, 120).Draw(rt, "events") {
-			c.one()
-			c.observe()
-		}
+		c := noLeaseWithoutProof(newWorld(t), rt)
 		renewals, memberships = renewals+c.renewed, memberships+c.memberships
 	})
 	if renewals == 0 || memberships == 0 {
 		t.Fatalf("%d leases and %d memberships were asked for: nothing was checked", renewals, memberships)
 	}
+}
+
+func noLeaseWithoutProof(w *world, rt *rapid.T) *chaos {
+	c := &chaos{w: w, rt: rt, fresh: 0xa0}
+	c.begin()
+	c.register()
+	c.observe()
+	c.serve()
+	for range rapid.IntRange(20, 120).Draw(rt, "events") {
+		c.one()
+		c.observe()
+	}
+	return c
 }
 
 // begin starts the account of a life anew.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/retry"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/progress"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -107,6 +108,9 @@ func New(settings Settings, server shard.Server) *Roster {
 
 // Step takes an event in. Now was read after the event was received (R7).
 func (r *Roster) Step(now shard.Instant, ev Event, out *Effects) {
+	if invariant.Enabled {
+		defer r.check(r.before(len(out.Calls)), out)
+	}
 	switch ev := ev.(type) {
 	case Started:
 		r.started(now, ev, out)
@@ -157,6 +161,9 @@ func (r *Roster) Step(now shard.Instant, ev Event, out *Effects) {
 
 // Tick does what has become due; its cost does not grow with the number of shards.
 func (r *Roster) Tick(now shard.Instant, out *Effects) {
+	if invariant.Enabled {
+		defer r.check(r.before(len(out.Calls)), out)
+	}
 	r.tickLease(now, out)
 	r.tickRest(now, out)
 	switch r.life {

@@ -17,7 +17,7 @@ import (
 // language is that of world.play; after every event the world checks the invariants of the package's doc.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
 		w := newWorld(t)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			w.t = t
@@ -47,9 +47,15 @@ func settings() roster.Settings {
 	}
 }
 
+// reporter is told of broken invariants: a *testing.T, or a *rapid.T.
+type reporter interface {
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+}
+
 // world is a roster with a clock.
 type world struct {
-	t     *testing.T
+	t     reporter
 	r     *roster.Roster
 	now   shard.Instant
 	out   roster.Effects
@@ -60,7 +66,7 @@ type world struct {
 	quiet map[string]bool // effects that are not shown
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t reporter) *world {
 	return &world{
 		t: t, now: shard.Instant{Boot: int64(time.Hour), Raw: int64(time.Minute)}, ended: map[shard.Incarnation]bool{}, quiet: map[string]bool{},
 		r: roster.New(settings(), shard.Server{ID: "a.kv", App: "kv", Agent: "a", AgentAddress: "a:1"}),

@@ -6,6 +6,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/purpose"
 	"github.com/shardmanager/shardmanager/allocator/timing"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -58,6 +59,9 @@ func (t *task) command(to *life, p purpose.Purpose, o shard.Order) *call {
 		c.since = t.now // it is not held against the server
 		t.w.waits = why
 		return c
+	}
+	if invariant.Enabled {
+		invariant.Check(!t.pending() && o.Term <= t.row.Term && o.Move <= t.row.Move, "%s/%d: order %s is sent, the durable row is at %d/%d (R3)", t.a.spec.Name, t.at, o, t.row.Term, t.row.Move)
 	}
 	deadline := t.deadline(p)
 	if c.stream != to.stream {

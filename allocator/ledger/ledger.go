@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -96,6 +97,9 @@ func (l *Ledger) Tick(now shard.Instant, out *Effects) {
 func (l *Ledger) Behind(yes bool) { l.behind = yes }
 
 func (l *Ledger) begin(now shard.Instant, out *Effects) {
+	if invariant.Enabled {
+		invariant.Check((now.Boot >= l.now.Boot || now.Raw >= l.now.Raw) && l.out == nil, "a step at %v after one at %v (R7)", now, l.now)
+	}
 	if l.tenure == leading && l.now.PermissionAge(now) > lateLoop {
 		l.restartEvidence(now)
 	}
@@ -114,6 +118,9 @@ func (l *Ledger) end() {
 		l.requestPlans()
 		l.tellDrains()
 		l.flush()
+		if invariant.Enabled && len(l.out.Writes) > 0 {
+			l.checkCounts()
+		}
 	}
 	l.out = nil
 }

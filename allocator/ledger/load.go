@@ -56,6 +56,7 @@ func (l *Ledger) loadApp(state AppState) {
 	for i := range a.rows {
 		row, at := &a.rows[i], shard.Index(i)
 		row.PrimaryMove, row.MembersTold = 0, 0
+		row.ForgetGone() // whose incarnation nothing else would count
 		for _, o := range row.Owners() {
 			if f := l.life(a.spec.Name, o); f != nil {
 				f.refs[at] = struct{}{}
@@ -63,6 +64,11 @@ func (l *Ledger) loadApp(state AppState) {
 		}
 		if f := l.known(row.Primary); f != nil {
 			f.owned++
+		}
+		for i := range row.Secondaries {
+			if f := l.known(row.Secondaries[i].Owner); f != nil {
+				f.seconded++
+			}
 		}
 		l.countJoins(a, row, 1)
 		if m := row.Open; m != nil {

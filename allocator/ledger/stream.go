@@ -128,6 +128,7 @@ func (l *Ledger) drop(st *stream) {
 	st.server.greetings = slices.DeleteFunc(st.server.greetings, func(g *stream) bool { return g == st })
 	if f := st.life; f != nil && f.stream == st.id {
 		f.stream = 0
+		l.serverChanged(st.server) // watchers may have known it by the stream alone
 	}
 }
 

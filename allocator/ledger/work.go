@@ -268,7 +268,7 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	next := *t.row
 	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = to.Owner, next.Term, next.Move
-	t.grantSecondaries(&next)
+	next.UnderNewPrimary()
 	w := t.workOf(t.a, t.at)
 	t.w = w
 	w.from = ""
@@ -278,24 +278,6 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	t.closeMove(&next)
 	w.reason, w.began, w.failures = reason, t.now, 0
 	t.stage(t.a, t.at, next, h, Decision{What: "granted", Server: to.Server, Incarnation: to.Incarnation, Why: why})
-}
-
-// grantSecondaries are the secondaries under a new primary: it is none itself. A source that handed over to somebody else is told anew
-// what it is; the primary is told its membership with the grant.
-func (t *task) grantSecondaries(next *Row) {
-	if len(next.Secondaries) == 0 && next.MembersMove == 0 {
-		return
-	}
-	next.Secondaries = slices.Clone(next.Secondaries)
-	next.Secondaries = slices.DeleteFunc(next.Secondaries, func(s Secondary) bool { return s.Owner == next.Primary })
-	for i := range next.Secondaries {
-		s := &next.Secondaries[i]
-		if s.State == Syncing {
-			s.State, s.Order = Joining, shard.Order{Term: next.Term, Move: next.Move}
-		}
-		s.Replaces = Owner{} // decided for another primary
-	}
-	next.MembersMove = next.Move
 }
 
 // nextTerm is the term of the next grant. A shard that never had one may be of an app that was deleted and created again, and its storage

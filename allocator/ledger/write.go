@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/maintenance"
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/timing"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -74,6 +75,9 @@ const (
 
 // stage prepares a shard's next row. Nothing follows from it before it is durable.
 func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
+	if invariant.Enabled {
+		l.checkChange(a, at, &row)
+	}
 	old := &a.rows[at]
 	a.staged[at] = row
 	a.clearUnplaced(at)

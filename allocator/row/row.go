@@ -135,6 +135,33 @@ func (r *Row) SameMembers(other *Row) bool {
 	return slices.Equal(members(r.Secondaries), members(other.Secondaries))
 }
 
+// ForgetGone notes that newcomers which came for somebody who is not in the row any more replace nobody.
+func (r *Row) ForgetGone() {
+	for i := range r.Secondaries {
+		if o := r.Secondaries[i].Replaces; o != (Owner{}) && o != r.Primary && r.SecondaryOf(o) == nil {
+			r.Secondaries = slices.Clone(r.Secondaries)
+			r.Secondaries[i].Replaces = Owner{}
+		}
+	}
+}
+
+// UnderNewPrimary makes the secondaries those of a primary that was just granted: it is none itself. A source that handed over to somebody
+// else is told anew what it is; the primary is told its membership with the grant.
+func (r *Row) UnderNewPrimary() {
+	if len(r.Secondaries) == 0 && r.MembersMove == 0 {
+		return
+	}
+	r.Secondaries = slices.DeleteFunc(slices.Clone(r.Secondaries), func(s Secondary) bool { return s.Owner == r.Primary })
+	for i := range r.Secondaries {
+		s := &r.Secondaries[i]
+		if s.State == Syncing {
+			s.State, s.Order = Joining, shard.Order{Term: r.Term, Move: r.Move}
+		}
+		s.Replaces = Owner{} // decided for another primary
+	}
+	r.MembersMove = r.Move
+}
+
 // Owners lists the incarnations that a row names.
 func (r *Row) Owners() []Owner {
 	list := make([]Owner, 1, 3+len(r.Secondaries))

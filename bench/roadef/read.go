@@ -131,6 +131,9 @@ func (in *instance) readResources(f *numbers) {
 func (in *instance) readMachines(f *numbers) {
 	in.machines = int(f.next("the number of machines", maxOfKind))
 	for range in.machines {
+		if f.err != nil {
+			return
+		}
 		in.hood = append(in.hood, int32(f.next("a neighborhood", maxOfKind)))
 		in.site = append(in.site, int32(f.next("a location", maxOfKind)))
 		for range in.resources {
@@ -151,6 +154,9 @@ func (in *instance) readMachines(f *numbers) {
 func (in *instance) readServices(f *numbers) {
 	in.services = int(f.next("the number of services", maxOfKind))
 	for s := range in.services {
+		if f.err != nil {
+			return
+		}
 		in.spreadMin = append(in.spreadMin, int(f.next("a least spread", maxOfKind)))
 		for range f.next("a number of dependencies", maxOfKind) {
 			if f.err != nil {
@@ -164,6 +170,9 @@ func (in *instance) readServices(f *numbers) {
 func (in *instance) readProcesses(f *numbers) {
 	in.processes = int(f.next("the number of processes", maxOfKind))
 	for range in.processes {
+		if f.err != nil {
+			return
+		}
 		in.service = append(in.service, int32(f.next("a service", int64(in.services))))
 		for range in.resources {
 			in.need = append(in.need, f.next("a requirement", anyNumber))

@@ -41,6 +41,7 @@ var foreign = []struct {
 	{"github.com/google/go-cmp", []string{"internal/coord/coordtest"}, "the conformance suite is a test in all but name"},
 	{"gonum.org/v1/plot", []string{"bench/rollout/figure"}, "plots of experiments"},
 	{"pgregory.net/rapid", nil, "tests only"},
+	{"go.uber.org/goleak", nil, "tests only"},
 	{"github.com/cockroachdb/datadriven", nil, "tests only"},
 }
 

@@ -11,6 +11,7 @@ import (
 // layers lists the packages in the order of docs/architecture.md §2: an import may only point to an earlier row. A path that ends in
 // /... is a whole subtree, whose packages may import each other.
 var layers = []struct{ layer, path, what string }{
+	{"L0", "internal/invariant", "what must be true, checked with a build tag"},
 	{"L0", "internal/shard", "vocabulary"},
 	{"L0", "internal/load", "load vectors"},
 	{"L0", "internal/locality", "fault domains"},
@@ -44,7 +45,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/evidence", "pure core: what losses mean"},
 	{"L1", "allocator/maintenance", "pure core: planned events, approved piece by piece"},
 	{"L1", "allocator/message", "what the leader says to agents"},
-	{"L1", "allocator/purpose", "why the leader sends a command"},
+	{"L1", "allocator/purpose", "why a command is sent"},
 	{"L1", "allocator/probation", "pure core: servers that flap, shards that kill"},
 	{"L1", "allocator/timing", "how long the leader waits for what"},
 	{"L1", "allocator/report", "what operators are told of the ledger"},
@@ -52,6 +53,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/ledger", "pure core: assignments"},
 	{"L1", "internal/nomad/steering", "pure core: what Nomad and the leader are told"},
 	{"L1", "agent/retry", "when what failed is tried again"},
+	{"L1", "agent/receiver", "pure core: what a receiver does with a command"},
 	{"L1", "agent/roster", "pure core: what a server holds"},
 	{"wire", "proto/...", "generated: below it nobody knows the wire"},
 	{"L2", "internal/wire", "proto to vocabulary"},

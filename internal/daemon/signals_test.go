@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
 )
 
 // hangEnv makes the test's own binary a daemon that does not stop, for the test of signals.
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdout.WriteString("stopping\n")
 		select {}
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func TestSignalsInOrder(t *testing.T) {

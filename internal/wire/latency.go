@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/latency"
@@ -49,12 +50,15 @@ func LatenciesToProto(m latency.Matrix) []*pb.RegionLatency {
 	return out
 }
 
+// maxAgeMs is the most milliseconds that a Duration holds.
+const maxAgeMs = math.MaxInt64 / int64(time.Millisecond)
+
 // LatenciesFromProto converts a matrix. It is a hint: what makes no sense in it is left out.
 func LatenciesFromProto(list []*pb.RegionLatency) latency.Matrix {
 	pairs := make([]latency.Pair, 0, len(list))
 	for _, p := range list {
 		pairs = append(pairs, latency.Pair{From: p.GetFrom(), To: p.GetTo(), Estimate: latency.Estimate{
-			Median: time.Duration(p.GetMedianNs()), Error: int(p.GetErrorPermille()), Age: time.Duration(max(p.GetAgeMs(), 0)) * time.Millisecond, Pairs: int(p.GetPairs()),
+			Median: time.Duration(p.GetMedianNs()), Error: int(p.GetErrorPermille()), Age: time.Duration(min(max(p.GetAgeMs(), 0), maxAgeMs)) * time.Millisecond, Pairs: int(p.GetPairs()),
 			Configured: p.GetConfigured(),
 		}})
 	}

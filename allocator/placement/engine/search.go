@@ -5,6 +5,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/placement/layout"
 	"github.com/shardmanager/shardmanager/allocator/placement/problem"
 	"github.com/shardmanager/shardmanager/allocator/placement/wyrand"
+	"github.com/shardmanager/shardmanager/internal/invariant"
 )
 
 // Options of a search.
@@ -145,12 +146,26 @@ func (s *Search) Better(than *Search) bool { return s.bestCost.Less(&than.bestCo
 // Step judges at least n proposals, as many more as finish a piece of work: the result of Step(a) and Step(b) is that of Step(a + b), if
 // all is counted from the start. It does nothing once the search is over.
 func (s *Search) Step(n int64) {
+	if invariant.Enabled {
+		defer s.check(s.steps)
+	}
 	for s.target += n; s.steps < s.target && !s.Over(); {
 		if !s.descent.over {
 			s.descend()
 		} else {
 			s.explore(s.target - s.steps)
 		}
+	}
+}
+
+// checkEach is how many steps for each replica there are between two recounts.
+const checkEach = 16
+
+// check recounts the sums after a Step, every so many steps.
+func (s *Search) check(before int64) {
+	if every := 1 + checkEach*int64(s.M.Replicas); s.steps/every != before/every || before == 0 {
+		wrong := s.Wrong()
+		invariant.Check(wrong == "", "after %d steps: %s", s.steps, wrong)
 	}
 }
 

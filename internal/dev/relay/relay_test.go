@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 // asCaller makes the test's binary call an address and pass words between its standard streams and there: another process.
@@ -21,7 +23,7 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(asCaller); address != "" {
 		os.Exit(call(address))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func call(address string) int {

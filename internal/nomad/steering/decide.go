@@ -199,7 +199,7 @@ func (d *desk) settle(b *book) {
 		leaving := false // somebody is on the way out
 		for i := range e.Pieces {
 			p := &e.Pieces[i]
-			if !p.State.Active() {
+			if !p.State.Active() || len(p.Covers) == 0 {
 				continue
 			}
 			switch {
