@@ -43,8 +43,20 @@ type fleet struct {
 	generations int
 }
 
-// size of a fleet. Every agent is in a zone of its own; the first of them may be in region eu, and then the others in us.
-type size struct{ allocators, agents, eu int }
+// size of a fleet. Every agent is in a zone of its own; the first of them may be in region eu, and then the others in us. With replicas, applications
+// keep their data themselves, and no store does.
+type size struct {
+	allocators, agents, eu int
+	replicas               bool
+}
+
+// storage says where applications keep their data.
+func (n size) storage(kv string) []string {
+	if n.replicas {
+		return []string{"--mode", "primary-secondary"}
+	}
+	return []string{"--store", "http://" + kv}
+}
 
 func (n size) region(i int) string {
 	switch {
@@ -81,8 +93,8 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 			"--region", n.region(i), "--zone", fmt.Sprintf("z%d", i), "--host", node, "--apps", "kv", "--profile", profile, "--state-dir", filepath.Join(f.dir, node)}, store...)...))
 		f.install(i, binary)
 		f.agents[i].Binary = f.program(i)
-		f.apps = append(f.apps, f.unit(node+"-app", "example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i), "--store", "http://"+kvAddress,
-			"--history", filepath.Join(f.dir, node+".history")))
+		f.apps = append(f.apps, f.unit(node+"-app", append([]string{"example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i),
+			"--history", f.history(i)}, n.storage(kvAddress)...)...))
 	}
 	for _, u := range append(append([]*process.Unit{f.kv}, f.allocators...), append(f.agents, f.apps...)...) {
 		f.start(u)
@@ -146,6 +158,9 @@ func (f *fleet) restarted(i int, run uint64) (status *pb.StatusResponse) {
 	})
 	return status
 }
+
+// history is where an application records what it does.
+func (f *fleet) history(i int) string { return filepath.Join(f.dir, fmt.Sprintf("n%d.history", i)) }
 
 func (f *fleet) socket(i int) string { return fmt.Sprintf("unix://%s/%d", f.sockets, i) }
 
@@ -314,7 +329,7 @@ func (f *fleet) overlaps(kills ...overlap.Kill) {
 	f.t.Helper()
 	var all []overlap.History
 	for i := range f.apps {
-		histories, err := overlap.Read(filepath.Join(f.dir, fmt.Sprintf("n%d.history", i)))
+		histories, err := overlap.Read(f.history(i))
 		if err != nil {
 			f.t.Fatal(err)
 		}
