@@ -68,7 +68,7 @@ func start(t *testing.T) (*Relay, string) {
 	if err := probe.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := New(Config{Processes: func() map[string]int { return map[string]int{"nobody": 0, "self": os.Getpid()} }})
+	r := New(Config{Delay: delay, Processes: func() map[string]int { return map[string]int{"nobody": 0, "self": os.Getpid()} }})
 	t.Cleanup(r.Close)
 	if err := r.Forward(address, echo(t)); err != nil {
 		t.Fatal(err)
@@ -112,6 +112,7 @@ func heard(conn net.Conn, word string) error {
 const (
 	long    = 20 * time.Second
 	shortly = 100 * time.Millisecond
+	delay   = 150 * time.Millisecond
 )
 
 func TestSilenceLosesNothingAndHeals(t *testing.T) {
@@ -155,6 +156,29 @@ func TestRefusalResetsOldAndNewConnections(t *testing.T) {
 	r.Set("self", Healthy)
 	if err := said(dial(t, address), "after", long); err != nil {
 		t.Errorf("after healing: %v", err)
+	}
+}
+
+func TestWhatIsSlowArrivesLateBothWays(t *testing.T) {
+	r, address := start(t)
+	conn := dial(t, address)
+	if err := said(conn, "before", long); err != nil {
+		t.Fatal(err)
+	}
+	r.Set("self", Slow)
+	for range 2 {
+		began := time.Now()
+		if err := said(conn, "meanwhile", long); err != nil || time.Since(began) < 2*delay {
+			t.Errorf("%v after %s, expected an answer after %s at least", err, time.Since(began), 2*delay)
+		}
+	}
+	r.Set("self", Silent)
+	if err := said(conn, "later", shortly); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("while silenced: %v, expected silence", err)
+	}
+	r.Set("self", Slow)
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(long)), heard(conn, "later")); err != nil {
+		t.Error(err)
 	}
 }
 
