@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	overloaded = 10
 	// warmUp of a process is not compared with what comes after it.
 	warmUp = 90 * time.Second
+	// judgedAfter is how long a process has to live for its trends to be judged: before, they are shown only.
+	judgedAfter = 10 * time.Minute
+	// pooled is how many connections the load generator keeps to one application, and so how many descriptors either may have more or less.
+	pooled = 256
 )
 
 // spread is how a time is distributed, in milliseconds; counted are those that there are.
@@ -216,12 +221,21 @@ func (p *report) processes(lives []*vitals.Life) {
 				continue
 			}
 			l.Trends[of.String()] = t
-			if t.Grows(of) {
+			if v.Ended-v.Began >= judgedAfter && t.Grows(of, allowed(v.Name)) {
 				p.broke("%s grows: %s from %d to %d in %.0f minutes", v.Name, of, t.First, t.Last, l.Minutes)
 			}
 		}
 		p.Processes = append(p.Processes, l)
 	}
+}
+
+// allowed is by how much a process may grow.
+func allowed(name string) vitals.Sample {
+	a := vitals.Allowed()
+	if name == "load" || strings.HasSuffix(name, "-app") {
+		a[vitals.Descriptors] = pooled
+	}
+	return a
 }
 
 // write prints the line for programs and the tables for people.

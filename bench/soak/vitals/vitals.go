@@ -144,10 +144,12 @@ func median(list []int64) int64 {
 	return sorted[len(sorted)/2]
 }
 
-// allowed is by how much a vital may grow beyond a quarter: what caches and pools need until they are warm, and what faults leave for a while.
-var allowed = Sample{RSS: 16 << 10, Goroutines: 50, Threads: 10, Descriptors: 20}
+// Allowed is by how much vitals may grow beyond a quarter: what caches and pools need until they are warm, and what faults leave for a while.
+func Allowed() Sample {
+	return Sample{RSS: 16 << 10, Goroutines: 50, Threads: 10, Descriptors: 20}
+}
 
 // Grows reports whether a trend is one of something that leaks.
-func (t Trend) Grows(of Vital) bool {
+func (t Trend) Grows(of Vital, allowed Sample) bool {
 	return t.Last > t.First+t.First/4+allowed[of]
 }

@@ -44,7 +44,7 @@ func TestLeaksAreTold(t *testing.T) {
 			t.Fatalf("%s: lives %v", name, lives)
 		}
 		trend, ok := lives[0].Trend(c.of, time.Minute)
-		if !ok || trend.Grows(c.of) != c.grows {
+		if !ok || trend.Grows(c.of, Allowed()) != c.grows {
 			t.Errorf("%s: %+v, %t", name, trend, ok)
 		}
 		if _, ok := lives[0].Trend(c.of, 9*time.Minute); ok {
