@@ -203,8 +203,8 @@ func slowStore(ctx context.Context, f *fault) error {
 	return f.back(ctx)
 }
 
-// without restarts a program while its disk is full, as a supervisor does that never gives up, and gives the disk room again.
-func (f *fault) without(ctx context.Context, d *disk, u *process.Unit) error {
+// without restarts a program while its disk is full, as a supervisor does that never gives up, gives the disk room again, and waits until all is well.
+func (f *fault) without(ctx context.Context, d *disk, u *process.Unit, well func(context.Context) error) error {
 	if err := d.fill(); err != nil {
 		return err
 	}
@@ -215,22 +215,28 @@ func (f *fault) without(ctx context.Context, d *disk, u *process.Unit) error {
 		return errors.Join(err, d.free())
 	}
 	f.hit(at)
-	for until := time.Now().Add(f.between(2*time.Second, 8*time.Second)); time.Now().Before(until) && clock.Pause(ctx, time.Second); {
-		if !u.Running() {
-			if err := u.Start(); err != nil {
-				return errors.Join(err, d.free())
-			}
+	running := func(context.Context) error {
+		if u.Running() {
+			return nil
 		}
+		return u.Start()
 	}
-	err = d.free()
-	if !u.Running() {
-		err = errors.Join(err, u.Start())
+	for until := time.Now().Add(f.between(2*time.Second, 8*time.Second)); time.Now().Before(until) && clock.Pause(ctx, time.Second); {
+		err = errors.Join(err, running(ctx))
 	}
-	return err
+	if err := errors.Join(err, d.free()); err != nil {
+		return err
+	}
+	return clock.Await(ctx, settlePatience, u.Name+" to be back", func(ctx context.Context) error {
+		if err := running(ctx); err != nil {
+			return err
+		}
+		return well(ctx)
+	})
 }
 
 func fullDisk(ctx context.Context, f *fault) error {
-	return errors.Join(f.without(ctx, f.disks[f.server.Node], f.server.agent), f.back(ctx))
+	return f.without(ctx, f.disks[f.server.Node], f.server.agent, f.attached(f.server))
 }
 
 // succeeded waits until another allocator leads, and notes how long that took.
@@ -276,7 +282,7 @@ func leaderSlowStore(ctx context.Context, f *fault) error {
 }
 
 func leaderFullDisk(ctx context.Context, f *fault) error {
-	return errors.Join(f.without(ctx, f.disks[f.unit.Name], f.unit), f.led(ctx))
+	return f.without(ctx, f.disks[f.unit.Name], f.unit, f.another(-1))
 }
 
 func killStandby(ctx context.Context, f *fault) error {
