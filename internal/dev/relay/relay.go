@@ -58,7 +58,8 @@ type Config struct {
 
 // Relay forwards between pairs of addresses. Its methods may be called from several goroutines.
 type Relay struct {
-	cfg Config
+	cfg    Config
+	owners owners
 
 	mu      sync.Mutex
 	cuts    map[string]Cut
@@ -151,7 +152,7 @@ func (r *Relay) accept(listener net.Listener, to string) {
 func (r *Relay) serve(conn net.Conn, to string) {
 	p := &pair{relay: r, near: conn, ended: make(chan struct{})}
 	defer p.end()
-	name, ok := ownerOf(conn, r.cfg.Processes())
+	name, ok := r.owners.of(conn, r.cfg.Processes())
 	if !ok && r.cutting() {
 		p.reset()
 		return

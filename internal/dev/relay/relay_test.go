@@ -147,8 +147,18 @@ func TestRefusalResetsOldAndNewConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Set("self", Refused)
-	for name, c := range map[string]net.Conn{"old": conn, "new": dial(t, address)} {
-		err := said(c, "meanwhile", long)
+	for name, ask := range map[string]func() error{
+		"old": func() error { return said(conn, "meanwhile", long) },
+		"new": func() error { // it may be reset before it is there
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			return said(c, "meanwhile", long)
+		},
+	} {
+		err := ask()
 		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
 			t.Errorf("%s connection: %v, expected a reset", name, err)
 		}
@@ -223,6 +233,30 @@ func TestACloseEndsBothSides(t *testing.T) {
 	}
 	if err := r.Forward("127.0.0.1:0", address); err == nil {
 		t.Error("a closed relay forwards")
+	}
+}
+
+// The kernel, asked for one socket, says what its table says, and knows no socket that there is not.
+func TestTheKernelKnowsSockets(t *testing.T) {
+	conn := dial(t, echo(t))
+	local, remote := addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, found := inodeOf(table, local, remote)
+	got, err := askInode(local, remote)
+	if err != nil && !errors.Is(err, errUnknownSocket) {
+		t.Skipf("this kernel cannot be asked: %v", err)
+	}
+	if !found || got != want || err != nil || !holds(os.Getpid(), got) {
+		t.Errorf("socket %d, %v, expected %d", got, err, want)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := askInode(netip.AddrPortFrom(local.Addr(), 1), remote); err == nil {
+		t.Errorf("a connection that there is not has socket %d", got)
 	}
 }
 
