@@ -57,7 +57,7 @@ func main() {
 	flag.BoolVar(&c.keep, "keep", false, "keep logs and histories also if no promise broke")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	if err := measure(ctx, c); err != nil {
 		fmt.Fprintln(os.Stderr, "soak:", err)
 		os.Exit(1)
