@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,7 @@ type fleet struct {
 type size struct {
 	allocators, agents, eu int
 	replicas               bool
+	flags                  []string // more of the allocators'
 }
 
 // storage says where applications keep their data.
@@ -85,7 +87,7 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 		listen, admin := f.address(), f.address()
 		f.serve, f.admins = append(f.serve, listen), append(f.admins, admin)
 		f.allocators = append(f.allocators, f.unit(fmt.Sprintf("allocator-%d", i), append([]string{"allocator", "--cluster", name, "--name", fmt.Sprintf("a%d", i),
-			"--listen", listen, "--admin-listen", admin, "--profile", profile, "--state-dir", filepath.Join(f.dir, fmt.Sprintf("a%d", i))}, store...)...))
+			"--listen", listen, "--admin-listen", admin, "--profile", profile, "--state-dir", filepath.Join(f.dir, fmt.Sprintf("a%d", i))}, slices.Concat(n.flags, store)...)...))
 	}
 	for i := range n.agents {
 		node := fmt.Sprintf("n%d", i)
