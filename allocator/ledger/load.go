@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -91,8 +93,8 @@ func (l *Ledger) loadServers(ev Loaded, fenced map[Owner]string) {
 	for _, id := range l.order {
 		s := l.servers[id]
 		for _, f := range s.all() {
-			if why, ok := fenced[f.Owner]; ok && keys[id].Server.Incarnation != f.Incarnation {
-				// Its key may have been taken while it was still attached, so a newer key alone proves nothing.
+			if why, ok := fenced[f.Owner]; ok && keys[id].Server.Incarnation != f.Incarnation && !slices.Contains(keys[id].Ended, f.Incarnation) {
+				// Its key may have been taken while it was still attached, so a newer key alone proves nothing; its agent's word that it ended does.
 				f.fencing, f.conflict, f.why, f.fencedAt = true, true, why, ev.Acquired
 			}
 		}
