@@ -78,8 +78,7 @@ func (l *Ledger) loadApp(state AppState) {
 	}
 }
 
-// loadServers takes the keys as read after the acquire. Every incarnation that a row names and no key shows is awaited, fenced, or over
-// because a newer one is registered.
+// loadServers takes the keys as read after the acquire. Whoever is in a row and in no key is awaited, fenced, or over because a newer one is registered.
 func (l *Ledger) loadServers(ev Loaded, fenced map[Owner]string) {
 	keys := make(map[shard.ServerID]Registration, len(ev.Registered))
 	for _, k := range ev.Registered {
