@@ -11,6 +11,8 @@ LDFLAGS := $(if $(VERSION),-X main.version=$(VERSION))
 FUZZTIME ?= 30s
 BENCH ?= .
 BENCHTIME ?= 1s
+# How long the soak plays faults.
+T ?= 30m
 
 .PHONY: help
 help: ## Show this list
@@ -67,6 +69,10 @@ fuzz: ## Run each fuzz test for FUZZTIME (30s)
 .PHONY: bench
 bench: ## Run the benchmarks that BENCH matches (all)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+
+.PHONY: soak
+soak: $(CONSUL) ## Play faults on a whole cluster for T (30m), and judge what happened
+	go run ./bench/soak -t $(T)
 
 .PHONY: cover
 cover: $(CONSUL) ## Write coverage.out and print the total

@@ -271,7 +271,7 @@ func TestAdministration(t *testing.T) {
 	wantDetail(t, err, connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_NOT_LEADER, n.adminAddress)
 	_, err = follower.admin.CreateApp(ctx, &pb.CreateAppRequest{Spec: appSpec("b", 8)})
 	wantDetail(t, err, connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_NOT_LEADER, n.adminAddress)
-	if status, err := follower.admin.GetStatus(ctx, new(pb.GetStatusRequest)); err != nil || status.Leading || status.LeaderAddress != n.address {
+	if status, err := follower.admin.GetStatus(ctx, new(pb.GetStatusRequest)); err != nil || status.Leading || status.LeaderAddress != n.address || status.Goroutines == 0 {
 		t.Errorf("the follower's status: %v, %v", status, err)
 	}
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,8 +44,21 @@ type fleet struct {
 	generations int
 }
 
-// size of a fleet. Every agent is in a zone of its own; the first of them may be in region eu, and then the others in us.
-type size struct{ allocators, agents, eu int }
+// size of a fleet. Every agent is in a zone of its own; the first of them may be in region eu, and then the others in us. With replicas, applications
+// keep their data themselves, and no store does.
+type size struct {
+	allocators, agents, eu int
+	replicas               bool
+	flags                  []string // more of the allocators'
+}
+
+// storage says where applications keep their data.
+func (n size) storage(kv string) []string {
+	if n.replicas {
+		return []string{"--mode", "primary-secondary"}
+	}
+	return []string{"--store", "http://" + kv}
+}
 
 func (n size) region(i int) string {
 	switch {
@@ -73,7 +87,7 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 		listen, admin := f.address(), f.address()
 		f.serve, f.admins = append(f.serve, listen), append(f.admins, admin)
 		f.allocators = append(f.allocators, f.unit(fmt.Sprintf("allocator-%d", i), append([]string{"allocator", "--cluster", name, "--name", fmt.Sprintf("a%d", i),
-			"--listen", listen, "--admin-listen", admin, "--profile", profile, "--state-dir", filepath.Join(f.dir, fmt.Sprintf("a%d", i))}, store...)...))
+			"--listen", listen, "--admin-listen", admin, "--profile", profile, "--state-dir", filepath.Join(f.dir, fmt.Sprintf("a%d", i))}, slices.Concat(n.flags, store)...)...))
 	}
 	for i := range n.agents {
 		node := fmt.Sprintf("n%d", i)
@@ -81,8 +95,8 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 			"--region", n.region(i), "--zone", fmt.Sprintf("z%d", i), "--host", node, "--apps", "kv", "--profile", profile, "--state-dir", filepath.Join(f.dir, node)}, store...)...))
 		f.install(i, binary)
 		f.agents[i].Binary = f.program(i)
-		f.apps = append(f.apps, f.unit(node+"-app", "example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i), "--store", "http://"+kvAddress,
-			"--history", filepath.Join(f.dir, node+".history")))
+		f.apps = append(f.apps, f.unit(node+"-app", append([]string{"example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i),
+			"--history", f.history(i)}, n.storage(kvAddress)...)...))
 	}
 	for _, u := range append(append([]*process.Unit{f.kv}, f.allocators...), append(f.agents, f.apps...)...) {
 		f.start(u)
@@ -146,6 +160,9 @@ func (f *fleet) restarted(i int, run uint64) (status *pb.StatusResponse) {
 	})
 	return status
 }
+
+// history is where an application records what it does.
+func (f *fleet) history(i int) string { return filepath.Join(f.dir, fmt.Sprintf("n%d.history", i)) }
 
 func (f *fleet) socket(i int) string { return fmt.Sprintf("unix://%s/%d", f.sockets, i) }
 
@@ -314,7 +331,7 @@ func (f *fleet) overlaps(kills ...overlap.Kill) {
 	f.t.Helper()
 	var all []overlap.History
 	for i := range f.apps {
-		histories, err := overlap.Read(filepath.Join(f.dir, fmt.Sprintf("n%d.history", i)))
+		histories, err := overlap.Read(f.history(i))
 		if err != nil {
 			f.t.Fatal(err)
 		}

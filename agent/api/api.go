@@ -6,6 +6,7 @@ package api
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"connectrpc.com/connect"
@@ -184,7 +185,7 @@ func (s *service) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusRe
 		return nil, err
 	}
 	response := &pb.StatusResponse{Agent: status.Agent, Version: status.Version, Locality: wire.LocalityToProto(status.Locality)}
-	response.Usage = wire.UsageToProto(status.Usage)
+	response.Usage, response.Goroutines = wire.UsageToProto(status.Usage), uint32(runtime.NumGoroutine())
 	response.Run, response.OnTrial, response.RestartProblem = status.Run, status.OnTrial, status.RestartProblem
 	for i, v := range status.Servers {
 		response.Servers = append(response.Servers, serverStatus(v))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 
 	"connectrpc.com/connect"
 
@@ -238,7 +239,7 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 	status := a.node.Status()
 	out := &pb.GetStatusResponse{
 		Cluster: status.Cluster, Allocator: status.Name, Leader: status.Leader, LeaderAddress: status.LeaderData,
-		StoreError: status.StoreTrouble, Version: status.Version,
+		StoreError: status.StoreTrouble, Version: status.Version, Goroutines: count(runtime.NumGoroutine()),
 	}
 	view, err := a.view(ctx)
 	if err != nil {

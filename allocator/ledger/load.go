@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -82,8 +84,7 @@ func (l *Ledger) loadApp(state AppState) {
 	}
 }
 
-// loadServers takes the keys as read after the acquire. Every incarnation that a row names and no key shows is awaited, fenced, or over
-// because a newer one is registered.
+// loadServers takes the keys as read after the acquire. Whoever is in a row and in no key is awaited, fenced, or over because a newer one is registered.
 func (l *Ledger) loadServers(ev Loaded, fenced map[Owner]string) {
 	keys := make(map[shard.ServerID]Registration, len(ev.Registered))
 	for _, k := range ev.Registered {
@@ -97,8 +98,8 @@ func (l *Ledger) loadServers(ev Loaded, fenced map[Owner]string) {
 	for _, id := range l.order {
 		s := l.servers[id]
 		for _, f := range s.all() {
-			if why, ok := fenced[f.Owner]; ok && keys[id].Server.Incarnation != f.Incarnation {
-				// Its key may have been taken while it was still attached, so a newer key alone proves nothing.
+			if why, ok := fenced[f.Owner]; ok && keys[id].Server.Incarnation != f.Incarnation && !slices.Contains(keys[id].Ended, f.Incarnation) {
+				// Its key may have been taken while it was still attached, so a newer key alone proves nothing; its agent's word that it ended does.
 				f.fencing, f.conflict, f.why, f.fencedAt = true, true, why, ev.Acquired
 			}
 		}

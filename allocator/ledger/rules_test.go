@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -324,6 +325,44 @@ func TestResultsOfOthersMeanNothing(t *testing.T) {
 	b.step(ledger.Result{Stream: sa, ID: right, Status: ledger.Done})
 	if len(b.out.Publish) != 1 || len(b.core.Moves().Open) != 0 {
 		t.Fatalf("the right one was not taken: %+v", b.core.Moves())
+	}
+}
+
+// TestFencedByAnEarlierLeader: what a predecessor fenced is waited for anew, for a rest too, unless the agent says in the key that it ended it (PROTOCOL R11).
+// Otherwise shards would stay where nobody serves them for as long as leaders change faster than that.
+func TestFencedByAnEarlierLeader(t *testing.T) {
+	owner := ledger.Owner{Server: info("a", 7).ID, Incarnation: 7}
+	for _, c := range []struct {
+		name  string
+		ended []shard.Incarnation
+		over  bool
+	}{
+		{"its agent ended it", []shard.Incarnation{5, 7}, true},
+		{"its agent ended another", []shard.Incarnation{5}, false},
+		{"another host's agent is in the key", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			newer, kb := key("a", 8), key("b", 9)
+			newer.Ended = c.ended
+			b := newBare(t, quick(), ledger.Loaded{
+				Apps: appOf(owned("a", 7, 3)), Registered: []ledger.Registration{newer, kb},
+				Fences: []ledger.Fence{{Owner: owner, Reason: "silent"}}, Rests: []ledger.Rest{{Owner: owner, Length: 30 * time.Second}},
+			})
+			over := func() bool {
+				return slices.ContainsFunc(b.out.Trace, func(d ledger.Decision) bool {
+					return d.What == "incarnation over" && d.Incarnation == owner.Incarnation
+				})
+			}
+			if at := over(); at != c.over {
+				t.Errorf("over at once: %t, expected %t", at, c.over)
+			}
+			if b.pass(29 * time.Second); over() {
+				t.Error("over within the rest, or twice")
+			}
+			if b.pass(time.Minute); over() == c.over {
+				t.Error("never over, or twice")
+			}
+		})
 	}
 }
 

@@ -193,5 +193,6 @@ func statusTable(w io.Writer, s *pb.GetStatusResponse) {
 		row(w, "loop", fmt.Sprintf("%s late at most, %d waiting", milliseconds(s.GetLoopLateMs()), s.GetLoopWaiting()))
 		row(w, "quarantine", verbs.Shards(s.GetQuarantined()))
 	}
+	row(w, "goroutines", fmt.Sprint(s.GetGoroutines()))
 	row(w, "version", s.GetVersion())
 }

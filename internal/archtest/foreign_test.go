@@ -40,6 +40,7 @@ var foreign = []struct {
 	{"golang.org/x/term", []string{"internal/daemon"}, "is the output a terminal?"},
 	{"github.com/google/go-cmp", []string{"internal/coord/coordtest"}, "the conformance suite is a test in all but name"},
 	{"gonum.org/v1/plot", []string{"bench/rollout/figure"}, "plots of experiments"},
+	{"github.com/anishathalye/porcupine", []string{"internal/linear"}, "are histories linearizable? tests only, but for the package that asks"},
 	{"pgregory.net/rapid", nil, "tests only"},
 	{"go.uber.org/goleak", nil, "tests only"},
 	{"github.com/cockroachdb/datadriven", nil, "tests only"},

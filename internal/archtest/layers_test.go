@@ -116,6 +116,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L3", "sdk/sdktest/virtual", "a cluster in memory, in virtual time"},
 	{"L3", "internal/succession", "a daemon replaced by the program on disk"},
 	{"L3", "internal/logind/...", "systemd-logind"},
+	{"–", "internal/linear", "checker of histories"},
 	{"–", "internal/overlap/...", "detector"},
 	{"–", "examples/...", "applications"},
 	{"–", "internal/dev/...", "the demo"},

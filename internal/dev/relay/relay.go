@@ -3,7 +3,8 @@
 //
 // A Relay stands before the address that programs are told. It finds out which process opened a connection (owner.go), so that one
 // process is cut off while others still get through, whatever address they learnt from whom. What is cut either falls silent, like packets
-// that are dropped: nothing is forwarded, nothing closed, and what was sent meanwhile arrives once it heals; or is reset and refused.
+// that are dropped: nothing is forwarded, nothing closed, and what was sent meanwhile arrives once it heals; or is reset and refused; or is slow: whatever
+// is sent, either way, arrives late.
 //
 // Invariants: a connection whose process cannot be found out while something is cut is refused, never let through. Healing affects every
 // connection that is still open. Called by internal/dev; it knows nothing of what it forwards.
@@ -29,6 +30,8 @@ const (
 	Silent
 	// Refused ones are reset, and so are new ones.
 	Refused
+	// Slow ones carry everything late, by Config.Delay, one piece after another.
+	Slow
 )
 
 func (c Cut) String() string {
@@ -39,6 +42,8 @@ func (c Cut) String() string {
 		return "silent"
 	case Refused:
 		return "refused"
+	case Slow:
+		return "slow"
 	}
 	return "unknown"
 }
@@ -47,11 +52,14 @@ func (c Cut) String() string {
 type Config struct {
 	// Processes says which processes are known, by name. It is asked at every connection.
 	Processes func() map[string]int
+	// Delay is how late what is sent over slow connections arrives.
+	Delay time.Duration
 }
 
 // Relay forwards between pairs of addresses. Its methods may be called from several goroutines.
 type Relay struct {
-	cfg Config
+	cfg    Config
+	owners owners
 
 	mu      sync.Mutex
 	cuts    map[string]Cut
@@ -144,7 +152,7 @@ func (r *Relay) accept(listener net.Listener, to string) {
 func (r *Relay) serve(conn net.Conn, to string) {
 	p := &pair{relay: r, near: conn, ended: make(chan struct{})}
 	defer p.end()
-	name, ok := ownerOf(conn, r.cfg.Processes())
+	name, ok := r.owners.of(conn, r.cfg.Processes())
 	if !ok && r.cutting() {
 		p.reset()
 		return
@@ -192,10 +200,13 @@ func (p *pair) reset() {
 	p.end()
 }
 
-// pass waits while the process is silenced; false if the pair is over.
+// pass waits while the process is silenced, or as long as what is slow takes; false if the pair is over.
 func (p *pair) pass() bool {
+	late := time.NewTimer(p.relay.cfg.Delay)
+	defer late.Stop()
 	for {
 		c, changed := p.relay.now(p.process)
+		arrived := (<-chan time.Time)(nil) // never
 		switch c {
 		case Healthy:
 			return true
@@ -203,8 +214,12 @@ func (p *pair) pass() bool {
 			p.reset()
 			return false
 		case Silent:
+		case Slow:
+			arrived = late.C
 		}
 		select {
+		case <-arrived:
+			return true
 		case <-changed:
 		case <-p.ended:
 			return false

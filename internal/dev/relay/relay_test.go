@@ -70,7 +70,7 @@ func start(t *testing.T) (*Relay, string) {
 	if err := probe.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := New(Config{Processes: func() map[string]int { return map[string]int{"nobody": 0, "self": os.Getpid()} }})
+	r := New(Config{Delay: delay, Processes: func() map[string]int { return map[string]int{"nobody": 0, "self": os.Getpid()} }})
 	t.Cleanup(r.Close)
 	if err := r.Forward(address, echo(t)); err != nil {
 		t.Fatal(err)
@@ -114,6 +114,7 @@ func heard(conn net.Conn, word string) error {
 const (
 	long    = 20 * time.Second
 	shortly = 100 * time.Millisecond
+	delay   = 150 * time.Millisecond
 )
 
 func TestSilenceLosesNothingAndHeals(t *testing.T) {
@@ -148,8 +149,18 @@ func TestRefusalResetsOldAndNewConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Set("self", Refused)
-	for name, c := range map[string]net.Conn{"old": conn, "new": dial(t, address)} {
-		err := said(c, "meanwhile", long)
+	for name, ask := range map[string]func() error{
+		"old": func() error { return said(conn, "meanwhile", long) },
+		"new": func() error { // it may be reset before it is there
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			return said(c, "meanwhile", long)
+		},
+	} {
+		err := ask()
 		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, io.EOF) {
 			t.Errorf("%s connection: %v, expected a reset", name, err)
 		}
@@ -157,6 +168,29 @@ func TestRefusalResetsOldAndNewConnections(t *testing.T) {
 	r.Set("self", Healthy)
 	if err := said(dial(t, address), "after", long); err != nil {
 		t.Errorf("after healing: %v", err)
+	}
+}
+
+func TestWhatIsSlowArrivesLateBothWays(t *testing.T) {
+	r, address := start(t)
+	conn := dial(t, address)
+	if err := said(conn, "before", long); err != nil {
+		t.Fatal(err)
+	}
+	r.Set("self", Slow)
+	for range 2 {
+		began := time.Now()
+		if err := said(conn, "meanwhile", long); err != nil || time.Since(began) < 2*delay {
+			t.Errorf("%v after %s, expected an answer after %s at least", err, time.Since(began), 2*delay)
+		}
+	}
+	r.Set("self", Silent)
+	if err := said(conn, "later", shortly); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("while silenced: %v, expected silence", err)
+	}
+	r.Set("self", Slow)
+	if err := errors.Join(conn.SetDeadline(time.Now().Add(long)), heard(conn, "later")); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -201,6 +235,30 @@ func TestACloseEndsBothSides(t *testing.T) {
 	}
 	if err := r.Forward("127.0.0.1:0", address); err == nil {
 		t.Error("a closed relay forwards")
+	}
+}
+
+// The kernel, asked for one socket, says what its table says, and knows no socket that there is not.
+func TestTheKernelKnowsSockets(t *testing.T) {
+	conn := dial(t, echo(t))
+	local, remote := addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, found := inodeOf(table, local, remote)
+	got, err := askInode(local, remote)
+	if err != nil && !errors.Is(err, errUnknownSocket) {
+		t.Skipf("this kernel cannot be asked: %v", err)
+	}
+	if !found || got != want || err != nil || !holds(os.Getpid(), got) {
+		t.Errorf("socket %d, %v, expected %d", got, err, want)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := askInode(netip.AddrPortFrom(local.Addr(), 1), remote); err == nil {
+		t.Errorf("a connection that there is not has socket %d", got)
 	}
 }
 

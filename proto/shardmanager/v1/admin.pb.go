@@ -2881,6 +2881,8 @@ type GetStatusResponse struct {
 	Quarantined uint32 `protobuf:"varint,41,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
 	// Shards that had fewer replicas than wanted when they were last planned for, over all apps; Explain says what keeps each from more.
 	Lacking uint32 `protobuf:"varint,42,opt,name=lacking,proto3" json:"lacking,omitempty"`
+	// Goroutines of the process that answers: a number that grows without end is a leak.
+	Goroutines uint32 `protobuf:"varint,43,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
 	// The following only from the leader. Milliseconds since it last proved that the lock is its own.
 	LockAgeMs int64 `protobuf:"varint,50,opt,name=lock_age_ms,json=lockAgeMs,proto3" json:"lock_age_ms,omitempty"`
 	// Milliseconds by which its loop was late, at most, in the last 10 to 20 s.
@@ -3016,6 +3018,13 @@ func (x *GetStatusResponse) GetQuarantined() uint32 {
 func (x *GetStatusResponse) GetLacking() uint32 {
 	if x != nil {
 		return x.Lacking
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetGoroutines() uint32 {
+	if x != nil {
+		return x.Goroutines
 	}
 	return 0
 }
@@ -8344,7 +8353,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12\x14\n" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\"\x1b\n" +
 	"\x19ReleaseQuarantineResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\x89\x05\n" +
+	"\x10GetStatusRequest\"\xa9\x05\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
@@ -8362,6 +8371,9 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x04hold\x18( \x01(\tR\x04hold\x12 \n" +
 	"\vquarantined\x18) \x01(\rR\vquarantined\x12\x18\n" +
 	"\alacking\x18* \x01(\rR\alacking\x12\x1e\n" +
+	"\n" +
+	"goroutines\x18+ \x01(\rR\n" +
+	"goroutines\x12\x1e\n" +
 	"\vlock_age_ms\x182 \x01(\x03R\tlockAgeMs\x12 \n" +
 	"\floop_late_ms\x183 \x01(\x03R\n" +
 	"loopLateMs\x12!\n" +

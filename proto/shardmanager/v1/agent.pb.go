@@ -568,7 +568,9 @@ type StatusResponse struct {
 	// Why the last planned restart failed, after which this agent came back; empty: it did not.
 	RestartProblem string `protobuf:"bytes,62,opt,name=restart_problem,json=restartProblem,proto3" json:"restart_problem,omitempty"`
 	// What the agent measures of its host and of its own control group.
-	Usage         *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
+	Usage *HostUsage `protobuf:"bytes,80,opt,name=usage,proto3" json:"usage,omitempty"`
+	// Goroutines of the agent: a number that grows without end is a leak.
+	Goroutines    uint32 `protobuf:"varint,81,opt,name=goroutines,proto3" json:"goroutines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -657,6 +659,13 @@ func (x *StatusResponse) GetUsage() *HostUsage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetGoroutines() uint32 {
+	if x != nil {
+		return x.Goroutines
+	}
+	return 0
 }
 
 // AgentServerStatus is one server of the agent.
@@ -1240,7 +1249,7 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\"K\n" +
 	"\x19AgentServiceWatchResponse\x12.\n" +
 	"\x04hint\x18\x01 \x01(\x0e2\x1a.shardmanager.v1.AgentHintR\x04hint\"\x0f\n" +
-	"\rStatusRequest\"\xbd\x02\n" +
+	"\rStatusRequest\"\xdd\x02\n" +
 	"\x0eStatusResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x125\n" +
@@ -1249,7 +1258,10 @@ const file_shardmanager_v1_agent_proto_rawDesc = "" +
 	"\x03run\x18< \x01(\x04R\x03run\x12\x19\n" +
 	"\bon_trial\x18= \x01(\bR\aonTrial\x12'\n" +
 	"\x0frestart_problem\x18> \x01(\tR\x0erestartProblem\x120\n" +
-	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\"\xc6\x03\n" +
+	"\x05usage\x18P \x01(\v2\x1a.shardmanager.v1.HostUsageR\x05usage\x12\x1e\n" +
+	"\n" +
+	"goroutines\x18Q \x01(\rR\n" +
+	"goroutines\"\xc6\x03\n" +
 	"\x11AgentServerStatus\x12/\n" +
 	"\x06server\x18\x01 \x01(\v2\x17.shardmanager.v1.ServerR\x06server\x12,\n" +
 	"\x12lease_remaining_ms\x18\x02 \x01(\x03R\x10leaseRemainingMs\x12\x1d\n" +
