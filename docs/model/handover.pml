@@ -139,7 +139,12 @@ inline grant(x) { /* R11 was seen to */
 #endif
 	prim = x; primInc = inc[x]; primAt = move; known = 1; stray[x] = 0; unserve()
 }
-inline retire(x) { phase[x] = NONE; under[x] = 0; heldAt[x] = 0; activated[x] = 0; dropping[x] = 0; adding[x] = 0 }
+inline retire(x) {
+	phase[x] = NONE; under[x] = 0; heldAt[x] = 0; activated[x] = 0; dropping[x] = 0; adding[x] = 0
+#ifdef STORAGE
+	; taking[x] = 0
+#endif
+}
 #ifdef M_NOINC
 #define UNSENT(x) skip
 #else
@@ -305,12 +310,17 @@ inline wipe(x) { retire(x); max[x] = 0; refused[x] = 0; UNSENT(x) }
 		adding[x] = 0; phase[x] = SERVING; under[x] = max[x]; heldAt[x] = max[x]; activated[x] = 0; rightTo(x, termOf[max[x]]); check() } \
 	COMPARE(x)
 /* a stream begins: what it holds against what its row says (allocator/ledger/reconcile.go) */
+#ifdef M_SILENTDROP
+#define UNSURE (!served)
+#else
+#define UNSURE (!served || phase[prim] == NONE)  /* what an earlier stream asked for was done after its successor began */
+#endif
 #define SERVES(x) (phase[x] == SERVING && termOf[heldAt[x]] == termOf[primAt])
 #define COMPARE(x) \
 	:: d_step { up[x] && prim == x && primInc == inc[x] && !served && !idle && !takeAway && SERVES(x) -> served = 1; check() } \
-	:: d_step { up[x] && prim == x && primInc == inc[x] && !served && !idle && !takeAway && !SERVES(x) && !adding[x] && \
+	:: d_step { up[x] && prim == x && primInc == inc[x] && UNSURE && !idle && !takeAway && !SERVES(x) && !adding[x] && \
 		!((open == OPENED || open == ABORTING) && phase[x] == FORWARDING) && \
-		(!known || max[x] > primAt || max[x] == primAt && phase[x] != PREPARED && phase[x] != SERVING) -> idle = 1; check() } \
+		(!known || max[x] > primAt || max[x] == primAt && phase[x] != PREPARED && phase[x] != SERVING) -> served = 0; idle = 1; check() } \
 	:: d_step { up[x] && phase[x] != NONE && !NAMED(x) && !stray[x] -> stray[x] = 1; check() }
 /* answers; each says something that stays true */
 #define ANSWERS \
