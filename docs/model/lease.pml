@@ -193,8 +193,10 @@ inline grant(l, i) { /* the row first; it is heard of afterwards (promise 2) */
 #endif
 }
 
-#ifdef M_NEWERKEY
+#if defined(M_NEWERKEY)
 #define SUCCEEDED (key[SRV(owner)] > owner + 1)
+#elif defined(M_ENDEDLAST)
+#define SUCCEEDED (key[SRV(owner)] > owner + 1 && named[key[SRV(owner)] - 1])
 #else
 #define SUCCEEDED (key[SRV(owner)] > owner + 1 && named[owner + 1] && (key[SRV(owner)] == owner + 2 || named[(owner + 2) % LIVES]))
 #endif

@@ -44,7 +44,7 @@ bit up[3] = 1; byte phase[3]; bit live[3]; bit has[3]; bit member[9]; byte knows
 bit mark = 0;                /* the source's marker came to the target */
 /* one membership on its way to a server */
 bit sent[3]; byte sentAt[3]; bit list[9];
-byte kills = KILLS; bit calm = 0;
+byte kills = KILLS, who = 0; bit calm = 0;
 
 #define EXECUTES(x) (up[x] && (phase[x] == SERVING || phase[x] == PREPARED && live[x]))
 #define ROOM (version < VERSIONS + (calm -> XV : 0))
@@ -173,7 +173,7 @@ end:	do
 	:: d_step { open == OPENED && (!calm || !up[to]) && ROOM -> version++; known = 0; open = ABORTING; check() }
 	:: d_step { open == ABORTING && up[to] && !STOPPED -> phase[to] = FOLLOWING; strip(to); unsend(to); check() }
 	:: d_step { open == ABORTING && STOPPED && up[from] && phase[from] == SERVING -> unopen(); check() }                                       /* it had not begun */
-	:: d_step { open == ABORTING && STOPPED && up[from] && phase[from] == FORWARDING && ROOM -> grant(from); check() }
+	:: d_step { open == ABORTING && STOPPED && up[from] && phase[from] == FORWARDING && ROOM -> who = from; grant(who); who = 0; check() }
 	:: d_step { !calm && known -> known = 0; check() }                                    /* another leader: what was told is asked again */
 #ifdef LIVE
 	:: d_step { !calm -> calm = 1; check() }
