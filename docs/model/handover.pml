@@ -1,7 +1,7 @@
 /* One shard handed over, taken back and failed over (docs/model/README.md): the ledger's row and what a leader knows beside it, the receiver's
  * table of docs/architecture.md §5, rules R3, R9, R10, R11, R22, R24.
  *
- * Two servers, A move or grant is named by its order, a number that every durable decision about the shard raises; term(o) is the term that
+ * Two servers. A move or grant is named by its order, a number that every durable decision about the shard raises; term(o) is the term that
  * came with it. A decision is durable when it is made here: what a lost or unknown transaction does is batch.pml's. A life that was killed, or
  * fenced and waited for, executes nothing any more: that is lease.pml's. So `kill` is both.
  *
@@ -313,7 +313,7 @@ inline wipe(x) { retire(x); max[x] = 0; refused[x] = 0; UNSENT(x) }
 #ifdef M_SILENTDROP
 #define UNSURE (!served)
 #else
-#define UNSURE (!served || phase[prim] == NONE)  /* what an earlier stream asked for was done after its successor began */
+#define UNSURE (!served || phase[prim] == NONE)  /* a hello tells of drops that were taken before it: agent/roster held() */
 #endif
 #define SERVES(x) (phase[x] == SERVING && termOf[heldAt[x]] == termOf[primAt])
 #define COMPARE(x) \
