@@ -122,6 +122,10 @@ $(BIN)/consul $(BIN)/nomad: $(BIN)/%: tools/%/go.mod tools/%/go.sum
 	@mv $@.new $@
 	@$@ version | sed -n 1p
 
+.PHONY: model
+model: ## Check the models of the protocol with spin (docs/model); QUICK=1 within smaller bounds
+	@docs/model/run $(if $(QUICK),quick,full)
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf $(BIN) coverage.out

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/receiver"
@@ -68,13 +69,14 @@ func (r *Roster) command(now shard.Instant, c Command, out *Effects) {
 	r.advance(now, e, out)
 }
 
+// tasks are those on their way, in order.
+func (e *entry) tasks() []*task {
+	return slices.DeleteFunc(append([]*task{e.running}, e.queue...), func(t *task) bool { return t == nil })
+}
+
 // repeats reports that a command is on its way already; its answer will carry the newer name.
 func (e *entry) repeats(c Command) bool {
-	tasks := e.queue
-	if e.running != nil {
-		tasks = append([]*task{e.running}, tasks...)
-	}
-	for _, t := range tasks {
+	for _, t := range e.tasks() {
 		if t.cmd.ID.Kind == c.ID.Kind && t.cmd.ID.Order == c.ID.Order {
 			t.cmd.ID.Epoch, t.cmd.Stream = c.ID.Epoch, c.Stream
 			return true
@@ -118,12 +120,10 @@ func (r *Roster) decide(now shard.Instant, e *entry, t *task, v receiver.Verdict
 			r.answer(id, Failed, "its deadline passed while earlier commands of the shard ran", out)
 			return
 		}
-		if id.Order.Compare(e.held.Max) > 0 {
-			e.held.Max = id.Order
-			e.last, e.outcome = id.Kind, 0
-		} else if id.Kind != CancelMove { // a question leaves the memory of what it asks about alone
+		if id.Kind != CancelMove || id.Order.Compare(e.held.Max) > 0 { // a question leaves the memory of what it asks about alone
 			e.last, e.outcome = id.Kind, 0
 		}
+		e.held.Max = id.Order // nothing below it is taken
 		e.running = t
 		t.step = r.firstStep(e, t.cmd)
 		r.callShard(e, t, left, out)
@@ -317,7 +317,11 @@ func (r *Roster) adopt(held []shard.Held) {
 func (r *Roster) held() []shard.Held {
 	list := make([]shard.Held, 0, len(r.shards))
 	for _, id := range shard.SortedKeys(r.shards) {
-		list = append(list, r.shards[id].held)
+		e, h := r.shards[id], r.shards[id].held
+		if h.Phase == shard.Serving && slices.ContainsFunc(e.tasks(), func(t *task) bool { return t.cmd.ID.Kind == DropShard }) {
+			h = shard.Held{Shard: id, Phase: shard.None, Max: h.Max} // if an earlier stream asked for that, nobody will be told
+		}
+		list = append(list, h)
 	}
 	return list
 }

@@ -160,6 +160,13 @@ func (w *world) play(line string) []string {
 		return w.pass(a.bare[1])
 	case "view":
 		return []string{w.view()}
+	case "hello": // the shell opens a stream
+		hello, ok := w.r.Hello()
+		var shown []string
+		for _, h := range hello.Held {
+			shown = append(shown, fmt.Sprintf("hello %v: %s %s max %s", ok, h.Shard, h.Phase, h.Max))
+		}
+		return shown
 	}
 	return w.step(w.event(a))
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -84,10 +85,10 @@ func (l *Ledger) planInput(a *app) (placement.Input, int) {
 func (l *Ledger) planShard(a *app, at shard.Index, places map[*life]int, replicas []placement.Replica) (placement.Shard, []placement.Replica) {
 	row, pending := a.rows[at], false
 	if next, ok := a.staged[at]; ok {
+		next.Primary = cmp.Or(next.Primary, row.Primary) // given back: its room is free once that is durable, or a new leader might find both there (PROTOCOL R24)
 		row, pending = next, true
 	}
-	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoid.Of(at, l.now), Left: a.left.Of(at, l.now), Wanted: a.scaler.Wanted(at, 0)}
-	sh.Backoff = l.keeper.Quarantined(a.spec.Name, at) != ""
+	sh := placement.Shard{Index: at, ID: a.id(at), Load: a.loads.Of(at), Avoid: a.avoid.Of(at, l.now), Left: a.left.Of(at, l.now), Wanted: a.scaler.Wanted(at, 0), Backoff: l.keeper.Quarantined(a.spec.Name, at) != ""}
 	lost, free := a.unplaced[at]
 	if row.ID == "" && a.spec.Space.Named || row.Deleting {
 		sh.Backoff, sh.Pinned = true, true // nothing to place
