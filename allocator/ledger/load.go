@@ -74,7 +74,7 @@ func (l *Ledger) loadApp(state AppState) {
 		}
 		l.countJoins(a, row, 1)
 		if m := row.Open; m != nil {
-			l.countMove(a, m, 1)
+			l.countMove(a, m.Ends(), 1)
 			w := l.workOf(a, at)
 			w.mayHand, w.reason, w.from = true, m.Reason, m.From.Server
 			if m.Phase == Moved {

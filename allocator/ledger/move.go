@@ -71,36 +71,10 @@ func (t *task) takeOver(why string) {
 	next.Open = &m
 	next.Primary, next.PrimaryTerm, next.PrimaryMove = m.To, m.Term, m.Move
 	if t.a.spec.Replication.Secondaries() {
-		t.takeOverSecondaries(&next)
+		from := t.known(m.From)
+		next.UnderTarget(!from.gone() && from.alive())
 	}
 	t.stage(t.a, t.at, next, urgent, Decision{What: "primary moved", Server: m.To.Server, Incarnation: m.To.Incarnation, Why: why})
-}
-
-// takeOverSecondaries are the secondaries of the target: it is none itself any more, and the source is one from the activation on, since
-// it has everything that was acknowledged. The target was told so when it was prepared, unless something changed since.
-func (t *task) takeOverSecondaries(next *Row) {
-	m := next.Open
-	next.Move++
-	o := shard.Order{Term: next.Term, Move: next.Move}
-	next.Secondaries = slices.DeleteFunc(slices.Clone(next.Secondaries), func(s Secondary) bool { return s.Owner == m.To })
-	for i := range next.Secondaries {
-		switch s := &next.Secondaries[i]; s.State {
-		case Syncing:
-			s.State, s.Order = Joining, o
-		case InSync:
-			s.Replaces = Owner{} // it was to take over from another primary
-		case Joining, Leaving:
-		}
-	}
-	told := t.row.MembersMove <= m.Move
-	if from := t.known(m.From); from.gone() || !from.alive() {
-		told = false
-	} else {
-		next.Secondaries = append(next.Secondaries, Secondary{Owner: m.From, Order: o, State: InSync})
-	}
-	if next.MembersMove = m.Move; !told {
-		next.MembersMove = next.Move
-	}
 }
 
 // abort stages the decision to go back; from then on no leader moves forward.

@@ -158,14 +158,7 @@ func (l *Ledger) planSecondaries(row *Row, places map[*life]int, replicas []plac
 // planCopies appends the copy of a move that is neither its primary nor one to be, and is there until the move is done: of the source that
 // forwards still, or of a target that is given up. It is charged (promise 5).
 func (l *Ledger) planCopies(row *Row, places map[*life]int, replicas []placement.Replica, first int) []placement.Replica {
-	if row.Open == nil || row.Open.Phase == Opened {
-		return replicas
-	}
-	other := row.Open.From
-	if other == row.Primary {
-		other = row.Open.To
-	}
-	on, ok := places[l.known(other)]
+	on, ok := places[l.known(row.Beside())]
 	if !ok || slices.ContainsFunc(replicas[first:], func(r placement.Replica) bool { return r.On == on || r.To == on }) {
 		return replicas
 	}

@@ -269,7 +269,7 @@ func (t *task) switchOver() {
 	}
 	owner := t.known(t.row.Primary)
 	for _, s := range t.row.Secondaries {
-		if s.State != InSync || s.Replaces.Incarnation == 0 || s.Replaces != t.row.Primary {
+		if !t.row.Heir(&s) {
 			continue
 		}
 		if to := t.known(s.Owner); owner.attached() && owner.alive() && to.attached() && to.alive() {
@@ -325,21 +325,10 @@ func (w *work) acknowledgedBy(o Owner, order shard.Order) bool {
 	return slices.Contains(w.acks, acknowledgement{o, order})
 }
 
-// countJoins keeps the number of changes under way: a newcomer counts, at both ends, from the decision until it is in sync or gone; one that
-// replaces the primary until it hands over to it, for that follows whatever the caps say.
+// countJoins keeps the number of changes under way.
 func (l *Ledger) countJoins(a *app, r *Row, by int) {
-	for i := range r.Secondaries {
-		s := &r.Secondaries[i]
-		heir := s.State == InSync && r.Open == nil && s.Replaces.Incarnation != 0 && s.Replaces == r.Primary
-		if s.State != Joining && s.State != Syncing && !heir {
-			continue
-		}
-		a.moves += by
-		for _, o := range []Owner{s.Owner, s.Replaces} {
-			if f := l.known(o); f != nil {
-				f.moves += by
-			}
-		}
+	for _, ends := range r.Comings() {
+		l.countMove(a, ends, by)
 	}
 }
 

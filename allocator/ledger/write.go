@@ -91,7 +91,7 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 		}
 	}
 	if old.Open == nil && row.Open != nil {
-		l.countMove(a, row.Open, 1)
+		l.countMove(a, row.Open.Ends(), 1)
 	}
 	l.countJoins(a, old, -1)
 	l.countJoins(a, &row, 1)
@@ -110,9 +110,10 @@ func (l *Ledger) stage(a *app, at shard.Index, row Row, h hurried, d Decision) {
 	l.trace(d)
 }
 
-func (l *Ledger) countMove(a *app, m *OpenMove, by int) {
+// countMove counts a change at both its ends.
+func (l *Ledger) countMove(a *app, ends [2]Owner, by int) {
 	a.moves += by
-	for _, o := range []Owner{m.From, m.To} {
+	for _, o := range ends {
 		if f := l.known(o); f != nil {
 			f.moves += by
 		}
@@ -344,7 +345,7 @@ func (l *Ledger) rowStored(a *app, at shard.Index) {
 	l.answerAll(a.askers[at])
 	delete(a.askers, at)
 	if old.Open != nil && row.Open == nil {
-		l.countMove(a, old.Open, -1)
+		l.countMove(a, old.Open.Ends(), -1)
 		l.moveClosed(a, at, old.Open)
 	}
 	named := row.Owners()

@@ -85,10 +85,8 @@ func (t *Tally) Add(durable, staged *Row) {
 	if open != nil {
 		t.touch(open.From, open.To)
 	}
-	for i := range newest.Secondaries {
-		if s := &newest.Secondaries[i]; s.State == Joining || s.State == Syncing {
-			t.touch(s.Owner, s.Replaces)
-		}
+	for _, ends := range newest.Comings() {
+		t.touch(ends[0], ends[1])
 	}
 }
 

@@ -135,6 +135,34 @@ func (r *Row) SameMembers(other *Row) bool {
 	return slices.Equal(members(r.Secondaries), members(other.Secondaries))
 }
 
+// Heir reports whether a secondary that has everything is to take over from the primary.
+func (r *Row) Heir(s *Secondary) bool {
+	return s.State == InSync && s.Replaces.Incarnation != 0 && s.Replaces == r.Primary
+}
+
+// Comings are the changes of secondaries under way: for each the newcomer, and whom it replaces. It counts from the decision until it is in sync
+// or gone; one that takes over from the primary until it hands over to it, for that follows whatever the caps say.
+func (r *Row) Comings() (list [][2]Owner) {
+	for i := range r.Secondaries {
+		if s := &r.Secondaries[i]; s.State == Joining || s.State == Syncing || r.Open == nil && r.Heir(s) {
+			list = append(list, [2]Owner{s.Owner, s.Replaces})
+		}
+	}
+	return list
+}
+
+// Beside is who has a copy of the shard by a move that is past its decision: the source that forwards still, or the target that is given up.
+// Zero: nobody.
+func (r *Row) Beside() Owner {
+	switch {
+	case r.Open == nil || r.Open.Phase == Opened:
+		return Owner{}
+	case r.Open.From == r.Primary:
+		return r.Open.To
+	}
+	return r.Open.From
+}
+
 // ForgetGone notes that newcomers which came for somebody who is not in the row any more replace nobody.
 func (r *Row) ForgetGone() {
 	for i := range r.Secondaries {
@@ -142,6 +170,32 @@ func (r *Row) ForgetGone() {
 			r.Secondaries = slices.Clone(r.Secondaries)
 			r.Secondaries[i].Replaces = Owner{}
 		}
+	}
+}
+
+// UnderTarget makes the secondaries those of the target of a move that takes over now: it is none itself any more, and the source is one from the
+// activation on, if it is there, since it has everything that was acknowledged. The target was told so when it was prepared, unless something
+// changed since.
+func (r *Row) UnderTarget(sourceThere bool) {
+	m := r.Open
+	r.Move++
+	o := shard.Order{Term: r.Term, Move: r.Move}
+	r.Secondaries = slices.DeleteFunc(slices.Clone(r.Secondaries), func(s Secondary) bool { return s.Owner == m.To })
+	for i := range r.Secondaries {
+		switch s := &r.Secondaries[i]; s.State {
+		case Syncing:
+			s.State, s.Order = Joining, o
+		case InSync:
+			s.Replaces = Owner{} // it was to take over from another primary
+		case Joining, Leaving:
+		}
+	}
+	told := r.MembersMove <= m.Move && sourceThere
+	if sourceThere {
+		r.Secondaries = append(r.Secondaries, Secondary{Owner: m.From, Order: o, State: InSync})
+	}
+	if r.MembersMove = m.Move; !told {
+		r.MembersMove = r.Move
 	}
 }
 
@@ -174,6 +228,9 @@ func (r *Row) Owners() []Owner {
 	}
 	return list
 }
+
+// Ends are both servers of it.
+func (m *OpenMove) Ends() [2]Owner { return [2]Owner{m.From, m.To} }
 
 // Order is that of its commands.
 func (m *OpenMove) Order() shard.Order { return shard.Order{Term: m.Term, Move: m.Move} }
