@@ -66,6 +66,7 @@ bit lead[2]; byte proof[2], base[2];
 byte seen[2 * LIVES];               /* 1: read in its key, vouched for; 2: fenced, never again */
 bit fenced[2]; byte wait[2];        /* the fence of the row's owner: stored; what is left of the wait */
 bit led[2];                         /* led when the store went away */
+bit lost[2];                        /* the host is gone for good, and says nothing */
 byte faults = FAULTS, away = 0;
 bit calm = 0;
 #ifdef M_REPLY
@@ -202,9 +203,9 @@ inline grant(l, i) { /* the row first; it is heard of afterwards (promise 2) */
 #endif
 #ifdef M_UNPROVEN
 byte lied = 0;
-#define REPORTED (state[owner] == ENDED || lied == owner + 1)
+#define REPORTED (state[owner] == ENDED && !lost[SRV(owner)] || lied == owner + 1)
 #else
-#define REPORTED (state[owner] == ENDED)   /* R5: its agent ended it before it said so */
+#define REPORTED (state[owner] == ENDED && !lost[SRV(owner)])   /* R5: its agent ended it before it said so */
 #endif
 #define OVER(l) (fenced[l] && wait[l] == 0 || SUCCEEDED || REPORTED)
 #define SERVED (state[owner] == ALIVE && lease[owner] > 0)
@@ -276,11 +277,14 @@ byte lied = 0;
 	REKEY(i) HEARS(i)
 /* the next life j of a server, after i: its agent ended i and says so, or knows nothing of it (a new host of the same name, R26) */
 #define BIRTH(i, j) \
-	:: d_step { reach && key[SRV(i)] == 0 && state[i] == ENDED && state[j] == UNBORN && (!LAST(i) || calm) -> \
+	:: d_step { reach && key[SRV(i)] == 0 && !lost[SRV(i)] && state[i] == ENDED && state[j] == UNBORN && (!LAST(i) || calm) -> \
 		state[j] = ALIVE; key[SRV(j)] = j + 1; named[j] = 1; OPENED(j) check() } \
-	:: d_step { !calm && reach && key[SRV(i)] == 0 && state[i] == ALIVE && state[j] == UNBORN && !LAST(i) && faults > 0 -> \
+	:: d_step { !calm && reach && key[SRV(i)] == 0 && !lost[SRV(i)] && state[i] == ALIVE && state[j] == UNBORN && !LAST(i) && faults > 0 -> \
 		faults--; state[j] = ALIVE; key[SRV(j)] = j + 1; OPENED(j) check() }
 
+#define ENDS(i) if :: state[i] == ALIVE -> end(i) :: else fi
+#define HOST(x) \
+	:: d_step { !calm && faults > 0 && !lost[0] && !lost[1] -> faults--; lost[x] = 1; ENDS(x * ML); ENDS(x * ML + 1); ENDS(x * ML + 2); check() }
 byte rate = 0;
 init {
 	d_step { key[0] = 1; key[1] = ML + 1; state[0] = ALIVE; state[ML] = ALIVE; told[0] = 1; holds[0] = 1; OPENED(0) OPENED(3) check() };
@@ -299,6 +303,7 @@ init {
 	LEADER(1)
 	LIFE(0) LIFE(1) LIFE(2) LIFE(3) LIFE(4) LIFE(5)
 	BIRTH(0, 1) BIRTH(1, 2) BIRTH(3, 4) BIRTH(4, 5)
+	HOST(0) HOST(1)
 #ifdef LIVE
 	/* no fault and no whim from here on: whatever is left to do is done in some order, and then somebody serves (promise 3) */
 	:: d_step { !calm -> calm = 1; check() }

@@ -50,15 +50,15 @@ func TestRules(t *testing.T) {
 }
 
 // has looks for a function in a Go file, or for a word in a model.
-func (tr *tree) has(file, name string) error {
+func (t *tree) has(file, name string) error {
 	if strings.HasSuffix(file, ".pml") {
-		text, err := os.ReadFile(filepath.Join(tr.root, "docs", "model", file))
+		text, err := os.ReadFile(filepath.Join(t.root, "docs", "model", file))
 		if err == nil && !regexp.MustCompile(`\b`+name+`\b`).Match(text) {
 			err = fmt.Errorf("docs/model/%s: no %s", file, name)
 		}
 		return err
 	}
-	if p := tr.packages[path.Dir(file)]; p != nil {
+	if p := t.packages[path.Dir(file)]; p != nil {
 		for _, f := range p.files {
 			if f.path == file && slices.ContainsFunc(f.syntax.Decls, func(d ast.Decl) bool {
 				fn, ok := d.(*ast.FuncDecl)
