@@ -43,7 +43,7 @@ race: $(CONSUL) ## Run every test but the end-to-end ones under the race detecto
 
 .PHONY: invariants
 invariants: ## Run the tests of allocator and agent in binaries that check themselves (-tags invariants)
-	go test -tags invariants -timeout 20m ./internal/invariant ./allocator/... ./agent/...
+	go test -tags invariants -timeout 20m ./internal/invariant ./internal/sim ./allocator/... ./agent/...
 
 .PHONY: e2e
 e2e: $(CONSUL) ## Run the end-to-end tests, the long ones too: real processes, real signals

@@ -109,7 +109,7 @@ func New(settings Settings, server shard.Server) *Roster {
 // Step takes an event in. Now was read after the event was received (R7).
 func (r *Roster) Step(now shard.Instant, ev Event, out *Effects) {
 	if invariant.Enabled {
-		defer r.check(r.before(len(out.Calls)), out)
+		defer r.check(r.before(now, len(out.Calls)), out)
 	}
 	switch ev := ev.(type) {
 	case Started:
@@ -162,7 +162,7 @@ func (r *Roster) Step(now shard.Instant, ev Event, out *Effects) {
 // Tick does what has become due; its cost does not grow with the number of shards.
 func (r *Roster) Tick(now shard.Instant, out *Effects) {
 	if invariant.Enabled {
-		defer r.check(r.before(len(out.Calls)), out)
+		defer r.check(r.before(now, len(out.Calls)), out)
 	}
 	r.tickLease(now, out)
 	r.tickRest(now, out)
