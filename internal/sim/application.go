@@ -29,13 +29,14 @@ type application struct {
 	pulling     bool
 	cut         bool // its agent is out of its reach
 	temper      temper
+	hung        []func() // callbacks that do not return by themselves
 }
 
 // temper is how callbacks behave.
 type temper struct {
 	slow  time.Duration           // longest
 	fails map[roster.CallKind]int // per mille
-	stuck map[roster.CallKind]int // per mille; such a callback never returns by itself
+	stuck map[roster.CallKind]int // per mille; such a callback returns when its application is well again
 	crash map[shard.ID]bool       // a shard that kills the process that takes it
 }
 
@@ -251,6 +252,15 @@ func (a *application) loads(l *life) (list []roster.ShardLoad) {
 		}
 	}
 	return list
+}
+
+// comeBack has hung callbacks return.
+func (a *application) comeBack() {
+	hung := a.hung
+	a.hung = nil
+	for _, back := range hung {
+		a.process.Do(back)
+	}
 }
 
 func (a *application) replica(l *life, id shard.ID) *replica {

@@ -49,7 +49,8 @@ func (w *World) fenced(f ledger.Fence) {
 		}
 	}
 	w.fences[f.Owner.Server] = w.queue.Now()
-	reported := strings.Contains(f.Reason, "ended") || strings.Contains(f.Reason, "incarnation") || strings.Contains(f.Reason, "lost time") || strings.Contains(f.Reason, "operator") ||
+	reported := strings.Contains(f.Reason, "ended") || strings.Contains(f.Reason, "incarnation") || strings.Contains(f.Reason, "lost time") || strings.Contains(f.Reason, "operator") || strings.Contains(f.Reason, "is forced") ||
+		f.Reason == "its key is gone" ||
 		!lost[f.Owner.Server]
 	w.say("store", "fence of %s %s: %s", f.Owner.Server, f.Owner.Incarnation, f.Reason)
 	w.observe(promise.Fenced{

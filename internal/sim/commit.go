@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
@@ -59,6 +58,7 @@ func (s *store) commit(t transaction) committed {
 	for _, op := range t.ops {
 		s.apply(op)
 	}
+	s.w.observe(promise.Committed{})
 	return committed{answer: didCommit, sequence: s.index}
 }
 
@@ -71,7 +71,9 @@ func (s *store) apply(op ledger.WriteOp) {
 		s.spec = &op.Spec
 		s.w.observe(promise.SpecWritten{Spec: op.Spec})
 	case ledger.PutChunk:
-		s.writeAll(op)
+		for i, r := range op.Rows {
+			s.write(op.Chunk*ledger.ChunkShards+i, r)
+		}
 	case ledger.PutFence:
 		s.fence(op)
 	case ledger.PutMark:
@@ -90,35 +92,11 @@ func (s *store) apply(op ledger.WriteOp) {
 	}
 }
 
-// writeAll writes a chunk. All of it happens at once, so what it frees is free for what it takes: those rows are told of first.
-func (s *store) writeAll(op ledger.PutChunk) {
-	first := op.Chunk * ledger.ChunkShards
-	var changed []int
-	for i, r := range op.Rows {
-		if !sameRow(s.rows[first+i], r) {
-			changed = append(changed, i)
-		}
-	}
-	grows := func(i int) int { return copies(&op.Rows[i]) - copies(&s.rows[first+i]) }
-	slices.SortStableFunc(changed, func(i, j int) int { return cmp.Compare(grows(i), grows(j)) })
-	for _, i := range changed {
-		s.write(first+i, op.Rows[i])
-	}
-}
-
-// copies is how many incarnations a row allows to have its shard.
-func copies(r *ledger.Row) int {
-	var list []ledger.Owner
-	for _, o := range r.Owners() {
-		if o.Incarnation != 0 && !slices.Contains(list, o) {
-			list = append(list, o)
-		}
-	}
-	return len(list)
-}
-
 func (s *store) write(at int, r ledger.Row) {
 	before := s.rows[at]
+	if sameRow(before, r) {
+		return
+	}
 	s.rows[at] = r
 	index := shard.Index(at)
 	s.w.observe(promise.RowWritten{Index: index, Shard: s.w.ids[at], Before: before, After: r})

@@ -167,7 +167,10 @@ func callbackFaults() []kind {
 	change := func(w *World, f Fault, change func(*temper)) func() {
 		app := w.host(f).app
 		change(&app.temper)
-		return func() { app.temper = w.temper }
+		return func() {
+			app.temper = w.temper
+			app.comeBack()
+		}
 	}
 	some := []roster.CallKind{roster.CallActivate, roster.CallAddShard, roster.CallDropShard, roster.CallPrepareAdd}
 	return []kind{

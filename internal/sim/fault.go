@@ -58,7 +58,7 @@ func (w *World) draw() []Fault {
 }
 
 func kinds() []kind {
-	return slices.Concat(processFaults(), machineFaults(), networkFaults(), storeFaults(), callbackFaults(), plannedEvents(), operatorFaults())
+	return slices.Concat(processFaults(), machineFaults(), networkFaults(), storeFaults(), callbackFaults(), plannedEvents(), operatorFaults(), splits())
 }
 
 // begin makes a fault happen; it is over when its time is, or when calm begins.

@@ -200,6 +200,61 @@ func operatorFaults() []kind {
 	}
 }
 
+// splits are partitions in which an old leader and some servers stay together, and an operator of the new leader has no patience: what R1 and R2 are
+// for.
+func splits() []kind {
+	return []kind{{name: "cluster splits, and an operator forces", most: 40 * time.Second, begin: func(w *World, f Fault) func() {
+		leader := w.allocatorAt(w.store.lock.holder)
+		if leader == nil {
+			return nil
+		}
+		here, away := []place{leader.at}, map[shard.ServerID]bool{}
+		for i := range max(1, len(w.hosts)/3) {
+			h := w.hosts[(f.A+i)%len(w.hosts)]
+			here = append(here, h.at)
+			away[h.id] = true
+			w.wish(wish.DrainServer{Server: h.id}) // moves are under way when it happens
+		}
+		for _, h := range w.hosts {
+			h.app.temper.slow = 6 * time.Second
+		}
+		end, over := func() {}, false
+		w.queue.After(1500*time.Millisecond, func() {
+			if over {
+				return
+			}
+			w.say("FAULT", "the cluster splits: %s and %d servers are alone", leader.name, len(away))
+			end = w.net.part(0, here, without(w.everywhere(), here...))
+			w.store.destroy(w.store.lock.session)
+			w.force(away, leader, 20)
+		})
+		return func() {
+			over = true
+			end()
+			for _, h := range w.hosts {
+				h.app.temper.slow = w.temper.slow
+				if away[h.id] {
+					w.wish(wish.DrainServer{Server: h.id, Undo: true})
+				}
+			}
+		}
+	}}}
+}
+
+// force has whoever leads now, other than one, fence the servers that open moves wait for, every half second for a while.
+func (w *World) force(these map[shard.ServerID]bool, other *allocator, times int) {
+	if t := w.leader(); t != nil && t.a != other {
+		for i, r := range w.store.rows {
+			if r.Open != nil && these[r.Open.From.Server] {
+				t.ask(wish.SkipStep{App: theApp, Shard: w.ids[i], Force: true}, func(ledger.Reply) {})
+			}
+		}
+	}
+	if times > 0 {
+		w.queue.After(500*time.Millisecond, func() { w.force(these, other, times-1) })
+	}
+}
+
 // calm is the end of all faults: whoever is away comes back, and operators take back what they asked for.
 func (w *World) calm() {
 	w.say("FAULT", "all is calm now")
@@ -209,6 +264,7 @@ func (w *World) calm() {
 		h.agentBack()
 		h.appBack()
 		h.app.temper = temper{slow: 50 * time.Millisecond}
+		h.app.comeBack()
 	}
 	w.temper = temper{slow: 50 * time.Millisecond}
 	for _, a := range w.allocators {

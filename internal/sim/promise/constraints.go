@@ -21,6 +21,7 @@ type constraints struct {
 	open     int
 	caps     placement.Policy // of the spec before this one, until then
 	until    time.Duration
+	looks    []func(at time.Duration) string // when the transaction under way is over
 }
 
 func newConstraints() *constraints {
@@ -37,7 +38,15 @@ func (c *constraints) see(at time.Duration, o Observation) string {
 	case Capacity:
 		c.capacity[o.Server] = o
 	case RowWritten:
-		return c.written(at, o)
+		c.written(o)
+	case Committed:
+		looks := c.looks
+		c.looks = nil
+		for _, look := range looks {
+			if what := look(at); what != "" {
+				return what
+			}
+		}
 	}
 	return ""
 }
@@ -59,7 +68,8 @@ func opened(r *ledger.Row) *ledger.OpenMove {
 	return nil
 }
 
-func (c *constraints) written(at time.Duration, o RowWritten) string {
+// written counts what a row says, and has what it takes looked at once its transaction is over: what others free by then is free.
+func (c *constraints) written(o RowWritten) {
 	before, after := holders(&o.Before), holders(&o.After)
 	for _, owner := range before {
 		if !slices.Contains(after, owner) {
@@ -68,24 +78,29 @@ func (c *constraints) written(at time.Duration, o RowWritten) string {
 	}
 	c.countMoves(&o.Before, -1)
 	c.countMoves(&o.After, 1)
-	var what string
 	for _, owner := range after {
 		if slices.Contains(before, owner) {
 			continue
 		}
 		c.used[owner]++
-		if limit, ok := c.capacity[owner.Server]; ok && c.used[owner] > limit.Most {
-			what = fmt.Sprintf("shard %s: server %s is given a %dth replica, and has room for %d", o.Shard, owner.Server, c.used[owner], limit.Most)
-		}
+		c.look(func(time.Duration) string {
+			if limit, ok := c.capacity[owner.Server]; ok && c.used[owner] > limit.Most {
+				return fmt.Sprintf("shard %s: server %s is given a %dth replica, and has room for %d", o.Shard, owner.Server, c.used[owner], limit.Most)
+			}
+			return ""
+		})
 	}
-	if was, is := c.crowded(&o.Before), c.crowded(&o.After); is > was && len(after) > len(before) && what == "" {
-		what = fmt.Sprintf("shard %s: %d pairs of its replicas share a %s, %d did before", o.Shard, is, c.spec.Spread, was)
+	if was, is := c.crowded(&o.Before), c.crowded(&o.After); is > was && len(after) > len(before) {
+		c.look(func(time.Duration) string {
+			return fmt.Sprintf("shard %s: %d pairs of its replicas share a %s, %d did before", o.Shard, is, c.spec.Spread, was)
+		})
 	}
-	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && !heir(&o.Before, move.To) && what == "" {
-		what = c.tooMany(at, o.Shard, move)
+	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && !heir(&o.Before, move.To) {
+		c.look(func(at time.Duration) string { return c.tooMany(at, o.Shard, move) })
 	}
-	return what
 }
+
+func (c *constraints) look(at func(time.Duration) string) { c.looks = append(c.looks, at) }
 
 // heir reports whether a secondary was brought to take over from the primary: that was a move already, and goes on whatever the caps say.
 func heir(r *ledger.Row, o ledger.Owner) bool {

@@ -63,8 +63,10 @@ type RowWritten struct {
 	Index         shard.Index
 	Shard         shard.ID
 	Before, After ledger.Row
-	Failover      bool // the primary before was lost
 }
+
+// Committed: a transaction is over; all rows written since the last one were written at once.
+type Committed struct{}
 
 // Capacity: a server can hold so many replicas.
 type Capacity struct {
@@ -121,6 +123,7 @@ func (Acknowledged) isObservation() {}
 func (Failed) isObservation()       {}
 func (SpecWritten) isObservation()  {}
 func (RowWritten) isObservation()   {}
+func (Committed) isObservation()    {}
 func (Capacity) isObservation()     {}
 func (Sent) isObservation()         {}
 func (Decided) isObservation()      {}

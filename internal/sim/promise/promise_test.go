@@ -99,6 +99,7 @@ func TestBreaches(t *testing.T) {
 			w := NewWatch()
 			for i, o := range c.seen {
 				w.See(at(float64(i)), o)
+				w.See(at(float64(i)), Committed{})
 			}
 			switch list := w.Breaches(); {
 			case c.promise == 0 && len(list) > 0:
@@ -122,4 +123,21 @@ func late(seconds int, o Observation) []Observation {
 		list[i] = Failed{Shard: "0"}
 	}
 	return append(list, o)
+}
+
+// TestAtOnce: what a transaction frees is free for what it takes, in whatever order its rows come.
+func TestAtOnce(t *testing.T) {
+	w := NewWatch()
+	back := owned(alpha, 1)
+	back.Term, back.Move = 2, 3
+	for _, o := range []Observation{
+		SpecWritten{Spec: ledger.Spec{MaxMoves: 1, MaxMovesServer: 1}}, Capacity{Server: beta.Server, Most: 1}, decided("0", 2), decided("1", 2),
+		wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), Committed{},
+		wrote("1", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), wrote("0", moving(alpha, beta, 2, ledger.Opened), back), Committed{},
+	} {
+		w.See(0, o)
+	}
+	if list := w.Breaches(); len(list) > 0 {
+		t.Error(list)
+	}
 }
