@@ -113,6 +113,9 @@ func (w *World) unowned(id shard.ID, r *ledger.Row) string {
 	case !app.life.end.Allows(h.now()):
 		return "its owner " + string(r.Primary.Server) + " has no lease"
 	}
+	if r.Open != nil {
+		return "" // it is on its way; whether it stays there is another promise
+	}
 	rep := app.life.replicas[id]
 	if rep == nil || rep.gate != open || rep.term != r.PrimaryTerm {
 		return "its owner " + string(r.Primary.Server) + " does not serve it at the term of its row"

@@ -193,7 +193,6 @@ func operatorFaults() []kind {
 			return nil
 		}},
 		{name: "operator releases a hold", most: time.Second, begin: func(w *World, _ Fault) func() {
-			w.released = w.queue.Now()
 			w.wish(wish.ReleaseHold{})
 			return nil
 		}},
@@ -286,7 +285,6 @@ func (w *World) tidy(seconds int) {
 			w.wish(wish.CancelMaintenance{ID: e.ID})
 		}
 		if t.core.Summary().Hold != "" {
-			w.released = w.queue.Now()
 			w.wish(wish.ReleaseHold{})
 		}
 	}

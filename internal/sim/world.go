@@ -109,20 +109,24 @@ func (w *World) specOf(c chance, replicas int) ledger.Spec {
 // addMachines places allocators, hosts and clients in three regions, and has every clock err within what waits cover.
 func (w *World) addMachines(c chance) {
 	at := place(1)
-	clock := func() *virtual.Clock {
-		boot := c.span(time.Hour, 100*time.Hour)
-		return virtual.NewClock(boot, boot-c.upTo(time.Hour), driftOf(c))
+	apart := c.IntN(4) == 0 // hosts as slow and allocators as fast as may be
+	clock := func(worst int64) *virtual.Clock {
+		boot, rates := c.span(time.Hour, 100*time.Hour), driftOf(c)
+		if apart {
+			rates = virtual.Rates{Boot: worst, Raw: worst}
+		}
+		return virtual.NewClock(boot, boot-c.upTo(time.Hour), rates)
 	}
 	regions := []string{"eu", "us", "ap"}
 	for i := range w.opt.Allocators {
-		a := &allocator{w: w, name: fmt.Sprint("alloc", i), at: at, clock: clock()}
+		a := &allocator{w: w, name: fmt.Sprint("alloc", i), at: at, clock: clock(mostDrift)}
 		w.net.region[at] = regions[i%len(regions)]
 		w.allocators = append(w.allocators, a)
 		at++
 	}
 	for i := range w.opt.Servers {
 		region := regions[i%len(regions)]
-		h := &host{w: w, name: fmt.Sprint("host", i), at: at, clock: clock(),
+		h := &host{w: w, name: fmt.Sprint("host", i), at: at, clock: clock(-mostDrift),
 			where: shard.Locality{Region: region, Zone: fmt.Sprintf("%s-%d", region, i/len(regions)%2), Host: fmt.Sprint("host", i)}}
 		h.id = shard.MakeServerID(h.name, theApp)
 		w.net.region[at] = region
@@ -137,9 +141,12 @@ func (w *World) addMachines(c chance) {
 	}
 }
 
+// mostDrift is what waits cover, nearly: in millionths.
+const mostDrift = 9_900
+
 // driftOf is how much a machine's clocks err: most not at all, some by all that is allowed, and each of the two as it likes.
 func driftOf(c chance) virtual.Rates {
-	list := []int64{0, 0, 50, -200, 5_000, -5_000, 9_900, -9_900}
+	list := []int64{0, 0, 50, -200, 5_000, -5_000, mostDrift, -mostDrift}
 	return virtual.Rates{Boot: pick(c, list), Raw: pick(c, list)}
 }
 
@@ -228,6 +235,9 @@ func (w *World) published(from *allocator, m *shard.Map) {
 
 func (w *World) decided(who string, d ledger.Decision) {
 	w.observe(promise.Decided{Decision: d})
+	if d.What == "hold released" {
+		w.released = w.queue.Now()
+	}
 	w.say(who, "%s%s", d.What, detail(string(d.Shard)+onServer(d.Server), d.Order, d.Why))
 }
 
