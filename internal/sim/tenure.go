@@ -261,6 +261,7 @@ func (t *tenure) send(m ledger.Message) {
 		last := at.stream
 		last.toA(func() { last.close(false) })
 		delete(t.streams, m.Stream)
+	case message.Welcome, message.Grant, message.RestGranted, message.Command, message.Probe, message.DrainProgress:
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -83,8 +84,8 @@ func (m Mutation) Play(ctx context.Context, root, dir string, seeds uint64, work
 
 // panicked is the first line of a panic; empty: the process ended otherwise.
 func panicked(err error) string {
-	exit, ok := err.(*exec.ExitError)
-	if !ok {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
 		return ""
 	}
 	for line := range strings.Lines(string(exit.Stderr)) {

@@ -8,9 +8,7 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// Observation is something that happened, at a true instant.
-//
-//sumtype:decl
+// Observation is something that happened, at a true instant. Each checker looks at those that its promise is about, and at no others.
 type Observation interface{ isObservation() }
 
 // Leased: the process that serves under an incarnation may execute until an instant, by its own clocks and what it was told; 0: no longer.

@@ -118,9 +118,9 @@ func decided(id shard.ID, term shard.Term) Observation {
 
 // late lets seconds pass, in which nothing breaks, before an observation.
 func late(seconds int, o Observation) []Observation {
-	list := make([]Observation, seconds)
-	for i := range list {
-		list[i] = Failed{Shard: "0"}
+	var list []Observation
+	for range seconds {
+		list = append(list, Failed{Shard: "0"})
 	}
 	return append(list, o)
 }
