@@ -217,6 +217,9 @@ func splits() []kind {
 		for _, h := range w.hosts {
 			h.app.temper.slow = 6 * time.Second
 		}
+		if g := w.host(f).agent; g.process.Runs() {
+			g.restart(10 * time.Second) // its application has a rest lease when it happens
+		}
 		end, over := func() {}, false
 		w.queue.After(1500*time.Millisecond, func() {
 			if over {
@@ -225,7 +228,14 @@ func splits() []kind {
 			w.say("FAULT", "the cluster splits: %s and %d servers are alone", leader.name, len(away))
 			end = w.net.part(0, here, without(w.everywhere(), here...))
 			w.store.destroy(w.store.lock.session)
-			w.force(away, leader, 20)
+			w.force(away, leader, 40)
+			if f.B%2 == 0 { // the next leader leaves in order before its own wait is over
+				w.queue.After(2*time.Second, func() {
+					if t := w.leader(); t != nil && t.a != leader {
+						t.step(ledger.StopRequested{})
+					}
+				})
+			}
 		})
 		return func() {
 			over = true

@@ -121,7 +121,7 @@ func (t *tenure) confirm() {
 				t.a.stepDown("the lock is lost")
 				return
 			}
-			t.step(ledger.LockConfirmed{Asked: t.w.proof(asked, t.a.now())})
+			t.step(ledger.LockConfirmed{Asked: asked})
 			t.a.process.After(confirmEvery, t.confirm)
 		},
 	}.make(t.w, t.a.process)

@@ -174,9 +174,6 @@ func (w *World) say(who, format string, args ...any) {
 
 func (w *World) wall() time.Time { return midnight.Add(w.queue.Now()) }
 
-// proof is the instant from which a proof of the lock counts: that at which it was asked for (PROTOCOL R7).
-func (w *World) proof(asked, _ shard.Instant) shard.Instant { return asked }
-
 func (w *World) hostOf(id shard.ServerID) *host {
 	i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.id == id })
 	return w.hosts[i]

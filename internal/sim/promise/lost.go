@@ -14,10 +14,11 @@ type nothingLost struct {
 	acknowledged map[shard.ID]int64
 	since        map[shard.ID]shard.Term // what was acknowledged at earlier terms was allowed to be lost
 	inSync       map[shard.ID]shard.Term // granted to a secondary that had everything
+	raised       map[shard.ID]shard.Term // highest
 }
 
 func newNothingLost() *nothingLost {
-	return &nothingLost{acknowledged: map[shard.ID]int64{}, since: map[shard.ID]shard.Term{}, inSync: map[shard.ID]shard.Term{}}
+	return &nothingLost{acknowledged: map[shard.ID]int64{}, since: map[shard.ID]shard.Term{}, inSync: map[shard.ID]shard.Term{}, raised: map[shard.ID]shard.Term{}}
 }
 
 func (c *nothingLost) see(_ time.Duration, o Observation) string {
@@ -31,6 +32,10 @@ func (c *nothingLost) see(_ time.Duration, o Observation) string {
 			c.inSync[o.Shard] = o.After.PrimaryTerm
 		}
 	case Raised:
+		if o.Term < c.raised[o.Shard] {
+			return "" // somebody who stood still goes on with what others have long taken over; he has no lease
+		}
+		c.raised[o.Shard] = o.Term
 		o.Kept = o.Kept || c.inSync[o.Shard] == o.Term
 		n := c.acknowledged[o.Shard]
 		switch {
