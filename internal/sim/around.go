@@ -59,12 +59,18 @@ func (w *World) fenced(f ledger.Fence) {
 	})
 }
 
-// holds reports whether any row names a server's incarnation: one that holds nothing is no loss.
+// holds reports whether any row names the incarnation that a server's key does: one that holds nothing is no loss, and a key that is gone says
+// more than silence.
 func (w *World) holds(id shard.ServerID) bool {
-	key, registered := w.store.keys[id]
+	key, there := w.store.keys[id]
+	owner := ledger.Owner{Server: id, Incarnation: key.Server.Incarnation}
+	f := w.store.fences[id]
+	if at, fenced := w.fences[id]; !there && fenced && strings.HasPrefix(f.Reason, "silent") && w.queue.Now()-at <= 2*w.settings.Validity {
+		owner, there = f.Owner, true // its shards are not elsewhere yet
+	}
 	return slices.ContainsFunc(w.store.rows, func(r ledger.Row) bool {
 		return slices.ContainsFunc(r.Owners(), func(o ledger.Owner) bool {
-			return o.Server == id && (!registered || o.Incarnation == key.Server.Incarnation)
+			return there && o == owner
 		})
 	})
 }

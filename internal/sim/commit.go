@@ -114,10 +114,10 @@ func sameRow(a, b ledger.Row) bool {
 func (s *store) fence(op ledger.PutFence) {
 	owner := op.Fence.Owner
 	s.fences[owner.Server] = op.Fence
+	s.w.fenced(op.Fence)
 	if op.Registered != nil && op.Registered.Server.Incarnation == owner.Incarnation {
 		delete(s.keys, owner.Server)
 	}
-	s.w.fenced(op.Fence)
 }
 
 func (s *store) mark(row probation.Row) {
