@@ -101,7 +101,7 @@ func (w *World) oneDomain(lost map[shard.ServerID]bool) bool {
 // leftOver tells, when faults have been over for long, what is not as it should be (promises 3 and 8).
 func (w *World) leftOver() {
 	for i, r := range w.store.rows {
-		left := promise.Left{Shard: w.ids[i], Calm: calmFor}
+		left := promise.Left{Shard: w.ids[i], Calm: w.calmFor()}
 		left.Unowned = w.unowned(w.ids[i], &r)
 		w.observe(left)
 	}

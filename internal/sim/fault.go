@@ -46,7 +46,7 @@ func (w *World) draw() []Fault {
 	kinds = kinds[:1+c.IntN(min(len(kinds), 9))]
 	pause := c.span(3*time.Second, 25*time.Second)
 	var list []Fault
-	for at := firstFault; at < w.opt.Duration-calmFor; at += leastPause + c.upTo(2*pause) {
+	for at := firstFault; at < w.opt.Duration-w.calmFor(); at += leastPause + c.upTo(2*pause) {
 		k := pick(c, kinds)
 		f := Fault{At: at, For: c.span(leastLength, k.most), Kind: k.name, A: c.IntN(w.opt.Servers), B: c.IntN(1000)}
 		if c.half() {

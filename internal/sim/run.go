@@ -26,8 +26,8 @@ type Options struct {
 const (
 	serversMost = 1000
 	shardsMost  = 8192
-	calmFor     = 75 * time.Second // at the end of every run there are no faults
-	leastRun    = calmFor + 45*time.Second
+	calmFor     = 75 * time.Second // at the end of every run there are no faults; twice as long where leases are long
+	leastRun    = 2*calmFor + 30*time.Second
 )
 
 // WithDefaults fills what is zero.
@@ -84,7 +84,7 @@ func Run(o Options) (Result, error) {
 	faults := w.draw()
 	w.describe(faults)
 	w.boot()
-	calm := o.Duration - calmFor
+	calm := o.Duration - w.calmFor()
 	for i, f := range faults {
 		if o.keeps(i) {
 			w.queue.After(f.At, func() { w.begin(i, f, calm) })
@@ -103,6 +103,14 @@ func Run(o Options) (Result, error) {
 		w.say("BROKEN", "%s", b)
 	}
 	return Result{Options: o, Faults: faults, Breaches: w.watch.Breaches(), Events: w.queue.Done(), Served: w.served, Failed: w.failed, Planned: w.planned}, nil
+}
+
+// calmFor is long enough for a fence of a leader that took over from a dead one.
+func (w *World) calmFor() time.Duration {
+	if w.settings.Validity > longLease/2 {
+		return 2 * calmFor
+	}
+	return calmFor
 }
 
 func (o Options) keeps(i int) bool { return o.Keep == nil || slices.Contains(o.Keep, i) }

@@ -87,11 +87,17 @@ func newWorld(o Options) *World {
 	return w
 }
 
-// settingsOf are the defaults, or the fast profile, with shorter times where only patience is at stake.
+// longLease is a validity by which clocks that err come far apart.
+const longLease = 20 * time.Second
+
+// settingsOf are the defaults, the fast profile, or long leases, with shorter times where only patience is at stake.
 func settingsOf(c chance) ledger.Settings {
 	s := ledger.Settings{PartitionGrace: 15 * time.Second, LoadDeadline: 30 * time.Second}
-	if c.half() {
+	switch c.IntN(7) {
+	case 0, 1, 2:
 		s.Interval, s.Validity, s.LeaderValidity = 500*time.Millisecond, 2500*time.Millisecond, 5*time.Second
+	case 3:
+		s.Validity, s.LeaderValidity = longLease, longLease
 	}
 	s.Probation.Window, s.Probation.First, s.Probation.Most = time.Minute, 2*time.Second, 8*time.Second
 	return s.Defaults()

@@ -70,7 +70,7 @@ Exit codes: 0: all promises held; 1: one was broken; 2: wrong flags.`,
 	f.IntVar(&v.options.Servers, "servers", 9, "servers of the cluster")
 	f.IntVar(&v.options.Shards, "shards", 64, "shards of its app")
 	f.IntVar(&v.options.Allocators, "allocators", 3, "allocators")
-	f.DurationVar(&v.options.Duration, "duration", 5*time.Minute, "simulated time of each seed; the last 75 s are without faults")
+	f.DurationVar(&v.options.Duration, "duration", 5*time.Minute, "simulated time of each seed; the last 75 s, or 150 s with long leases, are without faults")
 	f.IntSliceVar(&v.options.Keep, "keep", nil, "play only these of the seed's faults, by their numbers in the trace")
 	f.IntVar(&v.workers, "workers", runtime.GOMAXPROCS(0), "seeds played at once")
 	f.BoolVar(&v.quiet, "quiet", false, "do not print the trace of a single seed")

@@ -31,6 +31,7 @@ func (c *nothingLost) see(_ time.Duration, o Observation) string {
 		if s := o.Before.SecondaryOf(o.After.Primary); o.After.Primary != o.Before.Primary && s != nil && s.State == ledger.InSync {
 			c.inSync[o.Shard] = o.After.PrimaryTerm
 		}
+		return passedOver(o)
 	case Raised:
 		if o.Term < c.raised[o.Shard] {
 			return "" // somebody who stood still goes on with what others have long taken over; he has no lease
@@ -47,6 +48,23 @@ func (c *nothingLost) see(_ time.Duration, o Observation) string {
 	case Left:
 		if o.Unowned != "" {
 			return fmt.Sprintf("shard %s: %s", o.Shard, o.Unowned)
+		}
+	}
+	return ""
+}
+
+// passedOver says who had everything that was acknowledged and is still there, when somebody else became primary who may not have it.
+func passedOver(o RowWritten) string {
+	heir := o.After.Primary
+	if heir.Incarnation == 0 || heir == o.Before.Primary || o.Before.Open != nil && o.Before.Open.To == heir {
+		return ""
+	}
+	if s := o.Before.SecondaryOf(heir); s != nil && s.State == ledger.InSync {
+		return ""
+	}
+	for i := range o.Before.Secondaries {
+		if s := &o.Before.Secondaries[i]; s.State == ledger.InSync && o.After.SecondaryOf(s.Owner) != nil {
+			return fmt.Sprintf("shard %s: %s becomes primary at term %d although %s is in sync", o.Shard, heir.Server, o.After.PrimaryTerm, s.Owner.Server)
 		}
 	}
 	return ""

@@ -71,11 +71,12 @@ func TestBreaches(t *testing.T) {
 		"a term given twice":     {2, "was given to", []Observation{Raised{"0", alpha, 3, 0, false}, Raised{"0", beta, 3, 0, false}}},
 		"forward after an abort": {2, "moved forward after an abort", []Observation{wrote("0", moving(alpha, beta, 4, ledger.Aborting), moving(alpha, beta, 4, ledger.Moved))}},
 
-		"a lost write":          {3, "with 4 writes, of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, true}}},
-		"a write of long ago":   {0, "", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, false}, Acknowledged{"0", 3, 6}, Raised{"0", gamma, 5, 4, true}}},
-		"an heir without all":   {3, "of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.InSync), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
-		"nobody had it":         {0, "", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.Syncing), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
-		"a shard without owner": {3, "nobody", []Observation{Left{"0", time.Minute, "nobody was given it"}}},
+		"a lost write":            {3, "with 4 writes, of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, true}}},
+		"a write of long ago":     {0, "", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, false}, Acknowledged{"0", 3, 6}, Raised{"0", gamma, 5, 4, true}}},
+		"an heir without all":     {3, "of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.InSync), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
+		"nobody had it":           {0, "", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.Syncing), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
+		"one in sync passed over": {3, "although b.kv is in sync", []Observation{decided("0", 4), wrote("0", with(owned(alpha, 3), beta, ledger.InSync), with(owned(gamma, 4), beta, ledger.InSync))}},
+		"a shard without owner":   {3, "nobody", []Observation{Left{"0", time.Minute, "nobody was given it"}}},
 
 		"dropped":              {4, "nothing but planned events", []Observation{Failed{"0", true, "refused"}}},
 		"failed in a failure":  {0, "", []Observation{Failed{"0", false, "refused"}}},
