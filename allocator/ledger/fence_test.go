@@ -9,6 +9,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/evidence"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/message"
+	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -126,5 +127,52 @@ func TestSilentIsNotStubborn(t *testing.T) {
 	}
 	if beat(20, true); !strings.Contains(fenced, "did not stop shard 0") {
 		t.Errorf("it does not do as it is told, and is heard of: fenced %q", fenced)
+	}
+}
+
+// TestHeirThatRests: a primary is lost while the only secondary in sync has a rest lease. The shard waits for it, and goes to it once that is over, also
+// if its agent gave the restart up and never went. Found by `shardmanager sim --seed 586`.
+func TestHeirThatRests(t *testing.T) {
+	a, b := ledger.Owner{Server: info("a", 7).ID, Incarnation: 7}, ledger.Owner{Server: info("b", 8).ID, Incarnation: 8}
+	order := shard.Order{Term: 3, Move: 3}
+	row := ledger.Row{Term: 3, Move: 3, Primary: a, PrimaryTerm: 3, MembersMove: 3, Secondaries: []ledger.Secondary{{Owner: b, Order: order, State: ledger.InSync}}}
+	apps := appOf(row)
+	apps[0].Spec.Replication, apps[0].Spec.Replicas = spec.PrimarySecondary, 2
+	ka, kb := key("a", 7), key("b", 8)
+	w := newBare(t, quick(), ledger.Loaded{Apps: apps, Registered: []ledger.Registration{ka, kb}})
+	first := w.attach(ledger.Hello{Server: info("a", 7), Replicates: true, Held: []shard.Held{{Shard: "0", Phase: shard.Serving, Term: 3, Max: order, Activated: true}}}, &ka)
+	second := w.attach(ledger.Hello{Server: info("b", 8), Replicates: true, Held: []shard.Held{{Shard: "0", Phase: shard.Following, Term: 3, Max: order}}}, &kb)
+	granted := ledger.Owner{}
+	settle := func() {
+		for len(w.out.Writes) > 0 {
+			for _, op := range w.out.Writes[0].Ops {
+				if c, ok := op.(ledger.PutChunk); ok {
+					granted = c.Rows[0].Primary
+				}
+			}
+			w.step(ledger.WriteDone{ID: w.out.Writes[0].ID, Outcome: ledger.Committed})
+		}
+	}
+	do := func(ev ledger.Event) {
+		w.step(ev)
+		settle()
+	}
+	beat := func(seconds int) {
+		for range 10 * seconds {
+			do(ledger.LockConfirmed{Asked: w.now})
+			do(ledger.Renew{Stream: second, Sequence: uint64(w.now.Boot), AskedNS: w.now.Boot})
+			w.pass(100 * time.Millisecond)
+			settle()
+		}
+	}
+	beat(1)
+	do(ledger.RestRequested{Stream: second, Sequence: 1, Length: 20 * time.Second})
+	do(ledger.Ended{Stream: first, Incarnation: 7, ProvenDead: true, Reason: "killed"})
+	beat(2)
+	if granted == b {
+		t.Fatal("granted to an agent that may be away")
+	}
+	if beat(22); granted != b {
+		t.Errorf("the rest is over, and the primary is %v", granted)
 	}
 }

@@ -186,8 +186,9 @@ type task struct {
 }
 
 func (t *task) atRest() bool {
+	gone := t.known(t.row.Primary).gone() // then a secondary may be waited for
 	return !t.row.Deleting && t.row.Open == nil && len(t.w.strays) == 0 && t.secondariesAtRest() &&
-		(t.w.served && !t.w.takeAway || t.known(t.row.Primary).gone() && len(t.row.Secondaries) == 0 || !t.a.spec.Replication.Primaries())
+		(t.w.served && !t.w.takeAway && !gone || gone && len(t.row.Secondaries) == 0 || !t.a.spec.Replication.Primaries())
 }
 
 // mayGrant is the grant rule (PROTOCOL R11) for a new owner: the primary is over or stopped, and so is the target of an open move; the

@@ -102,7 +102,12 @@ func (w *World) oneDomain(lost map[shard.ServerID]bool) bool {
 func (w *World) leftOver() {
 	for i, r := range w.store.rows {
 		left := promise.Left{Shard: w.ids[i], Calm: w.calmFor()}
-		left.Unowned = w.unowned(w.ids[i], &r)
+		if left.Unowned = w.unowned(w.ids[i], &r); left.Unowned != "" {
+			if t := w.leader(); t != nil {
+				known, _, _ := t.core.Explain(theApp, w.ids[i])
+				w.say(t.a.name, "explains %s: %+v", w.ids[i], known)
+			}
+		}
 		w.observe(left)
 	}
 }
