@@ -103,10 +103,7 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 	}
 	file := filepath.Join(f.dir, "app.yaml")
 	// Nothing is moved for balance: whatever moves, somebody lost.
-	if !strings.Contains(spec, "placement:") {
-		spec += "placement: {balance_tolerance_percent: 100}\n"
-	}
-	still := fmt.Appendf(nil, "name: kv\nkey_space: {hash: {shards: %d}}\n%s", fleetShards, spec)
+	still := fmt.Appendf(nil, "name: kv\nkey_space: {hash: {shards: %d}}\nplacement: {balance_tolerance_percent: 100}\n%s", fleetShards, spec)
 	if err := os.WriteFile(file, still, 0o600); err != nil {
 		t.Fatal(err)
 	}

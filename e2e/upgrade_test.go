@@ -38,8 +38,7 @@ func script(t *testing.T, text string) string {
 // was. A program that cannot take over is refused, or gives way to the one before it.
 func TestAgentUpgrade(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, "upgrade", "default", size{allocators: 1, agents: 2}, []string{"--store-address", storeOf(t)},
-		"placement: {balance_tolerance_percent: 1000}\n") // not even if for a moment only one of the two has told its loads
+	f := newFleet(t, "upgrade", "default", size{allocators: 1, agents: 2}, []string{"--store-address", storeOf(t)}, "")
 	next := build(t, "v9.9.9")
 	f.run("100", "--allocators", strings.Join(f.serve, ","))
 	before, first := f.owners(), f.status(0)
