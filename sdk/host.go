@@ -283,7 +283,7 @@ func (h *Host) endLife(ctx context.Context, l *life, reason string) error {
 			return fmt.Errorf("end incarnation: shard %s: a callback still runs: %w", r.id, err)
 		}
 		defer r.release()
-		return h.retire(ctx, r, r.snapshot().max, 0)
+		return h.retire(ctx, r, r.snapshot().Max, 0)
 	})
 }
 

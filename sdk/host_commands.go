@@ -52,7 +52,7 @@ func (h *Host) addShard(ctx context.Context, r *replica, o shard.Order, members 
 		return err
 	}
 	r.update(func() {
-		r.record.enter(shard.Serving, o)
+		r.record.Enter(shard.Serving, o)
 		r.gate, r.peer, r.members = gateOpen, shard.Peer{}, nil
 	})
 	return nil
@@ -90,7 +90,7 @@ func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []
 		if err := h.standDown(ctx, r); err != nil {
 			return fmt.Errorf("shard %s: an older term: %w", r.id, err)
 		}
-		if r.snapshot().phase == shard.Forwarding {
+		if r.snapshot().Phase == shard.Forwarding {
 			r.setGate(gateHold)
 		}
 		if err := h.raise(ctx, r, o, state); err != nil {
@@ -102,7 +102,7 @@ func (h *Host) activate(ctx context.Context, r *replica, o shard.Order, state []
 	}
 	r.update(func() {
 		r.activated, r.since, r.lastState, r.asked = o.Term, h.now(), nil, false
-		r.record.enter(shard.Prepared, o)
+		r.record.Enter(shard.Prepared, o)
 	})
 	return nil
 }
@@ -113,7 +113,7 @@ func (h *Host) standDown(ctx context.Context, r *replica) error {
 	r.mu.Lock()
 	before := r.gate
 	r.mu.Unlock()
-	switch r.snapshot().phase {
+	switch r.snapshot().Phase {
 	case shard.Serving:
 		r.setGate(gateHold)
 	case shard.Following:
@@ -171,7 +171,7 @@ func (h *Host) released(r *replica) {
 // prepareAdd makes this server the target of a move. A secondary is that as it is: it has the state.
 func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from shard.Peer, members []Member) error {
 	kept := r.role == RoleSecondary && !r.armed
-	if !kept && (r.snapshot().phase != shard.None || r.armed) {
+	if !kept && (r.snapshot().Phase != shard.None || r.armed) {
 		if err := h.retire(ctx, r, o, dropPatience); err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (h *Host) prepareAdd(ctx context.Context, r *replica, o shard.Order, from s
 		}
 	}
 	r.update(func() {
-		r.record.enter(shard.Prepared, o)
+		r.record.Enter(shard.Prepared, o)
 		r.gate, r.peer, r.members = gateClosed, from, members
 	})
 	return nil
@@ -216,13 +216,13 @@ func (h *Host) retire(ctx context.Context, r *replica, o shard.Order, patience t
 		if r.role == RoleSecondary && !r.armed {
 			role = RoleSecondary
 		}
-		s := h.shardAt(r, max(r.snapshot().term, r.raised), role)
+		s := h.shardAt(r, max(r.snapshot().Term, r.raised), role)
 		if err := h.call(ctx, nil, "DropShard", s, func(ctx context.Context) error { return h.handler.DropShard(ctx, s) }); err != nil {
 			return err
 		}
 	}
 	r.update(func() {
-		r.record.enter(shard.None, o)
+		r.record.Enter(shard.None, o)
 		r.activated, r.raised, r.added, r.role, r.armed, r.touched, r.received = 0, 0, 0, 0, false, false, 0
 		r.lastState, r.asked, r.members = nil, false, nil
 	})
@@ -248,7 +248,7 @@ func (h *Host) cancelMove(ctx context.Context, c *pb.ShardCommand) (begun bool, 
 	}
 	defer r.release()
 	r.mu.Lock()
-	begun = r.record.cancel(o)
+	begun = r.record.Cancel(o)
 	r.mu.Unlock()
 	if begun {
 		return true, nil
@@ -292,7 +292,7 @@ func (h *Host) collectLoad(ctx context.Context) (map[string]map[string]int64, er
 	loads = maps.Clone(loads)
 	maps.DeleteFunc(loads, func(id string, _ map[string]int64) bool {
 		r := l.find(id)
-		return r == nil || r.snapshot().phase == shard.None
+		return r == nil || r.snapshot().Phase == shard.None
 	})
 	return loads, nil
 }

@@ -217,7 +217,7 @@ func (h *Host) look(q request, token *Token) sight {
 		if l.over() {
 			return refused(q, "this server's incarnation has ended", r.peer.DataAddress)
 		}
-		return sight{view: viewForward, changed: r.waiting(), life: l, target: target{peer: r.peer, order: r.record.under, until: r.resuming()}}
+		return sight{view: viewForward, changed: r.waiting(), life: l, target: target{peer: r.peer, order: r.record.Under, until: r.resuming()}}
 	case gateFollow:
 		if !q.anywhere {
 			return refused(q, "this server is a secondary of the shard", r.peer.DataAddress)
@@ -233,11 +233,11 @@ func (h *Host) look(q request, token *Token) sight {
 // move's term or a later one; it is never forwarded again (PROTOCOL R21). The caller holds mu.
 func (r *replica) lookForwarded(q request, token *Token, now shard.Instant, allowed bool) sight {
 	switch {
-	case r.gate == gateOpen && r.record.term >= q.forward.Term:
+	case r.gate == gateOpen && r.record.Term >= q.forward.Term:
 		return r.start(q, token, now, allowed)
-	case r.record.phase == shard.Prepared && r.record.under == q.forward && r.activated == q.forward.Term:
+	case r.record.Phase == shard.Prepared && r.record.Under == q.forward && r.activated == q.forward.Term:
 		return r.start(q, token, now, allowed)
-	case r.gate == gateHold && allowed && r.record.term >= q.forward.Term:
+	case r.gate == gateHold && allowed && r.record.Term >= q.forward.Term:
 		return sight{view: viewWait, changed: r.waiting(), life: r.life}
 	}
 	return refused(q, "forwarded under a move that does not end here", "")
@@ -251,14 +251,14 @@ func (r *replica) start(q request, token *Token, now shard.Instant, allowed bool
 	if now.Raw < r.since.Raw {
 		now = r.since // the look began before the right to execute did
 	}
-	token.replica, token.start, token.shard.Term = r, now, uint64(r.record.term)
+	token.replica, token.start, token.shard.Term = r, now, uint64(r.record.Term)
 	r.enlist(token)
 	return sight{view: viewRun}
 }
 
 // hint is where the shard went, as far as this server knows. The caller holds mu.
 func (r *replica) hint() string {
-	if r.record.phase == shard.Prepared || r.record.phase == shard.None {
+	if r.record.Phase == shard.Prepared || r.record.Phase == shard.None {
 		return r.peer.DataAddress
 	}
 	return ""

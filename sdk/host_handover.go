@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/surroundings"
 	"github.com/shardmanager/shardmanager/internal/transfer"
@@ -36,7 +37,7 @@ func newPeerTransport() *http.Transport {
 // shard is served on. Any other error after the last operation ended leaves requests waiting for the next attempt (docs/architecture.md
 // §6).
 func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to shard.Peer, patience time.Duration) error {
-	if r.snapshot().phase == shard.Serving {
+	if r.snapshot().Phase == shard.Serving {
 		if _, err := r.outbox.Base(to, o); err != nil { // not begun: the move can still be called off
 			return fmt.Errorf("hand over shard %s: %w", r.id, err)
 		}
@@ -55,7 +56,7 @@ func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to sh
 			r.setGate(before)
 			return fmt.Errorf("hand over shard %s: %w", r.id, err)
 		}
-		r.update(func() { r.record.enter(shard.Forwarding, o) })
+		r.update(func() { r.record.Enter(shard.Forwarding, o) })
 	}
 	r.update(func() { r.peer = to })
 	if err := r.lane.Close(ctx); err != nil {
@@ -66,7 +67,7 @@ func (h *Host) prepareDrop(ctx context.Context, r *replica, o shard.Order, to sh
 		return err
 	}
 	r.update(func() {
-		r.record.handed, r.gate = true, gateForward
+		r.record.Handed, r.gate = true, gateForward
 		r.lastState, r.asked = nil, false
 	})
 	return r.outbox.Drop(ctx, nil)
@@ -79,7 +80,7 @@ func (h *Host) handOver(ctx context.Context, r *replica, o shard.Order, to shard
 		if err != nil {
 			return err
 		}
-		s := h.shardAt(r, r.snapshot().term, RolePrimary)
+		s := h.shardAt(r, r.snapshot().Term, RolePrimary)
 		name, ask := "LastState", source.LastState
 		r.base = 0
 		if base != nil {
@@ -123,7 +124,7 @@ func (s *service) TransferState(
 	if _, ok := h.handler.(Activator); !ok && len(state) > 0 {
 		return nil, invalid("state", "no state: this version of the application has no Activate to take it")
 	}
-	err = h.command(ctx, commandTransfer, first.GetCommand(), func(r *replica, o shard.Order) error {
+	err = h.command(ctx, record.Transfer, first.GetCommand(), func(r *replica, o shard.Order) error {
 		r.mu.Lock()
 		source := r.peer
 		r.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/internal/lane"
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transfer"
 )
@@ -46,7 +47,7 @@ type replica struct {
 	turn chan struct{} // capacity 1: full while a command is at work
 
 	mu      sync.Mutex
-	record  record
+	record  record.Record
 	gate    gate
 	changed chan struct{} // closed at the next change of the gate; nil while nobody waits
 	resumed chan struct{} // closed when the shard is served here again instead of being forwarded: the move was aborted; nil while nobody waits
@@ -78,7 +79,7 @@ type replica struct {
 }
 
 func newReplica(l *life, id string) *replica {
-	return &replica{life: l, id: id, turn: make(chan struct{}, 1), record: newRecord(), gate: gateClosed}
+	return &replica{life: l, id: id, turn: make(chan struct{}, 1), record: record.New(), gate: gateClosed}
 }
 
 // acquire waits for the replica's turn; release gives it back.
@@ -133,7 +134,7 @@ func (r *replica) setGate(g gate) (before gate) {
 }
 
 // snapshot is the record as it is now.
-func (r *replica) snapshot() record {
+func (r *replica) snapshot() record.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.record
@@ -142,11 +143,11 @@ func (r *replica) snapshot() record {
 func (r *replica) heldNow() shard.Held {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	held := shard.Held{Shard: shard.ID(r.id), Phase: r.record.phase, Term: r.record.term, Max: r.record.max}
-	if r.record.phase != shard.None {
-		held.Activated = r.activated != 0 && r.activated == r.record.term
+	held := shard.Held{Shard: shard.ID(r.id), Phase: r.record.Phase, Term: r.record.Term, Max: r.record.Max}
+	if r.record.Phase != shard.None {
+		held.Activated = r.activated != 0 && r.activated == r.record.Term
 	}
-	if r.record.phase == shard.Prepared || r.record.phase == shard.Forwarding {
+	if r.record.Phase == shard.Prepared || r.record.Phase == shard.Forwarding {
 		held.Peer = r.peer
 	}
 	return held

@@ -23,7 +23,7 @@ func (h *Host) replicates() bool {
 
 // follow makes this server a secondary at o. Whatever it did as a primary, or as the target of a switch, ends first; the replica is kept.
 func (h *Host) follow(ctx context.Context, r *replica, o shard.Order, primary shard.Peer) error {
-	if r.armed || r.snapshot().phase != shard.Following {
+	if r.armed || r.snapshot().Phase != shard.Following {
 		if err := h.standDown(ctx, r); err != nil {
 			return fmt.Errorf("shard %s: as a primary: %w", r.id, err)
 		}
@@ -45,7 +45,7 @@ func (h *Host) follow(ctx context.Context, r *replica, o shard.Order, primary sh
 	}
 	r.role, r.armed, r.added, r.raised = RoleSecondary, false, 0, 0
 	r.update(func() {
-		r.record.enter(shard.Following, o)
+		r.record.Enter(shard.Following, o)
 		r.gate, r.peer, r.activated = gateFollow, primary, 0
 		r.lastState, r.asked, r.members = nil, false, nil
 	})
@@ -103,7 +103,7 @@ func (h *Host) updateMembership(ctx context.Context, c *pb.ShardCommand, members
 	if errors.Is(err, lane.ErrClosed) || errors.Is(err, lane.ErrReplaced) {
 		known := r.snapshot()
 		return stale("shard "+r.id, fmt.Sprintf("a membership above %d of the term at which it is primary, not %s in phase %s at term %d: %v",
-			r.lane.Newest(), o, known.phase, known.term, err))
+			r.lane.Newest(), o, known.Phase, known.Term, err))
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -469,9 +470,9 @@ func TestDemotion(t *testing.T) {
 			ok(t, "grant", s.primary(t.Context(), testOrder{4, 5}))
 			r := s.host.life.Load().find(oneShard)
 			r.update(func() {
-				r.record.accept(commandPrepareDrop, shard.Order{Term: 5, Move: 6})
-				r.record.enter(shard.Forwarding, shard.Order{Term: 5, Move: 6})
-				r.gate, r.record.handed = gateForward, true
+				r.record.Accept(record.PrepareDrop, shard.Order{Term: 5, Move: 6})
+				r.record.Enter(shard.Forwarding, shard.Order{Term: 5, Move: 6})
+				r.gate, r.record.Handed = gateForward, true
 			})
 		}, []string{"ChangeRole@6 as secondary, primary to secondary"}},
 		{"target of a switch that came to nothing", func(t *testing.T, s *service, _ *replicating) {

@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -58,7 +59,7 @@ func (h *Host) lifeOf(ctx context.Context, incarnation shard.Incarnation) (*life
 }
 
 // command runs one command in its shard's turn. do is called if it is to be taken; one that was done before is answered again.
-func (h *Host) command(ctx context.Context, kind command, c *pb.ShardCommand, do func(*replica, shard.Order) error) error {
+func (h *Host) command(ctx context.Context, kind record.Command, c *pb.ShardCommand, do func(*replica, shard.Order) error) error {
 	o, err := h.orderOf(c)
 	if err != nil {
 		return err
@@ -80,49 +81,26 @@ func (h *Host) command(ctx context.Context, kind command, c *pb.ShardCommand, do
 		return stale("command.incarnation", "an incarnation that has not ended")
 	}
 	r.mu.Lock()
-	said, known := r.record.judge(kind, o), r.record
-	if said == take && !(kind == commandPrepareDrop && known.phase == shard.Forwarding) {
-		r.record.accept(kind, o)
+	said, known := r.record.Judge(kind, o), r.record
+	if said == record.Take {
+		r.record.Accept(kind, o)
 	}
 	r.mu.Unlock()
 	switch said {
-	case done:
+	case record.Done:
 		return nil
-	case take:
+	case record.Take:
 		if err := do(r, o); err != nil {
 			return err
 		}
 		r.mu.Lock()
-		r.record.complete()
+		r.record.Complete()
 		r.mu.Unlock()
 		h.logger.Debug("command done", "shard", r.id, "command", kind.String(), "order", o.String())
 		return nil
-	case refuse:
+	case record.Refuse:
 	}
-	return stale("shard "+r.id, fmt.Sprintf("%s above %s in phase %s, not %s", kind, known.max, known.phase, o))
-}
-
-// String names the command as the wire does.
-func (c command) String() string {
-	switch c {
-	case commandPrepareAdd:
-		return "PrepareAddShard"
-	case commandPrepareDrop:
-		return "PrepareDropShard"
-	case commandAdd:
-		return "AddShard"
-	case commandActivate:
-		return "Activate"
-	case commandCancel:
-		return "CancelMove"
-	case commandDrop:
-		return "DropShard"
-	case commandTransfer:
-		return "TransferState"
-	case commandFollow:
-		return "AddShard as a secondary"
-	}
-	return "no command"
+	return stale("shard "+r.id, fmt.Sprintf("%s above %s in phase %s, not %s", kind, known.Max, known.Phase, o))
 }
 
 func stale(subject, expected string) error {
@@ -164,13 +142,13 @@ func (s *service) AddShard(ctx context.Context, req *pb.AddShardRequest) (*pb.Ad
 	}
 	switch req.GetRole() {
 	case pb.Role_ROLE_PRIMARY:
-		err = h.command(ctx, commandAdd, req.GetCommand(), func(r *replica, o shard.Order) error { return h.addShard(ctx, r, o, members) })
+		err = h.command(ctx, record.Add, req.GetCommand(), func(r *replica, o shard.Order) error { return h.addShard(ctx, r, o, members) })
 	case pb.Role_ROLE_SECONDARY:
 		if !h.replicates() {
 			return nil, unsupported("role", "ROLE_PRIMARY: this application has not both of the callbacks ChangeRole and UpdateMembership")
 		}
 		primary := wire.PeerFromProto(req.GetPrimary())
-		err = h.command(ctx, commandFollow, req.GetCommand(), func(r *replica, o shard.Order) error { return h.follow(ctx, r, o, primary) })
+		err = h.command(ctx, record.Follow, req.GetCommand(), func(r *replica, o shard.Order) error { return h.follow(ctx, r, o, primary) })
 	default:
 		return nil, unsupported("role "+req.GetRole().String(), "ROLE_PRIMARY or ROLE_SECONDARY")
 	}
@@ -178,7 +156,7 @@ func (s *service) AddShard(ctx context.Context, req *pb.AddShardRequest) (*pb.Ad
 }
 
 func (s *service) DropShard(ctx context.Context, req *pb.DropShardRequest) (*pb.DropShardResponse, error) {
-	err := s.host.command(ctx, commandDrop, req.GetCommand(), func(r *replica, o shard.Order) error {
+	err := s.host.command(ctx, record.Drop, req.GetCommand(), func(r *replica, o shard.Order) error {
 		return s.host.retire(ctx, r, o, dropPatience)
 	})
 	return &pb.DropShardResponse{}, typed(err)
@@ -189,7 +167,7 @@ func (s *service) PrepareAddShard(ctx context.Context, req *pb.PrepareAddShardRe
 	if err != nil {
 		return nil, err
 	}
-	err = s.host.command(ctx, commandPrepareAdd, req.GetCommand(), func(r *replica, o shard.Order) error {
+	err = s.host.command(ctx, record.PrepareAdd, req.GetCommand(), func(r *replica, o shard.Order) error {
 		return s.host.prepareAdd(ctx, r, o, wire.PeerFromProto(req.GetFrom()), members)
 	})
 	return &pb.PrepareAddShardResponse{}, typed(err)
@@ -204,7 +182,7 @@ func (s *service) PrepareDropShard(ctx context.Context, req *pb.PrepareDropShard
 	if patience <= 0 {
 		patience = defaultPatience
 	}
-	err := s.host.command(ctx, commandPrepareDrop, req.GetCommand(), func(r *replica, o shard.Order) error {
+	err := s.host.command(ctx, record.PrepareDrop, req.GetCommand(), func(r *replica, o shard.Order) error {
 		return s.host.prepareDrop(ctx, r, o, to, patience)
 	})
 	if errors.Is(err, errStillRunning) {
@@ -230,7 +208,7 @@ func (s *service) Activate(ctx context.Context, req *pb.ActivateRequest) (*pb.Ac
 	if err != nil {
 		return nil, err
 	}
-	err = s.host.command(ctx, commandActivate, req.GetCommand(), func(r *replica, o shard.Order) error {
+	err = s.host.command(ctx, record.Activate, req.GetCommand(), func(r *replica, o shard.Order) error {
 		return s.host.activate(ctx, r, o, state, members)
 	})
 	return &pb.ActivateResponse{}, typed(err)

@@ -100,10 +100,10 @@ func (h *Host) mayStream(r *replica, o shard.Order) error {
 	switch {
 	case r.life.over():
 		return errLifeOver
-	case known.phase != shard.Serving:
-		return stale("shard "+r.id, "a shard that this server is primary of; it is in phase "+known.phase.String())
-	case o.Term < known.term || o.Term > known.term && o.Compare(known.max) <= 0:
-		return stale("shard "+r.id, fmt.Sprintf("an order above %s, not %s", known.max, o))
+	case known.Phase != shard.Serving:
+		return stale("shard "+r.id, "a shard that this server is primary of; it is in phase "+known.Phase.String())
+	case o.Term < known.Term || o.Term > known.Term && o.Compare(known.Max) <= 0:
+		return stale("shard "+r.id, fmt.Sprintf("an order above %s, not %s", known.Max, o))
 	case !r.life.allows(h.now()):
 		return wire.Error(connect.CodeUnavailable, pb.ErrorReason_ERROR_REASON_NOT_EXECUTED, "shard "+r.id, "a lease, which this server has not now", "")
 	}
@@ -136,7 +136,7 @@ func (s *service) StreamState(ctx context.Context, req *pb.StreamStateRequest, o
 	if err := h.mayStream(r, o); err != nil {
 		return typed(err)
 	}
-	at, to := h.shardAt(r, r.snapshot().term, RolePrimary), publicPeer(name.Target)
+	at, to := h.shardAt(r, r.snapshot().Term, RolePrimary), publicPeer(name.Target)
 	return typed(transfer.Serve(ctx, name, transfer.Source{
 		Life: l.ctx, Valve: h.options.valve, Outbox: &r.outbox, Stall: h.options.stateLimits.Stall,
 		Allowed: func() error { return h.mayStream(r, o) },

@@ -253,7 +253,7 @@ inline wipe(x) { retire(x); max[x] = 0; refused[x] = 0; UNSENT(x) }
 	:: d_step { stray[x] && (!up[x] || NAMED(x)) -> stray[x] = 0; check() } \
 	:: d_step { stray[x] && up[x] && !NAMED(x) && !(x == 0 -> DA[move] : DB[move]) -> o = move; DROPTO(x); check() }
 
-/* ---- what servers make of commands (agent/roster/command.go, sdk/host_rules.go), and the answers ---- */
+/* ---- what servers make of commands (agent/roster/command.go, internal/record/record.go), and the answers ---- */
 #ifdef M_NOMEMORY
 #define NEWER(x, n) (n > 0)
 #else

@@ -52,6 +52,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L1", "allocator/wish", "what operators ask of the leader"},
 	{"L1", "allocator/ledger", "pure core: assignments"},
 	{"L1", "internal/nomad/steering", "pure core: what Nomad and the leader are told"},
+	{"L1", "internal/record", "pure core: what an application does with a command"},
 	{"L1", "agent/retry", "when what failed is tried again"},
 	{"L1", "agent/receiver", "pure core: what a receiver does with a command"},
 	{"L1", "agent/roster", "pure core: what a server holds"},

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/sim/promise"
 	"github.com/shardmanager/shardmanager/internal/sim/virtual"
@@ -221,7 +222,7 @@ func (a *application) endLife(why string) {
 func (l *life) held() (list []shard.Held) {
 	for _, id := range shard.SortedKeys(l.replicas) {
 		r := l.replicas[id]
-		list = append(list, shard.Held{Shard: id, Phase: r.phase, Term: r.term, Max: r.max, Peer: r.peer, Activated: r.activated != 0 && r.activated == r.term})
+		list = append(list, shard.Held{Shard: id, Phase: r.Phase, Term: r.Term, Max: r.Max, Peer: r.peer, Activated: r.activated != 0 && r.activated == r.Term})
 	}
 	return list
 }
@@ -247,7 +248,7 @@ func (a *application) take(c *callback) {
 
 func (a *application) loads(l *life) (list []roster.ShardLoad) {
 	for _, id := range shard.SortedKeys(l.replicas) {
-		if l.replicas[id].phase != shard.None {
+		if l.replicas[id].Phase != shard.None {
 			list = append(list, roster.ShardLoad{Shard: id, Load: map[string]int64{"requests": a.w.demand[id]}})
 		}
 	}
@@ -266,7 +267,7 @@ func (a *application) comeBack() {
 func (a *application) replica(l *life, id shard.ID) *replica {
 	r := l.replicas[id]
 	if r == nil {
-		r = &replica{app: a, life: l, id: id, phase: shard.None}
+		r = &replica{app: a, life: l, id: id, Record: record.New()}
 		l.replicas[id] = r
 	}
 	return r

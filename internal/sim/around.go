@@ -128,7 +128,7 @@ func (w *World) unowned(id shard.ID, r *ledger.Row) string {
 		return "" // it is on its way; whether it stays there is another promise
 	}
 	rep := app.life.replicas[id]
-	if rep == nil || rep.gate != open || rep.term != r.PrimaryTerm {
+	if rep == nil || rep.gate != open || rep.Term != r.PrimaryTerm {
 		return "its owner " + string(r.Primary.Server) + " does not serve it at the term of its row"
 	}
 	return ""

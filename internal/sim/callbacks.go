@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/sim/promise"
 )
@@ -16,7 +17,7 @@ func (r *replica) prepareAdd(c *callback, complete func(string)) {
 	o := c.call.Order
 	enter := func(why string) {
 		if why == "" {
-			r.phase, r.under, r.handed, r.term = shard.Prepared, o, false, o.Term
+			r.Enter(shard.Prepared, o)
 			r.peer, r.first = c.call.Peer, c.call.Members
 			r.setGate(closed)
 		}
@@ -33,7 +34,7 @@ func (r *replica) prepareAdd(c *callback, complete func(string)) {
 		}
 		r.user(c, roster.CallPrepareAdd, enter)
 	}
-	if r.phase != shard.None || r.armed {
+	if r.Phase != shard.None || r.armed {
 		r.retire(c, o, prepare)
 		return
 	}
@@ -50,7 +51,7 @@ func (r *replica) activate(c *callback, o shard.Order, state int64, members []sh
 	writes := func(why string) {
 		if why == "" {
 			r.activated = o.Term
-			r.phase, r.under, r.handed, r.term = shard.Prepared, o, false, o.Term
+			r.Enter(shard.Prepared, o)
 			r.began(o.Term)
 		}
 		then(why)
@@ -83,7 +84,7 @@ func (r *replica) activate(c *callback, o shard.Order, state int64, members []sh
 // standDown ends the right to write that this server has or may have.
 func (r *replica) standDown(then func(bool)) {
 	before := r.gate
-	switch r.phase {
+	switch r.Phase {
 	case shard.Serving:
 		r.setGate(hold)
 	case shard.Following:
@@ -92,7 +93,7 @@ func (r *replica) standDown(then func(bool)) {
 		r.activated = 0
 	case shard.Forwarding, shard.None:
 	}
-	if r.phase == shard.Forwarding {
+	if r.Phase == shard.Forwarding {
 		r.setGate(hold)
 	}
 	r.quiet(dropPatience, func(ok bool) {
@@ -131,7 +132,7 @@ func (r *replica) serve(c *callback, complete func(string)) {
 	enter := func(why string) {
 		if why == "" {
 			r.added, r.role = o.Term, shard.Primary
-			r.phase, r.under, r.handed, r.term = shard.Serving, o, false, o.Term
+			r.Enter(shard.Serving, o)
 			r.peer = shard.Peer{}
 			r.setGate(open)
 		}
@@ -157,12 +158,12 @@ func (r *replica) retire(c *callback, o shard.Order, complete func(string)) {
 		r.ceased()
 		drop := func(why string) {
 			if why == "" {
-				r.phase, r.under, r.handed, r.term = shard.None, o, false, 0
+				r.Enter(shard.None, o)
 				r.raised, r.added, r.role, r.armed, r.writes, r.seen, r.first = 0, 0, 0, false, 0, 0, nil
 			}
 			complete(why)
 		}
-		if r.role == 0 && !r.armed && r.phase == shard.None {
+		if r.role == 0 && !r.armed && r.Phase == shard.None {
 			drop("")
 			return
 		}
@@ -180,13 +181,13 @@ func (r *replica) prepareDrop(c *callback, complete func(string)) {
 		r.ceased()
 		r.handOver(c, o, func(why string) {
 			if why == "" {
-				r.handed = true
+				r.Handed = true
 				r.setGate(forward)
 			}
 			complete(why)
 		})
 	}
-	if r.phase != shard.Serving {
+	if r.Phase != shard.Serving {
 		give()
 		return
 	}
@@ -201,7 +202,7 @@ func (r *replica) prepareDrop(c *callback, complete func(string)) {
 			r.setGate(before)
 			complete("cancelled")
 		default:
-			r.phase, r.under, r.handed = shard.Forwarding, o, false
+			r.Enter(shard.Forwarding, o)
 			give()
 		}
 	})
@@ -256,16 +257,25 @@ func (a *application) receive(id shard.ID, c *callback, from, to shard.Peer, sta
 		answer("another command runs")
 		return
 	}
-	switch {
-	case r.max != o || r.under != o || r.phase != shard.Prepared && r.phase != shard.Serving || r.peer.Incarnation != from.Incarnation && r.phase == shard.Prepared:
-		answer("no target of that move")
-		return
-	case r.phase == shard.Serving:
+	switch r.Judge(record.Transfer, o) {
+	case record.Done:
 		answer("")
+		return
+	case record.Take:
+		if r.peer.Incarnation != from.Incarnation {
+			answer("it is prepared for another source")
+			return
+		}
+		r.Accept(record.Transfer, o)
+	case record.Refuse:
+		answer("no target of that move")
 		return
 	}
 	r.busy = c
 	r.activate(c, o, state, r.first, func(why string) {
+		if why == "" {
+			r.Complete()
+		}
 		r.finish(c, roster.CallOK, "")
 		answer(why)
 	})
@@ -277,7 +287,7 @@ func (r *replica) followPrimary(c *callback, complete func(string)) {
 	enter := func(why string) {
 		if why == "" {
 			r.role, r.armed, r.raised, r.added, r.activated = shard.Secondary, false, 0, 0, 0
-			r.phase, r.under, r.handed, r.term = shard.Following, o, false, o.Term
+			r.Enter(shard.Following, o)
 			r.peer = c.call.Peer
 			r.setGate(follow)
 		}

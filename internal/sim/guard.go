@@ -76,10 +76,10 @@ func (a *application) request(q request) {
 		switch {
 		case !allowed:
 			refuse("no lease", "")
-		case r.gate == open && r.term >= q.forward.Term,
-			r.phase == shard.Prepared && r.under == q.forward && r.activated == q.forward.Term:
+		case r.gate == open && r.Term >= q.forward.Term,
+			r.Phase == shard.Prepared && r.Under == q.forward && r.activated == q.forward.Term:
 			r.execute(q)
-		case r.gate == hold && r.term >= q.forward.Term:
+		case r.gate == hold && r.Term >= q.forward.Term:
 			wait()
 		default:
 			refuse("forwarded under a move that does not end here", "")
@@ -162,7 +162,7 @@ func (r *replica) execute(q request) {
 // passOn gives a request to the target of the move; it is held until its time is over if the target does not take it.
 func (r *replica) passOn(q request) {
 	a, w := r.app, r.app.w
-	under, to := r.under, w.hostOf(r.peer.Server)
+	under, to := r.Under, w.hostOf(r.peer.Server)
 	patience := q.patience
 	call[response]{from: a.host.at, to: to.at, timeout: max(patience, time.Millisecond),
 		serve: func(answer func(response)) {

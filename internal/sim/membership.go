@@ -89,7 +89,7 @@ func (r *replica) push(order shard.Order) {
 // updateMembership is the leader's news of secondaries.
 func (r *replica) updateMembership(c *callback) {
 	o := c.call.Order
-	writes := r.raised == o.Term && r.armed && r.phase != shard.Forwarding
+	writes := r.raised == o.Term && r.armed && r.Phase != shard.Forwarding
 	if !writes || o.Compare(r.members.order) < 0 {
 		c.answer(roster.CallStale, "not primary at that term")
 		return
@@ -129,7 +129,7 @@ func (a *application) follow(id shard.ID, i shard.Incarnation, term shard.Term, 
 		return false
 	}
 	r := l.replicas[id]
-	if r == nil || r.role != shard.Secondary && r.phase != shard.Forwarding || term < r.seen {
+	if r == nil || r.role != shard.Secondary && r.Phase != shard.Forwarding || term < r.seen {
 		return false
 	}
 	if term > r.seen {

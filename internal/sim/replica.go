@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/record"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/sim/promise"
 )
@@ -25,13 +26,7 @@ type replica struct {
 	life *life
 	id   shard.ID
 
-	phase        shard.Phase
-	term         shard.Term
-	under, max   shard.Order
-	pending      roster.CallKind // accepted and not completed
-	pendingOrder shard.Order
-	cancelled    shard.Order // refused for ever
-	handed       bool
+	record.Record // what is known of the order of commands, as in the SDK
 
 	gate      gate
 	peer      shard.Peer
@@ -90,64 +85,47 @@ func (r *replica) finish(c *callback, o roster.Outcome, why string) {
 
 // decide is the table: what is older is refused, what was done is answered again.
 func (r *replica) decide(c *callback) {
-	o := c.call.Order
-	order := o.Compare(r.max)
-	if c.call.Kind == roster.CallCancelMove {
-		r.finish(c, r.cancel(o), "")
-		return
-	}
-	if order < 0 {
-		r.finish(c, roster.CallStale, "older than what was taken")
-		return
-	}
-	held := r.under == o
-	again := func(kinds ...roster.CallKind) bool {
-		for _, k := range kinds {
-			if r.pending == k && r.pendingOrder == o {
-				return true
-			}
+	kind, o := commandOf(c.call), c.call.Order
+	if kind == record.Cancel {
+		outcome := roster.CallNotBegun
+		if r.Cancel(o) {
+			outcome = roster.CallBegun
 		}
-		return false
+		r.finish(c, outcome, "")
+		return
 	}
-	takes, done := order > 0, false
-	switch k := c.call.Kind; {
-	case k == roster.CallPrepareAdd:
-		takes, done = takes || again(k), order == 0 && held && r.phase == shard.Prepared
-	case k == roster.CallPrepareDrop && order > 0:
-		takes = r.phase == shard.Serving
-	case k == roster.CallPrepareDrop:
-		forwarding := held && r.phase == shard.Forwarding
-		takes, done = forwarding && !r.handed || r.phase == shard.Serving && again(k), forwarding && r.handed
-	case k == roster.CallAddShard && c.call.Role == shard.Secondary:
-		takes, done = takes || again(k), order == 0 && held && r.phase == shard.Following
-	case k == roster.CallAddShard, k == roster.CallActivate:
-		takes = takes || held && r.phase == shard.Prepared || again(roster.CallAddShard, roster.CallActivate)
-		done = order == 0 && held && r.phase == shard.Serving
-	case k == roster.CallDropShard:
-		takes = true
-	}
-	switch {
-	case done:
+	switch r.Judge(kind, o) {
+	case record.Done:
 		r.finish(c, roster.CallOK, "")
-	case takes:
-		r.max, r.pending, r.pendingOrder = o, c.call.Kind, o
+	case record.Take:
+		r.Accept(kind, o)
 		r.carryOut(c)
-	default:
-		r.finish(c, roster.CallStale, "does not fit the phase")
+	case record.Refuse:
+		r.finish(c, roster.CallStale, "older than what was taken, or it does not fit the phase")
 	}
 }
 
-// cancel refuses a move for ever if it has not begun here (PROTOCOL R10).
-func (r *replica) cancel(o shard.Order) roster.Outcome {
-	order := o.Compare(r.max)
-	switch {
-	case order > 0 || order == 0 && r.phase == shard.Serving && r.pending == roster.CallPrepareDrop && r.pendingOrder == o:
-		r.max, r.cancelled, r.pending = o, o, 0
-		return roster.CallNotBegun
-	case order == 0 && r.cancelled == o:
-		return roster.CallNotBegun
+// commandOf names a call as a server's record does.
+func commandOf(call roster.Call) record.Command {
+	switch call.Kind {
+	case roster.CallPrepareAdd:
+		return record.PrepareAdd
+	case roster.CallPrepareDrop:
+		return record.PrepareDrop
+	case roster.CallAddShard:
+		if call.Role == shard.Secondary {
+			return record.Follow
+		}
+		return record.Add
+	case roster.CallActivate:
+		return record.Activate
+	case roster.CallDropShard:
+		return record.Drop
+	case roster.CallCancelMove:
+		return record.Cancel
+	case roster.CallCollectLoad, roster.CallEndIncarnation, roster.CallUpdateMembership: // no commands
 	}
-	return roster.CallBegun
+	return 0
 }
 
 func (r *replica) carryOut(c *callback) {
@@ -157,7 +135,7 @@ func (r *replica) carryOut(c *callback) {
 			r.finish(c, roster.CallFailed, why)
 			return
 		}
-		r.pending = 0
+		r.Complete()
 		r.finish(c, roster.CallOK, "")
 	}
 	switch c.call.Kind {

@@ -1,4 +1,4 @@
-package sdk
+package record
 
 import (
 	"testing"
@@ -17,24 +17,24 @@ func TestJudge(t *testing.T) {
 		higher = shard.Order{Term: 5, Move: 8}
 		older  = shard.Order{Term: 3, Move: 3} // under which a shard is served that has refused a later move
 	)
-	at := func(phase shard.Phase, under shard.Order) record {
-		r := newRecord()
-		r.enter(phase, under)
-		r.max = same
+	at := func(phase shard.Phase, under shard.Order) Record {
+		r := New()
+		r.Enter(phase, under)
+		r.Max = same
 		return r
 	}
-	pending := func(r record, kind command) record {
-		r.accept(kind, same)
+	pending := func(r Record, kind Command) Record {
+		r.Accept(kind, same)
 		return r
 	}
 	handed := at(shard.Forwarding, same)
-	handed.handed = true
+	handed.Handed = true
 	refusedMove := at(shard.Serving, older)
 	refusedMove.cancelled = same
 
 	records := []struct {
 		name string
-		record
+		Record
 	}{
 		{"nothing held", at(shard.None, same)},
 		{"prepared", at(shard.Prepared, same)},
@@ -42,59 +42,59 @@ func TestJudge(t *testing.T) {
 		{"serving, a later move cancelled", refusedMove},
 		{"forwarding, marker not sent", at(shard.Forwarding, same)},
 		{"forwarding", handed},
-		{"prepare add failed", pending(at(shard.None, older), commandPrepareAdd)},
-		{"prepare drop failed or busy", pending(at(shard.Serving, older), commandPrepareDrop)},
-		{"add failed", pending(at(shard.None, older), commandAdd)},
-		{"activate failed", pending(at(shard.None, older), commandActivate)},
+		{"prepare add failed", pending(at(shard.None, older), PrepareAdd)},
+		{"prepare drop failed or busy", pending(at(shard.Serving, older), PrepareDrop)},
+		{"add failed", pending(at(shard.None, older), Add)},
+		{"activate failed", pending(at(shard.None, older), Activate)},
 		{"secondary", at(shard.Following, same)},
-		{"follow failed", pending(at(shard.Serving, older), commandFollow)},
+		{"follow failed", pending(at(shard.Serving, older), Follow)},
 	}
 	// For each command: verdicts at lower, same, higher, in the order of records. r refuse, t take, d done.
-	tests := map[command]map[string]string{
-		commandPrepareAdd: {
+	tests := map[Command]map[string]string{
+		PrepareAdd: {
 			"nothing held": "rrt", "prepared": "rdt", "serving": "rrt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rtt", "prepare drop failed or busy": "rrt",
 			"add failed": "rrt", "activate failed": "rrt",
 			"secondary": "rrt", "follow failed": "rrt",
 		},
-		commandPrepareDrop: {
+		PrepareDrop: {
 			"nothing held": "rrr", "prepared": "rrr", "serving": "rrt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rtr", "forwarding": "rdr", "prepare add failed": "rrr", "prepare drop failed or busy": "rtt",
 			"add failed": "rrr", "activate failed": "rrr",
 			"secondary": "rrr", "follow failed": "rrt",
 		},
-		commandAdd: {
+		Add: {
 			"nothing held": "rrt", "prepared": "rtt", "serving": "rdt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rrt", "prepare drop failed or busy": "rrt",
 			"add failed": "rtt", "activate failed": "rtt",
 			"secondary": "rrt", "follow failed": "rrt",
 		},
-		commandActivate: {
+		Activate: {
 			"nothing held": "rrt", "prepared": "rtt", "serving": "rdt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rrt", "prepare drop failed or busy": "rrt",
 			"add failed": "rtt", "activate failed": "rtt",
 			"secondary": "rrt", "follow failed": "rrt",
 		},
-		commandTransfer: {
+		Transfer: {
 			"nothing held": "rrr", "prepared": "rtr", "serving": "rdr", "serving, a later move cancelled": "rrr",
 			"forwarding, marker not sent": "rrr", "forwarding": "rrr", "prepare add failed": "rrr", "prepare drop failed or busy": "rrr",
 			"add failed": "rrr", "activate failed": "rrr",
 			"secondary": "rrr", "follow failed": "rrr",
 		},
-		commandDrop: {
+		Drop: {
 			"nothing held": "rtt", "prepared": "rtt", "serving": "rtt", "serving, a later move cancelled": "rtt",
 			"forwarding, marker not sent": "rtt", "forwarding": "rtt", "prepare add failed": "rtt", "prepare drop failed or busy": "rtt",
 			"add failed": "rtt", "activate failed": "rtt",
 			"secondary": "rtt", "follow failed": "rtt",
 		},
-		commandFollow: {
+		Follow: {
 			"nothing held": "rrt", "prepared": "rrt", "serving": "rrt", "serving, a later move cancelled": "rrt",
 			"forwarding, marker not sent": "rrt", "forwarding": "rrt", "prepare add failed": "rrt", "prepare drop failed or busy": "rrt",
 			"add failed": "rrt", "activate failed": "rrt",
 			"secondary": "rdt", "follow failed": "rtt",
 		},
 	}
-	letters := map[verdict]byte{refuse: 'r', take: 't', done: 'd'}
+	letters := map[Verdict]byte{Refuse: 'r', Take: 't', Done: 'd'}
 	for kind, rows := range tests {
 		if len(rows) != len(records) {
 			t.Errorf("%s: %d rows for %d records", kind, len(rows), len(records))
@@ -102,7 +102,7 @@ func TestJudge(t *testing.T) {
 		for _, given := range records {
 			var got []byte
 			for _, o := range []shard.Order{lower, same, higher} {
-				got = append(got, letters[given.judge(kind, o)])
+				got = append(got, letters[given.Judge(kind, o)])
 			}
 			if want := rows[given.name]; string(got) != want {
 				t.Errorf("%s, %s: verdicts at a lower, the same and a higher order = %s, want %s", kind, given.name, got, want)
@@ -113,33 +113,33 @@ func TestJudge(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	o := shard.Order{Term: 5, Move: 7}
-	serving := newRecord()
-	serving.enter(shard.Serving, shard.Order{Term: 4, Move: 6})
-	serving.max = serving.under
+	serving := New()
+	serving.Enter(shard.Serving, shard.Order{Term: 4, Move: 6})
+	serving.Max = serving.Under
 
 	notBegun := serving
-	if notBegun.cancel(o) || notBegun.cancel(o) {
+	if notBegun.Cancel(o) || notBegun.Cancel(o) {
 		t.Error("a move that never came: begun, want not begun, twice")
 	}
-	if got := notBegun.judge(commandPrepareDrop, o); got != refuse {
+	if got := notBegun.Judge(PrepareDrop, o); got != Refuse {
 		t.Errorf("PrepareDropShard of a cancelled move: verdict %d, want refuse", got)
 	}
 	busy := serving
-	busy.accept(commandPrepareDrop, o)
-	if busy.cancel(o) {
+	busy.Accept(PrepareDrop, o)
+	if busy.Cancel(o) {
 		t.Error("a move that ended busy: begun, want not begun")
 	}
-	if got := busy.judge(commandPrepareDrop, o); got != refuse {
+	if got := busy.Judge(PrepareDrop, o); got != Refuse {
 		t.Errorf("PrepareDropShard of a move cancelled after busy: verdict %d, want refuse", got)
 	}
 	begun := serving
-	begun.accept(commandPrepareDrop, o)
-	begun.enter(shard.Forwarding, o)
-	if !begun.cancel(o) {
+	begun.Accept(PrepareDrop, o)
+	begun.Enter(shard.Forwarding, o)
+	if !begun.Cancel(o) {
 		t.Error("a move whose hand-over began: not begun, want begun")
 	}
 	late := notBegun
-	if late.cancel(shard.Order{Term: 5, Move: 6}); !late.cancel(shard.Order{Term: 5, Move: 6}) {
+	if late.Cancel(shard.Order{Term: 5, Move: 6}); !late.Cancel(shard.Order{Term: 5, Move: 6}) {
 		t.Error("CancelMove below the highest order: not begun, want begun")
 	}
 }
@@ -147,58 +147,58 @@ func TestCancel(t *testing.T) {
 // Whatever comes, in whatever order: the highest order never falls, nothing below it is taken, and what was refused for ever is.
 func TestRecordKeepsItsInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := newRecord()
+		r := New()
 		refusedForEver := map[shard.Order]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "commands") {
 			o := shard.Order{Term: shard.Term(rapid.Uint64Range(1, 4).Draw(t, "term")), Move: shard.MoveID(rapid.Uint64Range(1, 4).Draw(t, "move"))}
-			kind := command(rapid.Uint8Range(uint8(commandPrepareAdd), uint8(commandFollow)).Draw(t, "kind"))
+			kind := Command(rapid.Uint8Range(uint8(PrepareAdd), uint8(Follow)).Draw(t, "kind"))
 			fails := rapid.Bool().Draw(t, "fails")
 			before := r
-			if kind == commandCancel {
-				if !r.cancel(o) {
+			if kind == Cancel {
+				if !r.Cancel(o) {
 					refusedForEver[o] = true
 				}
-			} else if r.judge(kind, o) == take {
-				if o.Compare(before.max) < 0 {
-					t.Fatalf("%s %s taken below %s", kind, o, before.max)
+			} else if r.Judge(kind, o) == Take {
+				if o.Compare(before.Max) < 0 {
+					t.Fatalf("%s %s taken below %s", kind, o, before.Max)
 				}
-				if kind == commandPrepareDrop && refusedForEver[o] {
+				if kind == PrepareDrop && refusedForEver[o] {
 					t.Fatalf("%s %s taken, although it was refused for ever", kind, o)
 				}
-				r.accept(kind, o)
+				r.Accept(kind, o)
 				if !fails {
-					r.enter(phaseAfter(kind), o)
-					r.handed = kind == commandPrepareDrop
-					r.complete()
+					r.Enter(phaseAfter(kind), o)
+					r.Handed = kind == PrepareDrop
+					r.Complete()
 				}
-				if !fails && r.judge(kind, o) == refuse {
+				if !fails && r.Judge(kind, o) == Refuse {
 					t.Fatalf("%s %s was done and is refused when repeated", kind, o)
 				}
-				if fails && r.judge(kind, o) != take {
+				if fails && r.Judge(kind, o) != Take {
 					t.Fatalf("%s %s failed and is not taken when repeated", kind, o)
 				}
 			}
-			if r.max.Compare(before.max) < 0 || r.under.Compare(r.max) > 0 {
-				t.Fatalf("after %s %s: max %s, before %s, under %s", kind, o, r.max, before.max, r.under)
+			if r.Max.Compare(before.Max) < 0 || r.Under.Compare(r.Max) > 0 {
+				t.Fatalf("after %s %s: max %s, before %s, under %s", kind, o, r.Max, before.Max, r.Under)
 			}
-			if (r.term == 0) != (r.phase == shard.None) {
-				t.Fatalf("after %s %s: term %d in phase %s", kind, o, r.term, r.phase)
+			if (r.Term == 0) != (r.Phase == shard.None) {
+				t.Fatalf("after %s %s: term %d in phase %s", kind, o, r.Term, r.Phase)
 			}
 		}
 	})
 }
 
-func phaseAfter(kind command) shard.Phase {
+func phaseAfter(kind Command) shard.Phase {
 	switch kind {
-	case commandPrepareAdd, commandActivate, commandTransfer:
+	case PrepareAdd, Activate, Transfer:
 		return shard.Prepared
-	case commandPrepareDrop:
+	case PrepareDrop:
 		return shard.Forwarding
-	case commandAdd:
+	case Add:
 		return shard.Serving
-	case commandFollow:
+	case Follow:
 		return shard.Following
-	case commandDrop, commandCancel:
+	case Drop, Cancel:
 	}
 	return shard.None
 }
