@@ -203,7 +203,7 @@ func (r *Roster) callDone(now shard.Instant, ev CallDone, out *Effects) {
 		r.endAnswered(now, ev, out)
 		return
 	case r.loads.calling != 0 && ev.ID == r.loads.calling:
-		r.loadsCollected(ev, out)
+		r.loadsCollected(now, ev, out)
 		return
 	}
 	e, ok := r.calls[ev.ID]

@@ -142,8 +142,9 @@ func (r *Roster) tickLoads(now shard.Instant, out *Effects) {
 	l.calling = r.call(Call{Kind: CallCollectLoad, Deadline: min(r.settings.LoadInterval, 2*time.Second)}, out)
 }
 
-// loadsCollected keeps the loads of shards that are here, and forgets the others.
-func (r *Roster) loadsCollected(ev CallDone, out *Effects) {
+// loadsCollected keeps the loads of shards that are here, and forgets the others. The first ones are told at once: an agent that was replaced
+// has forgotten what its predecessor told, and the leader may be about to even out by loads of long ago.
+func (r *Roster) loadsCollected(now shard.Instant, ev CallDone, out *Effects) {
 	l := &r.loads
 	l.calling = 0
 	if ev.Outcome != CallOK {
@@ -156,5 +157,9 @@ func (r *Roster) loadsCollected(ev CallDone, out *Effects) {
 			here[measured.Shard] = measured.Load
 		}
 	}
+	first := l.Empty()
 	l.Measured(here)
+	if first && !l.Empty() {
+		r.link.renewAt = now
+	}
 }

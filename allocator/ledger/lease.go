@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"github.com/shardmanager/shardmanager/allocator/message"
-	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -54,7 +53,7 @@ func (l *Ledger) takeLoads(f *life, loads []ShardLoad) {
 			a.loads.Measured(at, m.Load)
 		}
 	}
-	a.plan.Want(l.now, timing.SolvePause)
+	a.plan.Measured(l.now)
 }
 
 // restRequested asks the store first: the longest lease that may be out is durable before it is granted (PROTOCOL R19).

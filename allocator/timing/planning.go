@@ -54,6 +54,14 @@ func (p *Planning) Want(now shard.Instant, pause time.Duration) {
 	}
 }
 
+// Measured notes that loads have changed. While membership settles, nothing is evened out by them: those of a server that is about to
+// return may be as of long ago, and the plan that is made then knows these.
+func (p *Planning) Measured(now shard.Instant) {
+	if p.Settled.IsZero() {
+		p.Want(now, SolvePause)
+	}
+}
+
 // Settle asks for a rebalancing once membership has not changed for a moment.
 func (p *Planning) Settle(now shard.Instant) {
 	if p.Since.IsZero() {

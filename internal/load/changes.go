@@ -24,6 +24,9 @@ func (c *Changes) All() {
 	}
 }
 
+// Empty reports whether nothing was measured.
+func (c *Changes) Empty() bool { return len(c.known) == 0 }
+
 // Take hands the news out, shard by shard in order; it is none after that.
 func (c *Changes) Take(each func(shard.ID, map[string]int64)) {
 	for _, id := range shard.SortedKeys(c.changed) {
