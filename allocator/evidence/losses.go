@@ -26,10 +26,17 @@ const (
 
 // Losses counts servers by place and health at one moment. The zero Losses has counted none.
 type Losses struct {
-	all     tally
-	zones   map[Place]*tally
-	regions map[string]*tally
+	all  tally
+	each []counted
 }
+
+type counted struct {
+	at     Place
+	health Health
+}
+
+// Expect makes room for so many servers.
+func (l *Losses) Expect(n int) { l.each = slices.Grow(l.each, n) }
 
 type tally struct{ total, doubtful, lost, reached, gone int }
 
@@ -53,18 +60,8 @@ func (t *tally) missing() int { return t.lost + t.reached + t.gone }
 
 // Add counts a server.
 func (l *Losses) Add(p Place, h Health) {
-	if l.zones == nil {
-		l.zones, l.regions = map[Place]*tally{}, map[string]*tally{}
-	}
-	if l.zones[p] == nil {
-		l.zones[p] = &tally{}
-	}
-	if l.regions[p.Region] == nil {
-		l.regions[p.Region] = &tally{}
-	}
 	l.all.add(h)
-	l.zones[p].add(h)
-	l.regions[p.Region].add(h)
+	l.each = append(l.each, counted{p, h})
 }
 
 // Missing is how many are lost, of how many.
@@ -107,11 +104,16 @@ func (l *Losses) domain() (name string, certain bool) {
 		name string
 		t    *tally
 	}
+	zones, regions := map[Place]*tally{}, map[string]*tally{}
+	for _, c := range l.each {
+		addTo(zones, c.at, c.health)
+		addTo(regions, c.at.Region, c.health)
+	}
 	var all []candidate
-	for p, t := range l.zones {
+	for p, t := range zones {
 		all = append(all, candidate{fmt.Sprintf("zone %s of region %s", orUnnamed(p.Zone), orUnnamed(p.Region)), t})
 	}
-	for r, t := range l.regions {
+	for r, t := range regions {
 		all = append(all, candidate{"region " + orUnnamed(r), t})
 	}
 	all = slices.DeleteFunc(all, func(c candidate) bool { return !l.explains(c.t) })
@@ -122,6 +124,13 @@ func (l *Losses) domain() (name string, certain bool) {
 		return cmp.Or(cmp.Compare(a.t.total, b.t.total), cmp.Compare(b.name, a.name)) // of equals the zone
 	})
 	return best.name, best.t.gone == best.t.total
+}
+
+func addTo[K comparable](tallies map[K]*tally, key K, h Health) {
+	if tallies[key] == nil {
+		tallies[key] = &tally{}
+	}
+	tallies[key].add(h)
 }
 
 // explains reports whether one domain accounts for the losses: all of it is missing, or doubtful, and hardly anything is elsewhere.

@@ -12,6 +12,7 @@ func (l *Ledger) weighLosses() {
 		return // what is silent now may be so because this loop was late: a hold goes on until evidence is whole again
 	}
 	var losses evidence.Losses
+	losses.Expect(len(l.order))
 	for _, id := range l.order {
 		if f := l.servers[id].present(); f != nil {
 			if health := l.healthOf(f); health != 0 {

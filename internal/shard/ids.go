@@ -195,4 +195,8 @@ func (s Server) Equal(o Server) bool {
 }
 
 // SortedKeys returns the keys of m in order: the cores iterate over maps in no other way.
-func SortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+func SortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := slices.AppendSeq(make([]K, 0, len(m)), maps.Keys(m))
+	slices.Sort(keys)
+	return keys
+}

@@ -37,12 +37,15 @@ func (p *Process) After(d time.Duration, do func()) {
 
 // Every has the process do something again and again. One that stood still does it once when it goes on.
 func (p *Process) Every(d time.Duration, do func()) {
-	p.After(d, func() {
+	var again func()
+	once := func() {
 		do()
 		if p.Alive() {
-			p.Every(d, do)
+			p.queue.After(d, again)
 		}
-	})
+	}
+	again = func() { p.Do(once) }
+	p.queue.After(d, again)
 }
 
 // Halt lets it stand still, as SIGSTOP does.
