@@ -209,9 +209,6 @@ func (a *Agent) leave() {
 		left := 0
 		for _, v := range views {
 			left += drainLeft(v)
-			if v.Life == roster.Live && !v.Draining { // it was only just taken up again
-				a.post(drainMail{app: v.Server.App, on: true})
-			}
 		}
 		if time.Since(told) >= progressEvery {
 			told = time.Now()

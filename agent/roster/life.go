@@ -179,7 +179,7 @@ func (r *Roster) keyRefused(now shard.Instant, ev KeyRefused, out *Effects) {
 	if r.life != Registering || ev.Incarnation != r.saved.Incarnation {
 		return
 	}
-	r.saved = Saved{Session: ev.Session}
+	r.saved, r.drain = Saved{Session: ev.Session}, drain{}
 	r.life = Waiting
 	refusal, what := RefusedStore, "not registered"
 	if ev.Holder != "" {

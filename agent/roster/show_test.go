@@ -132,6 +132,9 @@ func reply(r roster.Reply) string {
 func (w *world) view() string {
 	v := w.r.View(w.now)
 	text := fmt.Sprintf("%s, lease %v by %q", v.Life, v.Remaining, v.VouchedBy.String())
+	if v.Draining {
+		text += ", draining"
+	}
 	for _, h := range v.Held {
 		text += fmt.Sprintf(", %s %s at %d max %s", h.Shard, h.Phase, h.Term, h.Max)
 	}

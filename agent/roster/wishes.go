@@ -7,7 +7,8 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// drain is the wish to lose every shard; it ends with the incarnation.
+// drain is the wish to lose every shard; it ends with the incarnation. It may be asked for before the incarnation is live: the leader hears of it when
+// the server attaches.
 type drain struct {
 	on    bool
 	known bool // the leader has said what is left
@@ -15,7 +16,7 @@ type drain struct {
 }
 
 func (r *Roster) drainAsked(ev Drain, out *Effects) {
-	if r.life != Live || r.drain.on == ev.On {
+	if r.life == Waiting || r.life == Ending || r.drain.on == ev.On {
 		return
 	}
 	r.drain = drain{on: ev.On}
