@@ -143,11 +143,11 @@ func (r *replica) snapshot() record.Record {
 func (r *replica) heldNow() shard.Held {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	held := shard.Held{Shard: shard.ID(r.id), Phase: r.record.Phase, Term: r.record.Term, Max: r.record.Max}
-	if r.record.Phase != shard.None {
-		held.Activated = r.activated != 0 && r.activated == r.record.Term
+	held := r.record.Held(shard.ID(r.id))
+	if held.Phase != shard.None {
+		held.Activated = r.activated != 0 && r.activated == held.Term
 	}
-	if r.record.Phase == shard.Prepared || r.record.Phase == shard.Forwarding {
+	if held.Phase == shard.Prepared || held.Phase == shard.Forwarding {
 		held.Peer = r.peer
 	}
 	return held

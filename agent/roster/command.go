@@ -313,12 +313,17 @@ func (r *Roster) adopt(held []shard.Held) {
 	}
 }
 
+// dropping reports that DropShard is on its way, or was taken last and failed: the application serves nothing of the shard any more.
+func (e *entry) dropping() bool {
+	return e.last == DropShard && e.outcome != Done || slices.ContainsFunc(e.tasks(), func(t *task) bool { return t.cmd.ID.Kind == DropShard })
+}
+
 // held lists every shard held or remembered, in the order of ids.
 func (r *Roster) held() []shard.Held {
 	list := make([]shard.Held, 0, len(r.shards))
 	for _, id := range shard.SortedKeys(r.shards) {
 		e, h := r.shards[id], r.shards[id].held
-		if h.Phase == shard.Serving && slices.ContainsFunc(e.tasks(), func(t *task) bool { return t.cmd.ID.Kind == DropShard }) {
+		if h.Phase == shard.Serving && e.dropping() {
 			h = shard.Held{Shard: id, Phase: shard.None, Max: h.Max} // if an earlier stream asked for that, nobody will be told
 		}
 		list = append(list, h)

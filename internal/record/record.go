@@ -135,6 +135,15 @@ func (r *Record) Enter(phase shard.Phase, o shard.Order) {
 	}
 }
 
+// Held is what the server says that it holds. Where DropShard was taken and has not come to an end, nothing is served any more: a leader that never
+// asked for it is to know.
+func (r *Record) Held(id shard.ID) shard.Held {
+	if r.Phase == shard.Serving && r.pending == Drop {
+		return shard.Held{Shard: id, Phase: shard.None, Max: r.Max}
+	}
+	return shard.Held{Shard: id, Phase: r.Phase, Term: r.Term, Max: r.Max}
+}
+
 // Cancel answers CancelMove: begun is true if the hand-over of move o began here, or may have; else o is refused for ever. A
 // PrepareDropShard that was accepted but ended before the hand-over (busy, or its caller went away) has not begun.
 func (r *Record) Cancel(o shard.Order) (begun bool) {

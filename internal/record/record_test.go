@@ -188,6 +188,37 @@ func TestRecordKeepsItsInvariants(t *testing.T) {
 	})
 }
 
+// A drop that was taken and did not come to an end: nothing is served, whoever asks.
+func TestHeld(t *testing.T) {
+	o := shard.Order{Term: 2, Move: 3}
+	tests := map[string]struct {
+		pending Command
+		phase   shard.Phase
+		term    shard.Term
+	}{
+		"nothing pending":        {0, shard.Serving, 1},
+		"a hand-over was busy":   {PrepareDrop, shard.Serving, 1},
+		"a drop failed":          {Drop, shard.None, 0},
+		"to follow instead":      {Follow, shard.Serving, 1},
+		"to serve at a new term": {Add, shard.Serving, 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := New()
+			r.Enter(shard.Serving, shard.Order{Term: 1, Move: 1})
+			r.Max = r.Under
+			want := shard.Held{Shard: "7", Phase: test.phase, Term: test.term, Max: r.Max}
+			if test.pending != 0 {
+				r.Accept(test.pending, o)
+				want.Max = o
+			}
+			if got := r.Held("7"); got != want {
+				t.Errorf("held %+v, expected %+v", got, want)
+			}
+		})
+	}
+}
+
 func phaseAfter(kind Command) shard.Phase {
 	switch kind {
 	case PrepareAdd, Activate, Transfer:

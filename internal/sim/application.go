@@ -222,7 +222,11 @@ func (a *application) endLife(why string) {
 func (l *life) held() (list []shard.Held) {
 	for _, id := range shard.SortedKeys(l.replicas) {
 		r := l.replicas[id]
-		list = append(list, shard.Held{Shard: id, Phase: r.Phase, Term: r.Term, Max: r.Max, Peer: r.peer, Activated: r.activated != 0 && r.activated == r.Term})
+		h := r.Held(id)
+		if h.Phase != shard.None {
+			h.Peer, h.Activated = r.peer, r.activated != 0 && r.activated == r.Term
+		}
+		list = append(list, h)
 	}
 	return list
 }

@@ -36,15 +36,16 @@ func (w *World) lookAround() {
 	w.queue.After(lookEvery, w.lookAround)
 }
 
-// fenced tells of a fence. Lost counts those that the leader could not hear of for so long that it noticed before it decided.
-func (w *World) fenced(f ledger.Fence) {
+// fenced tells of a fence. Lost counts those that the leader could not hear of for so long that it noticed before it decided; the store may have been
+// long about it.
+func (w *World) fenced(f ledger.Fence, sent time.Duration) {
 	lost := map[shard.ServerID]bool{}
 	noticed := 3*w.settings.Interval + w.settings.ProbeTimeout + 2*time.Second
 	for id, since := range w.unreachables {
 		if before, fenced := w.fences[id]; fenced && before > since && w.queue.Now()-before > 2*w.settings.Validity {
 			continue // over and done with: it is no loss any more
 		}
-		if w.queue.Now()-since > noticed && w.holds(id) {
+		if sent-since > noticed && w.holds(id) {
 			lost[id] = true
 		}
 	}

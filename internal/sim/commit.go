@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/maintenance"
@@ -16,6 +17,7 @@ type transaction struct {
 	epoch    shard.Epoch
 	sequence uint64 // at which the sequence key must be
 	number   uint64
+	sent     time.Duration
 	ops      []ledger.WriteOp
 }
 
@@ -56,13 +58,13 @@ func (s *store) commit(t transaction) committed {
 	s.index++
 	s.sequence = sequence{modify: s.index, epoch: t.epoch, number: t.number}
 	for _, op := range t.ops {
-		s.apply(op)
+		s.apply(op, t.sent)
 	}
 	s.w.observe(promise.Committed{})
 	return committed{answer: didCommit, sequence: s.index}
 }
 
-func (s *store) apply(op ledger.WriteOp) {
+func (s *store) apply(op ledger.WriteOp, sent time.Duration) {
 	switch op := op.(type) {
 	case ledger.PutSpec:
 		if s.spec == nil {
@@ -75,7 +77,7 @@ func (s *store) apply(op ledger.WriteOp) {
 			s.write(op.Chunk*ledger.ChunkShards+i, r)
 		}
 	case ledger.PutFence:
-		s.fence(op)
+		s.fence(op, sent)
 	case ledger.PutMark:
 		s.mark(op.Row)
 	case ledger.PutEvent:
@@ -111,10 +113,10 @@ func sameRow(a, b ledger.Row) bool {
 	return x == nil || *x == *y
 }
 
-func (s *store) fence(op ledger.PutFence) {
+func (s *store) fence(op ledger.PutFence, sent time.Duration) {
 	owner := op.Fence.Owner
 	s.fences[owner.Server] = op.Fence
-	s.w.fenced(op.Fence)
+	s.w.fenced(op.Fence, sent)
 	if op.Registered != nil && op.Registered.Server.Incarnation == owner.Incarnation {
 		delete(s.keys, owner.Server)
 	}

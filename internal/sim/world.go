@@ -83,7 +83,7 @@ func newWorld(o Options) *World {
 	}
 	w.capacity = max(4, o.Shards*replicas*2/o.Servers)
 	w.addMachines(shape)
-	w.store.apply(ledger.PutSpec{Spec: w.specOf(shape, replicas)})
+	w.store.apply(ledger.PutSpec{Spec: w.specOf(shape, replicas)}, 0)
 	return w
 }
 

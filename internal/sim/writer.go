@@ -33,7 +33,7 @@ func (w *writer) write(wr ledger.Write) {
 func (w *writer) try(ops []ledger.WriteOp, done func(committed, bool)) {
 	w.number++
 	s := w.t.w.store
-	tx := transaction{session: w.t.session, epoch: w.t.epoch, sequence: w.sequence, number: w.number, ops: ops}
+	tx := transaction{session: w.t.session, epoch: w.t.epoch, sequence: w.sequence, number: w.number, sent: w.t.w.queue.Now(), ops: ops}
 	call[committed]{from: w.t.a.at, to: theStore, timeout: w.t.w.settings.LeaderValidity / 4,
 		serve: func(answer func(committed)) { s.process.Do(func() { answer(s.commit(tx)) }) },
 		done: func(c committed, ok bool) {
