@@ -56,6 +56,7 @@ func newLoop(t *tenure) *loop {
 func (l *loop) run(ctx, work context.Context, loaded ledger.Loaded) (stop ledger.Stop, err error) {
 	defer close(l.t.box.ended)
 	l.t.a.events.Begin(loaded.Epoch)
+	l.t.a.metrics.Leads()
 	l.tell(events.LeaderChanged{Allocator: l.t.a.cfg.Name, Leads: true, Why: "it holds the lock"})
 	defer func() { l.tell(events.Ended(l.t.a.cfg.Name, stop.Reason, err)) }()
 	l.step(loaded)
@@ -91,10 +92,12 @@ func (l *loop) tick() time.Duration {
 	began := l.t.a.clock()
 	l.late.Note(began, tickEvery)
 	l.ledger.Behind(l.behind(began))
+	now := began
 	if !l.told.IsZero() && l.told.WaitAge(began) >= clockEvery {
 		l.readClock(began)
+		now = l.t.a.clock() // that was a step, and no instant is older than that of an earlier one
 	}
-	l.ledger.Tick(began, &l.out)
+	l.ledger.Tick(now, &l.out)
 	l.perform()
 	return max(tickEvery, began.PermissionAge(l.t.a.clock()))
 }
@@ -186,6 +189,7 @@ func (l *loop) perform() {
 		}
 	}
 	l.trace(l.out.Trace)
+	t.a.metrics.Stepped(&l.out)
 	if l.out.Stop != nil {
 		l.stop = l.out.Stop
 	}

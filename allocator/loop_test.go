@@ -29,6 +29,26 @@ func TestTicksLeaveTimeForLetters(t *testing.T) {
 	}
 }
 
+// The ledger never sees time go back (PROTOCOL R7), which the core checks with -tags invariants: the tick that also tells the time of day did so.
+func TestTickThatReadsTheClock(t *testing.T) {
+	c := newTestCluster(t)
+	a, err := New(fastConfig("a1", t.TempDir()), Deps{Store: c.store, Log: zerolog.Nop(), Listener: c.listener(), AdminListener: c.listener()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := shard.Instant{Boot: int64(time.Hour), Raw: int64(time.Hour)}
+	a.clock = func() shard.Instant {
+		now = now.Add(time.Microsecond)
+		return now
+	}
+	l := newLoop(&tenure{a: a, box: newMailbox()})
+	l.told = now.Add(-clockEvery)
+	l.tick()
+	if clockEvery <= l.told.WaitAge(now) {
+		t.Error("the time of day was not read")
+	}
+}
+
 // A loop is behind once there have been letters for a while, and no longer when there is none.
 func TestLoopKnowsThatItIsBehind(t *testing.T) {
 	now := shard.Instant{Boot: int64(time.Hour), Raw: int64(time.Hour)}
