@@ -195,7 +195,7 @@ func (a *application) extend(l *life, end shard.Instant) {
 		return
 	}
 	l.end = end
-	a.w.observe(promise.Leased{Owner: l.owner(a.host), Until: a.host.clock.Until(a.w.queue.Now(), end)})
+	a.w.observe(promise.Leased{Owner: l.owner(a.host), Until: a.host.clock.Until(a.w.queue.Now(), end), Longer: true})
 }
 
 // clocksChanged tells what the lease is by clocks that jumped or go at another rate.

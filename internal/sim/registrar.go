@@ -79,6 +79,7 @@ func (r *registrar) read(op roster.ReadKey) {
 		read.Why = "held by incarnation " + key.Server.Incarnation.String()
 		if key.Session == want.Session && key.Server.Incarnation == want.Incarnation && (want.Create == 0 || key.Create == want.Create) {
 			read.State, read.Why = roster.KeyOurs, ""
+			r.g.w.vouch(ledger.Owner{Server: r.g.id, Incarnation: want.Incarnation}, r.g.w.settings.Validity)
 		}
 		return read
 	}, func(read roster.KeyRead, ok bool) {

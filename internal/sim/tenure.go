@@ -44,6 +44,7 @@ type tenure struct {
 type attachment struct {
 	stream *stream
 	agent  *agent
+	owner  ledger.Owner
 }
 
 func newTenure(a *allocator, l lock, clean bool) *tenure {
@@ -255,6 +256,12 @@ func (t *tenure) send(m ledger.Message) {
 	if c, ok := m.Body.(message.Command); ok {
 		t.w.observe(promise.Sent{To: ledger.Owner{Server: at.agent.id}, Command: c})
 	}
+	switch b := m.Body.(type) {
+	case message.Grant:
+		t.w.vouch(at.owner, b.Remaining)
+	case message.RestGranted:
+		t.w.vouch(at.owner, b.Remaining)
+	}
 	at.stream.toA(func() { at.agent.hear(at, t.epoch, m.Body) })
 	switch m.Body.(type) {
 	case message.Refuse, message.Close, message.Fenced:
@@ -265,11 +272,17 @@ func (t *tenure) send(m ledger.Message) {
 	}
 }
 
+// vouch tells that a lease of a length was granted, or proven, at this instant. Whoever asked for it did so before.
+func (w *World) vouch(owner ledger.Owner, length time.Duration) {
+	w.observe(promise.Vouched{Owner: owner, Until: w.queue.Now() + shard.CoverDrift(length)})
+}
+
 // attach takes a stream in; answered by the ledger.
 func (t *tenure) attach(at *attachment, hello ledger.Hello) {
 	t.last++
 	id := t.last
 	t.streams[id] = at
+	at.owner = ledger.Owner{Server: hello.Server.ID, Incarnation: hello.Server.Incarnation}
 	at.stream.endB = func(reset bool) {
 		t.a.process.Do(func() {
 			if t.streams[id] == at {

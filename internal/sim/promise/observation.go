@@ -13,6 +13,13 @@ type Observation interface{ isObservation() }
 
 // Leased: the process that serves under an incarnation may execute until an instant, by its own clocks and what it was told; 0: no longer.
 type Leased struct {
+	Owner  ledger.Owner
+	Until  time.Duration
+	Longer bool // somebody vouched for it; else its clocks changed, or it ended
+}
+
+// Vouched: a leader, or the store, said that an incarnation may hold a lease, which is over at an instant at the latest, drift of clocks covered.
+type Vouched struct {
 	Owner ledger.Owner
 	Until time.Duration
 }
@@ -114,6 +121,7 @@ type Left struct {
 }
 
 func (Leased) isObservation()       {}
+func (Vouched) isObservation()      {}
 func (Began) isObservation()        {}
 func (Ceased) isObservation()       {}
 func (Raised) isObservation()       {}

@@ -9,23 +9,30 @@ import (
 )
 
 // onePrimary is promise 1: no two processes may execute operations of one shard at the same instant. A right ends with the lease at the latest, so
-// rights overlap exactly if they do where one begins: when a process begins, and when a lease begins anew.
+// rights overlap exactly if they do where one begins: when a process begins, and when a lease begins anew. That a lease is longer than anybody vouched
+// for is found at once (PROTOCOL R6), not only where another got the shard in that moment.
 type onePrimary struct {
-	until  map[ledger.Owner]time.Duration
-	rights map[shard.ID]map[ledger.Owner]shard.Term
-	shards map[ledger.Owner]map[shard.ID]bool
+	until   map[ledger.Owner]time.Duration
+	vouched map[ledger.Owner]time.Duration
+	rights  map[shard.ID]map[ledger.Owner]shard.Term
+	shards  map[ledger.Owner]map[shard.ID]bool
 }
 
 func newOnePrimary() *onePrimary {
 	return &onePrimary{
-		until: map[ledger.Owner]time.Duration{}, rights: map[shard.ID]map[ledger.Owner]shard.Term{},
+		until: map[ledger.Owner]time.Duration{}, vouched: map[ledger.Owner]time.Duration{}, rights: map[shard.ID]map[ledger.Owner]shard.Term{},
 		shards: map[ledger.Owner]map[shard.ID]bool{},
 	}
 }
 
 func (c *onePrimary) see(at time.Duration, o Observation) string {
 	switch o := o.(type) {
+	case Vouched:
+		c.vouched[o.Owner] = max(c.vouched[o.Owner], o.Until)
 	case Leased:
+		if most := c.vouched[o.Owner]; o.Longer && o.Until > most {
+			return fmt.Sprintf("the lease of %s %s ends %.3f s later than anybody vouched for", o.Owner.Server, o.Owner.Incarnation, (o.Until - most).Seconds())
+		}
 		fresh := c.until[o.Owner] <= at && o.Until > at
 		if c.until[o.Owner] = o.Until; fresh {
 			for _, id := range shard.SortedKeys(c.shards[o.Owner]) {

@@ -57,12 +57,15 @@ func TestBreaches(t *testing.T) {
 		what    string
 		seen    []Observation
 	}{
-		"one after the other":      {0, "", []Observation{Leased{alpha, at(3)}, Began{"0", alpha, 1}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
-		"two at once":              {1, "may execute at term 2 while a.kv", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
-		"two shards":               {0, "", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Leased{beta, at(9)}, Began{"1", beta, 2}}},
-		"ceased first":             {0, "", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Ceased{"0", alpha}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
-		"a lease that begins anew": {1, "a.kv", []Observation{Leased{alpha, at(1)}, Began{"0", alpha, 1}, Leased{beta, at(20)}, Began{"0", beta, 2}, Leased{alpha, at(20)}}},
-		"revoked":                  {0, "", []Observation{Leased{alpha, at(9)}, Began{"0", alpha, 1}, Leased{alpha, 0}, Leased{beta, at(9)}, Began{"0", beta, 2}}},
+		"one after the other":      {0, "", []Observation{Leased{Owner: alpha, Until: at(3)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
+		"two at once":              {1, "may execute at term 2 while a.kv", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
+		"two shards":               {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(9)}, Began{"1", beta, 2}}},
+		"ceased first":             {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Ceased{"0", alpha}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
+		"a lease that begins anew": {1, "a.kv", []Observation{Leased{Owner: alpha, Until: at(1)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(20)}, Began{"0", beta, 2}, Leased{Owner: alpha, Until: at(20)}}},
+		"as long as vouched for":   {0, "", []Observation{Vouched{alpha, at(9)}, Vouched{alpha, at(6)}, Leased{alpha, at(9), true}}},
+		"longer than that":         {1, "ends 1.000 s later than anybody vouched for", []Observation{Vouched{alpha, at(9)}, Vouched{beta, at(10)}, Leased{alpha, at(10), true}}},
+		"clocks went back":         {0, "", []Observation{Vouched{alpha, at(9)}, Leased{alpha, at(12), false}}},
+		"revoked":                  {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: alpha, Until: 0}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
 
 		"term goes back":         {2, "went back from 3/3 to 2/2", []Observation{wrote("0", owned(alpha, 3), owned(alpha, 2))}},
 		"no new term":            {2, "primary changed", []Observation{wrote("0", owned(alpha, 3), owned(beta, 3))}},
