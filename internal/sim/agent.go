@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/sim/promise"
 	"github.com/shardmanager/shardmanager/internal/sim/virtual"
 )
 
@@ -108,8 +110,19 @@ func (g *agent) perform() {
 		}
 	}
 	for _, d := range out.Trace {
+		if d.What == "incarnation ended" {
+			owner := ledger.Owner{Server: g.host.id, Incarnation: d.Incarnation}
+			g.w.observe(promise.GaveUp{Owner: owner, Proven: g.host.proven(owner), Why: d.Why})
+		}
 		g.w.say(g.host.name, "agent: %s%s", d.What, detail(string(d.Shard), d.Order, d.Why))
 	}
+}
+
+// proven reports whether there is a reason to end an incarnation: its key is gone, it was fenced, or its application serves under it no more.
+func (h *host) proven(owner ledger.Owner) bool {
+	key, found := h.w.store.keys[owner.Server]
+	lost := !found || key.Server.Incarnation != owner.Incarnation || h.w.store.fences[owner.Server].Owner == owner
+	return lost || !h.app.lives() || h.app.life == nil || h.app.life.over || h.app.life.incarnation != owner.Incarnation
 }
 
 func detail(id string, o shard.Order, why string) string {

@@ -118,7 +118,7 @@ func agents() []Mutation {
 		{Name: "no proof counts as a proof", Rule: "R31", File: roster + "lease.go",
 			From: "	case KeyUnknown: // R31: neither proof nor fence\n", To: "	case KeyUnknown: // R31: neither proof nor fence\n		r.vouched(now, asked, r.validity(), ByStore, out)\n", Promises: []int{1}},
 		{Name: "no proof counts as a fence", Rule: "R31", File: roster + "lease.go",
-			From: "		r.reads.failures++\n", To: "		r.reads.failures++\n		r.endIncarnation(now, endCause{reason: ev.Why}, out)\n", Promises: []int{4, 7, 3}},
+			From: "		r.reads.failures++\n", To: "		r.reads.failures++\n		r.endIncarnation(now, endCause{reason: ev.Why}, out)\n", Promises: []int{7, 4, 3}},
 		{Name: "the store is not asked while no leader vouches", Rule: "promise 7", File: roster + "lease.go",
 			From: "	if !r.reads.asked.IsZero() || (!r.reads.now && (r.leaderVouches(now) || !r.readDue(now))) {", To: "	if !r.reads.asked.IsZero() || r.link.epoch.Index > 0 || (!r.reads.now && (r.leaderVouches(now) || !r.readDue(now))) {", Promises: []int{7}},
 		{Name: "the application counts its lease from the answer", Rule: "R6", File: "internal/sim/application.go",

@@ -106,6 +106,13 @@ type Approved struct {
 	Most    int // that may be
 }
 
+// GaveUp: an agent ended an incarnation. Proven says whether there was a reason for it: that nobody can be asked is none.
+type GaveUp struct {
+	Owner  ledger.Owner
+	Proven bool
+	Why    string
+}
+
 // Lapsed: a lease ran out under a process that lives, and whose agent lives and reached the store for as long as Sound says.
 type Lapsed struct {
 	Owner ledger.Owner
@@ -136,4 +143,5 @@ func (Decided) isObservation()      {}
 func (Fenced) isObservation()       {}
 func (Approved) isObservation()     {}
 func (Lapsed) isObservation()       {}
+func (GaveUp) isObservation()       {}
 func (Left) isObservation()         {}

@@ -15,12 +15,16 @@ func (capsHold) see(_ time.Duration, o Observation) string {
 	return ""
 }
 
-// stability is promise 7: nothing stops because allocators do. A lease whose application and agent live and reach the store goes on.
+// stability is promise 7: nothing stops because allocators do. A lease whose application and agent live and reach the store goes on, and what is held
+// is not given up because nobody can be asked (PROTOCOL R31).
 type stability struct{}
 
 func (stability) see(_ time.Duration, o Observation) string {
 	if l, ok := o.(Lapsed); ok && l.Sound > l.Limit {
 		return fmt.Sprintf("server %s: its lease ran out although application, agent and store had been there and within reach for %.1f s", l.Owner.Server, l.Sound.Seconds())
+	}
+	if g, ok := o.(GaveUp); ok && !g.Proven {
+		return fmt.Sprintf("server %s gave up incarnation %s, which nobody had ended: %s", g.Owner.Server, g.Owner.Incarnation, g.Why)
 	}
 	return ""
 }
