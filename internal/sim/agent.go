@@ -112,7 +112,8 @@ func (g *agent) perform() {
 	for _, d := range out.Trace {
 		if d.What == "incarnation ended" {
 			owner := ledger.Owner{Server: g.host.id, Incarnation: d.Incarnation}
-			g.w.observe(promise.GaveUp{Owner: owner, Proven: g.host.proven(owner), Why: d.Why})
+			unknown := d.Why == "the agent knows nothing of this incarnation" // its file was lost (R2)
+			g.w.observe(promise.GaveUp{Owner: owner, Proven: unknown || g.host.proven(owner), Why: d.Why})
 		}
 		g.w.say(g.host.name, "agent: %s%s", d.What, detail(string(d.Shard), d.Order, d.Why))
 	}
@@ -164,7 +165,7 @@ func (g *agent) call(c roster.Call) {
 		g.step(roster.CallDone{ID: c.ID, Outcome: o, Err: why, Loads: loads})
 	}
 	cb.done = func(o roster.Outcome, why string, loads []roster.ShardLoad) {
-		g.process.After(onHost, func() { finish(o, why, loads) })
+		g.process.After(g.host.onHost(), func() { finish(o, why, loads) })
 	}
 	g.process.After(limit, func() {
 		if !over {
@@ -177,7 +178,7 @@ func (g *agent) call(c roster.Call) {
 		cb.done(roster.CallFailed, "connection refused", nil)
 		return
 	}
-	g.w.queue.After(onHost, func() { app.process.Do(func() { app.take(cb) }) })
+	g.w.queue.After(g.host.onHost(), func() { app.process.Do(func() { app.take(cb) }) })
 }
 
 // watch lets the agent see the exit of a process, as a pidfd does.

@@ -86,7 +86,7 @@ func (a *application) toAgent(do func(g *agent), lost func()) {
 			lost()
 		}
 	})
-	a.w.queue.After(onHost, func() {
+	a.w.queue.After(a.host.onHost(), func() {
 		g.process.Do(func() {
 			if !answered {
 				answered = true
@@ -165,7 +165,7 @@ func (a *application) pull() {
 	asked := a.host.now()
 	a.toAgent(func(g *agent) {
 		g.ask(func(id roster.RequestID) roster.Event { return roster.Pull{Request: id, Incarnation: l.incarnation} },
-			func(r roster.Reply) { a.process.After(onHost, func() { a.pulled(l, asked, r) }) })
+			func(r roster.Reply) { a.process.After(a.host.onHost(), func() { a.pulled(l, asked, r) }) })
 	}, func() {
 		a.pulling = false
 	})

@@ -111,6 +111,11 @@ func machineFaults() []kind {
 			h.disk.full++
 			return func() { h.disk.full-- }
 		}},
+		{name: "host overloaded", most: 30 * time.Second, begin: func(w *World, f Fault) func() {
+			h := w.host(f)
+			h.overloaded++
+			return func() { h.overloaded-- }
+		}},
 		{name: "state file lost", most: time.Second, begin: func(w *World, f Fault) func() {
 			w.host(f).file = nil
 			return nil

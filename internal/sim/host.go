@@ -26,9 +26,19 @@ type host struct {
 	app   *application
 	pids  int64
 
+	overloaded int // processes wait for a processor, for so many reasons
+
 	// What promise 7 needs: since when application, agent and the way to the store have been sound, and the lease that was there last.
 	sound time.Duration
 	had   *life
+}
+
+// onHost is how long what one process of the host sends to another takes to be taken up.
+func (h *host) onHost() time.Duration {
+	if h.overloaded > 0 {
+		return onHost + h.w.chance.upTo(longest)
+	}
+	return onHost
 }
 
 // disk is where the state file is.
@@ -93,7 +103,7 @@ func (h *host) measure() {
 		return
 	}
 	store := h.w.store
-	sound := app.lives() && !app.cut && app.process.Runs() && h.agent.process.Runs() && store.process.Runs() && store.full == 0 && h.disk.full == 0 &&
+	sound := app.lives() && !app.cut && app.process.Runs() && h.agent.process.Runs() && store.process.Runs() && store.full == 0 && h.disk.full == 0 && h.overloaded == 0 &&
 		!h.w.net.blocked(h.at, theStore) && !h.w.net.blocked(theStore, h.at) && h.w.net.late[h.at] == 0 && h.w.net.late[theStore] == 0 &&
 		h.w.net.lossy == 0 && h.w.net.jumpy == 0 && app.life != nil && store.keys[h.id].Server.Incarnation == app.life.incarnation
 	if !sound {

@@ -256,10 +256,10 @@ func (t *tenure) send(m ledger.Message) {
 	if c, ok := m.Body.(message.Command); ok {
 		t.w.observe(promise.Sent{To: ledger.Owner{Server: at.agent.id}, Command: c})
 	}
-	switch b := m.Body.(type) {
-	case message.Grant:
+	if b, ok := m.Body.(message.Grant); ok {
 		t.w.vouch(at.owner, b.Remaining)
-	case message.RestGranted:
+	}
+	if b, ok := m.Body.(message.RestGranted); ok {
 		t.w.vouch(at.owner, b.Remaining)
 	}
 	at.stream.toA(func() { at.agent.hear(at, t.epoch, m.Body) })
