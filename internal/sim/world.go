@@ -238,6 +238,9 @@ func (w *World) published(from *allocator, m *shard.Map) {
 
 func (w *World) decided(who string, d ledger.Decision) {
 	w.observe(promise.Decided{Decision: d})
+	if d.What == "incarnation over" {
+		w.observe(promise.Over{Owner: ledger.Owner{Server: d.Server, Incarnation: d.Incarnation}, Why: d.Why})
+	}
 	if d.What == "hold released" {
 		w.released = w.queue.Now()
 	}

@@ -24,6 +24,12 @@ type Vouched struct {
 	Until time.Duration
 }
 
+// Over: a leader takes an incarnation for over, so that others may get what it had.
+type Over struct {
+	Owner ledger.Owner
+	Why   string
+}
+
 // Began: a process may execute operations of a shard from now on, while it has a lease.
 type Began struct {
 	Shard shard.ID
@@ -129,6 +135,7 @@ type Left struct {
 
 func (Leased) isObservation()       {}
 func (Vouched) isObservation()      {}
+func (Over) isObservation()         {}
 func (Began) isObservation()        {}
 func (Ceased) isObservation()       {}
 func (Raised) isObservation()       {}

@@ -10,7 +10,7 @@ import (
 
 // onePrimary is promise 1: no two processes may execute operations of one shard at the same instant. A right ends with the lease at the latest, so
 // rights overlap exactly if they do where one begins: when a process begins, and when a lease begins anew. That a lease is longer than anybody vouched
-// for is found at once (PROTOCOL R6), not only where another got the shard in that moment.
+// for (PROTOCOL R6), or lasts beyond the wait for its end (R8), is found at once, not only where another got the shard in that moment.
 type onePrimary struct {
 	until   map[ledger.Owner]time.Duration
 	vouched map[ledger.Owner]time.Duration
@@ -29,6 +29,10 @@ func (c *onePrimary) see(at time.Duration, o Observation) string {
 	switch o := o.(type) {
 	case Vouched:
 		c.vouched[o.Owner] = max(c.vouched[o.Owner], o.Until)
+	case Over:
+		if left := c.until[o.Owner] - at; left > 0 && len(c.shards[o.Owner]) > 0 {
+			return fmt.Sprintf("%s %s is taken for over (%s), and may execute %d shards for %.3f s more", o.Owner.Server, o.Owner.Incarnation, o.Why, len(c.shards[o.Owner]), left.Seconds())
+		}
 	case Leased:
 		if most := c.vouched[o.Owner]; o.Longer && o.Until > most {
 			return fmt.Sprintf("the lease of %s %s ends %.3f s later than anybody vouched for", o.Owner.Server, o.Owner.Incarnation, (o.Until - most).Seconds())
