@@ -272,9 +272,9 @@ func (t *tenure) send(m ledger.Message) {
 	}
 }
 
-// vouch tells that a lease of a length was granted, or proven, at this instant. Whoever asked for it did so before.
+// vouch tells that a lease of a length was granted, or proven, at this instant. Whoever asked for it did so before, and its clock may be slow.
 func (w *World) vouch(owner ledger.Owner, length time.Duration) {
-	w.observe(promise.Vouched{Owner: owner, Until: w.queue.Now() + shard.CoverDrift(length)})
+	w.observe(promise.Vouched{Owner: owner, Until: w.queue.Now() + length*1000/(1000-shard.DriftPermille)})
 }
 
 // attach takes a stream in; answered by the ledger.

@@ -30,8 +30,9 @@ func (c *onePrimary) see(at time.Duration, o Observation) string {
 	case Vouched:
 		c.vouched[o.Owner] = max(c.vouched[o.Owner], o.Until)
 	case Over:
-		if left := c.until[o.Owner] - at; left > 0 && len(c.shards[o.Owner]) > 0 {
-			return fmt.Sprintf("%s %s is taken for over (%s), and may execute %d shards for %.3f s more", o.Owner.Server, o.Owner.Incarnation, o.Why, len(c.shards[o.Owner]), left.Seconds())
+		if left := c.vouched[o.Owner] - at; left > 0 && c.until[o.Owner] > 0 && len(c.shards[o.Owner]) > 0 {
+			return fmt.Sprintf("%s %s is taken for over (%s), and clocks that err as far as they may let it execute %d shards for %.3f s more", o.Owner.Server, o.Owner.Incarnation, o.Why,
+				len(c.shards[o.Owner]), left.Seconds())
 		}
 	case Leased:
 		if most := c.vouched[o.Owner]; o.Longer && o.Until > most {

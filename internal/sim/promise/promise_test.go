@@ -64,9 +64,9 @@ func TestBreaches(t *testing.T) {
 		"a lease that begins anew": {1, "a.kv", []Observation{Leased{Owner: alpha, Until: at(1)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(20)}, Began{"0", beta, 2}, Leased{Owner: alpha, Until: at(20)}}},
 		"as long as vouched for":   {0, "", []Observation{Vouched{alpha, at(9)}, Vouched{alpha, at(6)}, Leased{alpha, at(9), true}}},
 		"longer than that":         {1, "ends 1.000 s later than anybody vouched for", []Observation{Vouched{alpha, at(9)}, Vouched{beta, at(10)}, Leased{alpha, at(10), true}}},
-		"over with its lease":      {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Leased{Owner: alpha}, Over{alpha, "fenced"}}},
-		"over before its lease":    {1, "may execute 1 shards for", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Over{alpha, "fenced"}}},
-		"over, holding nothing":    {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Over{alpha, "fenced"}}},
+		"over with its lease":      {0, "", []Observation{Vouched{alpha, at(9)}, Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: alpha}, Over{alpha, "fenced"}}},
+		"over before its lease":    {1, "execute 1 shards for", []Observation{Vouched{alpha, at(9)}, Leased{Owner: alpha, Until: at(8)}, Began{"0", alpha, 1}, Over{alpha, "fenced"}}},
+		"over, holding nothing":    {0, "", []Observation{Vouched{alpha, at(9)}, Leased{Owner: alpha, Until: at(9)}, Over{alpha, "fenced"}}},
 		"clocks went back":         {0, "", []Observation{Vouched{alpha, at(9)}, Leased{alpha, at(12), false}}},
 		"revoked":                  {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: alpha, Until: 0}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
 
