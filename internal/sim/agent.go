@@ -112,17 +112,17 @@ func (g *agent) perform() {
 	for _, d := range out.Trace {
 		if d.What == "incarnation ended" {
 			owner := ledger.Owner{Server: g.host.id, Incarnation: d.Incarnation}
-			unknown := d.Why == "the agent knows nothing of this incarnation" // its file was lost (R2)
-			g.w.observe(promise.GaveUp{Owner: owner, Proven: unknown || g.host.proven(owner), Why: d.Why})
+			g.w.observe(promise.GaveUp{Owner: owner, Proven: g.host.proven(owner, d.Why), Why: d.Why})
 		}
 		g.w.say(g.host.name, "agent: %s%s", d.What, detail(string(d.Shard), d.Order, d.Why))
 	}
 }
 
-// proven reports whether there is a reason to end an incarnation: its key is gone, it was fenced, or its application serves under it no more.
-func (h *host) proven(owner ledger.Owner) bool {
+// proven reports whether there is a reason to end an incarnation: its key is gone, it was fenced, its application serves under it no more, or the
+// agent's file was lost (R2).
+func (h *host) proven(owner ledger.Owner, why string) bool {
 	key, found := h.w.store.keys[owner.Server]
-	lost := !found || key.Server.Incarnation != owner.Incarnation || h.w.store.fences[owner.Server].Owner == owner
+	lost := why == "the agent knows nothing of this incarnation" || !found || key.Server.Incarnation != owner.Incarnation || h.w.store.fences[owner.Server].Owner == owner
 	return lost || !h.app.lives() || h.app.life == nil || h.app.life.over || h.app.life.incarnation != owner.Incarnation
 }
 

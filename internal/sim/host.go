@@ -22,11 +22,10 @@ type host struct {
 	disk  disk
 	file  *roster.Saved // the state file; nil: none that can be read
 
-	agent *agent
-	app   *application
-	pids  int64
-
-	overloaded int // processes wait for a processor, for so many reasons
+	agent      *agent
+	app        *application
+	pids       int64
+	overloaded int // its processes wait for a processor, for so many reasons
 
 	// What promise 7 needs: since when application, agent and the way to the store have been sound, and the lease that was there last.
 	sound time.Duration

@@ -256,19 +256,17 @@ func (t *tenure) send(m ledger.Message) {
 	if c, ok := m.Body.(message.Command); ok {
 		t.w.observe(promise.Sent{To: ledger.Owner{Server: at.agent.id}, Command: c})
 	}
-	if b, ok := m.Body.(message.Grant); ok {
-		t.w.vouch(at.owner, b.Remaining)
-	}
-	if b, ok := m.Body.(message.RestGranted); ok {
-		t.w.vouch(at.owner, b.Remaining)
-	}
 	at.stream.toA(func() { at.agent.hear(at, t.epoch, m.Body) })
-	switch m.Body.(type) {
+	switch b := m.Body.(type) {
+	case message.Grant:
+		t.w.vouch(at.owner, b.Remaining)
+	case message.RestGranted:
+		t.w.vouch(at.owner, b.Remaining)
 	case message.Refuse, message.Close, message.Fenced:
 		last := at.stream
 		last.toA(func() { last.close(false) })
 		delete(t.streams, m.Stream)
-	case message.Welcome, message.Grant, message.RestGranted, message.Command, message.Probe, message.DrainProgress:
+	case message.Welcome, message.Command, message.Probe, message.DrainProgress:
 	}
 }
 
