@@ -11,10 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/shardmanager/shardmanager/agent/host"
 	"github.com/shardmanager/shardmanager/agent/leaders"
+	"github.com/shardmanager/shardmanager/agent/metrics"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
@@ -36,6 +38,7 @@ type Deps struct {
 	Listen  func(address string) (net.Listener, error)       // nil: transport.Listen
 	Gossip  Gossip                                           // nil: takes no part
 	Restart Restarts
+	Metrics prometheus.Registerer // nil: they are told nowhere
 }
 
 // Restarts is what an agent is to planned restarts.
@@ -72,6 +75,7 @@ type Agent struct {
 	leaders   *leaders.Leaders
 	contact   *contact
 	gossip    Gossip
+	metrics   *metrics.Metrics // nil: nobody wants them
 	advertise string
 
 	dir      *stateDir
@@ -121,7 +125,24 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 	a.leaders = leaders.New(cfg.Allocators, dial)
 	a.contact = newContact(a.now())
 	a.maps = newMaps(a)
+	if deps.Metrics != nil {
+		a.metrics = metrics.New(deps.Metrics, a.present)
+	}
 	return a, nil
+}
+
+// presentWithin is how long whoever collects metrics waits for the loop.
+const presentWithin = time.Second
+
+// present is how the servers stand, for metrics; none if the loop does not answer.
+func (a *Agent) present() []roster.View {
+	ctx, cancel := context.WithTimeout(context.Background(), presentWithin)
+	defer cancel()
+	status, err := a.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	return status.Servers
 }
 
 func (a *Agent) settings() roster.Settings {

@@ -138,7 +138,12 @@ func (l *loop) close() {
 // step takes an event in and performs what follows from it.
 func (l *loop) step(s *server, ev roster.Event) {
 	l.out.Reset()
-	s.roster.Step(l.agent.now(), ev, &l.out)
+	now := l.agent.now()
+	before := s.roster.Remaining(now)
+	s.roster.Step(now, ev, &l.out)
+	if before > 0 && s.roster.Remaining(now) > before {
+		l.agent.metrics.Renewed(s.app, before)
+	}
 	l.perform(s)
 }
 
@@ -176,6 +181,7 @@ func (l *loop) perform(s *server) {
 	for _, d := range l.out.Trace {
 		l.trace(s, d)
 	}
+	l.agent.metrics.Decided(s.app, l.out.Trace)
 }
 
 func (l *loop) store(s *server, op roster.StoreOp) {
@@ -200,7 +206,9 @@ func (l *loop) call(s *server, call roster.Call) {
 	ctx, cancel := context.WithCancel(l.agent.ctx)
 	s.calls[call.ID] = cancel
 	l.agent.work.Go(func() {
+		began := time.Now()
 		done := s.client.Do(ctx, call)
+		l.agent.metrics.Called(s.app, call.Kind, done.Outcome, time.Since(began))
 		l.agent.post(rosterMail{app: s.app, event: done})
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/cell"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/metrics"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/statefile"
@@ -56,6 +58,10 @@ type Deps struct {
 	Version string
 	// Gossip that this process takes part in; nil: none.
 	Gossip api.Gossip
+	// Metrics are told here; nil: nowhere.
+	Metrics prometheus.Registerer
+	// Routes adds what else the admin listener answers; nil: nothing.
+	Routes func(*http.ServeMux)
 }
 
 // Allocator is one of a cluster's allocators.
@@ -74,7 +80,8 @@ type Allocator struct {
 	regions  *regions.Keeper
 	standby  *unseat.Standby
 	policies *resolve.Resolver
-	life     uint64 // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
+	metrics  *metrics.Metrics // nil: nobody wants them
+	life     uint64           // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
 	lock    *cell.Cell[lockView]
 	leading atomic.Pointer[mailbox]   // nil: does not lead
@@ -119,6 +126,9 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted, Vouched: a.vouched}))
 	a.regions = regions.NewKeeper(a.clock, configured)
 	a.attach = api.NewAttach(a, a.regions)
+	if deps.Metrics != nil {
+		a.metrics = metrics.New(deps.Metrics, a.present)
+	}
 	a.life = 1 + rand.Uint64N(math.MaxUint64)
 	a.standby = unseat.New(cfg.Unseat(), unseat.Deps{
 		Name: cfg.Name, Keys: a.keys, Store: a.store, Log: a.log, Clock: a.clock, Dial: a.dial, Random: unseat.Random,
@@ -149,7 +159,11 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	adminServer := a.serve(group, groupCtx, admin, api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub))
+	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	if a.deps.Routes != nil {
+		a.deps.Routes(routes)
+	}
+	adminServer := a.serve(group, groupCtx, admin, routes)
 	group.Go(func() error { return a.watchLock(groupCtx) })
 	group.Go(func() error { return a.follow(groupCtx) })
 	group.Go(func() error { return a.standby.Run(groupCtx) })
@@ -291,8 +305,30 @@ func (a *Allocator) Status() api.Status {
 	return s
 }
 
+// presentWithin is how long whoever collects metrics waits for the loop.
+const presentWithin = time.Second
+
+// present is how this allocator stands, for its metrics. One whose loop does not answer is no leader to them.
+func (a *Allocator) present() metrics.Present {
+	leader := a.Leader()
+	if leader == nil {
+		return metrics.Present{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), presentWithin)
+	defer cancel()
+	view, err := leader.View(ctx)
+	if err != nil {
+		return metrics.Present{}
+	}
+	return metrics.Present{Leads: true, Summary: view.Summary, Servers: view.Servers, Open: view.Moves.Open, Apps: len(view.Specs),
+		Late: view.Loop.Late.Seconds(), Waiting: view.Loop.Waiting}
+}
+
 // publish hands news of the ledger to the hub.
 func (a *Allocator) publish(p ledger.Publication) {
+	if p.Removed {
+		a.metrics.Forget(string(p.App))
+	}
 	if err := a.maps.publish(p); err != nil {
 		a.log.Error().Err(err).Str("app", string(p.App)).Msg("map not published")
 	}

@@ -151,7 +151,9 @@ func (t *tenure) sweep(work context.Context, w *writer, leftovers []string) erro
 func (t *tenure) runWriter(work context.Context, w *writer) error {
 	for {
 		for _, write := range t.writes.Take(work) {
+			began := time.Now()
 			f := w.write(work, write.Ops)
+			t.a.metrics.Wrote(time.Since(began), f.outcome)
 			if err := t.box.Post(work, f.done(write.ID)); err != nil {
 				return err
 			}
@@ -170,7 +172,9 @@ func (t *tenure) runSolver(work context.Context) error {
 				apart = newest
 			}
 			input.Apart = apart
+			began := time.Now()
 			plan := t.a.policies.Solve(work, input, resolve.Published{Maps: t.a.maps.hub})
+			t.a.metrics.Solved(time.Since(began), &plan)
 			if err := t.box.Post(work, ledger.PlanReady{Plan: plan}); err != nil {
 				return err
 			}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -241,6 +243,11 @@ func TestUnits(t *testing.T) {
 	kv, mail, agents := f.kv, f.orders, f.agents
 
 	f.watched(kv[0], mail[0], agents[0])
+	f.tells(f.admin, `shardmanager_allocator_leader 1`, `shardmanager_allocator_servers{state="attached"} 6`, `shardmanager_allocator_unavailable_shards 0`,
+		`shardmanager_allocator_moves_total{app="kv",reason="place",result="done"}`, `shardmanager_store_request_duration_seconds_count{operation="txn",result="ok"}`)
+	f.tells(f.admins[0], `shardmanager_store_takes_writes 1`)
+	f.tells(f.admins[1], `shardmanager_agent_attached{app="kv"} 1`, `shardmanager_agent_server_state{app="orders",state="live"} 1`,
+		`shardmanager_agent_callback_duration_seconds_count{app="kv",callback="add_shard",outcome="ok"}`, `shardmanager_agent_lease_margin_seconds_count{app="kv"}`)
 	if err := agents[0].run("ExecReload", time.Minute); err != nil {
 		t.Errorf("reload: %v", err)
 	}
@@ -292,6 +299,7 @@ type unitFleet struct {
 	t            *testing.T
 	hosts        []*host
 	admin, serve string
+	admins       []string // of the store, then of the agents
 	store, alloc *unit
 	kv, orders   []*unit
 	agents       []*unit
@@ -310,13 +318,15 @@ func newUnitFleet(t *testing.T, env []string) *unitFleet {
 		h := newHost(t, program, env...)
 		f.hosts = append(f.hosts, h)
 		if i == 0 {
-			h.configure("store.yaml", "listen: "+store)
+			f.admins = append(f.admins, address())
+			h.configure("store.yaml", "listen: "+store, "admin_listen: "+f.admins[0])
 			h.configure("allocator.yaml", "listen: "+serve, "advertise: "+serve, "admin_listen: "+admin, "admin_advertise: "+admin, "store: embedded", "store_address: "+store)
 			f.store = h.start("shardmanager-store.service", "")
 			f.alloc = h.start("shardmanager-allocator.service", "")
 		}
 		listen := address()
-		h.configure("agent.yaml", fmt.Sprintf("name: host-%d", i+1), "listen: "+listen, "advertise: "+listen, fmt.Sprintf("zone: eu-%d", i+1), "store: embedded", "store_address: "+store)
+		f.admins = append(f.admins, address())
+		h.configure("agent.yaml", fmt.Sprintf("name: host-%d", i+1), "listen: "+listen, "admin_listen: "+f.admins[i+1], "advertise: "+listen, fmt.Sprintf("zone: eu-%d", i+1), "store: embedded", "store_address: "+store)
 		h.write("etc/kv.env", "LISTEN="+address()+"\n")
 		h.write("etc/apps/orders.env", "LISTEN="+address()+"\nOPTIONS=--app-version v7 --log-level debug\n")
 		f.kv = append(f.kv, h.start("kv.service", ""))
@@ -363,6 +373,38 @@ func (f *unitFleet) attached(app string, servers int) {
 		return err == nil && serving == servers
 	}) {
 		f.t.FailNow()
+	}
+}
+
+// tells looks at what a daemon tells machines: it lives, it is ready, and these metrics are among its own.
+func (f *unitFleet) tells(admin string, metrics ...string) {
+	f.t.Helper()
+	get := func(path string) string {
+		req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, "http://"+admin+path, nil)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err.Error()
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return fmt.Sprintf("%s %v: %s", resp.Status, err, body)
+		}
+		return string(body)
+	}
+	for _, path := range []string{"/livez", "/readyz"} {
+		if said := ""; !eventually(f.t, patience, admin+path, func() bool { said = get(path); return said == "ok\n" }) {
+			f.t.Errorf("%s%s: %s", admin, path, said)
+		}
+	}
+	told := get("/metrics")
+	for _, metric := range append(metrics, `shardmanager_build_info{`, "process_resident_memory_bytes") {
+		if !strings.Contains(told, "\n"+metric) {
+			f.t.Errorf("%s does not tell %s:\n%s", admin, metric, told)
+		}
 	}
 }
 

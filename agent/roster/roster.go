@@ -202,6 +202,9 @@ func (r *Roster) server(incarnation shard.Incarnation) shard.Server {
 	return s
 }
 
+// Remaining is what is left of the lease.
+func (r *Roster) Remaining(now shard.Instant) time.Duration { return r.lease.remaining(now) }
+
 // Hello is what to open a stream with; false if no incarnation wants one.
 func (r *Roster) Hello() (Hello, bool) {
 	if r.life != Live && (r.life != Ending || !r.end.report) {

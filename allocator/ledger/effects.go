@@ -5,6 +5,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/probation"
+	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
@@ -19,6 +20,7 @@ type Effects struct {
 	Sessions []string // sessions to destroy, after their fence; nobody waits for that
 	Replies  []Reply
 	Trace    []Decision
+	Finished []report.MoveStatus // moves that ended, for whoever counts them
 	Stop     *Stop
 }
 
@@ -26,7 +28,7 @@ type Effects struct {
 func (e *Effects) Reset() {
 	*e = Effects{
 		Writes: e.Writes[:0], Messages: e.Messages[:0], Publish: e.Publish[:0], Solve: e.Solve[:0], Reads: e.Reads[:0],
-		Sessions: e.Sessions[:0], Replies: e.Replies[:0], Trace: e.Trace[:0],
+		Sessions: e.Sessions[:0], Replies: e.Replies[:0], Trace: e.Trace[:0], Finished: e.Finished[:0],
 	}
 }
 

@@ -20,11 +20,11 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 		w = &work{}
 	}
 	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: m.Order(), From: m.From.Server, To: m.To.Server, Reason: m.Reason,
-		Step: report.StepDone, Age: l.ageOf(w), Attempts: w.failures}
+		Step: report.StepDone, Age: l.since(w.began), Attempts: w.failures}
 	if m.Phase != Moved {
 		s.Step, s.Detail = report.StepAborted, w.lastAbort
 	}
-	l.history.Add(s)
+	l.out.Finished = append(l.out.Finished, l.history.Add(s))
 	from := l.known(m.From)
 	switch {
 	case from != nil && !from.over && from.leaves():
@@ -42,15 +42,16 @@ func (l *Ledger) grantDone(a *app, at shard.Index, w *work) {
 		return
 	}
 	row := &a.rows[at]
-	l.history.Add(report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
-		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.ageOf(w), Attempts: w.failures})
+	done := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
+		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.since(w.began), Unserved: l.since(w.lastHeard), Attempts: w.failures}
+	l.out.Finished = append(l.out.Finished, l.history.Add(done))
 }
 
 // joinDone remembers a secondary that came in sync.
 func (t *task) joinDone(s *Secondary) {
 	m := t.joinStatus(s)
 	m.Step = report.StepDone
-	t.history.Add(m)
+	t.out.Finished = append(t.out.Finished, t.history.Add(m))
 }
 
 // joinStatus is a newcomer as a move: from whom it replaces, or from nowhere.
@@ -72,11 +73,12 @@ func (l *Ledger) addProgress(m *report.MoveStatus, target Owner) {
 	}
 }
 
-func (l *Ledger) ageOf(w *work) time.Duration {
-	if w.began.IsZero() {
+// since is how long ago something was; 0: it was not, or another leader saw it.
+func (l *Ledger) since(at shard.Instant) time.Duration {
+	if at.IsZero() {
 		return 0
 	}
-	return w.began.WaitAge(l.now)
+	return at.WaitAge(l.now)
 }
 
 // Servers lists the servers in the order of their ids: the registered ones and those that rows still name.
@@ -154,7 +156,7 @@ func (l *Ledger) Moves() report.Moves {
 func (l *Ledger) moveStatus(a *app, at shard.Index, w *work) (report.MoveStatus, bool) {
 	row, _ := a.rowNow(at)
 	s := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), From: w.from, To: row.Primary.Server, Reason: w.reason, Attempts: w.failures, Detail: w.waits,
-		Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}, Step: w.stepNow(a, at), Age: l.ageOf(w), Deadline: l.deadlineOf(w)}
+		Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove}, Step: w.stepNow(a, at), Age: l.since(w.began), Deadline: l.deadlineOf(w)}
 	if s.Step == w.step {
 		s.StepAge = max(0, w.stepSince.WaitAge(l.now))
 	}

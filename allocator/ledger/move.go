@@ -16,7 +16,7 @@ func (t *task) open(from, to *life, reason placement.Reason, why string, stays b
 	next.Term, next.Move = t.nextTerm(next.Term), next.Move+1
 	next.Open = &OpenMove{Move: next.Move, Term: next.Term, From: from.Owner, To: to.Owner, Reason: reason, Phase: Opened, Stays: stays}
 	w := t.workOf(t.a, t.at)
-	w.served, w.reason, w.from, w.began, w.failures = true, reason, from.Server, t.now, 0
+	w.served, w.reason, w.from, w.began, w.lastHeard, w.failures = true, reason, from.Server, t.now, shard.Instant{}, 0
 	t.stage(t.a, t.at, next, urgent, Decision{What: "move opened", Server: to.Server, Incarnation: to.Incarnation, Why: why})
 }
 

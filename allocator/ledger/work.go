@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/placement"
@@ -39,12 +40,13 @@ type work struct {
 	strays []*life // hold it although no row says so
 	calls  []*call
 
-	reason   placement.Reason
-	from     shard.ServerID
-	began    shard.Instant // zero: another leader did
-	failures int
-	waits    string        // what it waits for, for people
-	linger   shard.Instant // since when the source only forwards
+	reason    placement.Reason
+	from      shard.ServerID
+	began     shard.Instant // zero: another leader did
+	lastHeard shard.Instant // of the primary that was lost; zero: none was, or not by this leader
+	failures  int
+	waits     string        // what it waits for, for people
+	linger    shard.Instant // since when the source only forwards
 
 	step      report.MoveStep // as last noted, for people
 	stepSince shard.Instant
@@ -272,9 +274,12 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	next.UnderNewPrimary()
 	w := t.workOf(t.a, t.at)
 	t.w = w
-	w.from = ""
+	w.from, w.lastHeard = "", shard.Instant{}
 	if old := t.row.Primary; old != to.Owner {
 		w.from = old.Server
+		if f := t.known(old); f != nil && f.renewed {
+			w.lastHeard = f.heard
+		}
 	}
 	t.closeMove(&next)
 	w.reason, w.began, w.failures = reason, t.now, 0
@@ -323,12 +328,7 @@ func (t *task) leftForwarding(next *Row) {
 	}
 }
 
-func (w *work) reasonOr(r placement.Reason) placement.Reason {
-	if w.reason != 0 {
-		return w.reason
-	}
-	return r
-}
+func (w *work) reasonOr(r placement.Reason) placement.Reason { return cmp.Or(w.reason, r) }
 
 // rowChanged forgets what was known about a grant or a move that the durable row no longer has.
 func (w *work) rowChanged(old, row *Row) {

@@ -9,14 +9,15 @@ type History struct {
 	count uint64
 }
 
-// Add remembers a move.
-func (h *History) Add(m MoveStatus) {
+// Add remembers a move, and returns it.
+func (h *History) Add(m MoveStatus) MoveStatus {
 	if len(h.ring) < HistoryMost {
 		h.ring = append(h.ring, m)
 	} else {
 		h.ring[h.count%HistoryMost] = m
 	}
 	h.count++
+	return m
 }
 
 // Count is how many moves there were, forgotten ones included.

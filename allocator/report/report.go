@@ -134,6 +134,7 @@ type MoveStatus struct {
 	Reason   placement.Reason
 	Step     MoveStep
 	Age      time.Duration // since it was opened, or that it took; 0 where another leader opened it
+	Unserved time.Duration // of a failover: since its lost primary was heard of last, by this leader; 0: unknown
 	Attempts int           // failures of callbacks
 	Detail   string        // what it waits for, or how it ended; for people
 	Received int64         // bytes of the shard's state that the target has received; 0 too where it receives none now

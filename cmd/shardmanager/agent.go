@@ -6,10 +6,12 @@ import (
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/coord/measured"
 	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/daemon/lineage"
 	"github.com/shardmanager/shardmanager/internal/gossip"
 	"github.com/shardmanager/shardmanager/internal/succession"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
 func agentCommand() *cobra.Command {
@@ -19,6 +21,7 @@ func agentCommand() *cobra.Command {
 	}
 	consulCfg := consul.Config{Register: true}
 	var member gossip.Config
+	var admin daemon.AdminSettings
 	inhibitor := daemon.InhibitorSettings{ShutdownInhibitor: config.Auto}
 	c := &cobra.Command{
 		Use:   "agent",
@@ -31,7 +34,7 @@ func agentCommand() *cobra.Command {
 			"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock",
 		Args: exactly(),
 	}
-	d := daemon.New(c, agentHelp, &cfg, &consulCfg, &member, &inhibitor)
+	d := daemon.New(c, agentHelp, &cfg, &consulCfg, &member, &inhibitor, &admin)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []daemon.Validator {
 			cfg = cfg.WithDefaults()
@@ -57,7 +60,9 @@ func agentCommand() *cobra.Command {
 		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
 		serve := func(restarts agent.Restarts, run func(*agent.Agent) error) error {
 			return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
-				deps := agent.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen, Restart: restarts}
+				registry := telemetry.NewRegistry(softwareVersion())
+				deps := agent.Deps{Store: measured.New(client, registry), Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen,
+					Restart: restarts, Metrics: registry}
 				if node != nil {
 					deps.Gossip = node
 				}
@@ -68,7 +73,7 @@ func agentCommand() *cobra.Command {
 				look := daemon.AgentPresence(a, cfg, node, softwareVersion())
 				return daemon.Registered(client, consulCfg, look, log, func() error {
 					defer daemon.DelayShutdown(a, inhibitor, cfg, log)()
-					return run(a)
+					return daemon.Administered(admin, registry, daemon.AgentAlive(a), daemon.AgentReady(a), log, func() error { return run(a) })
 				})
 			})
 		}
@@ -80,6 +85,7 @@ func agentCommand() *cobra.Command {
 
 var agentHelp = map[string]config.Help{
 	"name":               {Text: "name of this agent, unique in the cluster (default the host's name)"},
+	"admin_listen":       {Text: daemon.AdminHelp},
 	"listen":             {Text: "host:port for other agents and routers"},
 	"socket":             {Text: "unix:///path for the applications and operators of this host"},
 	"allocators":         {Text: "host:port of each allocator, separated by commas (none: whoever leads, as the store says)"},

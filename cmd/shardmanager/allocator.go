@@ -1,13 +1,17 @@
 package main
 
 import (
+	"net/http"
+
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/allocator"
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
+	"github.com/shardmanager/shardmanager/internal/coord/measured"
 	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/gossip"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
 func allocatorCommand() *cobra.Command {
@@ -40,11 +44,16 @@ func allocatorCommand() *cobra.Command {
 		defer stop()
 		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
 		return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
-			deps := allocator.Deps{Store: client, Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen}
+			registry := telemetry.NewRegistry(softwareVersion())
+			deps := allocator.Deps{Store: measured.New(client, registry), Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen, Metrics: registry}
 			if node != nil {
 				deps.Gossip = node
 			}
-			a, err := allocator.New(cfg, deps)
+			var a *allocator.Allocator
+			deps.Routes = func(mux *http.ServeMux) {
+				telemetry.Handle(mux, registry, daemon.AllocatorAlive(a), daemon.AllocatorReady(a))
+			}
+			a, err = allocator.New(cfg, deps)
 			if err != nil {
 				return err
 			}
@@ -65,7 +74,7 @@ var allocatorHelp = map[string]config.Help{
 	"zone":                        {Text: "zone this host is in"},
 	"region_latency":              {Text: "round trips between regions, such as eu:us=80ms,eu:ap=200ms, where nothing good enough is measured; the same for all allocators"},
 	"listen":                      {Text: "host:port or unix:///path for agents and routers"},
-	"admin_listen":                {Text: "host:port or unix:///path for operators"},
+	"admin_listen":                {Text: "host:port or unix:///path for operators, and for metrics, health, readiness and profiles"},
 	"admin_advertise":             {Text: "host:port where operators reach it (default where it listens)"},
 	"state_dir":                   {Text: "directory of this allocator's own state (required)"},
 	"leader_validity":             {Text: "how long a leader may grant on one proof of its lock (default the profile's: 12s, fast 5s)"},

@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
 	"time"
 
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
 	"github.com/shardmanager/shardmanager/internal/daemon"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -53,6 +56,7 @@ func (c storeConfig) Validate() error {
 
 func storeCommand() *cobra.Command {
 	cfg := storeConfig{Listen: daemon.DefaultStoreAddress}
+	var admin daemon.AdminSettings
 	c := &cobra.Command{
 		Use:   "store",
 		Short: "Run the embedded coordination store",
@@ -63,10 +67,11 @@ func storeCommand() *cobra.Command {
 		Args: exactly(),
 	}
 	d := daemon.New(c, map[string]config.Help{
-		"listen":    {Text: "host:port or unix:///path to listen at"},
-		"data_dir":  {Text: "directory of the file (default none: everything is in memory and ends with the process)"},
-		"max_bytes": {Text: "most bytes the file may have; a write beyond is refused as full (default no limit)"},
-	}, &cfg)
+		"listen":       {Text: "host:port or unix:///path to listen at"},
+		"data_dir":     {Text: "directory of the file (default none: everything is in memory and ends with the process)"},
+		"max_bytes":    {Text: "most bytes the file may have; a write beyond is refused as full (default no limit)"},
+		"admin_listen": {Text: daemon.AdminHelp},
+	}, &cfg, &admin)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := d.Load(func() []daemon.Validator { return []daemon.Validator{cfg} }); err != nil {
 			return &usageError{err}
@@ -74,12 +79,12 @@ func storeCommand() *cobra.Command {
 		log := d.Logger(c.ErrOrStderr())
 		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
-		return runStore(ctx, cfg, log)
+		return runStore(ctx, cfg, admin, log)
 	}
 	return c
 }
 
-func runStore(ctx context.Context, cfg storeConfig, log zerolog.Logger) (err error) {
+func runStore(ctx context.Context, cfg storeConfig, admin daemon.AdminSettings, log zerolog.Logger) (err error) {
 	engine, err := embedded.Open(cfg.engine(), embedded.Deps{})
 	if err != nil {
 		return err
@@ -89,6 +94,23 @@ func runStore(ctx context.Context, cfg storeConfig, log zerolog.Logger) (err err
 	if err != nil {
 		return fmt.Errorf("store: %w: choose another address by --listen", err)
 	}
+	alive := func(ctx context.Context) error {
+		_, _, err := engine.Get(ctx, "shardmanager") // whether it is there does not matter
+		return err
+	}
+	ready := func(context.Context) error { return engine.Health() }
+	registry := telemetry.NewRegistry(softwareVersion())
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "shardmanager", Subsystem: "store", Name: "takes_writes",
+		Help: "1 while the last write was good, 0 while writes are refused, as on a full disk."}, func() float64 {
+		if engine.Health() != nil {
+			return 0
+		}
+		return 1
+	}))
+	return daemon.Administered(admin, registry, alive, ready, log, func() error { return serveStore(ctx, cfg, engine, listener, alive, log) })
+}
+
+func serveStore(ctx context.Context, cfg storeConfig, engine *embedded.Engine, listener net.Listener, alive telemetry.Check, log zerolog.Logger) error {
 	mux := http.NewServeMux()
 	mux.Handle(embedded.NewHandler(engine))
 	mux.Handle(grpchealth.NewHandler(storeHealth{engine}))
@@ -99,10 +121,7 @@ func runStore(ctx context.Context, cfg storeConfig, log zerolog.Logger) (err err
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	log.Info().Str("address", listener.Addr().String()).Str("file", cfg.engine().Path).Str("version", softwareVersion()).Msg("store started")
-	defer daemon.Watchdog(log, func(ctx context.Context) error {
-		_, _, err := engine.Get(ctx, "shardmanager") // whether it is there does not matter
-		return err
-	})()
+	defer daemon.Watchdog(log, alive)()
 	ticker := time.NewTicker(healthEvery)
 	defer ticker.Stop()
 	for last := error(nil); ; {
