@@ -114,7 +114,7 @@ func (p *plane) GetShardMap(context.Context, *pb.AdminServiceGetShardMapRequest)
 	}}, nil
 }
 
-func serve(t *testing.T, p *plane) string {
+func serve(t *testing.T, p shardmanagerv1connect.AdminServiceHandler) string {
 	t.Helper()
 	_, handler := shardmanagerv1connect.NewAdminServiceHandler(p)
 	server := httptest.NewUnstartedServer(nil)

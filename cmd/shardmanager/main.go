@@ -96,10 +96,10 @@ func rootCommand() *cobra.Command {
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
 	add(root, groupOperators, app.Command(around), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
-		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand())
-	add(root, groupLocal, devCommand(), sim.Command(around()), versionCommand())
+		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand(), leaderCommand())
+	add(root, groupLocal, devCommand(), sim.Command(around()), manCommand(), versionCommand())
 	root.AddCommand(exampleCommand())
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetCompletionCommandGroupID(groupLocal)
 	tellUsage(root)
 	return root
 }

@@ -26,14 +26,14 @@ func brief(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callTime)
 }
 
-// output prints answers: tables for people, JSON for programs.
+// output prints answers: tables for people, JSON and YAML for programs.
 type output struct{ format string }
 
 // wide is a table with all that is known, where a command has one.
 const wide = "wide"
 
 func (o *output) flag(c *cobra.Command, more ...string) {
-	formats := append([]string{"table", "json"}, more...)
+	formats := append([]string{"table", "json", "yaml"}, more...)
 	expected := strings.Join(formats, " or ")
 	c.Flags().StringVarP(&o.format, "output", "o", "table", expected)
 	before := c.PreRunE
@@ -48,9 +48,10 @@ func (o *output) flag(c *cobra.Command, more ...string) {
 	}
 }
 
-func (o *output) json() bool { return o.format == "json" }
+// forPrograms reports whether the answer is wanted as it is, and not as a table.
+func (o *output) forPrograms() bool { return o.format == "json" || o.format == "yaml" }
 
-// print writes an answer as JSON, or as the table that fill makes of rows.
+// print writes an answer as JSON or YAML, or as the table that fill makes of rows.
 func (o *output) print(w io.Writer, answer proto.Message, fill func(io.Writer)) error {
 	_, spec := answer.(*pb.AppSpec) // it is read back, and what it does not say has other defaults than protobuf's
 	options := protojson.MarshalOptions{Multiline: true, Indent: "  ", EmitUnpopulated: !spec}
@@ -65,10 +66,17 @@ func (o *output) print(w io.Writer, answer proto.Message, fill func(io.Writer)) 
 	return table.Flush()
 }
 
-// progress writes one step of several: a line each.
+// progress writes one step of several: a line each, or a document of YAML.
 func (o *output) progress(w io.Writer, answer proto.Message, text string) error {
-	if o.json() {
-		return writeJSON(w, answer, protojson.MarshalOptions{EmitUnpopulated: true})
+	options := protojson.MarshalOptions{EmitUnpopulated: true}
+	switch o.format {
+	case "json":
+		return writeJSON(w, answer, options)
+	case "yaml":
+		if _, err := fmt.Fprintln(w, "---"); err != nil {
+			return err
+		}
+		return writeYAML(w, answer, options)
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err

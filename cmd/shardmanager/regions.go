@@ -31,7 +31,7 @@ func regionsCommand() *cobra.Command {
 		},
 	}
 	a.flags(c)
-	return c
+	return watched(c)
 }
 
 func regionsTable(w io.Writer, answer *pb.ListRegionsResponse) {

@@ -29,7 +29,7 @@ func mapCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json() {
+			if a.forPrograms() {
 				return a.print(c.OutOrStdout(), answer.GetSnapshot(), nil)
 			}
 			shards, err := wire.SnapshotFromProto(answer.GetSnapshot())
@@ -40,7 +40,7 @@ func mapCommand() *cobra.Command {
 		},
 	}
 	a.flags(c)
-	return c
+	return watched(c)
 }
 
 func mapTable(w io.Writer, shards *shard.Map) {
@@ -84,7 +84,7 @@ func serversCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
 	a.flags(c, wide)
-	return c
+	return watched(c)
 }
 
 func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
@@ -138,7 +138,7 @@ func movesCommand() *cobra.Command {
 	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
 	a.flags(c)
 	c.AddCommand(movesAbortCommand(), movesSkipCommand())
-	return c
+	return watched(c)
 }
 
 func movesTable(w io.Writer, moves []*pb.MoveStatus) {
@@ -169,7 +169,7 @@ func statusCommand() *cobra.Command {
 		},
 	}
 	a.flags(c)
-	return c
+	return watched(c)
 }
 
 func statusTable(w io.Writer, s *pb.GetStatusResponse) {

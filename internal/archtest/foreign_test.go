@@ -38,7 +38,7 @@ var foreign = []struct {
 	{"github.com/godbus/dbus/v5", []string{"internal/logind"}, "systemd-logind: a shutdown waits for the drain"},
 	{"golang.org/x/sync", []string{"allocator", "agent"}, "errgroup: the shells' goroutines"},
 	{"golang.org/x/sys", []string{"internal/clock", "allocator", "agent", "sdk"}, "clocks, pidfds, file locks"},
-	{"golang.org/x/term", []string{"internal/daemon"}, "is the output a terminal?"},
+	{"golang.org/x/term", []string{"internal/daemon", "cmd/shardmanager"}, "is the output a terminal?"},
 	{"github.com/google/go-cmp", []string{"internal/coord/coordtest"}, "the conformance suite is a test in all but name"},
 	{"gonum.org/v1/plot", []string{"bench/rollout/figure"}, "plots of experiments"},
 	{"github.com/anishathalye/porcupine", []string{"internal/linear"}, "are histories linearizable? tests only, but for the package that asks"},

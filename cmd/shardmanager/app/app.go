@@ -159,7 +159,7 @@ func getCommand(a shell.Shell) *cobra.Command {
 			return a.Print(c.OutOrStdout(), spec, func(w io.Writer) { table(w, spec) })
 		},
 	}
-	a.Flags(c, "yaml")
+	a.Flags(c)
 	return c
 }
 

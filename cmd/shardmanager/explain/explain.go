@@ -41,7 +41,7 @@ func Command(s shell.Shell) *cobra.Command {
 			return s.Print(c.OutOrStdout(), answer, func(w io.Writer) { table(w, answer) })
 		},
 	}
-	s.Flags(c, "yaml")
+	s.Flags(c)
 	c.Flags().StringVarP(&replica, "replica", "r", "", "`SERVER` with the replica whose other places are listed (default one that is missing, else the primary)")
 	return c
 }

@@ -19,7 +19,7 @@ import (
 
 // Shell is the binary around one verb.
 type Shell struct {
-	Flags  func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table and json
+	Flags  func(c *cobra.Command, formats ...string) // adds --admin and --output, with more formats than table, json and yaml
 	Output func(c *cobra.Command, formats ...string) // adds --output alone
 	Client func() *operator.Client
 	Print  func(w io.Writer, answer proto.Message, table func(io.Writer)) error

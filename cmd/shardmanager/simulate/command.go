@@ -53,7 +53,7 @@ func Command(s shell.Shell) *cobra.Command {
 		Args: s.Exactly("APP"),
 		RunE: v.run,
 	}
-	s.Flags(c, "yaml")
+	s.Flags(c)
 	f := c.Flags()
 	f.StringSliceVar(&v.drain, "drain", nil, "`SERVER` that is drained")
 	f.StringSliceVar(&v.loseServers, "lose-server", nil, "`SERVER` that is gone, with what it holds")

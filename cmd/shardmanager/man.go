@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+func manCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "man DIR",
+		Short: "Write man pages, one for each command",
+		Long: "Write man pages, one for each command, into a directory, which is made if it is not there:\n" +
+			"shardmanager.1, shardmanager-status.1 and so on.",
+		Example: "  shardmanager man /usr/local/share/man/man1\n  man shardmanager-status",
+		Args:    exactly("DIR"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("man pages: %w", err)
+			}
+			root := c.Root()
+			root.DisableAutoGenTag = true // the same program writes the same pages
+			header := &doc.GenManHeader{Section: "1", Source: "Shard Manager " + softwareVersion(), Manual: "Shard Manager"}
+			if err := doc.GenManTree(root, header, args[0]); err != nil {
+				return fmt.Errorf("man pages: %w", err)
+			}
+			pages, err := os.ReadDir(args[0])
+			if err != nil {
+				return fmt.Errorf("man pages: %w", err)
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%d pages in %s\n", len(pages), args[0])
+			return err
+		},
+	}
+}

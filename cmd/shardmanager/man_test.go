@@ -1,0 +1,41 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// There is a page for each command, that of today, and nothing is written where that cannot be.
+func TestManPages(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "man1")
+	for range 2 { // the pages of an earlier version are replaced
+		if code, out, errs := shell(t, "man", dir); code != exitOK || !strings.Contains(out, "pages in "+dir) {
+			t.Fatalf("%d %s%s", code, out, errs)
+		}
+	}
+	for page, says := range map[string]string{
+		"shardmanager.1": "whole cluster on this machine", "shardmanager-servers.1": "--watch", "shardmanager-moves-abort.1": "moves abort APP SHARD",
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, page))
+		if err != nil || !strings.Contains(string(text), says) {
+			t.Errorf("%s: %v, expected %q in\n%s", page, err, says, text)
+		}
+	}
+	if code, _, errs := shell(t, "man", filepath.Join(dir, "shardmanager.1")); code != exitFailure || !strings.Contains(errs, "man pages: ") {
+		t.Errorf("a file in place of the directory: %d %s", code, errs)
+	}
+}
+
+// Completions are made by the program, for each shell.
+func TestCompletion(t *testing.T) {
+	for _, name := range []string{"bash", "zsh", "fish"} {
+		if code, out, errs := shell(t, "completion", name); code != exitOK || !strings.Contains(out, "shardmanager") {
+			t.Errorf("%s: %d %s", name, code, errs)
+		}
+	}
+	if code, out, _ := shell(t, "__complete", "ma"); code != exitOK || !strings.Contains(out, "maintenance\t") || !strings.Contains(out, "map\t") {
+		t.Errorf("what begins with ma: %d %s", code, out)
+	}
+}
