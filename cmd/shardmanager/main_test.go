@@ -55,6 +55,7 @@ func TestRefusals(t *testing.T) {
 		{"drain", exitUsage, []string{"expected SERVER"}},
 		{"drain a.kv --undo --wait", exitUsage, []string{"expected one of them"}},
 		{"servers --nonsense", exitUsage, []string{"unknown flag: --nonsense; see shardmanager servers --help"}},
+		{"servers --watch=1ms", exitUsage, []string{"--watch: expected 100ms or more, not 1ms"}},
 		{"status -o wide", exitUsage, []string{`--output: expected table or json or yaml, not "wide"`}},
 		{"status --admin nonsense", exitUsage, []string{"--admin", "expected host:port"}},
 		{"agent status --socket nonsense", exitUsage, []string{"--socket", "unix:///path"}},

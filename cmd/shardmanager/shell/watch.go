@@ -1,4 +1,4 @@
-package main
+package shell
 
 import (
 	"bytes"
@@ -25,9 +25,9 @@ const (
 // clearScreen puts the cursor at the top of an empty screen.
 const clearScreen = "\x1b[H\x1b[2J"
 
-// watched gives a command that shows how things stand the flag --watch: it looks again and again until Ctrl-C. What fails after the first look is shown
+// Watched gives a command that shows how things stand the flag --watch: it looks again and again until Ctrl-C. What fails after the first look is shown
 // in the place of the answer: an election is over in a moment.
-func watched(c *cobra.Command) *cobra.Command {
+func Watched(c *cobra.Command, refuse func(error) error) *cobra.Command {
 	look := c.RunE
 	var every time.Duration
 	c.Flags().DurationVarP(&every, "watch", "w", 0, "look again and again until Ctrl-C: --watch every 2s, --watch=500ms as often as that")
@@ -37,7 +37,7 @@ func watched(c *cobra.Command) *cobra.Command {
 		case every == 0:
 			return look(c, args)
 		case every < leastWatch:
-			return &usageError{fmt.Errorf("--watch: expected %s or more, not %s", leastWatch, every)}
+			return refuse(fmt.Errorf("--watch: expected %s or more, not %s", leastWatch, every))
 		}
 		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
