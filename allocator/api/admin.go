@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 
 	"connectrpc.com/connect"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/suggest"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -22,6 +24,7 @@ import (
 // Maps is where the newest map of each app is.
 type Maps interface {
 	Map(app shard.App) (*shard.Map, bool)
+	Apps() []shard.App
 }
 
 // Admin serves AdminService.
@@ -127,7 +130,7 @@ func (a *Admin) GetApp(ctx context.Context, req *pb.GetAppRequest) (*pb.GetAppRe
 			return &pb.GetAppResponse{Spec: appspec.ToProto(spec)}, nil
 		}
 	}
-	return nil, noSuchApp("name", req.GetName())
+	return nil, a.noSuchApp("name", req.GetName())
 }
 
 // ListApps implements AdminServiceHandler.
@@ -155,7 +158,7 @@ func (a *Admin) DeleteApp(ctx context.Context, req *pb.DeleteAppRequest) (*pb.De
 func (a *Admin) GetShardMap(_ context.Context, req *pb.AdminServiceGetShardMapRequest) (*pb.AdminServiceGetShardMapResponse, error) {
 	m, ok := a.maps.Map(shard.App(req.GetApp()))
 	if !ok {
-		return nil, noSuchApp("app", req.GetApp())
+		return nil, a.noSuchApp("app", req.GetApp())
 	}
 	return &pb.AdminServiceGetShardMapResponse{Snapshot: wire.SnapshotToProto(m)}, nil
 }
@@ -261,7 +264,7 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 
 func count(n int) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
 
-func noSuchApp(field, name string) error {
+func (a *Admin) noSuchApp(field, name string) error {
 	return wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, field,
-		fmt.Sprintf("expected an app of this cluster, not %q", name), "")
+		fmt.Sprintf("expected an app of this cluster, not %q%s", name, suggest.Or(shard.App(name), slices.Values(a.maps.Apps()))), "")
 }

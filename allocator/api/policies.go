@@ -82,7 +82,7 @@ func (a *Admin) GetPolicy(ctx context.Context, req *pb.GetPolicyRequest) (*pb.Ge
 	}
 	at := slices.IndexFunc(view.Specs, func(s ledger.Spec) bool { return string(s.Name) == req.GetApp() })
 	if at < 0 {
-		return nil, noSuchApp("app", req.GetApp())
+		return nil, a.noSuchApp("app", req.GetApp())
 	}
 	spec := &view.Specs[at]
 	app, err := resolve.Read(a.policies.Cluster(), spec.Name, spec.Written)

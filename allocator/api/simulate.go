@@ -48,7 +48,7 @@ func (a *Admin) whole(ctx context.Context, app shard.App) (*Explained, *ledger.S
 	}
 	at := slices.IndexFunc(view.Specs, func(s ledger.Spec) bool { return s.Name == app })
 	if at < 0 {
-		return nil, nil, noSuchApp("app", string(app))
+		return nil, nil, a.noSuchApp("app", string(app))
 	}
 	id, ok := a.anyShard(&view.Specs[at])
 	if !ok {

@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/suggest"
 )
 
 // wishJob is an operator's wish that is being written. One at a time: the next is checked against what is durable then.
@@ -104,7 +106,7 @@ func (l *Ledger) prepareCreate(r Request, w wish.CreateApp) (*wishJob, *RequestE
 func (l *Ledger) prepareUpdate(r Request, w wish.UpdateApp) (*wishJob, *RequestError) {
 	a := l.apps[w.Spec.Name]
 	if a == nil {
-		return nil, noApp(w.Spec.Name)
+		return nil, l.noApp(w.Spec.Name)
 	}
 	if bad := a.conflicts(w.Spec.ResourceVersion); bad != nil {
 		return nil, bad
@@ -123,7 +125,7 @@ func (l *Ledger) prepareUpdate(r Request, w wish.UpdateApp) (*wishJob, *RequestE
 func (l *Ledger) prepareDelete(r Request, w wish.DeleteApp) (*wishJob, *RequestError) {
 	a := l.apps[w.Name]
 	if a == nil {
-		return nil, noApp(w.Name)
+		return nil, l.noApp(w.Name)
 	}
 	if bad := a.conflicts(w.ResourceVersion); bad != nil {
 		return nil, bad
@@ -143,7 +145,7 @@ func (l *Ledger) prepareDelete(r Request, w wish.DeleteApp) (*wishJob, *RequestE
 func (l *Ledger) prepareDrain(r Request, w wish.DrainServer) (*wishJob, *RequestError) {
 	s := l.servers[w.Server]
 	if s == nil || s.key == nil && len(s.lives) == 0 && !s.drain {
-		return nil, &RequestError{NotFound, "server", fmt.Sprintf("a known server, not %q; list them with `shardmanager servers`", w.Server)}
+		return nil, &RequestError{NotFound, "server", fmt.Sprintf("a known server, not %q%s; list them with `shardmanager servers`", w.Server, suggest.Or(w.Server, slices.Values(l.order)))}
 	}
 	if s.drain == !w.Undo {
 		return nil, nil
@@ -154,8 +156,8 @@ func (l *Ledger) prepareDrain(r Request, w wish.DrainServer) (*wishJob, *Request
 // answerAll gives answers that waited until something was durable.
 func (l *Ledger) answerAll(replies []Reply) { l.out.Replies = append(l.out.Replies, replies...) }
 
-func noApp(name shard.App) *RequestError {
-	return &RequestError{NotFound, "name", fmt.Sprintf("the name of an app, not %q; list them with `shardmanager apps`", name)}
+func (l *Ledger) noApp(name shard.App) *RequestError {
+	return &RequestError{NotFound, "name", fmt.Sprintf("the name of an app, not %q%s; list them with `shardmanager apps`", name, suggest.Or(name, slices.Values(shard.SortedKeys(l.apps))))}
 }
 
 func (a *app) conflicts(version uint64) *RequestError {
@@ -207,13 +209,13 @@ func (l *Ledger) wishStored(j *wishJob) {
 func (l *Ledger) removeApp(name shard.App) {
 	for _, at := range shard.SortedKeys(l.apps[name].askers) {
 		for _, r := range l.apps[name].askers[at] {
-			l.reply(r.ID, noApp(name))
+			l.reply(r.ID, l.noApp(name))
 		}
 	}
 	for _, at := range shard.SortedKeys(l.apps[name].batches) {
 		for _, b := range l.apps[name].batches[at] {
 			if b.left > 0 {
-				l.reply(b.reply.ID, noApp(name))
+				l.reply(b.reply.ID, l.noApp(name))
 			}
 			b.left = 0
 		}

@@ -144,8 +144,7 @@ type RegistrationRead struct {
 	Err    string       // not empty: could not be read, nothing is known; the ledger asks again
 }
 
-// RegistrationsSeen carries the watched keys of all servers: news for servers that are not attached. It may be old, so it only makes
-// the ledger read the key.
+// RegistrationsSeen carries the watched keys of all servers: news for servers that are not attached. It may be old: the ledger only reads the key then.
 type RegistrationsSeen struct {
 	Keys []Registration
 }

@@ -10,7 +10,7 @@ import (
 func (l *Ledger) Explain(name shard.App, id shard.ID) (s report.ShardStatus, in placement.Input, refusal *RequestError) {
 	a := l.apps[name]
 	if a == nil {
-		return s, in, noApp(name)
+		return s, in, l.noApp(name)
 	}
 	at, ok := a.find(id)
 	if !ok {

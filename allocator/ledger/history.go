@@ -42,9 +42,8 @@ func (l *Ledger) grantDone(a *app, at shard.Index, w *work) {
 		return
 	}
 	row := &a.rows[at]
-	done := report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
-		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.since(w.began), Unserved: l.since(w.lastHeard), Attempts: w.failures}
-	l.out.Finished = append(l.out.Finished, l.history.Add(done))
+	l.out.Finished = append(l.out.Finished, l.history.Add(report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
+		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.since(w.began), Unserved: l.since(w.lastHeard), Attempts: w.failures}))
 }
 
 // joinDone remembers a secondary that came in sync.

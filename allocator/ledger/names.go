@@ -64,7 +64,7 @@ func (l *Ledger) changeShards(r Request) bool {
 	}
 	a := l.apps[name]
 	if a == nil || a.removed {
-		l.reply(r.ID, noApp(name))
+		l.reply(r.ID, l.noApp(name))
 		return true
 	}
 	bad := a.checkNames(ids, check)

@@ -25,7 +25,7 @@ func (l *Ledger) steer(r Request) bool {
 	}
 	a := l.apps[app]
 	if a == nil || a.removed {
-		l.reply(r.ID, noApp(app))
+		l.reply(r.ID, l.noApp(app))
 		return true
 	}
 	at, ok := a.find(id)

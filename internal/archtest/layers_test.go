@@ -17,6 +17,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L0", "internal/locality", "fault domains"},
 	{"L0", "internal/progress", "how far state has come"},
 	{"L0", "internal/latency", "round trips between regions"},
+	{"L0", "internal/suggest", "what somebody may have meant"},
 	{"L1", "allocator/placement/wyrand", "random numbers for searches"},
 	{"L1", "allocator/placement/problem", "what the constraint solver solves"},
 	{"L1", "allocator/placement/lanes", "four small amounts at once"},

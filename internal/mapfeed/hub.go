@@ -70,6 +70,13 @@ func (h *Hub) Set(m *shard.Map) bool {
 	return true
 }
 
+// Apps are those that there are maps of, by name.
+func (h *Hub) Apps() []shard.App {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return shard.SortedKeys(h.feeds)
+}
+
 // Apply moves its app's map on by a delta. It fails if the delta does not begin at the map here; the caller then needs a whole map.
 func (h *Hub) Apply(d shard.Delta) error {
 	m, ok := h.Map(d.App)

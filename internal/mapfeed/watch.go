@@ -3,12 +3,14 @@ package mapfeed
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/suggest"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -87,7 +89,7 @@ func (h *Hub) find(ctx context.Context, app shard.App) (*feed, error) {
 
 func (h *Hub) unknown(app string) error {
 	return wire.Error(connect.CodeNotFound, pb.ErrorReason_ERROR_REASON_INVALID, "app",
-		fmt.Sprintf("an app of this cluster, not %q: nobody here has its map", app), "")
+		fmt.Sprintf("an app of this cluster, not %q: nobody here has its map%s", app, suggest.Or(shard.App(app), slices.Values(h.Apps()))), "")
 }
 
 // maxBatch is how many changes a watcher is sent between two looks at the history: one that stalls holds on to no more than these.

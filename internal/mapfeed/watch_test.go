@@ -147,6 +147,9 @@ func TestWatchBeginsToFollow(t *testing.T) {
 	if _, err := client.GetShardMap(t.Context(), &pb.GetShardMapRequest{App: "other"}); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("app that nobody follows: %v, want not_found", err)
 	}
+	if _, err := client.GetShardMap(t.Context(), &pb.GetShardMapRequest{App: "kw"}); err == nil || !strings.Contains(err.Error(), "did you mean kv?") {
+		t.Errorf("app with a typing error: %v", err)
+	}
 	h.Remove(testApp)
 	began := time.Now()
 	if _, err := client.GetShardMap(t.Context(), &pb.GetShardMapRequest{App: "kv"}); connect.CodeOf(err) != connect.CodeNotFound {

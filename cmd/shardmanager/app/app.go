@@ -35,7 +35,7 @@ func Command(around func() shell.Shell) *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: top.Group,
 	}
-	c.AddCommand(createCommand(around()), updateCommand(around()), getCommand(around()), listCommand(around()), deleteCommand(around()), capacityCommand(around()))
+	c.AddCommand(createCommand(around()), updateCommand(around()), getCommand(around()), List(around(), "list", "shardmanager app list"), deleteCommand(around()), capacityCommand(around()))
 	return c
 }
 
@@ -163,11 +163,12 @@ func getCommand(a shell.Shell) *cobra.Command {
 	return c
 }
 
-func listCommand(a shell.Shell) *cobra.Command {
+// List is the command that lists all apps, under a name and with an example of its own.
+func List(a shell.Shell, name, example string) *cobra.Command {
 	c := &cobra.Command{
-		Use:     "list",
+		Use:     name,
 		Short:   "List all apps",
-		Example: "  shardmanager app list",
+		Example: "  " + example,
 		Args:    a.Exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			answer, err := shell.Leader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.ListApps, &pb.ListAppsRequest{})
