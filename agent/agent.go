@@ -230,6 +230,9 @@ func (a *Agent) leave() {
 		left := 0
 		for _, v := range views {
 			left += drainLeft(v)
+			if v.Life == roster.Live && !v.Draining { // a registration that was refused before has come through since
+				a.post(drainMail{app: v.Server.App, on: true})
+			}
 		}
 		if time.Since(told) >= progressEvery {
 			told = time.Now()

@@ -127,8 +127,14 @@ var errEnding = connect.NewError(connect.CodeUnavailable, errors.New("the agent 
 // query gives the loop a question and waits for its answer.
 func query[T any](ctx context.Context, a *Agent, ask func(chan<- T) mail) (T, error) {
 	answer := make(chan T, 1)
-	a.post(ask(answer))
 	var zero T
+	select {
+	case a.mailbox <- ask(answer):
+	case <-ctx.Done():
+		return zero, ctx.Err()
+	case <-a.loopDone:
+		return zero, errEnding
+	}
 	select {
 	case v := <-answer:
 		return v, nil

@@ -315,7 +315,8 @@ func (r *Roster) adopt(held []shard.Held) {
 
 // dropping reports that DropShard is on its way, or was taken last and failed: the application serves nothing of the shard any more.
 func (e *entry) dropping() bool {
-	return e.last == DropShard && e.outcome != Done || slices.ContainsFunc(e.tasks(), func(t *task) bool { return t.cmd.ID.Kind == DropShard })
+	tried := e.last == DropShard && (e.outcome == 0 || e.outcome == Failed)
+	return tried || slices.ContainsFunc(e.tasks(), func(t *task) bool { return t.cmd.ID.Kind == DropShard })
 }
 
 // held lists every shard held or remembered, in the order of ids.

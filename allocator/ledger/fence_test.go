@@ -172,6 +172,9 @@ func TestHeirThatRests(t *testing.T) {
 	if granted == b {
 		t.Fatal("granted to an agent that may be away")
 	}
+	if n := w.core.Summary().Unplaced; n != 1 {
+		t.Errorf("%d shards have no primary, by the summary, while one waits for its heir", n)
+	}
 	if beat(22); granted != b {
 		t.Errorf("the rest is over, and the primary is %v", granted)
 	}

@@ -27,8 +27,7 @@ func (l *Ledger) countFence(f *life) []WriteOp {
 	return []WriteOp{PutMark{row}}
 }
 
-// onProbation is how long a server gets no shards yet, and why. It is waived while no other server of its app takes any: to flap is better than
-// not to serve.
+// onProbation is how long a server gets no shards yet, and why; waived while no other server of its app takes any: to flap is better than no service.
 func (l *Ledger) onProbation(f *life) (left time.Duration, reason string) {
 	left, reason = l.keeper.Probations.On(l.now, f.Server)
 	if left == 0 {

@@ -44,6 +44,7 @@ func (l *Ledger) grantDone(a *app, at shard.Index, w *work) {
 	row := &a.rows[at]
 	l.out.Finished = append(l.out.Finished, l.history.Add(report.MoveStatus{App: a.spec.Name, Shard: a.id(at), Order: shard.Order{Term: row.PrimaryTerm, Move: row.PrimaryMove},
 		From: w.from, To: row.Primary.Server, Reason: w.reason, Step: report.StepDone, Age: l.since(w.began), Unserved: l.since(w.lastHeard), Attempts: w.failures}))
+	w.lastHeard = shard.Instant{}
 }
 
 // joinDone remembers a secondary that came in sync.
@@ -256,8 +257,8 @@ func (l *Ledger) Summary() report.Summary {
 		s.OpenMoves += a.moves
 		s.Unplaced += len(a.unplaced)
 		s.Lacking += a.plan.Missing
-		for _, w := range a.work {
-			if !w.served {
+		for at, w := range a.work {
+			if _, counted := a.unplaced[at]; !counted && a.spec.Replication.Primaries() && (!w.served || l.known(a.rows[at].Primary).gone()) {
 				s.Unplaced++
 			}
 		}

@@ -43,7 +43,7 @@ type work struct {
 	reason    placement.Reason
 	from      shard.ServerID
 	began     shard.Instant // zero: another leader did
-	lastHeard shard.Instant // of the primary that was lost; zero: none was, or not by this leader
+	lastHeard shard.Instant // of the primary that was lost, until another serves; zero: none was, or not by this leader
 	failures  int
 	waits     string        // what it waits for, for people
 	linger    shard.Instant // since when the source only forwards
@@ -274,10 +274,10 @@ func (t *task) grant(to *life, reason placement.Reason, h hurried, why string) {
 	next.UnderNewPrimary()
 	w := t.workOf(t.a, t.at)
 	t.w = w
-	w.from, w.lastHeard = "", shard.Instant{}
+	w.from = ""
 	if old := t.row.Primary; old != to.Owner {
 		w.from = old.Server
-		if f := t.known(old); f != nil && f.renewed {
+		if f := t.known(old); f != nil && f.renewed && w.lastHeard.IsZero() { // else its successor was lost, too
 			w.lastHeard = f.heard
 		}
 	}

@@ -89,7 +89,7 @@ func (m *Metrics) Stepped(out *ledger.Effects) {
 		if s.Age > 0 {
 			m.durations.WithLabelValues(ReasonName(s.Reason), result).Observe(s.Age.Seconds())
 		}
-		if chosen(s.Reason) && m.recent.again(time.Now(), moved{s.App, s.Shard}) {
+		if result == "done" && chosen(s.Reason) && m.recent.again(time.Now(), moved{s.App, s.Shard}) {
 			m.repeated.WithLabelValues(app).Inc()
 		}
 		if s.Unserved > 0 {

@@ -37,7 +37,7 @@ shardmanager_allocator_hold 1
 # HELP shardmanager_allocator_leader 1 at the leader, else 0. What follows in this group is told by the leader alone.
 # TYPE shardmanager_allocator_leader gauge
 shardmanager_allocator_leader 1
-# HELP shardmanager_allocator_oldest_move_seconds How long the oldest move under way has been in its present step.
+# HELP shardmanager_allocator_oldest_move_seconds How long the oldest move under way has been in its present step; of new secondaries it is not known.
 # TYPE shardmanager_allocator_oldest_move_seconds gauge
 shardmanager_allocator_oldest_move_seconds 2
 # HELP shardmanager_allocator_servers Incarnations of servers, by state: attached, awaited, suspect, degraded, fencing, resting or over.
@@ -78,7 +78,7 @@ func TestStepped(t *testing.T) {
 	m.Stepped(&ledger.Effects{
 		Trace: []ledger.Decision{{What: "move opened"}, {What: "move opened"}, {What: "maintenance approved"}, {What: "maintenance done"}},
 		Finished: []report.MoveStatus{
-			move("1", placement.Balance, report.StepDone), move("1", placement.Drain, report.StepDone), move("2", placement.Balance, report.StepAborted), failover,
+			move("1", placement.Balance, report.StepDone), move("1", placement.Drain, report.StepDone), move("2", placement.Balance, report.StepAborted), move("2", placement.Balance, report.StepAborted), failover,
 		},
 	})
 	m.Wrote(10*time.Millisecond, ledger.Committed)
@@ -93,7 +93,7 @@ shardmanager_allocator_decisions_total{decision="maintenance"} 2
 shardmanager_allocator_decisions_total{decision="move_opened"} 2
 # HELP shardmanager_allocator_moves_total Moves that ended, placements, failovers and new secondaries included, by app, reason and result: done or aborted.
 # TYPE shardmanager_allocator_moves_total counter
-shardmanager_allocator_moves_total{app="kv",reason="balance",result="aborted"} 1
+shardmanager_allocator_moves_total{app="kv",reason="balance",result="aborted"} 2
 shardmanager_allocator_moves_total{app="kv",reason="balance",result="done"} 1
 shardmanager_allocator_moves_total{app="kv",reason="drain",result="done"} 1
 shardmanager_allocator_moves_total{app="kv",reason="failover",result="done"} 1

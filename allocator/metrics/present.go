@@ -38,7 +38,7 @@ func newPresent(look func() Present) *present {
 		unserved:    desc("unavailable_shards", "Shards without a primary that lives and acknowledged."),
 		lacking:     desc("unavailable_replicas", "Shards with fewer replicas than wanted, as of the last plans."),
 		open:        desc("open_moves", "Moves under way, placements, failovers and new secondaries included, by reason.", "reason"),
-		oldest:      desc("oldest_move_seconds", "How long the oldest move under way has been in its present step."),
+		oldest:      desc("oldest_move_seconds", "How long the oldest move under way has been in its present step; of new secondaries it is not known."),
 		quarantined: desc("quarantined_shards", "Shards that are not placed any more, because servers died of them."),
 		hold:        desc("hold", "1 while servers that were lost at once are held and not fenced."),
 		late:        desc("loop_delay_seconds", "The most by which the leader's loop was late in the last 10 to 20 seconds."),

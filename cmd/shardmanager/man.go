@@ -21,17 +21,24 @@ func manCommand() *cobra.Command {
 				return fmt.Errorf("man pages: %w", err)
 			}
 			root := c.Root()
-			root.DisableAutoGenTag = true // the same program writes the same pages
+			root.DisableAutoGenTag = true
 			header := &doc.GenManHeader{Section: "1", Source: "Shard Manager " + softwareVersion(), Manual: "Shard Manager"}
 			if err := doc.GenManTree(root, header, args[0]); err != nil {
 				return fmt.Errorf("man pages: %w", err)
 			}
-			pages, err := os.ReadDir(args[0])
-			if err != nil {
-				return fmt.Errorf("man pages: %w", err)
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%d pages in %s\n", len(pages), args[0])
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%d pages in %s\n", pages(root), args[0])
 			return err
 		},
 	}
+}
+
+// pages is how many commands have one.
+func pages(c *cobra.Command) int {
+	n := 1
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() && !sub.IsAdditionalHelpTopicCommand() {
+			n += pages(sub)
+		}
+	}
+	return n
 }

@@ -91,10 +91,10 @@ func AgentReady(a *agent.Agent) telemetry.Check {
 
 func notReady(v roster.View) string {
 	switch {
+	case v.Life == roster.Waiting && v.Application == (roster.Process{}): // its application is not here; why it left is no problem of now
+		return ""
 	case v.Problem != "":
 		return v.Problem
-	case v.Life == roster.Waiting: // its application is not here
-		return ""
 	case v.Life != roster.Live:
 		return v.Life.String()
 	case v.Remaining <= 0:

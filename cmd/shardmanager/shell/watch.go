@@ -72,7 +72,10 @@ func (w *watch) run(ctx context.Context) error {
 			seen.Reset()
 			_, _ = fmt.Fprintln(&seen, err)
 		}
-		if err := w.show(&seen, first); err != nil {
+		switch err := w.show(&seen, first); {
+		case errors.Is(err, syscall.EPIPE): // nobody looks any more
+			return nil
+		case err != nil:
 			return err
 		}
 		select {
@@ -83,6 +86,14 @@ func (w *watch) run(ctx context.Context) error {
 	}
 }
 
+// format is that of --output, if the command has one.
+func (w *watch) format() string {
+	if f := w.command.Flags().Lookup("output"); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
 // show puts an answer on the terminal, in the place of the last; elsewhere below it.
 func (w *watch) show(seen *bytes.Buffer, first bool) error {
 	var before string
@@ -91,12 +102,11 @@ func (w *watch) show(seen *bytes.Buffer, first bool) error {
 	case isFile && term.IsTerminal(int(file.Fd())):
 		line := strings.Join(append([]string{w.command.CommandPath()}, w.args...), " ")
 		before = fmt.Sprintf("%severy %s: %s    %s\n\n", clearScreen, w.every, line, time.Now().Format(time.TimeOnly))
+	case w.format() == "yaml":
+		before = "---\n"
 	case !first:
 		before = "\n"
 	}
 	_, err := io.WriteString(w.screen, before+seen.String())
-	if errors.Is(err, syscall.EPIPE) {
-		return nil
-	}
 	return err
 }
