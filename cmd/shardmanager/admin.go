@@ -45,6 +45,15 @@ func (a *adminClient) client() *operator.Client {
 	return c
 }
 
+// clientOf is the client of a command line that is not finished.
+func clientOf(c *cobra.Command) *operator.Client {
+	a := new(adminClient)
+	if f := c.Flags().Lookup("admin"); f != nil {
+		a.addresses = f.Value.String()
+	}
+	return a.client()
+}
+
 // around is the binary around a verb that is a package of its own.
 func around() verbs.Shell {
 	a := new(adminClient)

@@ -20,6 +20,7 @@ import (
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/nomad"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/rollout"
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/sim"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 )
@@ -100,6 +101,7 @@ func rootCommand() *cobra.Command {
 	add(root, groupLocal, devCommand(), sim.Command(around()), manCommand(), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.SetCompletionCommandGroupID(groupLocal)
+	verbs.Complete(root, clientOf)
 	tellUsage(root)
 	return root
 }

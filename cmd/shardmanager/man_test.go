@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // There is a page for each command, that of today, and nothing is written where that cannot be.
@@ -38,4 +41,33 @@ func TestCompletion(t *testing.T) {
 	if code, out, _ := shell(t, "__complete", "ma"); code != exitOK || !strings.Contains(out, "maintenance\t") || !strings.Contains(out, "map\t") {
 		t.Errorf("what begins with ma: %d %s", code, out)
 	}
+}
+
+// Names come from the cluster: those of what the command takes next, and none where nobody answers.
+func TestCompletionOfNames(t *testing.T) {
+	admin := serve(t, &plane{})
+	for line, want := range map[string]string{
+		"map --admin ADMIN ":                       "kv",
+		"map --admin ADMIN x":                      "",
+		"map kv --admin ADMIN ":                    "",
+		"app get --admin ADMIN ":                   "kv",
+		"servers --admin ADMIN --app ":             "kv",
+		"drain --admin ADMIN ":                     "node-1.kv",
+		"explain --admin ADMIN kv ":                "0 1",
+		"safe-to-stop --admin ADMIN node-1":        "node-1.kv",
+		"maintenance show --admin ADMIN ":          "",
+		"drain --admin 127.0.0.1:1 ":               "",
+		"maintenance done --admin ADMIN e1 node-1": "node-1.kv",
+	} {
+		args := strings.Split(strings.ReplaceAll(line, "ADMIN", admin), " ")
+		code, out, errs := shell(t, append([]string{"__completeNoDesc"}, args...)...)
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		if got := strings.Join(lines[:len(lines)-1], " "); code != exitOK || got != want {
+			t.Errorf("%q: %d, %q, expected %q; %s", line, code, got, want, errs)
+		}
+	}
+}
+
+func (p *plane) ListApps(context.Context, *pb.ListAppsRequest) (*pb.ListAppsResponse, error) {
+	return &pb.ListAppsResponse{Specs: []*pb.AppSpec{{Name: "kv"}}}, nil
 }
