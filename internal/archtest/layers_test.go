@@ -139,6 +139,7 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "cmd/shardmanager/sim", "the verb that simulates clusters"},
 	{"–", "cmd/shardmanager/simulate", "the verb of simulations"},
 	{"–", "cmd/shardmanager/explain", "the verb that explains a shard"},
+	{"–", "cmd/shardmanager/doctor", "the verb that checks a cluster"},
 	{"–", "cmd/shardmanager/maintenance", "the verbs of planned events"},
 	{"–", "cmd/shardmanager/rollout", "the verb that restarts fleets"},
 	{"–", "cmd/shardmanager/nomad", "the daemon beside Nomad"},
