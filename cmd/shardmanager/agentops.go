@@ -7,10 +7,12 @@ import (
 	"io"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
+	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/figures"
 	"github.com/shardmanager/shardmanager/internal/operator"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -102,38 +104,18 @@ func agentDrainCommand() *cobra.Command {
 		Example: "  shardmanager agent drain --timeout 1m\n  shardmanager agent drain --app kv --undo",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, done, err := a.dial()
-			if err != nil {
-				return err
-			}
-			defer done()
 			ctx := c.Context()
 			if limit > 0 {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, limit)
 				defer cancel()
 			}
-			stream, err := client.Drain(ctx, &pb.DrainRequest{App: app, Undo: undo})
-			if err != nil {
-				return a.explain(err)
+			d := drain{agent: &a, request: &pb.DrainRequest{App: app, Undo: undo}, out: c.OutOrStdout(), notes: c.ErrOrStderr()}
+			err := d.run(ctx)
+			if err != nil && ctx.Err() != nil && c.Context().Err() == nil {
+				return fmt.Errorf("drain: not finished after %v, %s left: the drain goes on, see `shardmanager moves`", limit, verbs.Shards(d.left))
 			}
-			last := uint32(0)
-			for stream.Receive() {
-				last = stream.Msg().GetRemaining()
-				if err := a.progress(c.OutOrStdout(), stream.Msg(), verbs.Shards(last)+" left"); err != nil {
-					return err
-				}
-			}
-			if ctx.Err() != nil && c.Context().Err() == nil {
-				return fmt.Errorf("drain: not finished after %v, %s left: the drain goes on, see `shardmanager moves`", limit, verbs.Shards(last))
-			}
-			if err := stream.Err(); err != nil {
-				return a.explain(err)
-			}
-			if last > 0 {
-				return fmt.Errorf("drain: not finished, %s left: see `shardmanager moves`", verbs.Shards(last))
-			}
-			return stream.Close()
+			return err
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's server (default all)")
@@ -141,6 +123,62 @@ func agentDrainCommand() *cobra.Command {
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
 	a.flags(c)
 	return c
+}
+
+// An agent that ends in the middle of a drain may be replaced; its successor knows nothing of the drain.
+const successorWait, successorPause = 20 * time.Second, 200 * time.Millisecond
+
+// drain is a drain that is asked for, and followed.
+type drain struct {
+	agent      *agentClient
+	request    *pb.DrainRequest
+	out, notes io.Writer
+	left       uint32
+}
+
+// run follows the drain to its end. Where the agent is replaced meanwhile, its successor is asked again.
+func (d *drain) run(ctx context.Context) error {
+	var lost time.Time // when the agent ended that had begun
+	var refused *usageError
+	for {
+		begun, err := d.once(ctx)
+		switch {
+		case err == nil && d.left > 0:
+			return fmt.Errorf("drain: not finished, %s left: see `shardmanager moves`", verbs.Shards(d.left))
+		case errors.As(err, &refused):
+			return err
+		case err == nil, ctx.Err() != nil:
+			return d.agent.explain(err)
+		case begun:
+			lost = time.Now()
+			_, _ = fmt.Fprintln(d.notes, "drain: the agent ended: waiting for one that replaces it")
+		case lost.IsZero() || time.Since(lost) > successorWait || connect.CodeOf(err) == connect.CodeNotFound:
+			return d.agent.explain(err)
+		}
+		if !clock.Pause(ctx, successorPause) {
+			return d.agent.explain(err)
+		}
+	}
+}
+
+// once asks one agent; begun: it answered before it failed.
+func (d *drain) once(ctx context.Context) (begun bool, err error) {
+	client, done, err := d.agent.dial()
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	stream, err := client.Drain(ctx, d.request)
+	if err != nil {
+		return false, err
+	}
+	for stream.Receive() {
+		begun, d.left = true, stream.Msg().GetRemaining()
+		if err := d.agent.progress(d.out, stream.Msg(), verbs.Shards(d.left)+" left"); err != nil {
+			return false, err
+		}
+	}
+	return begun, errors.Join(stream.Err(), stream.Close())
 }
 
 func agentRestartCommand() *cobra.Command {

@@ -58,6 +58,7 @@ func TestRefusals(t *testing.T) {
 		{"servers --watch=1ms", exitUsage, []string{"--watch: expected 100ms or more, not 1ms"}},
 		{"status -o wide", exitUsage, []string{`--output: expected table or json or yaml, not "wide"`}},
 		{"status --admin nonsense", exitUsage, []string{"--admin", "expected host:port"}},
+		{"agent drain --socket nonsense", exitUsage, []string{"--socket", "unix:///path"}},
 		{"agent status --socket nonsense", exitUsage, []string{"--socket", "unix:///path"}},
 		{"app create", exitUsage, []string{"expected -f FILE"}},
 		{"app create -f " + spec, exitUsage, []string{spec + ":3: key_space.range: not supported yet"}},
