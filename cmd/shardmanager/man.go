@@ -22,8 +22,7 @@ func manCommand() *cobra.Command {
 			}
 			root := c.Root()
 			root.DisableAutoGenTag = true
-			header := &doc.GenManHeader{Section: "1", Source: "Shard Manager " + softwareVersion(), Manual: "Shard Manager"}
-			if err := doc.GenManTree(root, header, args[0]); err != nil {
+			if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "Shard Manager " + softwareVersion(), Manual: "Shard Manager"}, args[0]); err != nil {
 				return fmt.Errorf("man pages: %w", err)
 			}
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%d pages in %s\n", pages(root), args[0])
