@@ -118,8 +118,7 @@ func (g *agent) perform() {
 	}
 }
 
-// proven reports whether there is a reason to end an incarnation: its key is gone, it was fenced, its application serves under it no more, or the
-// agent's file was lost (R2).
+// proven reports whether an incarnation may be ended: its key is gone, it was fenced, its application left it, or the agent's file was lost (R2).
 func (h *host) proven(owner ledger.Owner, why string) bool {
 	key, found := h.w.store.keys[owner.Server]
 	lost := why == "the agent knows nothing of this incarnation" || !found || key.Server.Incarnation != owner.Incarnation || h.w.store.fences[owner.Server].Owner == owner

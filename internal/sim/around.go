@@ -17,8 +17,8 @@ const secondaries = spec.PrimarySecondary
 // lookEvery is how often the simulation notes who can be heard of.
 const lookEvery = 100 * time.Millisecond
 
-// lookAround notes since when the leader cannot hear of a server: its agent or its machine is away, stands still, or is cut off.
-func (w *World) lookAround() {
+// noteSilence notes since when the leader cannot hear of a server: its agent or its machine is away, stands still, or is cut off.
+func (w *World) noteSilence() {
 	now := w.queue.Now()
 	leader := w.store.lock.holder
 	for _, h := range w.hosts {
@@ -30,14 +30,17 @@ func (w *World) lookAround() {
 			delete(w.unreachables, h.id)
 		}
 	}
+}
+
+func (w *World) lookAround() {
+	w.noteSilence()
 	for _, h := range w.hosts {
 		h.measure()
 	}
 	w.queue.After(lookEvery, w.lookAround)
 }
 
-// fenced tells of a fence. Lost counts those that the leader could not hear of for so long that it noticed before it decided; the store may have been
-// long about it.
+// fenced tells of a fence. Lost counts those not heard of for so long that the leader noticed before it sent the fence; the store may have been slow.
 func (w *World) fenced(f ledger.Fence, sent time.Duration) {
 	lost := map[shard.ServerID]bool{}
 	noticed := 3*w.settings.Interval + w.settings.ProbeTimeout + 2*time.Second
@@ -60,8 +63,7 @@ func (w *World) fenced(f ledger.Fence, sent time.Duration) {
 	})
 }
 
-// holds reports whether any row names the incarnation that a server's key does: one that holds nothing is no loss, and a key that is gone says
-// more than silence.
+// holds reports whether any row names the incarnation that a server's key does: one that holds nothing is no loss; a key that is gone says more.
 func (w *World) holds(id shard.ServerID) bool {
 	key, there := w.store.keys[id]
 	owner := ledger.Owner{Server: id, Incarnation: key.Server.Incarnation}

@@ -171,8 +171,7 @@ func (r *replica) retire(c *callback, o shard.Order, complete func(string)) {
 	})
 }
 
-// prepareDrop hands the shard over: new requests wait, running ones finish, the state and the marker go to the target, then everything is
-// forwarded.
+// prepareDrop hands the shard over: new requests wait, running ones finish, state and marker go to the target, then everything is forwarded.
 func (r *replica) prepareDrop(c *callback, complete func(string)) {
 	o := c.call.Order
 	give := func() {

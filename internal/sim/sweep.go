@@ -7,8 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// Sweep plays n seeds from one on, so many at once, and calls each with every result, one call at a time, in no order. It ends early with the
-// context's error.
+// Sweep plays n seeds from one on, so many at once, and calls each with every result, one at a time, in no order, until ctx ends, with its error.
 func Sweep(ctx context.Context, o Options, n uint64, workers int, each func(Result)) error {
 	o = o.WithDefaults()
 	if err := o.Validate(); err != nil {

@@ -278,6 +278,7 @@ func (w *World) approved(id string, p *event.Piece) {
 		servers = append(servers, c.Server)
 	}
 	down := map[shard.ServerID]bool{}
+	w.noteSilence()
 	for _, h := range w.hosts {
 		_, registered := w.store.keys[h.id] // one that was fenced is none of the app's servers any more, until it is back
 		if since, gone := w.unreachables[h.id]; gone && registered && w.queue.Now()-since > 3*w.settings.Interval+w.settings.ProbeTimeout+2*time.Second {
