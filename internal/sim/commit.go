@@ -81,7 +81,7 @@ func (s *store) apply(op ledger.WriteOp, sent time.Duration) {
 	case ledger.PutMark:
 		s.mark(op.Row)
 	case ledger.PutEvent:
-		s.plan(op.Row)
+		s.plan(op.Row, sent)
 	case ledger.PutRest:
 		s.rests[op.Rest.Owner.Server] = op.Rest
 	case ledger.RemoveRest:
@@ -135,7 +135,7 @@ func (s *store) mark(row probation.Row) {
 	}
 }
 
-func (s *store) plan(row maintenance.Row) {
+func (s *store) plan(row maintenance.Row, sent time.Duration) {
 	before := s.events[row.Event.ID]
 	if delete(s.events, row.Event.ID); row.Gone {
 		return
@@ -144,7 +144,7 @@ func (s *store) plan(row maintenance.Row) {
 	for i := range row.Event.Pieces {
 		fresh := i >= len(before.Pieces) || !before.Pieces[i].State.Active()
 		if row.Event.Pieces[i].State.Active() && fresh {
-			s.w.approved(row.Event.ID, &row.Event.Pieces[i])
+			s.w.approved(row.Event.ID, &row.Event.Pieces[i], sent)
 		}
 	}
 }

@@ -271,8 +271,8 @@ func (w *World) unheard(by, leader *allocator) bool {
 	return len(zones) >= 2
 }
 
-// approved tells of a piece of a planned event that was approved.
-func (w *World) approved(id string, p *event.Piece) {
+// approved tells of a piece of a planned event that was approved, by what the leader must have noticed when it sent that.
+func (w *World) approved(id string, p *event.Piece, sent time.Duration) {
 	var servers []shard.ServerID
 	for _, c := range p.Covers {
 		servers = append(servers, c.Server)
@@ -281,7 +281,7 @@ func (w *World) approved(id string, p *event.Piece) {
 	w.noteSilence()
 	for _, h := range w.hosts {
 		_, registered := w.store.keys[h.id] // one that was fenced is none of the app's servers any more, until it is back
-		if since, gone := w.unreachables[h.id]; gone && registered && w.queue.Now()-since > 3*w.settings.Interval+w.settings.ProbeTimeout+2*time.Second {
+		if since, gone := w.unreachables[h.id]; gone && registered && sent-since > 3*w.settings.Interval+w.settings.ProbeTimeout+2*time.Second {
 			down[h.id] = true
 		}
 	}
