@@ -48,7 +48,7 @@ func (w *World) fenced(f ledger.Fence, sent time.Duration) {
 		if before, fenced := w.fences[id]; fenced && before > since && w.queue.Now()-before > 2*w.settings.Validity {
 			continue // over and done with: it is no loss any more
 		}
-		if sent-since > noticed && w.holds(id) {
+		if sent-since > noticed && w.holds(id) && w.store.rests[id].Owner.Server == "" { // who rests is not waited for
 			lost[id] = true
 		}
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
@@ -155,14 +156,16 @@ func (h *host) returns() {
 
 // sleep suspends the machine: nothing runs, the raw clock stands still, the boot clock goes on.
 func (h *host) sleep() (end func()) {
-	from := h.w.queue.Now()
+	from, asleep := h.w.queue.Now(), h.processes()
 	var ends []func()
-	for _, p := range h.processes() {
+	for _, p := range asleep {
 		ends = append(ends, halt(p))
 	}
 	return func() {
-		h.clock.Sleep(from, h.w.queue.Now())
-		h.app.clocksChanged()
+		if slices.ContainsFunc(asleep, (*virtual.Process).Alive) { // else it crashed, and woke up then
+			h.clock.Sleep(from, h.w.queue.Now())
+			h.app.clocksChanged()
+		}
 		all(ends)()
 	}
 }

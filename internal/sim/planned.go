@@ -199,8 +199,7 @@ func operatorFaults() []kind {
 	}
 }
 
-// splits are partitions in which an old leader and some servers stay together, and an operator of the new leader has no patience: what R1 and R2 are
-// for.
+// splits are partitions in which an old leader and some servers stay together, and an operator of the new one has no patience (R1, R2).
 func splits() []kind {
 	return []kind{{name: "cluster splits, and an operator forces", most: 40 * time.Second, begin: func(w *World, f Fault) func() {
 		leader := w.allocatorAt(w.store.lock.holder)

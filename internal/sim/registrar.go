@@ -6,8 +6,7 @@ import (
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
-// registrar does an agent's work on its file, its key and its session: what agent/registrar.go does. What must not overtake each other is done one
-// after the other.
+// registrar does an agent's work on its file, key and session, as agent/registrar.go does: what must not overtake each other one after the other.
 type registrar struct {
 	g     *agent
 	queue []roster.StoreOp
