@@ -43,7 +43,7 @@ func (c *nothingLost) see(_ time.Duration, o Observation) string {
 		case o.Kept && o.Has < n:
 			return fmt.Sprintf("shard %s: %s becomes primary at term %d with %d writes, of %d acknowledged", o.Shard, o.Owner.Server, o.Term, o.Has, n)
 		case !o.Kept:
-			c.acknowledged[o.Shard], c.since[o.Shard] = o.Has, o.Term
+			c.acknowledged[o.Shard], c.since[o.Shard] = min(n, o.Has), o.Term // what it has beyond was never acknowledged
 		}
 	case Left:
 		if o.Unowned != "" {

@@ -78,6 +78,7 @@ func TestBreaches(t *testing.T) {
 		"forward after an abort": {2, "moved forward after an abort", []Observation{wrote("0", moving(alpha, beta, 4, ledger.Aborting), moving(alpha, beta, 4, ledger.Moved))}},
 
 		"a lost write":            {3, "with 4 writes, of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, true}}},
+		"never acknowledged":      {0, "", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", alpha, 4, 7, false}, Raised{"0", beta, 5, 5, true}}},
 		"a write of long ago":     {0, "", []Observation{Acknowledged{"0", 3, 5}, Raised{"0", beta, 4, 4, false}, Acknowledged{"0", 3, 6}, Raised{"0", gamma, 5, 4, true}}},
 		"an heir without all":     {3, "of 5 acknowledged", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.InSync), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
 		"nobody had it":           {0, "", []Observation{Acknowledged{"0", 3, 5}, Decided{ledger.Decision{Shard: "0", Order: shard.Order{Term: 4, Move: 4}, Why: "so"}}, wrote("0", with(owned(alpha, 3), beta, ledger.Syncing), owned(beta, 4)), Raised{"0", beta, 4, 4, false}}},
