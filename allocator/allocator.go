@@ -72,7 +72,7 @@ type Allocator struct {
 	log      zerolog.Logger
 	clock    func() shard.Instant
 	dial     func(string) (transport.Endpoint, error)
-	store    *observedStore
+	store    *store
 	keys     storage.Keys
 	maps     *maps
 	attach   *api.Attach
@@ -108,7 +108,7 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	}
 	a := &Allocator{
 		cfg: cfg, settings: cfg.Settings(), deps: deps, log: deps.Log, clock: deps.Clock, dial: deps.Dial,
-		store: &observedStore{Store: deps.Store}, keys: storage.NewKeys(cfg.Cluster, cfg.Group),
+		store: newStore(deps.Store), keys: storage.NewKeys(cfg.Cluster, cfg.Group),
 		lock: cell.New(lockView{}), wanted: make(chan struct{}, 1), events: events.NewLog(),
 	}
 	if a.clock == nil {
@@ -321,7 +321,7 @@ func (a *Allocator) present() metrics.Present {
 		return metrics.Present{}
 	}
 	return metrics.Present{Leads: true, Summary: view.Summary, Servers: view.Servers, Open: view.Moves.Open, Apps: len(view.Specs),
-		Late: view.Loop.Late.Seconds(), Waiting: view.Loop.Waiting}
+		Late: view.Loop.Late, Waiting: view.Loop.Waiting}
 }
 
 // publish hands news of the ledger to the hub.

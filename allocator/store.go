@@ -8,6 +8,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/coord/observed"
 )
 
 // callTimeout ends a call to the store that has no shorter time of its own.
@@ -16,8 +17,8 @@ const callTimeout = 3 * time.Second
 // watchRetry is the pause before a watch that the store gave up is begun again.
 const watchRetry = time.Second
 
-// observedStore is a store that remembers whether it works, for honest health: reads and writes apart, because a full store still reads.
-type observedStore struct {
+// store is the coordination store, which remembers whether it works, for honest health: reads and writes apart, because a full store still reads.
+type store struct {
 	coord.Store
 
 	mu     sync.Mutex
@@ -25,8 +26,22 @@ type observedStore struct {
 	writes error // of the last write; nil: good
 }
 
+func newStore(of coord.Store) *store {
+	s := new(store)
+	s.Store = observed.Store{Store: of, Saw: func(ctx context.Context, op observed.Operation, _ time.Duration, err error) {
+		switch op {
+		case observed.Txn, observed.CreateSession:
+			s.note(&s.writes, ctx, err)
+		case observed.Get, observed.List, observed.RenewSession:
+			s.note(&s.reads, ctx, err)
+		case observed.DestroySession: // nobody waits for it
+		}
+	}}
+	return s
+}
+
 // trouble says why the store cannot be used; empty: it can.
-func (s *observedStore) trouble() string {
+func (s *store) trouble() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := errors.Join(s.reads, s.writes); err != nil {
@@ -35,7 +50,7 @@ func (s *observedStore) trouble() string {
 	return ""
 }
 
-func (s *observedStore) note(last *error, ctx context.Context, err error) {
+func (s *store) note(last *error, ctx context.Context, err error) {
 	if conflict := (*coord.ConflictError)(nil); errors.As(err, &conflict) {
 		err = nil // answered: it works
 	}
@@ -47,43 +62,8 @@ func (s *observedStore) note(last *error, ctx context.Context, err error) {
 	*last = err
 }
 
-// Txn implements coord.Store.
-func (s *observedStore) Txn(ctx context.Context, ops []coord.Op) (coord.Index, error) {
-	index, err := s.Store.Txn(ctx, ops)
-	s.note(&s.writes, ctx, err)
-	return index, err
-}
-
-// Get implements coord.Store.
-func (s *observedStore) Get(ctx context.Context, key string) (coord.Entry, bool, error) {
-	entry, found, err := s.Store.Get(ctx, key)
-	s.note(&s.reads, ctx, err)
-	return entry, found, err
-}
-
-// List implements coord.Store.
-func (s *observedStore) List(ctx context.Context, prefix string) ([]coord.Entry, error) {
-	entries, err := s.Store.List(ctx, prefix)
-	s.note(&s.reads, ctx, err)
-	return entries, err
-}
-
-// CreateSession implements coord.Store.
-func (s *observedStore) CreateSession(ctx context.Context, spec coord.SessionSpec) (coord.SessionID, error) {
-	id, err := s.Store.CreateSession(ctx, spec)
-	s.note(&s.writes, ctx, err)
-	return id, err
-}
-
-// RenewSession implements coord.Store.
-func (s *observedStore) RenewSession(ctx context.Context, id coord.SessionID) (bool, error) {
-	found, err := s.Store.RenewSession(ctx, id)
-	s.note(&s.reads, ctx, err)
-	return found, err
-}
-
 // watch follows a prefix until ctx ends, even if the store gives a watch up: without it, nobody would notice a free lock or a new server.
-func (s *observedStore) watch(ctx context.Context, prefix string, fn func([]coord.Entry)) error {
+func (s *store) watch(ctx context.Context, prefix string, fn func([]coord.Entry)) error {
 	for {
 		err := s.Watch(ctx, prefix, fn)
 		if ctx.Err() != nil {

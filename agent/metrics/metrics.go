@@ -12,12 +12,10 @@ import (
 
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
-const (
-	namespace = "shardmanager"
-	subsystem = "agent"
-)
+const subsystem = "agent"
 
 // Metrics is safe for concurrent use. A nil one counts nothing.
 type Metrics struct {
@@ -29,13 +27,13 @@ type Metrics struct {
 // New makes metrics, and shows what look sees of the present each time they are collected.
 func New(r prometheus.Registerer, look func() []roster.View) *Metrics {
 	m := &Metrics{
-		callbacks: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: "callback_duration_seconds",
+		callbacks: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "callback_duration_seconds",
 			Help:    "How long callbacks of the application took, by app, callback and outcome.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}, []string{"app", "callback", "outcome"}),
-		margins: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: "lease_margin_seconds",
+		margins: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "lease_margin_seconds",
 			Help:    "What was left of a lease when it was renewed, by app: near 0, it nearly ended.",
 			Buckets: []float64{0, .1, .25, .5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 30}}, []string{"app"}),
-		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: "decisions_total",
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "decisions_total",
 			Help: "What the agent decided and saw of its servers, by app and the decision's name, as its log says it."}, []string{"app", "decision"}),
 	}
 	r.MustRegister(m.callbacks, m.margins, m.decisions, newPresent(look))
@@ -91,7 +89,7 @@ type present struct {
 
 func newPresent(look func() []roster.View) *present {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+		return telemetry.Desc(subsystem, name, help, labels...)
 	}
 	return &present{
 		look:     look,
@@ -112,16 +110,14 @@ func (p *present) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (p *present) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) { telemetry.Gauge(ch, d, value, labels...) }
 	for _, v := range p.look() {
 		app := string(v.Server.App)
 		for life, name := range lives {
-			gauge(p.lives, boolean(v.Life == life), app, name)
+			gauge(p.lives, telemetry.Bool(v.Life == life), app, name)
 		}
-		gauge(p.attached, boolean(v.Attached), app)
-		gauge(p.draining, boolean(v.Draining), app)
+		gauge(p.attached, telemetry.Bool(v.Attached), app)
+		gauge(p.draining, telemetry.Bool(v.Draining), app)
 		gauge(p.lease, v.Remaining.Seconds(), app)
 		phases := map[shard.Phase]int{}
 		for _, h := range v.Held {
@@ -131,11 +127,4 @@ func (p *present) Collect(ch chan<- prometheus.Metric) {
 			gauge(p.shards, float64(phases[phase]), app, phase.String())
 		}
 	}
-}
-
-func boolean(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -62,26 +62,28 @@ func (h *health) Check(ctx context.Context, req *grpchealth.CheckRequest) (*grpc
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("health: service: expected one of %q, not %q", h.services, req.Service))
 	}
 	status := grpchealth.StatusNotServing
-	if req.Service == shardmanagerv1connect.ShardMapServiceName || h.fit(ctx, req.Service == shardmanagerv1connect.AllocatorServiceName) {
+	if req.Service == shardmanagerv1connect.ShardMapServiceName || Unfit(ctx, h.node, req.Service == shardmanagerv1connect.AllocatorServiceName) == nil {
 		status = grpchealth.StatusServing
 	}
 	return &grpchealth.CheckResponse{Status: status}, nil
 }
 
-// fit reports whether this allocator can do its work; as a leader, if that is asked for.
-func (h *health) fit(ctx context.Context, leading bool) bool {
-	if h.node.Status().StoreTrouble != "" {
-		return false
+// Unfit says why an allocator cannot do its work, as a leader, if that is asked for; nil: it can.
+func Unfit(ctx context.Context, node Node, leading bool) error {
+	if trouble := node.Status().StoreTrouble; trouble != "" {
+		return fmt.Errorf("the store cannot be used: %s", trouble)
 	}
-	leader := h.node.Leader()
-	if leader == nil {
-		return !leading
+	view, err := (*View)(nil), ErrNotLeading
+	if leader := node.Leader(); leader != nil {
+		short, cancel := context.WithTimeout(ctx, loopPatience)
+		defer cancel()
+		view, err = leader.View(short)
 	}
-	ctx, cancel := context.WithTimeout(ctx, loopPatience)
-	defer cancel()
-	view, err := leader.View(ctx)
-	if errors.Is(err, ErrNotLeading) { // it stepped down just now
-		return !leading
+	switch {
+	case errors.Is(err, ErrNotLeading) && !leading: // or it stepped down just now
+		return nil
+	case err == nil && !view.Summary.Leading:
+		return errors.New("the lock is not proven to be ours")
 	}
-	return err == nil && view.Summary.Leading
+	return err
 }

@@ -13,12 +13,10 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
-const (
-	namespace = "shardmanager"
-	subsystem = "allocator"
-)
+const subsystem = "allocator"
 
 // Metrics is safe for concurrent use. A nil one counts nothing.
 type Metrics struct {
@@ -41,19 +39,19 @@ var seconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120,
 // New makes metrics, and shows what look sees of the present each time they are collected.
 func New(r prometheus.Registerer, look func() Present) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: seconds}, labels)
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: seconds}, labels)
 	}
 	m := &Metrics{
-		leaderships: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: "leaderships_total", Help: "How often this allocator began to lead."}),
+		leaderships: prometheus.NewCounter(prometheus.CounterOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "leaderships_total", Help: "How often this allocator began to lead."}),
 		decisions:   counter("decisions_total", "What the leader decided and saw, by the decision's name, as `shardmanager events` shows it.", "decision"),
 		moves:       counter("moves_total", "Moves that ended, placements, failovers and new secondaries included, by app, reason and result: done or aborted.", "app", "reason", "result"),
 		repeated:    counter("repeated_moves_total", "Moves for drain, balance, preference or spread of shards that had been moved for one of these in the last 10 to 20 minutes, by app: thrash.", "app"),
 		durations: histogram("move_duration_seconds", "How long moves took from their opening to their end, by reason and result; of new secondaries it is not known.",
 			"reason", "result"),
-		failovers: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Subsystem: subsystem, Name: "failover_unserved_seconds",
+		failovers: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "failover_unserved_seconds",
 			Help: "How long nobody may have served a shard whose primary was lost: from when that was heard of last until its successor acknowledged.", Buckets: seconds}),
 		retries:  counter("callback_failures_total", "Failures of callbacks in moves that ended, by app.", "app"),
 		solves:   histogram("solve_duration_seconds", "How long placement took to make a plan, by app.", "app"),
@@ -85,9 +83,9 @@ func (m *Metrics) Stepped(out *ledger.Effects) {
 			result = "aborted"
 		}
 		app := string(s.App)
-		m.moves.WithLabelValues(app, ReasonName(s.Reason), result).Inc()
+		m.moves.WithLabelValues(app, reasonName(s.Reason), result).Inc()
 		if s.Age > 0 {
-			m.durations.WithLabelValues(ReasonName(s.Reason), result).Observe(s.Age.Seconds())
+			m.durations.WithLabelValues(reasonName(s.Reason), result).Observe(s.Age.Seconds())
 		}
 		if result == "done" && chosen(s.Reason) && m.recent.again(time.Now(), moved{s.App, s.Shard}) {
 			m.repeated.WithLabelValues(app).Inc()
@@ -117,7 +115,7 @@ func (m *Metrics) Solved(took time.Duration, plan *placement.Plan) {
 	app := string(plan.App)
 	m.solves.WithLabelValues(app).Observe(took.Seconds())
 	for _, move := range plan.Moves {
-		m.proposed.WithLabelValues(app, ReasonName(move.Reason)).Inc()
+		m.proposed.WithLabelValues(app, reasonName(move.Reason)).Inc()
 	}
 }
 
@@ -126,10 +124,7 @@ func (m *Metrics) Wrote(took time.Duration, outcome ledger.WriteOutcome) {
 	if m == nil {
 		return
 	}
-	names := map[ledger.WriteOutcome]string{
-		ledger.Committed: "committed", ledger.NotCommitted: "not_committed", ledger.Superseded: "superseded", ledger.ServerChanged: "server_changed",
-	}
-	m.writes.WithLabelValues(names[outcome]).Observe(took.Seconds())
+	m.writes.WithLabelValues(outcomes[outcome]).Observe(took.Seconds())
 }
 
 // Forget drops what was counted of an app that is not there any more.
@@ -142,10 +137,14 @@ func (m *Metrics) Forget(app string) {
 	}
 }
 
+var outcomes = map[ledger.WriteOutcome]string{
+	ledger.Committed: "committed", ledger.NotCommitted: "not_committed", ledger.Superseded: "superseded", ledger.ServerChanged: "server_changed",
+}
+
 var reasons = [...]string{"none", "place", "failover", "drain", "balance", "repair", "preference", "spread", "replicas"}
 
-// ReasonName names the reason of a move.
-func ReasonName(r placement.Reason) string {
+// reasonName names the reason of a move.
+func reasonName(r placement.Reason) string {
 	if int(r) >= len(reasons) {
 		return reasons[0]
 	}

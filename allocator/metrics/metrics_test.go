@@ -19,7 +19,7 @@ func standby() metrics.Present { return metrics.Present{} }
 
 func leader() metrics.Present {
 	return metrics.Present{
-		Leads: true, Apps: 2, Late: 0.02, Waiting: 3,
+		Leads: true, Apps: 2, Late: 20 * time.Millisecond, Waiting: 3,
 		Summary: report.Summary{LockAge: 500 * time.Millisecond, Unplaced: 4, Lacking: 5, Hold: "6 of 9 are lost"},
 		Servers: []report.ServerStatus{{State: report.Attached}, {State: report.Attached, Draining: true}, {State: report.Fencing}},
 		Open:    []report.MoveStatus{{Reason: placement.Drain, StepAge: time.Second}, {Reason: placement.Drain, StepAge: 2 * time.Second}},

@@ -1,9 +1,12 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
 // Present is how an allocator stands. Of one that does not lead only Leads counts.
@@ -13,7 +16,7 @@ type Present struct {
 	Servers []report.ServerStatus
 	Open    []report.MoveStatus
 	Apps    int
-	Late    float64 // seconds
+	Late    time.Duration
 	Waiting int
 }
 
@@ -26,7 +29,7 @@ type present struct {
 
 func newPresent(look func() Present) *present {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+		return telemetry.Desc(subsystem, name, help, labels...)
 	}
 	return &present{
 		look:        look,
@@ -51,11 +54,9 @@ func (p *present) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect implements prometheus.Collector.
 func (p *present) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) { telemetry.Gauge(ch, d, value, labels...) }
 	now := p.look()
-	gauge(p.leader, boolean(now.Leads))
+	gauge(p.leader, telemetry.Bool(now.Leads))
 	if !now.Leads {
 		return
 	}
@@ -77,7 +78,7 @@ func (p *present) Collect(ch chan<- prometheus.Metric) {
 	gauge(p.lacking, float64(s.Lacking))
 	open, oldest := map[string]int{}, 0.0
 	for _, m := range now.Open {
-		open[ReasonName(m.Reason)]++
+		open[reasonName(m.Reason)]++
 		oldest = max(oldest, m.StepAge.Seconds())
 	}
 	for _, reason := range reasons[1:] {
@@ -85,14 +86,7 @@ func (p *present) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(p.oldest, oldest)
 	gauge(p.quarantined, float64(len(s.Quarantined)))
-	gauge(p.hold, boolean(s.Hold != ""))
-	gauge(p.late, now.Late)
+	gauge(p.hold, telemetry.Bool(s.Hold != ""))
+	gauge(p.late, now.Late.Seconds())
 	gauge(p.waiting, float64(now.Waiting))
-}
-
-func boolean(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/doctor"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/figures"
@@ -28,8 +30,12 @@ type agentClient struct {
 }
 
 func (a *agentClient) flags(c *cobra.Command) {
-	c.Flags().StringVar(&a.socket, "socket", "", "unix:///path of the agent (SHARDMANAGER_SOCKET, default "+agent.DefaultSocket+")")
+	a.socketFlag(c)
 	a.output.flag(c)
+}
+
+func (a *agentClient) socketFlag(c *cobra.Command) {
+	c.Flags().StringVar(&a.socket, "socket", "", "unix:///path of the agent (SHARDMANAGER_SOCKET, default "+agent.DefaultSocket+")")
 }
 
 func (a *agentClient) dial() (shardmanagerv1connect.AgentServiceClient, func(), error) {
@@ -45,6 +51,33 @@ func (a *agentClient) explain(err error) error {
 	return operator.Explain(err, "the agent at "+a.socket, "start it with `shardmanager agent`, or name its socket by --socket or SHARDMANAGER_SOCKET")
 }
 
+// status asks the agent how it is.
+func (a *agentClient) status(ctx context.Context) (*pb.StatusResponse, error) {
+	client, done, err := a.dial()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	status, err := client.Status(ctx, &pb.StatusRequest{})
+	return status, a.explain(err)
+}
+
+// doctorCommand asks the agent of this host, too; where its socket is not there, it has none.
+func doctorCommand() *cobra.Command {
+	var a agentClient
+	c := doctor.Command(around(), func(ctx context.Context) (*pb.StatusResponse, error) {
+		status, err := a.status(ctx)
+		if errors.Is(err, os.ErrNotExist) {
+			err = doctor.ErrNoAgent
+		}
+		return status, err
+	})
+	a.socketFlag(c)
+	return c
+}
+
 func agentStatusCommand() *cobra.Command {
 	var a agentClient
 	c := &cobra.Command{
@@ -53,16 +86,9 @@ func agentStatusCommand() *cobra.Command {
 		Example: "  shardmanager agent status\n  shardmanager agent status -o json",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, done, err := a.dial()
+			status, err := a.status(c.Context())
 			if err != nil {
 				return err
-			}
-			defer done()
-			ctx, cancel := brief(c.Context())
-			defer cancel()
-			status, err := client.Status(ctx, &pb.StatusRequest{})
-			if err != nil {
-				return a.explain(err)
 			}
 			return a.print(c.OutOrStdout(), status, func(w io.Writer) { agentTable(w, status) })
 		},

@@ -100,13 +100,8 @@ func runStore(ctx context.Context, cfg storeConfig, admin daemon.AdminSettings, 
 	}
 	ready := func(context.Context) error { return engine.Health() }
 	registry := telemetry.NewRegistry(softwareVersion())
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "shardmanager", Subsystem: "store", Name: "takes_writes",
-		Help: "1 while the last write was good, 0 while writes are refused, as on a full disk."}, func() float64 {
-		if engine.Health() != nil {
-			return 0
-		}
-		return 1
-	}))
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: telemetry.Namespace, Subsystem: "store", Name: "takes_writes",
+		Help: "1 while the last write was good, 0 while writes are refused, as on a full disk."}, func() float64 { return telemetry.Bool(engine.Health() == nil) }))
 	return daemon.Administered(admin, registry, alive, ready, log, func() error { return serveStore(ctx, cfg, engine, listener, alive, log) })
 }
 

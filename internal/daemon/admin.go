@@ -12,6 +12,7 @@ import (
 	"github.com/shardmanager/shardmanager/agent"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/allocator"
+	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/internal/telemetry"
 	"github.com/shardmanager/shardmanager/internal/transport"
 )
@@ -41,22 +42,13 @@ func Administered(s AdminSettings, metrics prometheus.Gatherer, live, ready tele
 // AllocatorReady looks whether an allocator does its work: it leads and can prove it, or knows who does, and the store answers.
 func AllocatorReady(a *allocator.Allocator) telemetry.Check {
 	return func(ctx context.Context) error {
-		status := a.Status()
-		switch {
-		case status.StoreTrouble != "":
-			return fmt.Errorf("the store cannot be used: %s", status.StoreTrouble)
-		case status.Leader == "":
+		if err := api.Unfit(ctx, a, false); err != nil {
+			return err
+		}
+		if a.Status().Leader == "" {
 			return errors.New("no allocator leads")
 		}
-		leader := a.Leader()
-		if leader == nil {
-			return nil
-		}
-		view, err := leader.View(ctx)
-		if err == nil && !view.Summary.Leading {
-			err = errors.New("the lock is not proven to be ours")
-		}
-		return err
+		return nil
 	}
 }
 

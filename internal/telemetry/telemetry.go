@@ -34,7 +34,7 @@ type Check func(context.Context) error
 func NewRegistry(version string) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	built := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "shardmanager", Name: "build_info", Help: "1, with the version of the program.",
+		Namespace: Namespace, Name: "build_info", Help: "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), built)

@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/operator"
-	"github.com/shardmanager/shardmanager/internal/transport"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -28,8 +25,11 @@ import (
 // patience bounds each question.
 const patience = 5 * time.Second
 
-// Command is the doctor. Socket is where this host's agent listens, unless --socket says otherwise.
-func Command(s shell.Shell, socket string) *cobra.Command {
+// ErrNoAgent says that this host has no agent.
+var ErrNoAgent = errors.New("no agent on this host")
+
+// Command is the doctor. agent asks the agent of this host; ErrNoAgent: there is none.
+func Command(s shell.Shell, agent func(context.Context) (*pb.StatusResponse, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check a cluster and this host, and say how to mend what is wrong",
@@ -40,9 +40,8 @@ func Command(s shell.Shell, socket string) *cobra.Command {
 		Args:    s.Exactly(),
 	}
 	s.Flags(c)
-	c.Flags().StringVar(&socket, "socket", socket, "unix:///path of the agent of this host")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		facts, err := gather(c.Context(), s.Client(), socket)
+		facts, err := gather(c.Context(), s.Client(), agent)
 		if err != nil {
 			return s.Refuse(err)
 		}
@@ -83,7 +82,7 @@ func show(w io.Writer, list []Finding) error {
 }
 
 // gather asks everybody; its error is an address that cannot be one.
-func gather(ctx context.Context, client *operator.Client, socket string) (*Facts, error) {
+func gather(ctx context.Context, client *operator.Client, agent func(context.Context) (*pb.StatusResponse, error)) (*Facts, error) {
 	f := new(Facts)
 	for _, address := range client.Addresses {
 		a, err := ask(ctx, client, address)
@@ -105,27 +104,25 @@ func gather(ctx context.Context, client *operator.Client, socket string) (*Facts
 	if len(f.Members) > 0 {
 		f.Keys, _ = client.GossipKeys(short) // what is wrong with it stands in the answer; without encryption there is none
 	}
-	f.Agent, f.AgentTrouble = agent(ctx, socket)
+	status, err := agent(ctx)
+	if f.Agent = status; err != nil && !errors.Is(err, ErrNoAgent) {
+		f.AgentTrouble = err.Error()
+	}
 	return f, nil
 }
 
 // ask asks one allocator how it is, and what time it is there.
 func ask(ctx context.Context, client *operator.Client, address string) (Allocator, error) {
-	a := Allocator{Address: address}
-	endpoint, err := transport.Dial(address)
-	if err != nil {
-		return a, fmt.Errorf("--admin: %w", err)
-	}
-	defer endpoint.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	a, alone := Allocator{Address: address}, *client
+	alone.Addresses, alone.Within = []string{address}, patience
 	ctx, info := connect.NewClientContext(ctx)
 	began := time.Now()
-	status, err := shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL).GetStatus(ctx, &pb.GetStatusRequest{})
+	status, err := operator.Any(ctx, &alone, shardmanagerv1connect.AdminServiceClient.GetStatus, &pb.GetStatusRequest{})
+	var bad *operator.AddressError
+	if errors.As(err, &bad) {
+		return a, err
+	}
 	if err != nil {
-		if client.Failure != nil {
-			err = client.Failure(address, err)
-		}
 		a.Trouble = err.Error()
 		return a, nil
 	}
@@ -134,25 +131,4 @@ func ask(ctx context.Context, client *operator.Client, address string) (Allocato
 		a.Off = there.Add(500 * time.Millisecond).Sub(began.Add(time.Since(began) / 2))
 	}
 	return a, nil
-}
-
-// agent asks the agent of this host; nil and no trouble if there is none.
-func agent(ctx context.Context, socket string) (*pb.StatusResponse, string) {
-	if path, ok := strings.CutPrefix(socket, "unix://"); ok {
-		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-			return nil, ""
-		}
-	}
-	endpoint, err := transport.Dial(socket)
-	if err != nil {
-		return nil, "--socket: " + err.Error()
-	}
-	defer endpoint.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	status, err := shardmanagerv1connect.NewAgentServiceClient(endpoint.Client, endpoint.URL).Status(ctx, &pb.StatusRequest{})
-	if err != nil {
-		return nil, operator.Explain(err, "the agent at "+socket, "start it with `shardmanager agent`, or name its socket by --socket").Error()
-	}
-	return status, ""
 }

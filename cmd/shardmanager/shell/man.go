@@ -1,4 +1,4 @@
-package main
+package shell
 
 import (
 	"fmt"
@@ -8,21 +8,22 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-func manCommand() *cobra.Command {
+// Man is the command that writes man pages, of a version of the program.
+func Man(s Shell, version string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
 		Short: "Write man pages, one for each command",
 		Long: "Write man pages, one for each command, into a directory, which is made if it is not there:\n" +
 			"shardmanager.1, shardmanager-status.1 and so on.",
 		Example: "  shardmanager man /usr/local/share/man/man1\n  man shardmanager-status",
-		Args:    exactly("DIR"),
+		Args:    s.Exactly("DIR"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("man pages: %w", err)
 			}
 			root := c.Root()
 			root.DisableAutoGenTag = true
-			if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "Shard Manager " + softwareVersion(), Manual: "Shard Manager"}, args[0]); err != nil {
+			if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "Shard Manager " + version, Manual: "Shard Manager"}, args[0]); err != nil {
 				return fmt.Errorf("man pages: %w", err)
 			}
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%d pages in %s\n", pages(root), args[0])
