@@ -21,13 +21,20 @@ type constraints struct {
 	open     int
 	caps     placement.Policy // of the spec before this one, until then
 	until    time.Duration
+	decided  map[shard.ID]limits
 	looks    []func(at time.Duration) string // when the transaction under way is over
 }
 
 func newConstraints() *constraints {
 	return &constraints{
-		capacity: map[shard.ServerID]Capacity{}, used: map[ledger.Owner]int{}, moves: map[ledger.Owner]int{},
+		capacity: map[shard.ServerID]Capacity{}, used: map[ledger.Owner]int{}, moves: map[ledger.Owner]int{}, decided: map[shard.ID]limits{},
 	}
+}
+
+// limits on moves when one was decided: that they become lower while its row is being written takes no decision back.
+type limits struct {
+	order           shard.Order
+	most, perServer int
 }
 
 func (c *constraints) see(at time.Duration, o Observation) string {
@@ -37,6 +44,8 @@ func (c *constraints) see(at time.Duration, o Observation) string {
 		c.spec = o.Spec
 	case Capacity:
 		c.capacity[o.Server] = o
+	case Decided:
+		c.decided[o.Decision.Shard] = c.limits(at, o.Decision.Order)
 	case RowWritten:
 		c.written(o)
 	case Committed:
@@ -96,7 +105,9 @@ func (c *constraints) written(o RowWritten) {
 		})
 	}
 	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && !heir(&o.Before, move.To) {
-		c.look(func(at time.Duration) string { return c.tooMany(at, o.Shard, move) })
+		c.look(func(at time.Duration) string {
+			return c.tooMany(at, o.Shard, move, shard.Order{Term: o.After.Term, Move: o.After.Move})
+		})
 	}
 }
 
@@ -126,22 +137,31 @@ func (c *constraints) countMoves(r *ledger.Row, n int) {
 	}
 }
 
-// settles is how long after a change of the caps what was decided before it may still become durable.
+// settles is how long after a change of the caps a leader may still decide by those before.
 const settles = 2 * time.Second
 
-// tooMany says which cap on moves one more exceeds.
-func (c *constraints) tooMany(at time.Duration, id shard.ID, m *ledger.OpenMove) string {
+func (c *constraints) limits(at time.Duration, order shard.Order) limits {
 	policy := c.spec.Policy()
+	l := limits{order, policy.Moves, policy.MovesPerServer}
 	if at < c.until {
-		policy.Moves, policy.MovesPerServer = max(policy.Moves, c.caps.Moves), max(policy.MovesPerServer, c.caps.MovesPerServer)
+		l.most, l.perServer = max(l.most, c.caps.Moves), max(l.perServer, c.caps.MovesPerServer)
+	}
+	return l
+}
+
+// tooMany says which cap on moves one more exceeds.
+func (c *constraints) tooMany(at time.Duration, id shard.ID, m *ledger.OpenMove, order shard.Order) string {
+	most := c.limits(at, order)
+	if d := c.decided[id]; d.order == order {
+		most.most, most.perServer = max(most.most, d.most), max(most.perServer, d.perServer)
 	}
 	switch {
-	case c.open > policy.Moves:
-		return fmt.Sprintf("shard %s: a %dth move is opened, and the cap is %d", id, c.open, policy.Moves)
-	case c.moves[m.From] > policy.MovesPerServer:
-		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.From], m.From.Server, policy.MovesPerServer)
-	case c.moves[m.To] > policy.MovesPerServer:
-		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.To], m.To.Server, policy.MovesPerServer)
+	case c.open > most.most:
+		return fmt.Sprintf("shard %s: a %dth move is opened, and the cap is %d", id, c.open, most.most)
+	case c.moves[m.From] > most.perServer:
+		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.From], m.From.Server, most.perServer)
+	case c.moves[m.To] > most.perServer:
+		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.To], m.To.Server, most.perServer)
 	}
 	return ""
 }

@@ -88,6 +88,8 @@ func TestBreaches(t *testing.T) {
 		"dropped":               {4, "nothing but planned events", []Observation{Failed{"0", true, "refused"}}},
 		"failed in a failure":   {0, "", []Observation{Failed{"0", false, "refused"}}},
 		"a move too many":       {5, "2th move is opened", []Observation{limits, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened))}},
+		"a cap lowered since":   {0, "", append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), limits}, late(9, wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))...)},
+		"a cap lowered before":  {5, "2th move is opened", append(append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), limits}, late(9, decided("1", 2))...), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))},
 		"too many replicas":     {5, "has room for 1", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 2), wrote("1", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened))}},
 		"what ended is gone":    {0, "", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 1), wrote("1", ledger.Row{}, owned(ledger.Owner{Server: beta.Server, Incarnation: 99}, 1))}},
 		"in one zone":           {5, "share a zone", []Observation{spread, zone(alpha, "z1"), zone(beta, "z1"), decided("0", 1), wrote("0", ledger.Row{}, owned(alpha, 1)), wrote("0", owned(alpha, 1), with(owned(alpha, 1), beta, ledger.Joining))}},
