@@ -23,7 +23,7 @@ import (
 const (
 	// startPatience is how long servers may take until they have a leader, on a busy machine too.
 	startPatience = 90 * time.Second
-	// stopPatience is how long a server may take to stop in order.
+	// stopPatience is how long a server may take to stop in order; then it is killed, which costs nothing that is durable.
 	stopPatience = 15 * time.Second
 	// askEvery is the pause between questions to a server that is not ready.
 	askEvery = 50 * time.Millisecond
@@ -98,6 +98,7 @@ func New(cfg Config) (*Cluster, error) {
 		s := &Server{Unit: &process.Unit{
 			Name: name, Binary: cfg.Binary, Args: []string{"agent", "-config-file", filepath.Join(cfg.Dir, name+".json")},
 			Log: filepath.Join(logs, name+".log"), Starter: cfg.Starter, Died: cfg.Died,
+			Hangs: true, // one that is told to end while it replays its log may (hashicorp/consul#12247): nobody takes the events any more that the replay publishes
 		}}
 		if err := s.place(cfg, i); err != nil {
 			return nil, fmt.Errorf("consul: %w", err)

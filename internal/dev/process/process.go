@@ -54,6 +54,7 @@ type Unit struct {
 	Log     string    // file for what it prints
 	Out     io.Writer // where its standard output goes; nil: the log
 	Starter *Starter
+	Hangs   bool                     // it may wait for itself for ever when it is told to end: that it has to be killed then is no failure
 	Died    func(u *Unit, err error) // called when it ends although nobody ended it
 
 	mu      sync.Mutex
@@ -204,7 +205,8 @@ func (u *Unit) Kill(ctx context.Context) (at int64, err error) {
 	return at, u.Ended(ctx, endPatience)
 }
 
-// Stop ends the process in order: SIGTERM, and after the patience SIGKILL. It reports a process that had to be killed.
+// Stop ends the process in order: SIGTERM, and after the patience SIGKILL. It reports a process that had to be killed, unless such a one
+// is known to hang.
 func (u *Unit) Stop(patience time.Duration) error {
 	if !u.Running() {
 		return nil
@@ -218,6 +220,9 @@ func (u *Unit) Stop(patience time.Duration) error {
 	}
 	if _, killErr := u.Kill(context.Background()); killErr != nil && u.Running() {
 		return errors.Join(err, killErr)
+	}
+	if u.Hangs {
+		return nil
 	}
 	return err
 }

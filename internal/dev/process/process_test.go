@@ -49,12 +49,15 @@ func TestStopIsInOrderAndThenByForce(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
 		within       time.Duration
+		hangs        bool
 		forced       bool
 	}{
-		{"obeys", `trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done`, patience, false},
-		{"ignores", `trap '' TERM; echo up; while :; do sleep 0.02; done`, 500 * time.Millisecond, true},
+		{"obeys", `trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done`, patience, false, false},
+		{"ignores", `trap '' TERM; echo up; while :; do sleep 0.02; done`, 500 * time.Millisecond, false, true},
+		{"ignores, as it is known to", `trap '' TERM; echo up; while :; do sleep 0.02; done`, 500 * time.Millisecond, true, false},
 	} {
 		u, died := shell(t, c.script)
+		u.Hangs = c.hangs
 		if err := u.Start(); err != nil {
 			t.Fatal(err)
 		}
