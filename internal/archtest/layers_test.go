@@ -133,6 +133,7 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "cmd/shardmanager/app", "the verb of apps"},
 	{"–", "cmd/shardmanager/policies", "the verb of policies"},
 	{"–", "internal/sim/virtual", "time, clocks and processes of a simulation"},
+	{"–", "internal/sim/policies", "policies of simulated operators"},
 	{"–", "internal/sim/promise", "checkers of the ten promises"},
 	{"–", "internal/sim", "a cluster in virtual time"},
 	{"–", "internal/sim/mutation", "deliberate defects, for the simulation to find"},

@@ -229,7 +229,7 @@ func (a *allocator) watchLeader() {
 		a.unseats = a.w.queue.Now()
 		s, id := a.w.store, a.known.session
 		a.w.say(a.name, "unseats %s, which nobody heard of for %s", leader.name, silentFor)
-		a.process.After(a.w.chance.upTo(time.Second), func() {
+		a.process.After(a.w.chance.UpTo(time.Second), func() {
 			a.w.net.carry(a.at, theStore, func() { s.process.Do(func() { s.destroy(id) }) })
 		})
 	}

@@ -204,8 +204,8 @@ func (g *agent) hear(at *attachment, epoch shard.Epoch, body message.Body) {
 func (g *agent) command(id roster.StreamID, c message.Command) {
 	ev := roster.Command{Stream: id, Role: c.Role, Members: c.Members, Peer: c.Peer, Deadline: c.Deadline, ID: roster.CommandID{
 		Epoch: c.ID.Epoch, Incarnation: c.ID.Incarnation, Shard: c.ID.Shard, Order: c.ID.Order, Kind: roster.Kind(c.ID.Kind)}}
-	if g.w.chance.perMille(g.w.repeats) {
-		g.process.After(g.w.chance.upTo(20*time.Second), func() {
+	if g.w.chance.PerMille(g.w.repeats) {
+		g.process.After(g.w.chance.UpTo(20*time.Second), func() {
 			if t := g.attacher; t != nil && t.id != 0 {
 				again := ev
 				again.Stream = t.id

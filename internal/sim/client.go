@@ -30,7 +30,7 @@ type client struct {
 
 func (c *client) start() {
 	c.process = virtual.Start(&c.w.queue)
-	c.w.queue.After(c.w.chance.upTo(requestEvery), c.send)
+	c.w.queue.After(c.w.chance.UpTo(requestEvery), c.send)
 	c.process.Every(mapEvery, c.refresh)
 }
 
@@ -43,7 +43,7 @@ func (c *client) learn(m *shard.Map) {
 
 // refresh asks any allocator for its map, in case news of it was lost.
 func (c *client) refresh() {
-	a := pick(c.w.chance, c.w.allocators)
+	a := virtual.Pick(c.w.chance, c.w.allocators)
 	call[*shard.Map]{from: c.at, to: a.at, timeout: callTimeout,
 		serve: func(answer func(*shard.Map)) { a.process.Do(func() { answer(a.maps) }) },
 		done:  func(m *shard.Map, _ bool) { c.learn(m) },
@@ -57,7 +57,7 @@ func (c *client) send() {
 		t := &trial{c: c, index: shard.Index(at), id: c.w.ids[at], begun: c.w.queue.Now(), pause: firstPause}
 		t.try()
 	}
-	c.process.After(c.w.chance.upTo(2*requestEvery), c.send)
+	c.process.After(c.w.chance.UpTo(2*requestEvery), c.send)
 }
 
 // trial is a request that is tried until it is executed or its time is over.

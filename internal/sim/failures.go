@@ -128,7 +128,7 @@ func machineFaults() []kind {
 			return func() { h.disk.slow -= by }
 		}},
 		{name: "clocks drift", most: time.Second, begin: func(w *World, f Fault) func() {
-			c := newChance(w.opt.Seed, uint64(f.At))
+			c := virtual.NewChance(w.opt.Seed, uint64(f.At))
 			h := w.host(f)
 			h.clock.Slew(w.queue.Now(), driftOf(c))
 			h.app.clocksChanged()

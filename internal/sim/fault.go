@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/sim/virtual"
 )
 
 // Fault is something that happens to a cluster: a failure, or something that people do.
@@ -36,7 +38,7 @@ const (
 // draw is the seed's faults: which kinds there are in this run, and then when they happen to whom (swarm testing: a run in which everything
 // happens hardly ever shows what two things do together).
 func (w *World) draw() []Fault {
-	c := newChance(w.opt.Seed, purposeFaults)
+	c := virtual.NewChance(w.opt.Seed, purposeFaults)
 	kinds := kinds()
 	w.planned = c.IntN(5) == 0
 	if w.planned {
@@ -44,12 +46,12 @@ func (w *World) draw() []Fault {
 	}
 	c.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 	kinds = kinds[:1+c.IntN(min(len(kinds), 9))]
-	pause := c.span(3*time.Second, 25*time.Second)
+	pause := c.Span(3*time.Second, 25*time.Second)
 	var list []Fault
-	for at := firstFault; at < w.opt.Duration-w.calmFor(); at += leastPause + c.upTo(2*pause) {
-		k := pick(c, kinds)
-		f := Fault{At: at, For: c.span(leastLength, k.most), Kind: k.name, A: c.IntN(w.opt.Servers), B: c.IntN(1000)}
-		if c.half() {
+	for at := firstFault; at < w.opt.Duration-w.calmFor(); at += leastPause + c.UpTo(2*pause) {
+		k := virtual.Pick(c, kinds)
+		f := Fault{At: at, For: c.Span(leastLength, k.most), Kind: k.name, A: c.IntN(w.opt.Servers), B: c.IntN(1000)}
+		if c.Half() {
 			f.For /= 8
 		}
 		list = append(list, f)

@@ -112,9 +112,9 @@ func (a *application) request(q request) {
 func (r *replica) execute(q request) {
 	a := r.app
 	r.running++
-	takes := a.w.chance.upTo(operationTakes)
-	if a.w.chance.perMille(longPerMille) {
-		takes = a.w.chance.upTo(operationLong)
+	takes := a.w.chance.UpTo(operationTakes)
+	if a.w.chance.PerMille(longPerMille) {
+		takes = a.w.chance.UpTo(operationLong)
 	}
 	term := r.activated
 	over := false

@@ -35,7 +35,7 @@ type host struct {
 // onHost is how long what one process of the host sends to another takes to be taken up.
 func (h *host) onHost() time.Duration {
 	if h.overloaded > 0 {
-		return onHost + h.w.chance.upTo(longest)
+		return onHost + h.w.chance.UpTo(longest)
 	}
 	return onHost
 }

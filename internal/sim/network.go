@@ -33,15 +33,15 @@ const (
 // delay is how long the next message takes.
 func (n *network) delay(from, to place) time.Duration {
 	if from == to {
-		return onHost + n.w.chance.upTo(onHost)
+		return onHost + n.w.chance.UpTo(onHost)
 	}
 	d := within
 	if n.region[from] != n.region[to] && from != theStore && to != theStore {
 		d = between
 	}
-	d = d/2 + n.w.chance.upTo(d) + n.late[from] + n.late[to]
-	if n.jumpy > 0 && n.w.chance.perMille(n.jumpy) {
-		d += n.w.chance.upTo(longest)
+	d = d/2 + n.w.chance.UpTo(d) + n.late[from] + n.late[to]
+	if n.jumpy > 0 && n.w.chance.PerMille(n.jumpy) {
+		d += n.w.chance.UpTo(longest)
 	}
 	return d
 }
@@ -51,7 +51,7 @@ func (n *network) blocked(from, to place) bool { return from != to && n.cut[[2]p
 
 // carry takes one message over, or loses it.
 func (n *network) carry(from, to place, arrive func()) {
-	if n.blocked(from, to) || from != to && n.w.chance.perMille(n.lossy) {
+	if n.blocked(from, to) || from != to && n.w.chance.PerMille(n.lossy) {
 		return
 	}
 	n.w.queue.After(n.delay(from, to), func() {

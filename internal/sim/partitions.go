@@ -3,6 +3,8 @@ package sim
 import (
 	"slices"
 	"time"
+
+	"github.com/shardmanager/shardmanager/internal/sim/virtual"
 )
 
 // networkFaults are partitions, one-way and partial ones too, and a network that loses and delays.
@@ -40,7 +42,7 @@ func networkFaults() []kind {
 		}},
 		{name: "most servers vanish", most: 60 * time.Second, begin: func(w *World, f Fault) func() {
 			hosts := w.placesOfHosts()
-			newChance(w.opt.Seed, uint64(f.At)).Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
+			virtual.NewChance(w.opt.Seed, uint64(f.At)).Shuffle(len(hosts), func(i, j int) { hosts[i], hosts[j] = hosts[j], hosts[i] })
 			gone := hosts[:len(hosts)*2/3+f.B%max(1, len(hosts)/3)]
 			return w.net.part(0, gone, append(w.placesOfAllocators(), without(w.placesOfHosts(), gone...)...))
 		}},

@@ -9,6 +9,8 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/sim/policies"
+	"github.com/shardmanager/shardmanager/internal/sim/virtual"
 )
 
 // plannedEvents are what people do on purpose: none of it may be felt.
@@ -43,7 +45,7 @@ func plannedEvents() []kind {
 			return nil
 		}},
 		{name: "loads shift", planned: true, most: time.Second, begin: func(w *World, f Fault) func() {
-			c := newChance(w.opt.Seed, uint64(f.At))
+			c := virtual.NewChance(w.opt.Seed, uint64(f.At))
 			for _, id := range w.ids {
 				w.demand[id] = 1 + c.Int64N(40)
 			}
@@ -61,6 +63,13 @@ func plannedEvents() []kind {
 			if f.B%3 == 0 {
 				next.PreferRegions = nil
 			}
+			w.wish(wish.UpdateApp{Spec: next})
+			return nil
+		}},
+		{name: "policy changes", planned: true, most: time.Second, begin: func(w *World, f Fault) func() {
+			next, own := *w.store.spec, &policies.All[f.B%len(policies.All)]
+			next.Written = own.Written
+			w.say("operator", "policy: %s", own.Name)
 			w.wish(wish.UpdateApp{Spec: next})
 			return nil
 		}},

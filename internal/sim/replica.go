@@ -178,9 +178,9 @@ func (r *replica) user(c *callback, kind roster.CallKind, then func(why string))
 			then(why)
 		}
 	}
-	stuck, takes := a.w.chance.perMille(a.temper.stuck[kind]), a.w.chance.upTo(a.temper.slow)
+	stuck, takes := a.w.chance.PerMille(a.temper.stuck[kind]), a.w.chance.UpTo(a.temper.slow)
 	fails := ""
-	if a.w.chance.perMille(a.temper.fails[kind]) {
+	if a.w.chance.PerMille(a.temper.fails[kind]) {
 		fails = "the application says no"
 	}
 	if stuck {

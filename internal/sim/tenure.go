@@ -5,7 +5,6 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/message"
-	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/sim/promise"
@@ -167,7 +166,7 @@ func (t *tenure) perform() {
 		t.publish(p)
 	}
 	for _, in := range out.Solve {
-		t.a.process.After(t.w.chance.upTo(solvesWithin), func() { t.step(ledger.PlanReady{Plan: placement.Solve(in)}) })
+		t.a.process.After(t.w.chance.UpTo(solvesWithin), func() { t.step(ledger.PlanReady{Plan: t.w.planner.Solve(in)}) })
 	}
 	for _, r := range out.Reads {
 		t.read(r.Server)

@@ -9,6 +9,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/sim/policies"
 	"github.com/shardmanager/shardmanager/internal/sim/promise"
 	"github.com/shardmanager/shardmanager/internal/sim/virtual"
 )
@@ -27,10 +28,11 @@ type World struct {
 	opt      Options
 	settings ledger.Settings
 	queue    virtual.Queue
-	chance   chance
+	chance   virtual.Chance
 	net      network
 	watch    *promise.Watch
 	trace    *trace
+	planner  policies.Planner
 
 	store      *store
 	storage    *storage
@@ -63,18 +65,18 @@ type World struct {
 // newWorld makes the cluster of a seed: its shape, its settings, and what its application is like.
 func newWorld(o Options) *World {
 	w := &World{
-		opt: o, chance: newChance(o.Seed, purposeRun), watch: promise.NewWatch(), trace: newTrace(o.Trace), storage: newStorage(),
+		opt: o, chance: virtual.NewChance(o.Seed, purposeRun), watch: promise.NewWatch(), trace: newTrace(o.Trace), storage: newStorage(),
 		demand: map[shard.ID]int64{}, version: "1", released: -time.Hour, unreachables: map[shard.ServerID]time.Duration{}, fences: map[shard.ServerID]time.Duration{},
 	}
 	w.net = network{w: w, region: map[place]string{}, cut: map[[2]place]bool{}, late: map[place]time.Duration{}}
-	shape := newChance(o.Seed, purposeShape)
+	shape := virtual.NewChance(o.Seed, purposeShape)
 	w.settings = settingsOf(shape)
-	w.shared, w.exitProves = shape.half(), shape.IntN(4) > 0
-	w.temper = temper{slow: shape.span(2*time.Millisecond, 200*time.Millisecond)}
+	w.shared, w.exitProves = shape.Half(), shape.IntN(4) > 0
+	w.temper = temper{slow: shape.Span(2*time.Millisecond, 200*time.Millisecond)}
 	w.capacity = o.Shards
 	w.store = newStore(w)
 	replicas := 1
-	if !w.shared && shape.half() {
+	if !w.shared && shape.Half() {
 		replicas = 2 + shape.IntN(2)
 	}
 	for i := range o.Shards {
@@ -91,7 +93,7 @@ func newWorld(o Options) *World {
 const longLease = 20 * time.Second
 
 // settingsOf are the defaults, the fast profile, or long leases, with shorter times where only patience is at stake.
-func settingsOf(c chance) ledger.Settings {
+func settingsOf(c virtual.Chance) ledger.Settings {
 	s := ledger.Settings{PartitionGrace: 15 * time.Second, LoadDeadline: 30 * time.Second}
 	switch c.IntN(7) {
 	case 0, 1, 2:
@@ -103,7 +105,7 @@ func settingsOf(c chance) ledger.Settings {
 	return s.Defaults()
 }
 
-func (w *World) specOf(c chance, replicas int) ledger.Spec {
+func (w *World) specOf(c virtual.Chance, replicas int) ledger.Spec {
 	spec := ledger.Spec{Name: theApp, Space: shard.KeySpace{Hash: shard.HashSpace{Shards: uint32(w.opt.Shards)}}, ResourceVersion: 1,
 		MaxMoves: 4 + c.IntN(60), MaxMovesServer: 2 + c.IntN(8)}
 	if replicas > 1 {
@@ -113,15 +115,15 @@ func (w *World) specOf(c chance, replicas int) ledger.Spec {
 }
 
 // addMachines places allocators, hosts and clients in three regions, and has every clock err within what waits cover.
-func (w *World) addMachines(c chance) {
+func (w *World) addMachines(c virtual.Chance) {
 	at := place(1)
 	apart := c.IntN(4) == 0 // hosts as slow and allocators as fast as may be
 	clock := func(worst int64) *virtual.Clock {
-		boot, rates := c.span(time.Hour, 100*time.Hour), driftOf(c)
+		boot, rates := c.Span(time.Hour, 100*time.Hour), driftOf(c)
 		if apart {
 			rates = virtual.Rates{Boot: worst, Raw: worst}
 		}
-		return virtual.NewClock(boot, boot-c.upTo(time.Hour), rates)
+		return virtual.NewClock(boot, boot-c.UpTo(time.Hour), rates)
 	}
 	regions := []string{"eu", "us", "ap"}
 	for i := range w.opt.Allocators {
@@ -151,17 +153,17 @@ func (w *World) addMachines(c chance) {
 const mostDrift = 9_900
 
 // driftOf is how much a machine's clocks err: most not at all, some by all that is allowed, and each of the two as it likes.
-func driftOf(c chance) virtual.Rates {
+func driftOf(c virtual.Chance) virtual.Rates {
 	list := []int64{0, 0, 50, -200, 5_000, -5_000, mostDrift, -mostDrift}
-	return virtual.Rates{Boot: pick(c, list), Raw: pick(c, list)}
+	return virtual.Rates{Boot: virtual.Pick(c, list), Raw: virtual.Pick(c, list)}
 }
 
 func (w *World) boot() {
 	for _, a := range w.allocators {
-		w.queue.After(w.chance.upTo(time.Second), a.start)
+		w.queue.After(w.chance.UpTo(time.Second), a.start)
 	}
 	for _, h := range w.hosts {
-		w.queue.After(w.chance.upTo(2*time.Second), h.boot)
+		w.queue.After(w.chance.UpTo(2*time.Second), h.boot)
 	}
 	for _, c := range w.clients {
 		w.queue.After(20*time.Second, c.start)

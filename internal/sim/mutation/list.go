@@ -104,6 +104,12 @@ func plans() []Mutation {
 			From: "	others := v.down(ids, taken, func(s *Server) bool { return s.App == app })\n", To: "	others := v.down(ids, taken, func(s *Server) bool { return s.App == app && s.App == \"\" })\n", Promises: []int{6}},
 		{Name: "caps on planned events do not count what failed", Rule: "R29", File: ledger + "maintenance.go",
 			From: "			s.Down = st.State.String() + \": \" + st.Reason\n", To: "			_ = st.Reason\n", Promises: []int{6}},
+		{Name: "a changed policy is not read again", Rule: "promise 5", File: "allocator/policy/resolve/resolve.go",
+			From: "c != nil && bytes.Equal(c.written, in.Policy.Written) {", To: "c != nil && bytes.Equal(c.written, c.written) {", Promises: []int{5}},
+		{Name: "a policy allows every server", Rule: "promise 5", File: "allocator/policy/resolve/builder.go",
+			From: "	copy(f.Allows, set.Words())\n", To: "	copy(f.Allows, set.Words())\n	f.Allows[0] = ^uint64(0)\n", Promises: []int{5}},
+		{Name: "caps on moves of a policy are not looked at", Rule: "promise 5", File: "allocator/policy/resolve/builder.go",
+			From: "ServerMoves: atMost(base.ServerMoves, b.in.Policy.MovesPerServer)}", To: "ServerMoves: b.in.Policy.MovesPerServer}", Promises: []int{5}},
 	}
 }
 

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
-	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/sim/policies"
 )
 
 // constraints is promise 5: capacity, spread and the caps on moves hold during moves, with both copies counted; what is broken already never
@@ -19,7 +19,7 @@ type constraints struct {
 	used     map[ledger.Owner]int // replicas, both ends of moves; what an earlier incarnation had is gone
 	moves    map[ledger.Owner]int
 	open     int
-	caps     placement.Policy // of the spec before this one, until then
+	before   ledger.Spec // that this one replaced, by which a leader may still decide until then
 	until    time.Duration
 	decided  map[shard.ID]limits
 	looks    []func(at time.Duration) string // when the transaction under way is over
@@ -31,16 +31,17 @@ func newConstraints() *constraints {
 	}
 }
 
-// limits on moves when one was decided: that they become lower while its row is being written takes no decision back.
+// limits are what held when something was decided: that they become narrower while its row is being written takes no decision back.
 type limits struct {
 	order           shard.Order
 	most, perServer int
+	policies        []*policies.Policy // any of them may have been decided by
 }
 
 func (c *constraints) see(at time.Duration, o Observation) string {
 	switch o := o.(type) {
 	case SpecWritten:
-		c.caps, c.until = c.spec.Policy(), at+settles
+		c.before, c.until = c.spec, at+settles
 		c.spec = o.Spec
 	case Capacity:
 		c.capacity[o.Server] = o
@@ -80,6 +81,7 @@ func opened(r *ledger.Row) *ledger.OpenMove {
 // written counts what a row says, and has what it takes looked at once its transaction is over: what others free by then is free.
 func (c *constraints) written(o RowWritten) {
 	before, after := holders(&o.Before), holders(&o.After)
+	order := shard.Order{Term: o.After.Term, Move: o.After.Move}
 	for _, owner := range before {
 		if !slices.Contains(after, owner) {
 			c.used[owner]--
@@ -92,7 +94,10 @@ func (c *constraints) written(o RowWritten) {
 			continue
 		}
 		c.used[owner]++
-		c.look(func(time.Duration) string {
+		c.look(func(at time.Duration) string {
+			if what := c.forbidden(o.Shard, owner.Server, c.held(at, o.Shard, order)); what != "" {
+				return what
+			}
 			if limit, ok := c.capacity[owner.Server]; ok && c.used[owner] > limit.Most {
 				return fmt.Sprintf("shard %s: server %s is given a %dth replica, and has room for %d", o.Shard, owner.Server, c.used[owner], limit.Most)
 			}
@@ -105,9 +110,7 @@ func (c *constraints) written(o RowWritten) {
 		})
 	}
 	if move := opened(&o.After); move != nil && opened(&o.Before) == nil && !heir(&o.Before, move.To) {
-		c.look(func(at time.Duration) string {
-			return c.tooMany(at, o.Shard, move, shard.Order{Term: o.After.Term, Move: o.After.Move})
-		})
+		c.look(func(at time.Duration) string { return c.tooMany(o.Shard, move, c.held(at, o.Shard, order)) })
 	}
 }
 
@@ -141,29 +144,57 @@ func (c *constraints) countMoves(r *ledger.Row, n int) {
 const settles = 2 * time.Second
 
 func (c *constraints) limits(at time.Duration, order shard.Order) limits {
-	policy := c.spec.Policy()
-	l := limits{order, policy.Moves, policy.MovesPerServer}
+	l := limits{order: order}.or(&c.spec)
 	if at < c.until {
-		l.most, l.perServer = max(l.most, c.caps.Moves), max(l.perServer, c.caps.MovesPerServer)
+		l = l.or(&c.before)
+	}
+	return l
+}
+
+// or are limits that hold by a spec, or by what they were.
+func (l limits) or(spec *ledger.Spec) limits {
+	caps, own := spec.Policy(), policies.Of(spec.Written)
+	within := func(cap, own int) int {
+		if own > 0 {
+			return min(cap, own)
+		}
+		return cap
+	}
+	l.most = max(l.most, within(caps.Moves, own.Moves))
+	l.perServer = max(l.perServer, within(caps.MovesPerServer, own.OfServer))
+	l.policies = append(slices.Clip(l.policies), own)
+	return l
+}
+
+// held are the limits by which a row may have been decided.
+func (c *constraints) held(at time.Duration, id shard.ID, order shard.Order) limits {
+	l := c.limits(at, order)
+	if d := c.decided[id]; d.order == order {
+		l.most, l.perServer, l.policies = max(l.most, d.most), max(l.perServer, d.perServer), slices.Concat(l.policies, d.policies)
 	}
 	return l
 }
 
 // tooMany says which cap on moves one more exceeds.
-func (c *constraints) tooMany(at time.Duration, id shard.ID, m *ledger.OpenMove, order shard.Order) string {
-	most := c.limits(at, order)
-	if d := c.decided[id]; d.order == order {
-		most.most, most.perServer = max(most.most, d.most), max(most.perServer, d.perServer)
-	}
+func (c *constraints) tooMany(id shard.ID, m *ledger.OpenMove, l limits) string {
 	switch {
-	case c.open > most.most:
-		return fmt.Sprintf("shard %s: a %dth move is opened, and the cap is %d", id, c.open, most.most)
-	case c.moves[m.From] > most.perServer:
-		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.From], m.From.Server, most.perServer)
-	case c.moves[m.To] > most.perServer:
-		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.To], m.To.Server, most.perServer)
+	case c.open > l.most:
+		return fmt.Sprintf("shard %s: a %dth move is opened, and the cap is %d", id, c.open, l.most)
+	case c.moves[m.From] > l.perServer:
+		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.From], m.From.Server, l.perServer)
+	case c.moves[m.To] > l.perServer:
+		return fmt.Sprintf("shard %s: a %dth move from or to %s is opened, and the cap is %d", id, c.moves[m.To], m.To.Server, l.perServer)
 	}
 	return ""
+}
+
+// forbidden says which policy does not allow a server that is given a replica.
+func (c *constraints) forbidden(id shard.ID, server shard.ServerID, l limits) string {
+	where := c.capacity[server].Where
+	if slices.ContainsFunc(l.policies, func(p *policies.Policy) bool { return p.Allows(where) }) {
+		return ""
+	}
+	return fmt.Sprintf("shard %s: server %s in %s is given a replica, and policy %q does not allow that", id, server, where.Region, l.policies[0].Name)
 }
 
 // crowded counts the pairs of replicas that are to stay and share a fault domain that they must not share.

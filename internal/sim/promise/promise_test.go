@@ -10,6 +10,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/spec"
 	"github.com/shardmanager/shardmanager/internal/locality"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	"github.com/shardmanager/shardmanager/internal/sim/policies"
 )
 
 var (
@@ -45,6 +46,10 @@ func TestBreaches(t *testing.T) {
 	limits := SpecWritten{Spec: ledger.Spec{MaxMoves: 1, MaxMovesServer: 1}}
 	roomy := SpecWritten{Spec: ledger.Spec{MaxMoves: 9, MaxMovesServer: 9}}
 	spread := SpecWritten{Spec: ledger.Spec{Replication: spec.PrimarySecondary, Replicas: 2, Spread: locality.Zone}}
+	fenced := SpecWritten{Spec: ledger.Spec{MaxMoves: 9, MaxMovesServer: 9, Written: policies.All[1].Written}}
+	region := func(o ledger.Owner, name string) Capacity {
+		return Capacity{Server: o.Server, Most: 9, Where: shard.Locality{Region: name}}
+	}
 	zone := func(o ledger.Owner, name string) Capacity {
 		return Capacity{Server: o.Server, Most: 9, Where: shard.Locality{Region: "r", Zone: name}}
 	}
@@ -90,6 +95,8 @@ func TestBreaches(t *testing.T) {
 		"a move too many":       {5, "2th move is opened", []Observation{limits, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened))}},
 		"a cap lowered since":   {0, "", append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), limits}, late(9, wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))...)},
 		"a cap lowered before":  {5, "2th move is opened", append(append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), limits}, late(9, decided("1", 2))...), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))},
+		"a policy forbids it":   {5, "policy \"outside eu\" does not allow that", append(append([]Observation{fenced, region(alpha, "us"), region(beta, "eu")}, late(9, decided("0", 1))...), wrote("0", ledger.Row{}, owned(beta, 1)))},
+		"a policy allows it":    {0, "", append(append([]Observation{fenced, region(alpha, "us"), region(beta, "eu")}, late(9, decided("0", 1))...), wrote("0", ledger.Row{}, owned(alpha, 1)))},
 		"too many replicas":     {5, "has room for 1", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 2), wrote("1", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened))}},
 		"what ended is gone":    {0, "", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 1), wrote("1", ledger.Row{}, owned(ledger.Owner{Server: beta.Server, Incarnation: 99}, 1))}},
 		"in one zone":           {5, "share a zone", []Observation{spread, zone(alpha, "z1"), zone(beta, "z1"), decided("0", 1), wrote("0", ledger.Row{}, owned(alpha, 1)), wrote("0", owned(alpha, 1), with(owned(alpha, 1), beta, ledger.Joining))}},
