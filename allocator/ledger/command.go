@@ -263,8 +263,8 @@ func (t *task) acknowledged() {
 	w := t.w
 	w.served, w.idle, w.takeAway, w.gains, w.regain = true, false, false, 0, shard.Instant{}
 	t.publishShard(t.a, t.at)
-	if len(t.row.Secondaries) != t.a.replicas(t.at)-1 {
-		t.a.plan.Want(t.now, solveSoon)
+	if len(t.row.Secondaries) != t.a.replicas(t.at)-1 || t.known(t.row.Primary).leaves() {
+		t.a.plan.Want(t.now, solveSoon) // nothing was planned for it until now
 	}
 	t.keeper.Served(t.now, t.a.charge(t.at, shard.Primary))
 	if _, pending := t.a.staged[t.at]; t.row.Open == nil && !pending {

@@ -25,9 +25,8 @@ func (l *Ledger) moveClosed(a *app, at shard.Index, m *OpenMove) {
 		s.Step, s.Detail = report.StepAborted, w.lastAbort
 	}
 	l.out.Finished = append(l.out.Finished, l.history.Add(s))
-	from := l.known(m.From)
 	switch {
-	case from != nil && !from.over && from.leaves():
+	case l.known(m.From).leaves(), l.known(m.To).leaves(): // room for the next, or what arrived where nothing is to be
 		a.plan.Want(l.now, solveSoon)
 	case a.spec.Replication.Secondaries() && len(a.rows[at].Secondaries) != a.replicas(at)-1:
 		a.plan.Want(l.now, solveSoon) // nothing was planned for the shard while it moved

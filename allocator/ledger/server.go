@@ -100,8 +100,8 @@ func (f *life) whyGone() string {
 
 func (f *life) draining() bool { return f.drain || f.server.drain }
 
-// leaves reports whether it is to be left, or its primaries are.
-func (f *life) leaves() bool { return f.draining() || f.work != event.Nothing }
+// leaves reports whether it is to be left, or its primaries are; nil, or one that is over: no.
+func (f *life) leaves() bool { return f != nil && !f.over && (f.draining() || f.work != event.Nothing) }
 
 func (f *life) alive() bool { return !f.over && !f.fencing }
 
