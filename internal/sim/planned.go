@@ -10,6 +10,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/sim/policies"
+	"github.com/shardmanager/shardmanager/internal/sim/promise"
 	"github.com/shardmanager/shardmanager/internal/sim/virtual"
 )
 
@@ -19,7 +20,11 @@ func plannedEvents() []kind {
 		{name: "server drained", planned: true, most: 60 * time.Second, begin: func(w *World, f Fault) func() {
 			id := w.host(f).id
 			w.wish(wish.DrainServer{Server: id})
-			return func() { w.wish(wish.DrainServer{Server: id, Undo: true}) }
+			w.observe(promise.Drain{Server: id, On: true})
+			return func() {
+				w.observe(promise.Drain{Server: id, Planned: w.planned})
+				w.wish(wish.DrainServer{Server: id, Undo: true})
+			}
 		}},
 		{name: "rolling restart", planned: true, most: time.Second, begin: func(w *World, f Fault) func() {
 			w.version = fmt.Sprint(1 + f.B)

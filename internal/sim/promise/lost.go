@@ -79,36 +79,3 @@ func (noneDropped) see(_ time.Duration, o Observation) string {
 	}
 	return ""
 }
-
-// nothingSticks is promise 8: what is begun ends. A move is stuck that is as it was when faults had been over for longer than any step of
-// it may take.
-type nothingSticks struct{ open map[shard.ID]openSince }
-
-type openSince struct {
-	move  ledger.OpenMove
-	since time.Duration
-}
-
-// stuckAfter is longer than all steps of a move take together, where nothing fails.
-const stuckAfter = 45 * time.Second
-
-func newNothingSticks() *nothingSticks { return &nothingSticks{open: map[shard.ID]openSince{}} }
-
-func (c *nothingSticks) see(at time.Duration, o Observation) string {
-	switch o := o.(type) {
-	case RowWritten:
-		m := o.After.Open
-		switch {
-		case m == nil:
-			delete(c.open, o.Shard)
-		case c.open[o.Shard].move.Move != m.Move:
-			c.open[o.Shard] = openSince{*m, at}
-		}
-	case Left:
-		s, open := c.open[o.Shard]
-		if stood := min(at-s.since, o.Calm); open && stood > stuckAfter {
-			return fmt.Sprintf("shard %s: its move from %s to %s is open for %.1f s, without faults", o.Shard, s.move.From.Server, s.move.To.Server, stood.Seconds())
-		}
-	}
-	return ""
-}

@@ -79,6 +79,13 @@ type RowWritten struct {
 // Committed: a transaction is over; all rows written since the last one were written at once.
 type Committed struct{}
 
+// Drain: an operator drains a server, or takes that back.
+type Drain struct {
+	Server  shard.ServerID
+	On      bool
+	Planned bool // nothing but planned events happens in this run
+}
+
 // Capacity: a server can hold so many replicas.
 type Capacity struct {
 	Server shard.ServerID
@@ -144,6 +151,7 @@ func (Failed) isObservation()       {}
 func (SpecWritten) isObservation()  {}
 func (RowWritten) isObservation()   {}
 func (Committed) isObservation()    {}
+func (Drain) isObservation()        {}
 func (Capacity) isObservation()     {}
 func (Sent) isObservation()         {}
 func (Decided) isObservation()      {}
