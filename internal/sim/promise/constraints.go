@@ -154,11 +154,11 @@ func (c *constraints) limits(at time.Duration, order shard.Order) limits {
 // or are limits that hold by a spec, or by what they were.
 func (l limits) or(spec *ledger.Spec) limits {
 	caps, own := spec.Policy(), policies.Of(spec.Written)
-	within := func(cap, own int) int {
+	within := func(most, own int) int {
 		if own > 0 {
-			return min(cap, own)
+			return min(most, own)
 		}
-		return cap
+		return most
 	}
 	l.most = max(l.most, within(caps.Moves, own.Moves))
 	l.perServer = max(l.perServer, within(caps.MovesPerServer, own.OfServer))
