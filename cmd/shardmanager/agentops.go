@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/contexts"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/doctor"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/clock"
@@ -26,11 +27,13 @@ import (
 // agentClient reaches the agent of this host.
 type agentClient struct {
 	socket string
+	choice contexts.Choice
 	output
 }
 
 func (a *agentClient) flags(c *cobra.Command) {
 	a.socketFlag(c)
+	a.choice.Flag(c)
 	a.output.flag(c)
 }
 
@@ -39,7 +42,11 @@ func (a *agentClient) socketFlag(c *cobra.Command) {
 }
 
 func (a *agentClient) dial() (shardmanagerv1connect.AgentServiceClient, func(), error) {
-	a.socket = firstOf(a.socket, variable("SHARDMANAGER_SOCKET"), agent.DefaultSocket)
+	socket, _, err := a.choice.Value(contexts.Socket(a.socket))
+	if err != nil {
+		return nil, nil, &usageError{err}
+	}
+	a.socket = firstOf(socket, agent.DefaultSocket)
 	endpoint, err := transport.Dial(a.socket)
 	if err != nil {
 		return nil, nil, &usageError{fmt.Errorf("--socket: %w", err)}
@@ -67,7 +74,9 @@ func (a *agentClient) status(ctx context.Context) (*pb.StatusResponse, error) {
 // doctorCommand asks the agent of this host, too; where its socket is not there, it has none.
 func doctorCommand() *cobra.Command {
 	var a agentClient
-	c := doctor.Command(around(), func(ctx context.Context) (*pb.StatusResponse, error) {
+	var c *cobra.Command
+	c = doctor.Command(around(), func(ctx context.Context) (*pb.StatusResponse, error) {
+		a.choice.Name(c.Flags().Lookup("context").Value.String())
 		status, err := a.status(ctx)
 		if errors.Is(err, os.ErrNotExist) {
 			err = doctor.ErrNoAgent

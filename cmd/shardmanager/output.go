@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -111,12 +110,7 @@ func watched(c *cobra.Command) *cobra.Command {
 // row writes the cells of one line of a table. The table's writer keeps the error until it is flushed.
 func row(w io.Writer, cells ...string) { verbs.Row(w, cells...) }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func dash(s string) string { return verbs.Dash(s) }
 
 func yes(b bool) string {
 	if b {
@@ -138,5 +132,3 @@ func firstOf(values ...string) string {
 	}
 	return ""
 }
-
-func variable(name string) string { return os.Getenv(name) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/gossip"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/figures"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -111,7 +112,7 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
 		cells := []string{server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
 			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(reason)}
 		if measured {
-			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()), gossipStatus(s.GetGossip()), dash(s.GetAgentVersion()))...)
+			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()), gossip.Status(s.GetGossip()), dash(s.GetAgentVersion()))...)
 		}
 		row(w, cells...)
 	}

@@ -143,6 +143,8 @@ var layers = []struct{ layer, path, what string }{
 	{"–", "cmd/shardmanager/doctor", "the verb that checks a cluster"},
 	{"–", "cmd/shardmanager/maintenance", "the verbs of planned events"},
 	{"–", "cmd/shardmanager/rollout", "the verb that restarts fleets"},
+	{"–", "cmd/shardmanager/contexts", "the verb of contexts: which cluster is spoken to"},
+	{"–", "cmd/shardmanager/gossip", "the verb of gossip"},
 	{"–", "cmd/shardmanager/nomad", "the daemon beside Nomad"},
 	{"–", "cmd/shardmanager", "the binary"},
 	{"–", "e2e", "tests over processes"},

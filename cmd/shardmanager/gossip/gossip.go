@@ -1,4 +1,7 @@
-package main
+// Package gossip is the verb `shardmanager gossip`: who takes part, and the keys that it is encrypted with.
+//
+// Called by cmd/shardmanager. Everything is asked of the leader.
+package gossip
 
 import (
 	"errors"
@@ -8,56 +11,58 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
-func gossipCommand() *cobra.Command {
+// Command is the verb; each of its own verbs gets a shell.
+func Command(around func() shell.Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "gossip",
 		Short: "List the members of gossip, and rotate the key that it is encrypted with",
 		Long: "List the members of gossip, and rotate the key that it is encrypted with. The leader is asked, which must take part itself\n" +
 			"(gossip_listen). What gossip says of a member is a hint: nothing is granted, fenced or placed because of it.",
-		RunE: needsVerb,
+		RunE: around().Group,
 		Args: cobra.ArbitraryArgs,
 	}
-	c.AddCommand(gossipMembersCommand(), gossipKeysCommand())
+	c.AddCommand(membersCommand(around()), keysCommand(around))
 	return c
 }
 
-func gossipMembersCommand() *cobra.Command {
-	var a adminClient
+func membersCommand(a shell.Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "members",
 		Short:   "List the agents and allocators that the leader knows by gossip, and how they stand",
 		Example: "  shardmanager gossip members\n  shardmanager gossip members -o json",
-		Args:    exactly(),
+		Args:    a.Exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListGossipMembers, &pb.ListGossipMembersRequest{})
+			answer, err := shell.Leader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.ListGossipMembers, &pb.ListGossipMembersRequest{})
 			if err != nil {
 				return err
 			}
-			return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
-				row(w, "ROLE", "NAME", "STATUS", "ADDRESS", "REGION", "ZONE", "VERSION", "APPS", "LIFE")
+			return a.Print(c.OutOrStdout(), answer, func(w io.Writer) {
+				shell.Row(w, "ROLE", "NAME", "STATUS", "ADDRESS", "REGION", "ZONE", "VERSION", "APPS", "LIFE")
 				for _, m := range answer.GetMembers() {
-					row(w, m.GetRole(), m.GetName(), gossipStatus(m.GetStatus()), m.GetAddress(), dash(m.GetRegion()), dash(m.GetZone()), dash(m.GetVersion()),
-						dash(strings.Join(m.GetApps(), ",")), m.GetLife())
+					shell.Row(w, m.GetRole(), m.GetName(), Status(m.GetStatus()), m.GetAddress(), shell.Dash(m.GetRegion()), shell.Dash(m.GetZone()), shell.Dash(m.GetVersion()),
+						shell.Dash(strings.Join(m.GetApps(), ",")), m.GetLife())
 				}
 			})
 		},
 	}
-	a.flags(c)
+	a.Flags(c)
 	return c
 }
 
-func gossipStatus(s pb.GossipStatus) string {
+// Status is how a member stands, for people.
+func Status(s pb.GossipStatus) string {
 	if s == pb.GossipStatus_GOSSIP_STATUS_UNSPECIFIED {
 		return "unknown"
 	}
-	return enumName(s.String(), "GOSSIP_STATUS_")
+	return shell.EnumName(s.String(), "GOSSIP_STATUS_")
 }
 
-func gossipKeysCommand() *cobra.Command {
+func keysCommand(around func() shell.Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "keys",
 		Short: "List the keys that members encrypt with and understand, or take a step of a rotation",
@@ -71,50 +76,48 @@ func gossipKeysCommand() *cobra.Command {
 			"  shardmanager gossip keys list                  # has every member got it? what are the short names?\n" +
 			"  shardmanager gossip keys use 1f4c09a83b77\n" +
 			"  shardmanager gossip keys remove e05d21c6f918   # the old one",
-		RunE: needsVerb,
+		RunE: around().Group,
 		Args: cobra.ArbitraryArgs,
 	}
-	c.AddCommand(gossipKeysListCommand(),
-		gossipKeyStepCommand("install", "KEY|-", "Put a new key, in base64, on every member's keyring; nobody encrypts with it yet (-: read it from stdin)", pb.GossipKeyStep_GOSSIP_KEY_STEP_INSTALL),
-		gossipKeyStepCommand("use", "KEY", "Have every member encrypt with a key that all have got, given by its short name", pb.GossipKeyStep_GOSSIP_KEY_STEP_USE),
-		gossipKeyStepCommand("remove", "KEY", "Take a key that nobody encrypts with off every keyring, given by its short name", pb.GossipKeyStep_GOSSIP_KEY_STEP_REMOVE))
+	c.AddCommand(keysListCommand(around()),
+		keyStepCommand(around(), "install", "KEY|-", "Put a new key, in base64, on every member's keyring; nobody encrypts with it yet (-: read it from stdin)", pb.GossipKeyStep_GOSSIP_KEY_STEP_INSTALL),
+		keyStepCommand(around(), "use", "KEY", "Have every member encrypt with a key that all have got, given by its short name", pb.GossipKeyStep_GOSSIP_KEY_STEP_USE),
+		keyStepCommand(around(), "remove", "KEY", "Take a key that nobody encrypts with off every keyring, given by its short name", pb.GossipKeyStep_GOSSIP_KEY_STEP_REMOVE))
 	return c
 }
 
-func gossipKeysListCommand() *cobra.Command {
-	var a adminClient
+func keysListCommand(a shell.Shell) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "Ask every member for its keys: how many have each, and how many encrypt with it",
 		Example: "  shardmanager gossip keys list",
-		Args:    exactly(),
+		Args:    a.Exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			answer, err := a.client().GossipKeys(c.Context())
+			answer, err := a.Client().GossipKeys(c.Context())
 			if answer == nil {
 				return err
 			}
-			return errors.Join(a.print(c.OutOrStdout(), answer, func(w io.Writer) {
-				row(w, "KEY", "MEMBERS", "ENCRYPT WITH IT")
+			return errors.Join(a.Print(c.OutOrStdout(), answer, func(w io.Writer) {
+				shell.Row(w, "KEY", "MEMBERS", "ENCRYPT WITH IT")
 				for _, k := range answer.GetKeys() {
-					row(w, k.GetName(), fmt.Sprintf("%d/%d", k.GetMembers(), answer.GetMembers()), fmt.Sprintf("%d/%d", k.GetPrimary(), answer.GetMembers()))
+					shell.Row(w, k.GetName(), fmt.Sprintf("%d/%d", k.GetMembers(), answer.GetMembers()), fmt.Sprintf("%d/%d", k.GetPrimary(), answer.GetMembers()))
 				}
 			}), err)
 		},
 	}
-	a.flags(c)
+	a.Flags(c)
 	return c
 }
 
 // maxKeyText is more than a key of base64 is long.
 const maxKeyText = 1024
 
-func gossipKeyStepCommand(verb, argument, short string, step pb.GossipKeyStep) *cobra.Command {
-	var a adminClient
+func keyStepCommand(a shell.Shell, verb, argument, short string, step pb.GossipKeyStep) *cobra.Command {
 	c := &cobra.Command{
 		Use:     verb + " " + argument,
 		Short:   short,
 		Example: "  shardmanager gossip keys " + verb + " " + map[string]string{"install": "-", "use": "1f4c09a83b77", "remove": "e05d21c6f918"}[verb],
-		Args:    exactly("KEY"),
+		Args:    a.Exactly("KEY"),
 		RunE: func(c *cobra.Command, args []string) error {
 			key := args[0]
 			if key == "-" { // not among the arguments, which anybody on this machine may read
@@ -124,14 +127,14 @@ func gossipKeyStepCommand(verb, argument, short string, step pb.GossipKeyStep) *
 				}
 				key = strings.TrimSpace(string(text))
 			}
-			answer, err := a.client().RotateGossipKey(c.Context(), step, key)
+			answer, err := a.Client().RotateGossipKey(c.Context(), step, key)
 			if answer == nil {
 				return err
 			}
 			text := fmt.Sprintf("%s %s: %d of %d members answered", verb, answer.GetKey(), answer.GetAnswered(), answer.GetMembers())
-			return errors.Join(a.progress(c.OutOrStdout(), answer, text), err)
+			return errors.Join(a.Progress(c.OutOrStdout(), answer, text), err)
 		},
 	}
-	a.flags(c)
+	a.Flags(c)
 	return c
 }
