@@ -113,18 +113,12 @@ func agentTable(w io.Writer, status *pb.StatusResponse) {
 	}
 	row(w, append([]string{"SERVER", "INCARNATION", "LEASE", "BY", "ATTACHED", "SHARDS", "PID", "PROBLEM"}, figures.UsageHeader()...)...)
 	for _, s := range status.GetServers() {
-		held := 0
-		for _, replica := range s.GetHeld() {
-			if replica.GetPhase() != pb.ShardPhase_SHARD_PHASE_NONE {
-				held++
-			}
-		}
 		attached := yes(s.GetAttached())
 		if s.GetDraining() {
 			attached += ", draining"
 		}
 		row(w, append([]string{s.GetServer().GetId(), shard.Incarnation(s.GetServer().GetIncarnation()).String(), milliseconds(s.GetLeaseRemainingMs()),
-			dash(s.GetVouchedBy()), attached, fmt.Sprint(held), fmt.Sprint(s.GetPid()), dash(s.GetProblem())}, figures.Usage(s.GetUsage())...)...)
+			dash(s.GetVouchedBy()), attached, fmt.Sprint(held(s)), fmt.Sprint(s.GetPid()), dash(s.GetProblem())}, figures.Usage(s.GetUsage())...)...)
 	}
 }
 
@@ -133,12 +127,18 @@ func agentDrainCommand() *cobra.Command {
 	var app string
 	var undo bool
 	var limit time.Duration
+	var question verbs.Question
 	c := &cobra.Command{
 		Use:     "drain",
 		Short:   "Move every shard away from the servers of this agent; waits until nothing is left",
 		Example: "  shardmanager agent drain --timeout 1m\n  shardmanager agent drain --app kv --undo",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if !undo {
+				if err := question.Ask(c, func() ([]string, error) { return a.drainWould(c.Context(), app) }); err != nil {
+					return err
+				}
+			}
 			ctx := c.Context()
 			if limit > 0 {
 				var cancel context.CancelFunc
@@ -156,8 +156,34 @@ func agentDrainCommand() *cobra.Command {
 	c.Flags().StringVar(&app, "app", "", "only this app's server (default all)")
 	c.Flags().DurationVar(&limit, "timeout", 0, "wait no longer than this, and fail; the drain goes on (default: wait until nothing is left)")
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
+	question.Flag(c)
 	a.flags(c)
 	return c
+}
+
+// drainWould says what a drain of this host's servers would do.
+func (a *agentClient) drainWould(ctx context.Context, app string) ([]string, error) {
+	status, err := a.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, s := range status.GetServers() {
+		if app == "" || s.GetServer().GetApp() == app {
+			lines = append(lines, fmt.Sprintf("%s holds %s: all go elsewhere, and it takes no others until `shardmanager agent drain --undo`.", s.GetServer().GetId(), verbs.Shards(uint32(held(s))))) //nolint:gosec // never negative
+		}
+	}
+	return lines, nil
+}
+
+// held is how many shards a server has.
+func held(s *pb.AgentServerStatus) (n int) {
+	for _, replica := range s.GetHeld() {
+		if replica.GetPhase() != pb.ShardPhase_SHARD_PHASE_NONE {
+			n++
+		}
+	}
+	return n
 }
 
 // An agent that ends in the middle of a drain may be replaced; its successor knows nothing of the drain.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -24,6 +25,7 @@ func holdCommand() *cobra.Command {
 
 func holdReleaseCommand() *cobra.Command {
 	var a adminClient
+	var question verbs.Question
 	c := &cobra.Command{
 		Use:   "release",
 		Short: "Give up the servers that are held now: they are fenced, and their shards go elsewhere",
@@ -32,6 +34,9 @@ func holdReleaseCommand() *cobra.Command {
 		Example: "  shardmanager servers          # which are held, and why\n  shardmanager hold release",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := question.Ask(c, func() ([]string, error) { return releaseWould(c, &a) }); err != nil {
+				return err
+			}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ReleaseHold, &pb.ReleaseHoldRequest{})
 			if err != nil {
 				return err
@@ -39,6 +44,22 @@ func holdReleaseCommand() *cobra.Command {
 			return a.progress(c.OutOrStdout(), answer, fmt.Sprintf("hold released: %d servers are given up", answer.GetServers()))
 		},
 	}
+	question.Flag(c)
 	a.flags(c)
 	return c
+}
+
+// releaseWould says what to release a hold would do.
+func releaseWould(c *cobra.Command, a *adminClient) ([]string, error) {
+	status, err := theLeader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.GetStatus, &pb.GetStatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+	if status.GetHold() == "" {
+		return []string{"Nothing is held: nothing will happen."}, nil
+	}
+	return []string{
+		"Held: " + status.GetHold() + ".",
+		fmt.Sprintf("%d of %d servers are attached, and must bear the load of all: the others are fenced, and end what they do.", status.GetAttached(), status.GetServers()),
+	}, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -41,12 +42,16 @@ func quarantineCommand() *cobra.Command {
 
 func quarantineReleaseCommand() *cobra.Command {
 	var a adminClient
+	var question verbs.Question
 	c := &cobra.Command{
 		Use:     "release APP SHARD",
 		Short:   "Place a shard again that is in quarantine",
 		Example: "  shardmanager quarantine release kv 042",
 		Args:    exactly("APP", "SHARD"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := question.Ask(c, func() ([]string, error) { return placeAgainWould(c, &a, args[0], args[1]) }); err != nil {
+				return err
+			}
 			request := &pb.ReleaseQuarantineRequest{App: args[0], Shard: args[1]}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ReleaseQuarantine, request)
 			if err != nil {
@@ -55,6 +60,21 @@ func quarantineReleaseCommand() *cobra.Command {
 			return a.progress(c.OutOrStdout(), answer, fmt.Sprintf("shard %s of %s is placed again", args[1], args[0]))
 		},
 	}
+	question.Flag(c)
 	a.flags(c)
 	return c
+}
+
+// placeAgainWould says what to release a shard from quarantine would do.
+func placeAgainWould(c *cobra.Command, a *adminClient, app, id string) ([]string, error) {
+	answer, err := theLeader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.ListQuarantined, &pb.ListQuarantinedRequest{App: app})
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range answer.GetShards() {
+		if q.GetShard() == id {
+			return []string{fmt.Sprintf("%s/%s is in quarantine: %s.", app, id, q.GetReason()), "It goes to a server again, which may die of it like the others."}, nil
+		}
+	}
+	return []string{fmt.Sprintf("%s/%s is in no quarantine.", app, id)}, nil
 }

@@ -103,6 +103,7 @@ func createCommand(a shell.Shell) *cobra.Command {
 
 func updateCommand(a shell.Shell) *cobra.Command {
 	var file string
+	var question shell.Question
 	c := &cobra.Command{
 		Use:   "update -f FILE",
 		Short: "Replace the spec of an app; the key space cannot change",
@@ -113,6 +114,9 @@ func updateCommand(a shell.Shell) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := readSpec(a, c, file)
 			if err != nil {
+				return err
+			}
+			if err := question.Ask(c, func() ([]string, error) { return updateWould(c, a, spec.Spec) }); err != nil {
 				return err
 			}
 			if spec.Spec.GetResourceVersion() == 0 {
@@ -130,6 +134,7 @@ func updateCommand(a shell.Shell) *cobra.Command {
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "YAML or JSON file with the spec")
+	question.Flag(c)
 	a.Flags(c)
 	return c
 }
@@ -218,12 +223,16 @@ func keySpace(space *pb.KeySpace) string {
 
 func deleteCommand(a shell.Shell) *cobra.Command {
 	var version uint64
+	var question shell.Question
 	c := &cobra.Command{
 		Use:     "delete NAME",
 		Short:   "Delete an app that no server is registered for",
 		Example: "  shardmanager app delete kv",
 		Args:    a.Exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := question.Ask(c, func() ([]string, error) { return deleteWould(c, a, args[0]) }); err != nil {
+				return err
+			}
 			if version == 0 {
 				current, err := getApp(c, a, args[0])
 				if err != nil {
@@ -240,6 +249,19 @@ func deleteCommand(a shell.Shell) *cobra.Command {
 		},
 	}
 	c.Flags().Uint64Var(&version, "resource-version", 0, "refuse if the app is at another version (default whatever is there)")
+	question.Flag(c)
 	a.Flags(c)
 	return c
+}
+
+// deleteWould says what to delete an app would do.
+func deleteWould(c *cobra.Command, a shell.Shell, name string) ([]string, error) {
+	spec, err := getApp(c, a, name)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		fmt.Sprintf("App %s (%s, version %d): its spec, policy, and who owned which shard are forgotten.", name, keySpace(spec.GetKeySpace()), spec.GetResourceVersion()),
+		"Its clients find nobody any more. What the application stored is the application's to remove.",
+	}, nil
 }

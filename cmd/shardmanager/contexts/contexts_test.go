@@ -59,7 +59,7 @@ func TestStrict(t *testing.T) {
 		"contexts:\n- name: a\n  socket: /run/x\n":             "config.yaml:3: contexts[0].socket: expected unix:///path",
 		"contexts:\n- name: a\n- name: a\n":                    "config.yaml:3: contexts[1].name: a: there is another one",
 		"contexts:\n- admin: ['x:1']\n":                        "config.yaml:2: contexts[0].name: expected 1 to 63",
-		"current: prdouction\ncontexts:\n- name: production\n": "config.yaml:1: current: there is no context produktion; did you mean production?",
+		"current: prdouction\ncontexts:\n- name: production\n": "config.yaml:1: current: there is no context prdouction; did you mean production?",
 		"- a\n": "config.yaml:1: expected contexts, not a list",
 	} {
 		file := filepath.Join(t.TempDir(), "config.yaml")

@@ -113,6 +113,7 @@ func keysListCommand(a shell.Shell) *cobra.Command {
 const maxKeyText = 1024
 
 func keyStepCommand(a shell.Shell, verb, argument, short string, step pb.GossipKeyStep) *cobra.Command {
+	var question shell.Question
 	c := &cobra.Command{
 		Use:     verb + " " + argument,
 		Short:   short,
@@ -127,6 +128,11 @@ func keyStepCommand(a shell.Shell, verb, argument, short string, step pb.GossipK
 				}
 				key = strings.TrimSpace(string(text))
 			}
+			if step == pb.GossipKeyStep_GOSSIP_KEY_STEP_REMOVE {
+				if err := question.Ask(c, func() ([]string, error) { return removeWould(c, a, key) }); err != nil {
+					return err
+				}
+			}
 			answer, err := a.Client().RotateGossipKey(c.Context(), step, key)
 			if answer == nil {
 				return err
@@ -135,6 +141,23 @@ func keyStepCommand(a shell.Shell, verb, argument, short string, step pb.GossipK
 			return errors.Join(a.Progress(c.OutOrStdout(), answer, text), err)
 		},
 	}
+	if step == pb.GossipKeyStep_GOSSIP_KEY_STEP_REMOVE {
+		question.Flag(c)
+	}
 	a.Flags(c)
 	return c
+}
+
+// removeWould says what it would do to take a key off all keyrings.
+func removeWould(c *cobra.Command, a shell.Shell, key string) ([]string, error) {
+	answer, err := a.Client().GossipKeys(c.Context())
+	if answer == nil {
+		return nil, err
+	}
+	for _, k := range answer.GetKeys() {
+		if k.GetName() == key {
+			return []string{fmt.Sprintf("%d of %d members understand key %s, and %d encrypt with it: none will understand it any more.", k.GetMembers(), answer.GetMembers(), key, k.GetPrimary())}, nil
+		}
+	}
+	return []string{"No member that answered has key " + key + "."}, nil
 }

@@ -18,6 +18,7 @@ import (
 // Drain is the verb `shardmanager drain`.
 func Drain(s shell.Shell) *cobra.Command {
 	var undo, wait bool
+	var question shell.Question
 	var patience time.Duration
 	c := &cobra.Command{
 		Use:   "drain SERVER",
@@ -29,6 +30,11 @@ func Drain(s shell.Shell) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			if undo && wait {
 				return s.Refuse(errors.New("drain: --wait waits for a drain, --undo takes it back: expected one of them"))
+			}
+			if !undo {
+				if err := question.Ask(c, func() ([]string, error) { return drainWould(c.Context(), s, args[0]) }); err != nil {
+					return err
+				}
 			}
 			request := &pb.DrainServerRequest{Server: args[0], Undo: undo}
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.DrainServer, request)
@@ -50,8 +56,27 @@ func Drain(s shell.Shell) *cobra.Command {
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until no shard and no move is left")
 	c.Flags().DurationVar(&patience, "timeout", 10*time.Minute, "how long --wait waits; the drain goes on after it")
+	question.Flag(c)
 	s.Flags(c)
 	return c
+}
+
+// drainWould says what a drain of a server would do.
+func drainWould(ctx context.Context, s shell.Shell, server string) ([]string, error) {
+	answer, err := shell.Leader(ctx, s, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	status, others := statusOf(answer.GetServers(), server), 0
+	for _, o := range answer.GetServers() {
+		if o.GetServer().GetApp() == status.GetServer().GetApp() && o.GetState() == pb.ServerState_SERVER_STATE_ATTACHED && !o.GetDraining() && o != status {
+			others++
+		}
+	}
+	return []string{
+		fmt.Sprintf("%s is primary of %s and secondary of %s: all go elsewhere.", server, shell.Shards(status.GetShards()), shell.Shards(status.GetSecondaries())),
+		fmt.Sprintf("It takes no others until `shardmanager undrain %s`; %d other servers of its app take shards.", server, others),
+	}, nil
 }
 
 // Undrain is `drain --undo` for people who look for it.

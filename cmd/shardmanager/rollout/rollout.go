@@ -34,6 +34,7 @@ type rollout struct {
 	keepGoing bool
 	timeout   time.Duration
 	abort     bool
+	question  shell.Question
 
 	id      string
 	text    *template.Template
@@ -88,6 +89,7 @@ func Command(s shell.Shell) *cobra.Command {
 	c.Flags().BoolVar(&r.keepGoing, "keep-going", false, "go on with other servers when a command failed")
 	c.Flags().DurationVar(&r.timeout, "command-timeout", 5*time.Minute, "how long a command may take")
 	c.Flags().BoolVar(&r.abort, "abort", false, "take back what of this rollout is not done")
+	r.question.Flag(c)
 	s.Flags(c)
 	return c
 }
@@ -95,6 +97,9 @@ func Command(s shell.Shell) *cobra.Command {
 func (r *rollout) run(c *cobra.Command, args []string) error {
 	r.id, r.out, r.began = args[0], c.OutOrStdout(), time.Now()
 	if r.abort {
+		if err := maintenance.Confirm(c, r.Shell, &r.question, r.id, maintenance.Cancels); err != nil {
+			return err
+		}
 		_, err := shell.Leader(c.Context(), r.Shell, shardmanagerv1connect.AdminServiceClient.CancelMaintenance, &pb.CancelMaintenanceRequest{Id: r.id})
 		if err == nil {
 			r.say("aborted; servers that are up take shards again")
