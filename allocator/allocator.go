@@ -23,6 +23,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/metrics"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
+	"github.com/shardmanager/shardmanager/allocator/snapshot"
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
@@ -160,6 +161,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
 	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	snapshot.Handle(routes, snapshot.Source{Store: a.store, Cluster: a.cfg.Cluster, Group: a.cfg.Group, Name: a.cfg.Name, Software: a.deps.Version})
 	if a.deps.Routes != nil {
 		a.deps.Routes(routes)
 	}

@@ -25,6 +25,7 @@ import (
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/sim"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/snapshot"
 )
 
 // Exit codes.
@@ -99,7 +100,7 @@ func rootCommand() *cobra.Command {
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
 	add(root, groupOperators, app.Command(around), app.List(around(), "apps", "shardmanager apps\n  shardmanager apps -o yaml"), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
-		holdCommand(), quarantineCommand(), gossip.Command(around), statusCommand(), leaderCommand(), doctorCommand())
+		holdCommand(), quarantineCommand(), gossip.Command(around), snapshot.Command(around), statusCommand(), leaderCommand(), doctorCommand())
 	add(root, groupLocal, devCommand(), contexts.Command(around), sim.Command(around()), verbs.Man(around(), softwareVersion()), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.SetCompletionCommandGroupID(groupLocal)

@@ -14,11 +14,11 @@ var foreign = []struct {
 	in      []string
 	why     string
 }{
-	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "agent/api", "agent/app",
+	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "allocator/snapshot", "agent/api", "agent/app",
 		"agent", "sdk", "examples/kv", "internal/dev", "bench", "cmd/shardmanager"}, "the wire: whoever serves or calls a service"},
 	{"connectrpc.com/grpchealth", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"connectrpc.com/grpcreflect", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
-	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage", "allocator/policy",
+	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage", "allocator/snapshot", "allocator/policy",
 		"allocator/appspec", "sdk", "examples/kv", "cmd/shardmanager"}, "messages: encoded, stored, read from YAML"},
 	{"github.com/cenkalti/backoff/v4", []string{"internal/mapfeed", "internal/gossip", "internal/operator", "internal/coord/embedded", "internal/coord/consul", "internal/registration", "internal/nomad/controller", "allocator", "agent", "sdk", "cmd/shardmanager"}, "retries"},
 	{"github.com/hashicorp/serf", []string{"internal/gossip"}, "gossip: membership and coordinates"},
