@@ -80,7 +80,7 @@ func clientOf(c *cobra.Command) *operator.Client {
 func around() verbs.Shell {
 	a := new(adminClient)
 	return verbs.Shell{
-		Flags: a.flags, Output: a.output.flag, Client: a.client, Print: a.print, Progress: a.progress, Refuse: func(err error) error { return &usageError{err} }, Exactly: exactly, Group: needsVerb,
+		Flags: a.flags, Output: a.output.flag, Client: a.client, Print: a.print, Progress: a.progress, Refuse: refuse, Exactly: exactly, Group: needsVerb,
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/contexts"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/explain"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/gossip"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/hold"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/maintenance"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/nomad"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
@@ -100,7 +101,7 @@ func rootCommand() *cobra.Command {
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
 	add(root, groupOperators, app.Command(around), app.List(around(), "apps", "shardmanager apps\n  shardmanager apps -o yaml"), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
-		holdCommand(), quarantineCommand(), gossip.Command(around), snapshot.Command(around), statusCommand(), leaderCommand(), doctorCommand())
+		hold.Command(around), hold.Quarantine(around), gossip.Command(around), snapshot.Command(around), statusCommand(), leaderCommand(), doctorCommand())
 	add(root, groupLocal, devCommand(), contexts.Command(around), sim.Command(around()), verbs.Man(around(), softwareVersion()), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.SetCompletionCommandGroupID(groupLocal)

@@ -14,6 +14,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/policy"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/filter"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -170,19 +171,28 @@ func getCommand(a shell.Shell) *cobra.Command {
 
 // List is the command that lists all apps, under a name and with an example of its own.
 func List(a shell.Shell, name, example string) *cobra.Command {
+	var only shell.Filter
 	c := &cobra.Command{
 		Use:     name,
 		Short:   "List all apps",
 		Example: "  " + example,
 		Args:    a.Exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			picked, err := only.Compile(new(pb.AppSpec), a.Refuse)
+			if err != nil {
+				return err
+			}
 			answer, err := shell.Leader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.ListApps, &pb.ListAppsRequest{})
 			if err != nil {
+				return err
+			}
+			if answer.Specs, err = filter.Rows(picked, answer.GetSpecs()); err != nil {
 				return err
 			}
 			return a.Print(c.OutOrStdout(), answer, func(w io.Writer) { table(w, answer.GetSpecs()...) })
 		},
 	}
+	only.Flag(c)
 	a.Flags(c)
 	return c
 }
