@@ -145,8 +145,9 @@ func agentDrainCommand() *cobra.Command {
 				ctx, cancel = context.WithTimeout(ctx, limit)
 				defer cancel()
 			}
-			d := drain{agent: &a, request: &pb.DrainRequest{App: app, Undo: undo}, out: c.OutOrStdout(), notes: c.ErrOrStderr()}
+			d := drain{agent: &a, request: &pb.DrainRequest{App: app, Undo: undo}, out: c.OutOrStdout(), notes: c.ErrOrStderr(), bar: verbs.NewBar(c)}
 			err := d.run(ctx)
+			d.bar.Clear()
 			if err != nil && ctx.Err() != nil && c.Context().Err() == nil {
 				return fmt.Errorf("drain: not finished after %v, %s left: the drain goes on, see `shardmanager moves`", limit, verbs.Shards(d.left))
 			}
@@ -194,7 +195,8 @@ type drain struct {
 	agent      *agentClient
 	request    *pb.DrainRequest
 	out, notes io.Writer
-	left       uint32
+	left, all  uint32 // shards; all: the most that were left
+	bar        *verbs.Bar
 }
 
 // run follows the drain to its end. Where the agent is replaced meanwhile, its successor is asked again.
@@ -212,6 +214,7 @@ func (d *drain) run(ctx context.Context) error {
 			return d.agent.explain(err)
 		case begun:
 			lost = time.Now()
+			d.bar.Clear()
 			_, _ = fmt.Fprintln(d.notes, "drain: the agent ended: waiting for one that replaces it")
 		case lost.IsZero() || time.Since(lost) > successorWait || connect.CodeOf(err) == connect.CodeNotFound:
 			return d.agent.explain(err)
@@ -235,6 +238,11 @@ func (d *drain) once(ctx context.Context) (begun bool, err error) {
 	}
 	for stream.Receive() {
 		begun, d.left = true, stream.Msg().GetRemaining()
+		d.all = max(d.all, d.left)
+		if d.bar.Show(uint64(d.all-d.left), uint64(d.all), verbs.Shards(d.left)+" left"); d.bar != nil && d.left > 0 {
+			continue
+		}
+		d.bar.Clear()
 		if err := d.agent.progress(d.out, stream.Msg(), verbs.Shards(d.left)+" left"); err != nil {
 			return false, err
 		}

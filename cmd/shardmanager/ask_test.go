@@ -106,3 +106,15 @@ func TestWhoAsks(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// Who waits at a terminal sees how far it is, and what is over; who does not gets lines.
+func TestProgressBar(t *testing.T) {
+	if code, screen := typedAt(t, "", "sim", "--seeds", "2", "--servers", "3", "--shards", "4", "--duration", "3m", "--workers", "1"); code != exitOK ||
+		!strings.Contains(screen, "] 100 %  2 of 2 seeds, 0 broken") || !strings.Contains(screen, "\x1b[K2 seeds, ") {
+		t.Errorf("sim at a terminal: exit %d, %q", code, screen)
+	}
+	admin := serve(t, &plane{})
+	if code, screen := typedAt(t, "", "drain", "node-1.kv", "--wait", "--yes", "-o", "json", "--timeout", "1s", "--admin", admin); strings.Contains(screen, "%") {
+		t.Errorf("drain -o json: exit %d, %q", code, screen)
+	}
+}

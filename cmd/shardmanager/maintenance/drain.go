@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +43,7 @@ func Drain(s shell.Shell) *cobra.Command {
 			if wait {
 				ctx, cancel := context.WithTimeout(c.Context(), patience)
 				defer cancel()
-				return awaitDrain(ctx, s, c.OutOrStdout(), args[0], patience, answer)
+				return awaitDrain(ctx, s, c, args[0], patience, answer)
 			}
 			text := fmt.Sprintf("%s: draining, %s left", args[0], shell.Shards(answer.GetRemaining()))
 			if undo {
@@ -99,12 +98,16 @@ func Undrain(s shell.Shell) *cobra.Command {
 }
 
 // awaitDrain follows a drain to its end. A leader that changes meanwhile is waited for.
-func awaitDrain(ctx context.Context, s shell.Shell, w io.Writer, server string, patience time.Duration, last *pb.DrainServerResponse) error {
+func awaitDrain(ctx context.Context, s shell.Shell, c *cobra.Command, server string, patience time.Duration, last *pb.DrainServerResponse) error {
+	w, bar, all := c.OutOrStdout(), shell.NewBar(c), last.GetRemaining()
+	defer bar.Clear()
 	shown := uint32(0)
 	ticker := time.NewTicker(Look)
 	defer ticker.Stop()
 	for {
-		if left := last.GetRemaining(); left != shown {
+		left := last.GetRemaining()
+		all = max(all, left)
+		if bar.Show(uint64(all-left), uint64(all), server+": "+shell.Shards(left)+" left"); bar == nil && left != shown {
 			if err := s.Progress(w, last, fmt.Sprintf("%s: %s left", server, shell.Shards(left))); err != nil {
 				return err
 			}
@@ -121,6 +124,7 @@ func awaitDrain(ctx context.Context, s shell.Shell, w io.Writer, server string, 
 			status := statusOf(answer.GetServers(), server)
 			last = &pb.DrainServerResponse{Remaining: status.GetShards() + status.GetSecondaries()}
 			if status.GetShards() == 0 && status.GetSecondaries() == 0 && status.GetMoves() == 0 {
+				bar.Clear()
 				return s.Progress(w, last, server+": drained")
 			}
 		}

@@ -48,6 +48,7 @@ type rollout struct {
 	began   time.Time
 	out     io.Writer
 	shown   string
+	bar     *shell.Bar // of the pieces that are done
 }
 
 // progress is what this run of the verb did about a piece.
@@ -95,7 +96,8 @@ func Command(s shell.Shell) *cobra.Command {
 }
 
 func (r *rollout) run(c *cobra.Command, args []string) error {
-	r.id, r.out, r.began = args[0], c.OutOrStdout(), time.Now()
+	r.id, r.out, r.began, r.bar = args[0], c.OutOrStdout(), time.Now(), shell.NewBar(c)
+	defer r.bar.Clear()
 	if r.abort {
 		if err := maintenance.Confirm(c, r.Shell, &r.question, r.id, maintenance.Cancels); err != nil {
 			return err
@@ -216,6 +218,7 @@ func (r *rollout) look(ctx context.Context) (over bool, err error) {
 		r.shown = text
 		r.say(text)
 	}
+	r.bar.Show(uint64(n.Done), uint64(len(e.GetPieces())), text) //nolint:gosec // never negative
 	return n.Waiting+n.Approved+n.Ready == 0, nil
 }
 
@@ -285,5 +288,6 @@ func (r *rollout) end() error {
 }
 
 func (r *rollout) say(text string) {
+	r.bar.Clear()
 	_, _ = fmt.Fprintf(r.out, "%7.1fs  %s: %s\n", time.Since(r.began).Seconds(), r.id, text)
 }
