@@ -17,12 +17,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/apidocs"
 	"github.com/shardmanager/shardmanager/allocator/cell"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/metrics"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
+	"github.com/shardmanager/shardmanager/allocator/snapshot"
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
@@ -160,6 +162,8 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
 	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	apidocs.Handle(routes)
+	snapshot.Handle(routes, snapshot.Source{Store: a.store, Cluster: a.cfg.Cluster, Group: a.cfg.Group, Name: a.cfg.Name, Software: a.deps.Version})
 	if a.deps.Routes != nil {
 		a.deps.Routes(routes)
 	}

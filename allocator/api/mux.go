@@ -26,9 +26,9 @@ func DataMux(node Node, attach *Attach, maps shardmanagerv1connect.ShardMapServi
 	return mux
 }
 
-// AdminMux is what operators reach: AdminService, ShardMapService, health and reflection.
+// AdminMux is what operators reach: AdminService, ShardMapService, health and reflection. The allocator adds SnapshotService.
 func AdminMux(node Node, admin *Admin, maps shardmanagerv1connect.ShardMapServiceHandler) *http.ServeMux {
-	mux := newMux(node, maps, shardmanagerv1connect.AdminServiceName, shardmanagerv1connect.ShardMapServiceName)
+	mux := newMux(node, maps, shardmanagerv1connect.AdminServiceName, shardmanagerv1connect.SnapshotServiceName, shardmanagerv1connect.ShardMapServiceName)
 	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(admin, connect.WithReadMaxBytes(MaxRequestBytes), wire.StrictJSON()))
 	return mux
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/agent"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/contexts"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/doctor"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/clock"
@@ -26,11 +27,13 @@ import (
 // agentClient reaches the agent of this host.
 type agentClient struct {
 	socket string
+	choice contexts.Choice
 	output
 }
 
 func (a *agentClient) flags(c *cobra.Command) {
 	a.socketFlag(c)
+	a.choice.Flag(c)
 	a.output.flag(c)
 }
 
@@ -39,7 +42,11 @@ func (a *agentClient) socketFlag(c *cobra.Command) {
 }
 
 func (a *agentClient) dial() (shardmanagerv1connect.AgentServiceClient, func(), error) {
-	a.socket = firstOf(a.socket, variable("SHARDMANAGER_SOCKET"), agent.DefaultSocket)
+	socket, _, err := a.choice.Value(contexts.Socket(a.socket))
+	if err != nil {
+		return nil, nil, &usageError{err}
+	}
+	a.socket = firstOf(socket, agent.DefaultSocket)
 	endpoint, err := transport.Dial(a.socket)
 	if err != nil {
 		return nil, nil, &usageError{fmt.Errorf("--socket: %w", err)}
@@ -67,7 +74,9 @@ func (a *agentClient) status(ctx context.Context) (*pb.StatusResponse, error) {
 // doctorCommand asks the agent of this host, too; where its socket is not there, it has none.
 func doctorCommand() *cobra.Command {
 	var a agentClient
-	c := doctor.Command(around(), func(ctx context.Context) (*pb.StatusResponse, error) {
+	var c *cobra.Command
+	c = doctor.Command(around(), func(ctx context.Context) (*pb.StatusResponse, error) {
+		a.choice.Name(c.Flags().Lookup("context").Value.String())
 		status, err := a.status(ctx)
 		if errors.Is(err, os.ErrNotExist) {
 			err = doctor.ErrNoAgent
@@ -104,18 +113,12 @@ func agentTable(w io.Writer, status *pb.StatusResponse) {
 	}
 	row(w, append([]string{"SERVER", "INCARNATION", "LEASE", "BY", "ATTACHED", "SHARDS", "PID", "PROBLEM"}, figures.UsageHeader()...)...)
 	for _, s := range status.GetServers() {
-		held := 0
-		for _, replica := range s.GetHeld() {
-			if replica.GetPhase() != pb.ShardPhase_SHARD_PHASE_NONE {
-				held++
-			}
-		}
 		attached := yes(s.GetAttached())
 		if s.GetDraining() {
 			attached += ", draining"
 		}
 		row(w, append([]string{s.GetServer().GetId(), shard.Incarnation(s.GetServer().GetIncarnation()).String(), milliseconds(s.GetLeaseRemainingMs()),
-			dash(s.GetVouchedBy()), attached, fmt.Sprint(held), fmt.Sprint(s.GetPid()), dash(s.GetProblem())}, figures.Usage(s.GetUsage())...)...)
+			dash(s.GetVouchedBy()), attached, fmt.Sprint(held(s)), fmt.Sprint(s.GetPid()), dash(s.GetProblem())}, figures.Usage(s.GetUsage())...)...)
 	}
 }
 
@@ -124,20 +127,27 @@ func agentDrainCommand() *cobra.Command {
 	var app string
 	var undo bool
 	var limit time.Duration
+	var question verbs.Question
 	c := &cobra.Command{
 		Use:     "drain",
 		Short:   "Move every shard away from the servers of this agent; waits until nothing is left",
 		Example: "  shardmanager agent drain --timeout 1m\n  shardmanager agent drain --app kv --undo",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if !undo {
+				if err := question.Ask(c, func() ([]string, error) { return a.drainWould(c.Context(), app) }); err != nil {
+					return err
+				}
+			}
 			ctx := c.Context()
 			if limit > 0 {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, limit)
 				defer cancel()
 			}
-			d := drain{agent: &a, request: &pb.DrainRequest{App: app, Undo: undo}, out: c.OutOrStdout(), notes: c.ErrOrStderr()}
+			d := drain{agent: &a, request: &pb.DrainRequest{App: app, Undo: undo}, out: c.OutOrStdout(), notes: c.ErrOrStderr(), bar: verbs.NewBar(c)}
 			err := d.run(ctx)
+			d.bar.Clear()
 			if err != nil && ctx.Err() != nil && c.Context().Err() == nil {
 				return fmt.Errorf("drain: not finished after %v, %s left: the drain goes on, see `shardmanager moves`", limit, verbs.Shards(d.left))
 			}
@@ -147,8 +157,34 @@ func agentDrainCommand() *cobra.Command {
 	c.Flags().StringVar(&app, "app", "", "only this app's server (default all)")
 	c.Flags().DurationVar(&limit, "timeout", 0, "wait no longer than this, and fail; the drain goes on (default: wait until nothing is left)")
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
+	question.Flag(c)
 	a.flags(c)
 	return c
+}
+
+// drainWould says what a drain of this host's servers would do.
+func (a *agentClient) drainWould(ctx context.Context, app string) ([]string, error) {
+	status, err := a.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, s := range status.GetServers() {
+		if app == "" || s.GetServer().GetApp() == app {
+			lines = append(lines, fmt.Sprintf("%s holds %s: all go elsewhere, and it takes no others until `shardmanager agent drain --undo`.", s.GetServer().GetId(), verbs.Shards(uint32(held(s))))) //nolint:gosec // never negative
+		}
+	}
+	return lines, nil
+}
+
+// held is how many shards a server has.
+func held(s *pb.AgentServerStatus) (n int) {
+	for _, replica := range s.GetHeld() {
+		if replica.GetPhase() != pb.ShardPhase_SHARD_PHASE_NONE {
+			n++
+		}
+	}
+	return n
 }
 
 // An agent that ends in the middle of a drain may be replaced; its successor knows nothing of the drain.
@@ -159,7 +195,8 @@ type drain struct {
 	agent      *agentClient
 	request    *pb.DrainRequest
 	out, notes io.Writer
-	left       uint32
+	left, all  uint32 // shards; all: the most that were left
+	bar        *verbs.Bar
 }
 
 // run follows the drain to its end. Where the agent is replaced meanwhile, its successor is asked again.
@@ -177,6 +214,7 @@ func (d *drain) run(ctx context.Context) error {
 			return d.agent.explain(err)
 		case begun:
 			lost = time.Now()
+			d.bar.Clear()
 			_, _ = fmt.Fprintln(d.notes, "drain: the agent ended: waiting for one that replaces it")
 		case lost.IsZero() || time.Since(lost) > successorWait || connect.CodeOf(err) == connect.CodeNotFound:
 			return d.agent.explain(err)
@@ -200,6 +238,11 @@ func (d *drain) once(ctx context.Context) (begun bool, err error) {
 	}
 	for stream.Receive() {
 		begun, d.left = true, stream.Msg().GetRemaining()
+		d.all = max(d.all, d.left)
+		if d.bar.Show(uint64(d.all-d.left), uint64(d.all), verbs.Shards(d.left)+" left"); d.bar != nil && d.left > 0 {
+			continue
+		}
+		d.bar.Clear()
 		if err := d.agent.progress(d.out, stream.Msg(), verbs.Shards(d.left)+" left"); err != nil {
 			return false, err
 		}

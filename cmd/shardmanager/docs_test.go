@@ -15,6 +15,9 @@ import (
 // said finds what the documents say that a user types: in code spans, and in lines of code that begin with the program's name.
 var said = regexp.MustCompile("(?m)`shardmanager( [^`]*)?`|^    shardmanager( .*)$")
 
+// word is one of a command line: what is between single quotes is one.
+var word = regexp.MustCompile(`'[^']*'|\S+`)
+
 // documents are those for users.
 func documents(t *testing.T) []string {
 	t.Helper()
@@ -36,7 +39,7 @@ func TestDocumentsNameCommands(t *testing.T) {
 		for _, match := range said.FindAllStringSubmatch(string(text), -1) {
 			commands++
 			line, _, _ := strings.Cut(match[1]+match[2], " #")
-			if wrong := typed(strings.Fields(line)); wrong != "" {
+			if wrong := typed(word.FindAllString(line, -1)); wrong != "" {
 				t.Errorf("%s: shardmanager%s: %s", filepath.Base(file), line, wrong)
 			}
 		}

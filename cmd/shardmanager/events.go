@@ -12,21 +12,32 @@ import (
 
 func eventsCommand() *cobra.Command {
 	var a adminClient
+	var only verbs.Filter
 	request := new(pb.WatchEventsRequest)
 	c := &cobra.Command{
 		Use:   "events",
 		Short: "Show what the leader decided and saw, as far back as it remembers",
 		Long: "Show what the leader decided and saw, in order, as far back as it remembers; with --follow until Ctrl-C, across changes of the leader.\n" +
 			"What could not be had any more is told as a gap.",
-		Example: "  shardmanager events --app kv\n  shardmanager events --follow -o json",
+		Example: "  shardmanager events --app kv\n  shardmanager events --follow -o json\n  shardmanager events --filter 'decision.server == \"node-1.kv\"'",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			picked, err := only.Compile(new(pb.Event), refuse)
+			if err != nil {
+				return err
+			}
 			w := c.OutOrStdout()
-			return a.client().Events(c.Context(), request, func(e *pb.Event) error { return a.progress(w, e, eventLine(e)) })
+			return a.client().Events(c.Context(), request, func(e *pb.Event) error {
+				if takes, err := picked.Takes(e); !takes || err != nil {
+					return err
+				}
+				return a.progress(w, e, eventLine(e))
+			})
 		},
 	}
 	c.Flags().StringVar(&request.App, "app", "", "only this app's and the cluster's (default all)")
 	c.Flags().BoolVarP(&request.Follow, "follow", "f", false, "go on with what is still to come")
+	only.Flag(c)
 	a.flags(c)
 	return c
 }

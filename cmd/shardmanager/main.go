@@ -15,7 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/app"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/contexts"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/explain"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/gossip"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/hold"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/maintenance"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/nomad"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/policies"
@@ -23,6 +26,7 @@ import (
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/sim"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/snapshot"
 )
 
 // Exit codes.
@@ -97,8 +101,8 @@ func rootCommand() *cobra.Command {
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
 	add(root, groupOperators, app.Command(around), app.List(around(), "apps", "shardmanager apps\n  shardmanager apps -o yaml"), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
-		holdCommand(), quarantineCommand(), gossipCommand(), statusCommand(), leaderCommand(), doctorCommand())
-	add(root, groupLocal, devCommand(), sim.Command(around()), verbs.Man(around(), softwareVersion()), versionCommand())
+		hold.Command(around), hold.Quarantine(around), gossip.Command(around), snapshot.Command(around), statusCommand(), leaderCommand(), doctorCommand())
+	add(root, groupLocal, devCommand(), contexts.Command(around), sim.Command(around()), verbs.Man(around(), softwareVersion()), versionCommand())
 	root.AddCommand(exampleCommand())
 	root.SetCompletionCommandGroupID(groupLocal)
 	verbs.Complete(root, clientOf)

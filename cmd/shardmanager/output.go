@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -105,18 +104,16 @@ func writeYAML(w io.Writer, m proto.Message, options protojson.MarshalOptions) e
 
 // watched gives a command that shows how things stand the flag --watch.
 func watched(c *cobra.Command) *cobra.Command {
-	return verbs.Watched(c, func(err error) error { return &usageError{err} })
+	return verbs.Watched(c, refuse)
 }
+
+// refuse marks what is wrong with the command line.
+func refuse(err error) error { return &usageError{err} }
 
 // row writes the cells of one line of a table. The table's writer keeps the error until it is flushed.
 func row(w io.Writer, cells ...string) { verbs.Row(w, cells...) }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func dash(s string) string { return verbs.Dash(s) }
 
 func yes(b bool) string {
 	if b {
@@ -138,5 +135,3 @@ func firstOf(values ...string) string {
 	}
 	return ""
 }
-
-func variable(name string) string { return os.Getenv(name) }

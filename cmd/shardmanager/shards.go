@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -45,6 +47,7 @@ func shardsCreateCommand() *cobra.Command {
 
 func shardsDeleteCommand() *cobra.Command {
 	var a adminClient
+	var question verbs.Question
 	c := &cobra.Command{
 		Use:   "delete APP SHARD…",
 		Short: "Delete shards, all of them or none",
@@ -53,6 +56,12 @@ func shardsDeleteCommand() *cobra.Command {
 		Example: "  shardmanager shards delete mail inbox-2",
 		Args:    atLeast("APP", "SHARD"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := question.Ask(c, func() ([]string, error) {
+				return []string{fmt.Sprintf("%s of app %s are deleted: %s.", verbs.Shards(uint32(len(args)-1)), args[0], strings.Join(args[1:], ", ")), //nolint:gosec // arguments are few
+					"Their holders drop them. What the application stored for them is the application's to remove."}, nil
+			}); err != nil {
+				return err
+			}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.DeleteShards,
 				&pb.DeleteShardsRequest{App: args[0], Shards: args[1:]})
 			if err != nil {
@@ -61,6 +70,7 @@ func shardsDeleteCommand() *cobra.Command {
 			return a.progress(c.OutOrStdout(), answer, args[0]+": deleted "+strings.Join(args[1:], ", "))
 		},
 	}
+	question.Flag(c)
 	a.flags(c)
 	return c
 }

@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/gossip"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/figures"
+	"github.com/shardmanager/shardmanager/internal/filter"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
@@ -18,71 +20,102 @@ import (
 
 func mapCommand() *cobra.Command {
 	var a adminClient
+	var only verbs.Filter
 	c := &cobra.Command{
-		Use:     "map APP",
-		Short:   "Show who serves which shard",
-		Example: "  shardmanager map kv\n  shardmanager map kv -o json",
-		Args:    exactly("APP"),
+		Use:   "map APP",
+		Short: "Show who serves which shard",
+		Long:  "Show who serves which shard. With --filter, -o json and yaml print rows, too, where they else print the map as it travels, in columns.",
+		Example: "  shardmanager map kv\n  shardmanager map kv -o json\n" +
+			"  shardmanager map kv --filter 'primary == \"\" || secondaries.size() < 2'",
+		Args: exactly("APP"),
 		RunE: func(c *cobra.Command, args []string) error {
+			picked, err := only.Compile(new(pb.ShardMapRow), refuse)
+			if err != nil {
+				return err
+			}
 			request := &pb.AdminServiceGetShardMapRequest{App: args[0]}
 			answer, err := anyAllocator(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.GetShardMap, request)
 			if err != nil {
 				return err
 			}
-			if a.forPrograms() {
+			if a.forPrograms() && !only.Given() {
 				return a.print(c.OutOrStdout(), answer.GetSnapshot(), nil)
 			}
 			shards, err := wire.SnapshotFromProto(answer.GetSnapshot())
 			if err != nil {
 				return fmt.Errorf("map %s: %w", args[0], err)
 			}
-			return a.print(c.OutOrStdout(), answer.GetSnapshot(), func(w io.Writer) { mapTable(w, shards) })
+			rows, err := filter.Rows(picked, mapRows(shards))
+			if err != nil {
+				return err
+			}
+			return a.print(c.OutOrStdout(), &pb.ShardMapRows{Rows: rows}, func(w io.Writer) { mapTable(w, rows) })
 		},
 	}
+	only.Flag(c)
 	a.flags(c)
 	return watched(c)
 }
 
-func mapTable(w io.Writer, shards *shard.Map) {
-	row(w, "SHARD", "PRIMARY", "ADDRESS", "TERM", "SECONDARIES")
+func mapRows(shards *shard.Map) (rows []*pb.ShardMapRow) {
 	for i := range shard.Index(shards.Space.Shards) {
 		id := string(shards.ID(i))
 		if id == "" {
 			continue // of a named key space: deleted
 		}
-		var others []string
+		r := &pb.ShardMapRow{Shard: id}
 		for k := 0; shards.Secondary(i, k) != nil; k++ {
-			others = append(others, string(shards.Secondary(i, k).ID))
+			r.Secondaries = append(r.Secondaries, string(shards.Secondary(i, k).ID))
 		}
-		server, term := shards.Lookup(i)
-		if server == nil {
-			row(w, id, "-", "-", "-", dash(strings.Join(others, ", ")))
+		if server, term := shards.Lookup(i); server != nil {
+			r.Primary, r.Address, r.Term = string(server.ID), server.DataAddress, uint64(term)
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+func mapTable(w io.Writer, rows []*pb.ShardMapRow) {
+	row(w, "SHARD", "PRIMARY", "ADDRESS", "TERM", "SECONDARIES")
+	for _, r := range rows {
+		others := dash(strings.Join(r.GetSecondaries(), ", "))
+		if r.GetPrimary() == "" {
+			row(w, r.GetShard(), "-", "-", "-", others)
 			continue
 		}
-		row(w, id, string(server.ID), server.DataAddress, fmt.Sprint(term), dash(strings.Join(others, ", ")))
+		row(w, r.GetShard(), r.GetPrimary(), r.GetAddress(), fmt.Sprint(r.GetTerm()), others)
 	}
 }
 
 func serversCommand() *cobra.Command {
 	var a adminClient
 	var app string
+	var only verbs.Filter
 	c := &cobra.Command{
 		Use:   "servers",
 		Short: "List servers, where they are and how they stand",
 		Long: "List servers, where they are and how they stand. With -o wide also what their hosts use, the version of\n" +
 			"their agents, and how those stand by the leader's gossip (gossip_listen): alive, leaving, left, failed, or unknown. That is a hint; the\n" +
 			"state is what counts.",
-		Example: "  shardmanager servers\n  shardmanager servers --app kv -o wide",
+		Example: "  shardmanager servers\n  shardmanager servers --app kv -o wide\n  shardmanager servers --filter 'server.locality.region == \"eu\" && shards > 10'",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			picked, err := only.Compile(new(pb.ServerStatus), refuse)
+			if err != nil {
+				return err
+			}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{App: app})
 			if err != nil {
+				return err
+			}
+			if answer.Servers, err = filter.Rows(picked, answer.GetServers()); err != nil {
 				return err
 			}
 			return a.print(c.OutOrStdout(), answer, func(w io.Writer) { serversTable(w, answer.GetServers(), a.format == wide) })
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
+	only.Flag(c)
 	a.flags(c, wide)
 	return watched(c)
 }
@@ -111,7 +144,7 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
 		cells := []string{server.GetId(), state, fmt.Sprint(s.GetShards()), fmt.Sprint(s.GetSecondaries()), fmt.Sprint(s.GetMoves()), dash(server.GetLocality().GetRegion()),
 			dash(server.GetLocality().GetZone()), dash(server.GetDataAddress()), dash(server.GetVersion()), renewed, dash(reason)}
 		if measured {
-			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()), gossipStatus(s.GetGossip()), dash(s.GetAgentVersion()))...)
+			cells = append(cells, append(figures.Usage(s.GetUsage()), figures.Capacity(server.GetCapacity()), gossip.Status(s.GetGossip()), dash(s.GetAgentVersion()))...)
 		}
 		row(w, cells...)
 	}
@@ -120,14 +153,25 @@ func serversTable(w io.Writer, servers []*pb.ServerStatus, measured bool) {
 func movesCommand() *cobra.Command {
 	var a adminClient
 	var app string
+	var only verbs.Filter
 	c := &cobra.Command{
 		Use:     "moves",
 		Short:   "List moves under way and the latest finished ones; abort or skip what is stuck",
-		Example: "  shardmanager moves\n  shardmanager moves --app kv\n  shardmanager moves abort kv 07",
+		Example: "  shardmanager moves\n  shardmanager moves --app kv\n  shardmanager moves --filter 'from == \"node-1.kv\" && ageMs > 60000'\n  shardmanager moves abort kv 07",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			picked, err := only.Compile(new(pb.MoveStatus), refuse)
+			if err != nil {
+				return err
+			}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.ListMoves, &pb.ListMovesRequest{App: app})
 			if err != nil {
+				return err
+			}
+			if answer.Open, err = filter.Rows(picked, answer.GetOpen()); err != nil {
+				return err
+			}
+			if answer.Finished, err = filter.Rows(picked, answer.GetFinished()); err != nil {
 				return err
 			}
 			return a.print(c.OutOrStdout(), answer, func(w io.Writer) {
@@ -136,6 +180,7 @@ func movesCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&app, "app", "", "only this app's (default all)")
+	only.Flag(c)
 	a.flags(c)
 	c.AddCommand(movesAbortCommand(), movesSkipCommand())
 	return watched(c)

@@ -7,12 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
 func movesAbortCommand() *cobra.Command {
 	var a adminClient
+	var question verbs.Question
 	request := new(pb.AbortMoveRequest)
 	c := &cobra.Command{
 		Use:   "abort APP SHARD",
@@ -23,6 +25,11 @@ func movesAbortCommand() *cobra.Command {
 		Args:    exactly("APP", "SHARD"),
 		RunE: func(c *cobra.Command, args []string) error {
 			request.App, request.Shard = args[0], args[1]
+			if err := question.Ask(c, func() ([]string, error) {
+				return moveWould(c, &a, args, "Its target stops, its source goes on, and the target is not asked again for a while.")
+			}); err != nil {
+				return err
+			}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.AbortMove, request)
 			if err != nil {
 				return err
@@ -32,12 +39,14 @@ func movesAbortCommand() *cobra.Command {
 	}
 	c.Flags().Uint64Var(&request.Move, "move", 0, "refuse if another move is open (default whichever it is)")
 	c.Flags().StringVar(&request.Reason, "reason", "", "why, for the events")
+	question.Flag(c)
 	a.flags(c)
 	return c
 }
 
 func movesSkipCommand() *cobra.Command {
 	var a adminClient
+	var question verbs.Question
 	var step string
 	request := new(pb.SkipStepRequest)
 	c := &cobra.Command{
@@ -54,6 +63,13 @@ func movesSkipCommand() *cobra.Command {
 				return err
 			}
 			request.App, request.Shard, request.Step = args[0], args[1], number
+			if request.GetForce() { // without, it is done only where it is safe
+				if err := question.Ask(c, func() ([]string, error) {
+					return moveWould(c, &a, args, "If nothing else helps, the server that the step waits for is fenced, and loses everything that it holds.")
+				}); err != nil {
+					return err
+				}
+			}
 			answer, err := theLeader(c.Context(), &a, shardmanagerv1connect.AdminServiceClient.SkipStep, request)
 			if err != nil {
 				return err
@@ -65,8 +81,24 @@ func movesSkipCommand() *cobra.Command {
 	c.Flags().Uint64Var(&request.Move, "move", 0, "refuse if another move is open (default whichever it is)")
 	c.Flags().BoolVar(&request.Force, "force", false, "fence the server that the step waits for, if nothing else helps")
 	c.Flags().StringVar(&request.Reason, "reason", "", "why, for the events")
+	question.Flag(c)
 	a.flags(c)
 	return c
+}
+
+// moveWould shows the open move of a shard, and what would become of it.
+func moveWould(c *cobra.Command, a *adminClient, args []string, would string) ([]string, error) {
+	answer, err := theLeader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.ListMoves, &pb.ListMovesRequest{App: args[0]})
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range answer.GetOpen() {
+		if m.GetShard() == args[1] {
+			return []string{fmt.Sprintf("Move %d of %s/%s from %s to %s is at %s for %s.", m.GetMove(), args[0], args[1], dash(m.GetFrom()), dash(m.GetTo()),
+				enumName(m.GetStep().String(), "MOVE_STEP_"), milliseconds(m.GetStepAgeMs())), would}, nil
+		}
+	}
+	return []string{fmt.Sprintf("No move of %s/%s is open.", args[0], args[1])}, nil
 }
 
 // stepNumber is the step of a name as `moves` shows it; none for an empty one.

@@ -14,11 +14,11 @@ var foreign = []struct {
 	in      []string
 	why     string
 }{
-	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "agent/api", "agent/app",
+	{"connectrpc.com/connect", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/operator", "internal/coord/embedded", "allocator/api", "allocator/snapshot", "agent/api", "agent/app",
 		"agent", "sdk", "examples/kv", "internal/dev", "bench", "cmd/shardmanager"}, "the wire: whoever serves or calls a service"},
 	{"connectrpc.com/grpchealth", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"connectrpc.com/grpcreflect", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
-	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage", "allocator/policy",
+	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "internal/filter", "allocator/storage", "allocator/snapshot", "allocator/policy",
 		"allocator/appspec", "sdk", "examples/kv", "cmd/shardmanager"}, "messages: encoded, stored, read from YAML"},
 	{"github.com/cenkalti/backoff/v4", []string{"internal/mapfeed", "internal/gossip", "internal/operator", "internal/coord/embedded", "internal/coord/consul", "internal/registration", "internal/nomad/controller", "allocator", "agent", "sdk", "cmd/shardmanager"}, "retries"},
 	{"github.com/hashicorp/serf", []string{"internal/gossip"}, "gossip: membership and coordinates"},
@@ -28,7 +28,7 @@ var foreign = []struct {
 	{"github.com/hashicorp/consul/api", []string{"internal/coord/consul"}, "Consul"},
 	{"go.etcd.io/bbolt", []string{"internal/coord/embedded"}, "the embedded store's file"},
 	{"go.yaml.in/yaml/v3", []string{"internal/config"}, "configuration files"},
-	{"github.com/google/cel-go", []string{"allocator/policy/eligibility"}, "predicates over servers: the compiler and interpreter of CEL, without I/O or clocks"},
+	{"github.com/google/cel-go", []string{"allocator/policy/eligibility", "internal/filter"}, "predicates over servers and rows: the compiler and interpreter of CEL, without I/O or clocks"},
 	{"github.com/spf13/pflag", []string{"internal/config"}, "flags over environment over file"},
 	{"github.com/spf13/cobra", []string{"internal/daemon", "cmd/shardmanager", "examples/kv/kvcmd"}, "command lines"},
 	{"github.com/rs/zerolog", []string{"internal/gossip", "internal/registration", "internal/nomad/controller", "allocator", "agent", "internal/daemon", "bench", "cmd/shardmanager"}, "the daemons' log; the SDK takes *slog.Logger"},

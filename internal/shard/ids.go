@@ -43,6 +43,9 @@ const generationShift = 40
 // FirstTerm is the term before any grant in a generation.
 func FirstTerm(generation uint64) Term { return Term(generation << generationShift) }
 
+// Generation is the generation in which t was granted.
+func (t Term) Generation() uint64 { return uint64(t) >> generationShift }
+
 // Next is the term after t, never below the generation's first.
 func (t Term) Next(generation uint64) Term { return max(t, FirstTerm(generation)) + 1 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/policy"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	"github.com/shardmanager/shardmanager/internal/config"
+	"github.com/shardmanager/shardmanager/internal/filter"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
@@ -103,6 +104,7 @@ func createCommand(a shell.Shell) *cobra.Command {
 
 func updateCommand(a shell.Shell) *cobra.Command {
 	var file string
+	var question shell.Question
 	c := &cobra.Command{
 		Use:   "update -f FILE",
 		Short: "Replace the spec of an app; the key space cannot change",
@@ -113,6 +115,9 @@ func updateCommand(a shell.Shell) *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			spec, err := readSpec(a, c, file)
 			if err != nil {
+				return err
+			}
+			if err := question.Ask(c, func() ([]string, error) { return updateWould(c, a, spec.Spec) }); err != nil {
 				return err
 			}
 			if spec.Spec.GetResourceVersion() == 0 {
@@ -130,6 +135,7 @@ func updateCommand(a shell.Shell) *cobra.Command {
 		},
 	}
 	c.Flags().StringVarP(&file, "file", "f", "", "YAML or JSON file with the spec")
+	question.Flag(c)
 	a.Flags(c)
 	return c
 }
@@ -165,19 +171,28 @@ func getCommand(a shell.Shell) *cobra.Command {
 
 // List is the command that lists all apps, under a name and with an example of its own.
 func List(a shell.Shell, name, example string) *cobra.Command {
+	var only shell.Filter
 	c := &cobra.Command{
 		Use:     name,
 		Short:   "List all apps",
 		Example: "  " + example,
 		Args:    a.Exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			picked, err := only.Compile(new(pb.AppSpec), a.Refuse)
+			if err != nil {
+				return err
+			}
 			answer, err := shell.Leader(c.Context(), a, shardmanagerv1connect.AdminServiceClient.ListApps, &pb.ListAppsRequest{})
 			if err != nil {
+				return err
+			}
+			if answer.Specs, err = filter.Rows(picked, answer.GetSpecs()); err != nil {
 				return err
 			}
 			return a.Print(c.OutOrStdout(), answer, func(w io.Writer) { table(w, answer.GetSpecs()...) })
 		},
 	}
+	only.Flag(c)
 	a.Flags(c)
 	return c
 }
@@ -218,12 +233,16 @@ func keySpace(space *pb.KeySpace) string {
 
 func deleteCommand(a shell.Shell) *cobra.Command {
 	var version uint64
+	var question shell.Question
 	c := &cobra.Command{
 		Use:     "delete NAME",
 		Short:   "Delete an app that no server is registered for",
 		Example: "  shardmanager app delete kv",
 		Args:    a.Exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := question.Ask(c, func() ([]string, error) { return deleteWould(c, a, args[0]) }); err != nil {
+				return err
+			}
 			if version == 0 {
 				current, err := getApp(c, a, args[0])
 				if err != nil {
@@ -240,6 +259,19 @@ func deleteCommand(a shell.Shell) *cobra.Command {
 		},
 	}
 	c.Flags().Uint64Var(&version, "resource-version", 0, "refuse if the app is at another version (default whatever is there)")
+	question.Flag(c)
 	a.Flags(c)
 	return c
+}
+
+// deleteWould says what to delete an app would do.
+func deleteWould(c *cobra.Command, a shell.Shell, name string) ([]string, error) {
+	spec, err := getApp(c, a, name)
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		fmt.Sprintf("App %s (%s, version %d): its spec, policy, and who owned which shard are forgotten.", name, keySpace(spec.GetKeySpace()), spec.GetResourceVersion()),
+		"Its clients find nobody any more. What the application stored is the application's to remove.",
+	}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +17,7 @@ import (
 // Drain is the verb `shardmanager drain`.
 func Drain(s shell.Shell) *cobra.Command {
 	var undo, wait bool
+	var question shell.Question
 	var patience time.Duration
 	c := &cobra.Command{
 		Use:   "drain SERVER",
@@ -30,6 +30,11 @@ func Drain(s shell.Shell) *cobra.Command {
 			if undo && wait {
 				return s.Refuse(errors.New("drain: --wait waits for a drain, --undo takes it back: expected one of them"))
 			}
+			if !undo {
+				if err := question.Ask(c, func() ([]string, error) { return drainWould(c.Context(), s, args[0]) }); err != nil {
+					return err
+				}
+			}
 			request := &pb.DrainServerRequest{Server: args[0], Undo: undo}
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.DrainServer, request)
 			if err != nil {
@@ -38,7 +43,7 @@ func Drain(s shell.Shell) *cobra.Command {
 			if wait {
 				ctx, cancel := context.WithTimeout(c.Context(), patience)
 				defer cancel()
-				return awaitDrain(ctx, s, c.OutOrStdout(), args[0], patience, answer)
+				return awaitDrain(ctx, s, c, args[0], patience, answer)
 			}
 			text := fmt.Sprintf("%s: draining, %s left", args[0], shell.Shards(answer.GetRemaining()))
 			if undo {
@@ -50,8 +55,27 @@ func Drain(s shell.Shell) *cobra.Command {
 	c.Flags().BoolVar(&undo, "undo", false, "take the drain back")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until no shard and no move is left")
 	c.Flags().DurationVar(&patience, "timeout", 10*time.Minute, "how long --wait waits; the drain goes on after it")
+	question.Flag(c)
 	s.Flags(c)
 	return c
+}
+
+// drainWould says what a drain of a server would do.
+func drainWould(ctx context.Context, s shell.Shell, server string) ([]string, error) {
+	answer, err := shell.Leader(ctx, s, shardmanagerv1connect.AdminServiceClient.ListServers, &pb.ListServersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	status, others := statusOf(answer.GetServers(), server), 0
+	for _, o := range answer.GetServers() {
+		if o.GetServer().GetApp() == status.GetServer().GetApp() && o.GetState() == pb.ServerState_SERVER_STATE_ATTACHED && !o.GetDraining() && o != status {
+			others++
+		}
+	}
+	return []string{
+		fmt.Sprintf("%s is primary of %s and secondary of %s: all go elsewhere.", server, shell.Shards(status.GetShards()), shell.Shards(status.GetSecondaries())),
+		fmt.Sprintf("It takes no others until `shardmanager undrain %s`; %d other servers of its app take shards.", server, others),
+	}, nil
 }
 
 // Undrain is `drain --undo` for people who look for it.
@@ -74,12 +98,16 @@ func Undrain(s shell.Shell) *cobra.Command {
 }
 
 // awaitDrain follows a drain to its end. A leader that changes meanwhile is waited for.
-func awaitDrain(ctx context.Context, s shell.Shell, w io.Writer, server string, patience time.Duration, last *pb.DrainServerResponse) error {
+func awaitDrain(ctx context.Context, s shell.Shell, c *cobra.Command, server string, patience time.Duration, last *pb.DrainServerResponse) error {
+	w, bar, all := c.OutOrStdout(), shell.NewBar(c), last.GetRemaining()
+	defer bar.Clear()
 	shown := uint32(0)
 	ticker := time.NewTicker(Look)
 	defer ticker.Stop()
 	for {
-		if left := last.GetRemaining(); left != shown {
+		left := last.GetRemaining()
+		all = max(all, left)
+		if bar.Show(uint64(all-left), uint64(all), server+": "+shell.Shards(left)+" left"); bar == nil && left != shown {
 			if err := s.Progress(w, last, fmt.Sprintf("%s: %s left", server, shell.Shards(left))); err != nil {
 				return err
 			}
@@ -96,6 +124,7 @@ func awaitDrain(ctx context.Context, s shell.Shell, w io.Writer, server string, 
 			status := statusOf(answer.GetServers(), server)
 			last = &pb.DrainServerResponse{Remaining: status.GetShards() + status.GetSecondaries()}
 			if status.GetShards() == 0 && status.GetSecondaries() == 0 && status.GetMoves() == 0 {
+				bar.Clear()
 				return s.Progress(w, last, server+": drained")
 			}
 		}

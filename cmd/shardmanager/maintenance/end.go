@@ -18,12 +18,16 @@ import (
 const Look = 500 * time.Millisecond
 
 func approveCommand(s shell.Shell) *cobra.Command {
+	var question shell.Question
 	c := &cobra.Command{
 		Use:     "approve ID",
 		Short:   "Let a planned event go ahead before its start and outside maintenance windows; caps hold all the same",
 		Example: "  shardmanager maintenance approve kernel-7",
 		Args:    s.Exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := Confirm(c, s, &question, args[0], "They are prepared now, before the event's start and outside maintenance windows; caps hold all the same."); err != nil {
+				return err
+			}
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.ApproveMaintenance, &pb.ApproveMaintenanceRequest{Id: args[0]})
 			if err != nil {
 				return err
@@ -31,6 +35,7 @@ func approveCommand(s shell.Shell) *cobra.Command {
 			return s.Print(c.OutOrStdout(), answer, func(w io.Writer) { shell.Row(w, args[0]+": waits for caps alone") })
 		},
 	}
+	question.Flag(c)
 	s.Flags(c)
 	return c
 }
@@ -58,12 +63,16 @@ func doneCommand(s shell.Shell) *cobra.Command {
 }
 
 func cancelCommand(s shell.Shell) *cobra.Command {
+	var question shell.Question
 	c := &cobra.Command{
 		Use:     "cancel ID",
 		Short:   "Take back what of a planned event is not over: servers that are up take shards again",
 		Example: "  shardmanager maintenance cancel kernel-7",
 		Args:    s.Exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := Confirm(c, s, &question, args[0], Cancels); err != nil {
+				return err
+			}
 			answer, err := shell.Leader(c.Context(), s, shardmanagerv1connect.AdminServiceClient.CancelMaintenance, &pb.CancelMaintenanceRequest{Id: args[0]})
 			if err != nil {
 				return err
@@ -71,8 +80,24 @@ func cancelCommand(s shell.Shell) *cobra.Command {
 			return s.Print(c.OutOrStdout(), answer, func(w io.Writer) { shell.Row(w, args[0]+": cancelled") })
 		},
 	}
+	question.Flag(c)
 	s.Flags(c)
 	return c
+}
+
+// Cancels is what to cancel an event does.
+const Cancels = "Nobody else may go down; servers that are up take shards again, and nobody is told that those are safe to stop any more."
+
+// Confirm shows how far an event is and what would become of it, and asks.
+func Confirm(c *cobra.Command, s shell.Shell, q *shell.Question, id, would string) error {
+	return q.Ask(c, func() ([]string, error) {
+		e, err := Find(c.Context(), s, id)
+		if err != nil {
+			return nil, err
+		}
+		n, _ := Count(e)
+		return []string{fmt.Sprintf("%s: %d servers: %d pieces wait, %d are prepared, %d may be down, %d are done.", id, n.Servers, n.Waiting, n.Approved, n.Ready, n.Done), would}, nil
+	})
 }
 
 // ErrUnsafe is the answer to a script: not now.

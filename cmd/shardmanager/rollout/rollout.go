@@ -34,6 +34,7 @@ type rollout struct {
 	keepGoing bool
 	timeout   time.Duration
 	abort     bool
+	question  shell.Question
 
 	id      string
 	text    *template.Template
@@ -47,6 +48,7 @@ type rollout struct {
 	began   time.Time
 	out     io.Writer
 	shown   string
+	bar     *shell.Bar // of the pieces that are done
 }
 
 // progress is what this run of the verb did about a piece.
@@ -88,13 +90,18 @@ func Command(s shell.Shell) *cobra.Command {
 	c.Flags().BoolVar(&r.keepGoing, "keep-going", false, "go on with other servers when a command failed")
 	c.Flags().DurationVar(&r.timeout, "command-timeout", 5*time.Minute, "how long a command may take")
 	c.Flags().BoolVar(&r.abort, "abort", false, "take back what of this rollout is not done")
+	r.question.Flag(c)
 	s.Flags(c)
 	return c
 }
 
 func (r *rollout) run(c *cobra.Command, args []string) error {
-	r.id, r.out, r.began = args[0], c.OutOrStdout(), time.Now()
+	r.id, r.out, r.began, r.bar = args[0], c.OutOrStdout(), time.Now(), shell.NewBar(c)
+	defer r.bar.Clear()
 	if r.abort {
+		if err := maintenance.Confirm(c, r.Shell, &r.question, r.id, maintenance.Cancels); err != nil {
+			return err
+		}
 		_, err := shell.Leader(c.Context(), r.Shell, shardmanagerv1connect.AdminServiceClient.CancelMaintenance, &pb.CancelMaintenanceRequest{Id: r.id})
 		if err == nil {
 			r.say("aborted; servers that are up take shards again")
@@ -211,6 +218,7 @@ func (r *rollout) look(ctx context.Context) (over bool, err error) {
 		r.shown = text
 		r.say(text)
 	}
+	r.bar.Show(uint64(n.Done), uint64(len(e.GetPieces())), text) //nolint:gosec // never negative
 	return n.Waiting+n.Approved+n.Ready == 0, nil
 }
 
@@ -280,5 +288,6 @@ func (r *rollout) end() error {
 }
 
 func (r *rollout) say(text string) {
+	r.bar.Clear()
 	_, _ = fmt.Fprintf(r.out, "%7.1fs  %s: %s\n", time.Since(r.began).Seconds(), r.id, text)
 }

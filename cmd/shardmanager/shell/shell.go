@@ -38,6 +38,14 @@ func Leader[Q, A any](ctx context.Context, s Shell, call operator.Method[Q, A], 
 // Row writes the cells of one line of a table. The table's writer keeps the error until it is flushed.
 func Row(w io.Writer, cells ...string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
 
+// Dash is what a cell of a table says, a dash if that is nothing.
+func Dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
 // EnumName writes a value of an enumeration as people say it: MOVE_STEP_ADD is add.
 func EnumName(full, prefix string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(full, prefix), "_", "-"))

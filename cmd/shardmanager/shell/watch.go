@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // Intervals of --watch.
@@ -97,9 +96,8 @@ func (w *watch) format() string {
 // show puts an answer on the terminal, in the place of the last; elsewhere below it.
 func (w *watch) show(seen *bytes.Buffer, first bool) error {
 	var before string
-	file, isFile := w.screen.(*os.File)
 	switch {
-	case isFile && term.IsTerminal(int(file.Fd())):
+	case terminal(w.screen):
 		line := strings.Join(append([]string{w.command.CommandPath()}, w.args...), " ")
 		before = fmt.Sprintf("%severy %s: %s    %s\n\n", clearScreen, w.every, line, time.Now().Format(time.TimeOnly))
 	case w.format() == "yaml":

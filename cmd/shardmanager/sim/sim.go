@@ -38,6 +38,7 @@ type verb struct {
 	refuse  func(error) error
 	out     io.Writer
 	notes   io.Writer
+	bar     *shell.Bar
 }
 
 // Command is the verb.
@@ -60,7 +61,7 @@ Exit codes: 0: all promises held; 1: one was broken; 2: wrong flags.`,
   shardmanager sim --seed 17 --keep 3,5 --quiet`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			v.out, v.notes = c.OutOrStdout(), c.ErrOrStderr()
+			v.out, v.notes, v.bar = c.OutOrStdout(), c.ErrOrStderr(), shell.NewBar(c)
 			return v.run(c.Context())
 		},
 	}
@@ -143,14 +144,16 @@ func (v *verb) sweep(ctx context.Context) error {
 		s.SimulatedHours += r.Options.Duration.Hours()
 		if len(r.Breaches) > 0 {
 			s.Broken = append(s.Broken, r.Options.Seed)
+			v.bar.Clear()
 			v.explain(r)
 		}
-		if time.Since(told) >= progressEvery {
+		far := fmt.Sprintf("%d of %d seeds, %d broken, %.0f simulated hours a minute", s.Seeds, v.seeds, len(s.Broken), s.SimulatedHours/time.Since(began).Minutes())
+		if v.bar.Show(s.Seeds, v.seeds, far); v.bar == nil && time.Since(told) >= progressEvery {
 			told = time.Now()
-			_, _ = fmt.Fprintf(v.notes, "%d of %d seeds, %d broken, %.0f simulated hours a minute\n", s.Seeds, v.seeds, len(s.Broken),
-				s.SimulatedHours/time.Since(began).Minutes())
+			_, _ = fmt.Fprintln(v.notes, far)
 		}
 	})
+	v.bar.Clear()
 	s.Seconds = time.Since(began).Seconds()
 	s.HoursPerMinute = s.SimulatedHours / time.Since(began).Minutes()
 	if v.output == "json" {

@@ -754,6 +754,129 @@ func (x *ShardMapEntry) GetSecondaries() []string {
 	return nil
 }
 
+// ShardMapRows is a map by rows, as `shardmanager map --filter` prints it; nobody sends it.
+type ShardMapRows struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*ShardMapRow         `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardMapRows) Reset() {
+	*x = ShardMapRows{}
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardMapRows) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardMapRows) ProtoMessage() {}
+
+func (x *ShardMapRows) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardMapRows.ProtoReflect.Descriptor instead.
+func (*ShardMapRows) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ShardMapRows) GetRows() []*ShardMapRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+type ShardMapRow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Shard string                 `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Server that is primary, where it serves, and its term; empty and 0: none.
+	Primary string `protobuf:"bytes,2,opt,name=primary,proto3" json:"primary,omitempty"`
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Term    uint64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	// Servers that are secondaries.
+	Secondaries   []string `protobuf:"bytes,5,rep,name=secondaries,proto3" json:"secondaries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardMapRow) Reset() {
+	*x = ShardMapRow{}
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardMapRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardMapRow) ProtoMessage() {}
+
+func (x *ShardMapRow) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_shardmap_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardMapRow.ProtoReflect.Descriptor instead.
+func (*ShardMapRow) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_shardmap_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ShardMapRow) GetShard() string {
+	if x != nil {
+		return x.Shard
+	}
+	return ""
+}
+
+func (x *ShardMapRow) GetPrimary() string {
+	if x != nil {
+		return x.Primary
+	}
+	return ""
+}
+
+func (x *ShardMapRow) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ShardMapRow) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *ShardMapRow) GetSecondaries() []string {
+	if x != nil {
+		return x.Secondaries
+	}
+	return nil
+}
+
 var File_shardmanager_v1_shardmap_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
@@ -805,7 +928,15 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
 	"\aprimary\x18\x02 \x01(\tR\aprimary\x12\x12\n" +
 	"\x04term\x18\x03 \x01(\x04R\x04term\x12 \n" +
-	"\vsecondaries\x18\x04 \x03(\tR\vsecondaries2\xb5\x01\n" +
+	"\vsecondaries\x18\x04 \x03(\tR\vsecondaries\"@\n" +
+	"\fShardMapRows\x120\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1c.shardmanager.v1.ShardMapRowR\x04rows\"\x8d\x01\n" +
+	"\vShardMapRow\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\tR\x05shard\x12\x18\n" +
+	"\aprimary\x18\x02 \x01(\tR\aprimary\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12 \n" +
+	"\vsecondaries\x18\x05 \x03(\tR\vsecondaries2\xb5\x01\n" +
 	"\x0fShardMapService\x12H\n" +
 	"\x05Watch\x12\x1d.shardmanager.v1.WatchRequest\x1a\x1e.shardmanager.v1.WatchResponse0\x01\x12X\n" +
 	"\vGetShardMap\x12#.shardmanager.v1.GetShardMapRequest\x1a$.shardmanager.v1.GetShardMapResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
@@ -822,7 +953,7 @@ func file_shardmanager_v1_shardmap_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_shardmap_proto_rawDescData
 }
 
-var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_shardmanager_v1_shardmap_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*WatchRequest)(nil),        // 0: shardmanager.v1.WatchRequest
 	(*WatchResponse)(nil),       // 1: shardmanager.v1.WatchResponse
@@ -835,38 +966,41 @@ var file_shardmanager_v1_shardmap_proto_goTypes = []any{
 	(*ShardMapDelta)(nil),       // 8: shardmanager.v1.ShardMapDelta
 	(*NamedShard)(nil),          // 9: shardmanager.v1.NamedShard
 	(*ShardMapEntry)(nil),       // 10: shardmanager.v1.ShardMapEntry
-	(*MapVersion)(nil),          // 11: shardmanager.v1.MapVersion
-	(*RegionLatency)(nil),       // 12: shardmanager.v1.RegionLatency
-	(*KeySpace)(nil),            // 13: shardmanager.v1.KeySpace
-	(*Server)(nil),              // 14: shardmanager.v1.Server
+	(*ShardMapRows)(nil),        // 11: shardmanager.v1.ShardMapRows
+	(*ShardMapRow)(nil),         // 12: shardmanager.v1.ShardMapRow
+	(*MapVersion)(nil),          // 13: shardmanager.v1.MapVersion
+	(*RegionLatency)(nil),       // 14: shardmanager.v1.RegionLatency
+	(*KeySpace)(nil),            // 15: shardmanager.v1.KeySpace
+	(*Server)(nil),              // 16: shardmanager.v1.Server
 }
 var file_shardmanager_v1_shardmap_proto_depIdxs = []int32{
-	11, // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
+	13, // 0: shardmanager.v1.WatchRequest.resume:type_name -> shardmanager.v1.MapVersion
 	6,  // 1: shardmanager.v1.WatchResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
 	8,  // 2: shardmanager.v1.WatchResponse.delta:type_name -> shardmanager.v1.ShardMapDelta
 	3,  // 3: shardmanager.v1.WatchResponse.keep_alive:type_name -> shardmanager.v1.KeepAlive
 	2,  // 4: shardmanager.v1.WatchResponse.latencies:type_name -> shardmanager.v1.RegionLatencies
-	12, // 5: shardmanager.v1.RegionLatencies.pairs:type_name -> shardmanager.v1.RegionLatency
-	11, // 6: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
+	14, // 5: shardmanager.v1.RegionLatencies.pairs:type_name -> shardmanager.v1.RegionLatency
+	13, // 6: shardmanager.v1.KeepAlive.version:type_name -> shardmanager.v1.MapVersion
 	6,  // 7: shardmanager.v1.GetShardMapResponse.snapshot:type_name -> shardmanager.v1.ShardMapSnapshot
-	11, // 8: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
-	13, // 9: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
-	14, // 10: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
+	13, // 8: shardmanager.v1.ShardMapSnapshot.version:type_name -> shardmanager.v1.MapVersion
+	15, // 9: shardmanager.v1.ShardMapSnapshot.key_space:type_name -> shardmanager.v1.KeySpace
+	16, // 10: shardmanager.v1.ShardMapSnapshot.servers:type_name -> shardmanager.v1.Server
 	7,  // 11: shardmanager.v1.ShardMapSnapshot.secondaries:type_name -> shardmanager.v1.SecondaryColumn
-	11, // 12: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
-	11, // 13: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
-	14, // 14: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
+	13, // 12: shardmanager.v1.ShardMapDelta.base:type_name -> shardmanager.v1.MapVersion
+	13, // 13: shardmanager.v1.ShardMapDelta.version:type_name -> shardmanager.v1.MapVersion
+	16, // 14: shardmanager.v1.ShardMapDelta.servers:type_name -> shardmanager.v1.Server
 	10, // 15: shardmanager.v1.ShardMapDelta.shards:type_name -> shardmanager.v1.ShardMapEntry
 	9,  // 16: shardmanager.v1.ShardMapDelta.names:type_name -> shardmanager.v1.NamedShard
-	0,  // 17: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
-	4,  // 18: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
-	1,  // 19: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
-	5,  // 20: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
-	19, // [19:21] is the sub-list for method output_type
-	17, // [17:19] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 17: shardmanager.v1.ShardMapRows.rows:type_name -> shardmanager.v1.ShardMapRow
+	0,  // 18: shardmanager.v1.ShardMapService.Watch:input_type -> shardmanager.v1.WatchRequest
+	4,  // 19: shardmanager.v1.ShardMapService.GetShardMap:input_type -> shardmanager.v1.GetShardMapRequest
+	1,  // 20: shardmanager.v1.ShardMapService.Watch:output_type -> shardmanager.v1.WatchResponse
+	5,  // 21: shardmanager.v1.ShardMapService.GetShardMap:output_type -> shardmanager.v1.GetShardMapResponse
+	20, // [20:22] is the sub-list for method output_type
+	18, // [18:20] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_shardmap_proto_init() }
@@ -887,7 +1021,7 @@ func file_shardmanager_v1_shardmap_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_shardmap_proto_rawDesc), len(file_shardmanager_v1_shardmap_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
