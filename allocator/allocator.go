@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
@@ -60,6 +61,8 @@ type Deps struct {
 	Gossip api.Gossip
 	// Metrics are told here; nil: nowhere.
 	Metrics prometheus.Registerer
+	// Tracing takes the spans of moves; nil: nothing is traced.
+	Tracing trace.TracerProvider
 	// Routes adds what else the admin listener answers; nil: nothing.
 	Routes func(*http.ServeMux)
 }

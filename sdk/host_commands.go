@@ -32,7 +32,7 @@ func (h *Host) call(ctx context.Context, l *life, name string, s Shard, callback
 			err = connect.NewError(connect.CodeUnknown, fmt.Errorf("callback %s: shard %s: panic: %v", name, s.ID, cause))
 		}
 	}()
-	if err := callback(ctx); err != nil {
+	if err := h.traced(ctx, "callback "+name, s, callback); err != nil {
 		// A code of its own: whatever the application's error carries is not the Host's verdict on the command.
 		return connect.NewError(connect.CodeUnknown, fmt.Errorf("callback %s: shard %s: %w", name, s.ID, err))
 	}
