@@ -61,7 +61,7 @@ func Open(ctx context.Context, s Settings, id Identity, trouble func(error)) (*P
 		return nil, fmt.Errorf("tracing: OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	otel.SetErrorHandler(&throttle{tell: trouble})
-	provider := sdktrace.NewTracerProvider(append(s.sampler(), sdktrace.WithResource(process), sdktrace.WithIDGenerator(ids{}),
+	provider := sdktrace.NewTracerProvider(append(s.sampler(), sdktrace.WithResource(process), Derivable(),
 		sdktrace.WithBatcher(exporter, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithExportTimeout(exportWithin)))...)
 	return &Provider{provider, exporter}, nil
 }
@@ -110,6 +110,9 @@ type derivedKey struct{}
 func (d Derived) With(ctx context.Context) context.Context {
 	return context.WithValue(ctx, derivedKey{}, d)
 }
+
+// Derivable has a provider give out the ids that Derived asks for.
+func Derivable() sdktrace.TracerProviderOption { return sdktrace.WithIDGenerator(ids{}) }
 
 // ids are drawn, but for those derived. The runtime's generator is seeded by the kernel; only equality means anything.
 type ids struct{}
