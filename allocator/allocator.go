@@ -150,6 +150,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("allocator: %w", err)
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
+	defer a.metrics.Wait()
 	a.state = state
 	if moved != "" {
 		a.log.Error().Str("file", moved).Msg("state file was corrupt and is moved aside: the old session ends by itself")

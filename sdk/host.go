@@ -77,6 +77,7 @@ type hostOptions struct {
 	valve         *transfer.Valve
 	stateLimits   transfer.Limits
 	tracing       trace.TracerProvider
+	called        func(callback string, took time.Duration, err error)
 }
 
 // WithAgentAddress says where the agent listens: unix:///path. Default: the environment variable SHARDMANAGER_AGENT, else
@@ -166,6 +167,17 @@ func WithObserver(observer Observer) HostOption {
 	}
 }
 
+// WithCallbackTimes is told of every callback that returned: its name (as of the method: AddShard, LastState, CollectLoad, …), how long it took and its
+// error, for metrics. It runs on the callback's goroutine, for several shards at once, and has to be quick. Default: nobody is told.
+func WithCallbackTimes(fn func(callback string, took time.Duration, err error)) HostOption {
+	return func(o *hostOptions) error {
+		if fn != nil {
+			o.called = fn
+		}
+		return nil
+	}
+}
+
 // WithHoldLimits bounds the requests that are held or forwarded at once during hand-overs, over all shards, by number and by the bytes
 // of their bodies. What exceeds them is refused as not executed, so routers try again. Default: 10 000 requests, 64 MiB.
 func WithHoldLimits(count int, bytes int64) HostOption {
@@ -184,7 +196,7 @@ func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 		agentAddress: os.Getenv(AgentAddressVariable), logger: slog.New(slog.DiscardHandler),
 		holdCount: defaultHoldCount, holdBytes: defaultHoldBytes, now: clock.Now,
 		valve: transfer.NewValve(4, 0), stateLimits: transfer.Limits{Stall: 10 * time.Second, Bytes: 16 << 30},
-		tracing: otel.GetTracerProvider(),
+		tracing: otel.GetTracerProvider(), called: func(string, time.Duration, error) {},
 	}
 	for _, option := range opts {
 		if err := option(&options); err != nil {
