@@ -102,6 +102,8 @@ func (m *Moves) Heard(event ledger.Event) {
 		m.answered(ev)
 	case ledger.WriteDone:
 		m.written(ev)
+	case ledger.ClockRead, ledger.DrainRequested, ledger.Ended, ledger.LockConfirmed, ledger.PlanReady, ledger.ProbeAnswer, ledger.RegistrationRead,
+		ledger.RegistrationsSeen, ledger.Renew, ledger.Request, ledger.RestRequested, ledger.StopRequested:
 	}
 }
 

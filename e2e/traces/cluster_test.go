@@ -53,10 +53,12 @@ type failures struct {
 	n  int
 }
 
-func (f *failures) note(error) {
+func (f *failures) note(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.n++
+	if err != nil {
+		f.n++
+	}
 }
 
 // lines is a log, as JSON.

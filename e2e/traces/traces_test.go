@@ -224,7 +224,15 @@ func (c *cluster) served() {
 func TestUnreachableReceiver(t *testing.T) {
 	gone := newReceiver(t)
 	gone.Close()
-	c := newCluster(t, tracing.Settings{Endpoint: gone.URL}, 1)
+	var c *cluster
+	t.Cleanup(func() { // when all have ended
+		c.failed.mu.Lock()
+		defer c.failed.mu.Unlock()
+		if c.failed.n == 0 {
+			t.Error("nobody was told that spans are lost")
+		}
+	})
+	c = newCluster(t, tracing.Settings{Endpoint: gone.URL}, 1)
 	c.create()
 	c.server("x", nil)
 	c.served()

@@ -40,7 +40,7 @@ var foreign = []struct {
 	{"go.opentelemetry.io/otel/sdk", []string{"internal/tracing"}, "spans kept and sampled; likewise"},
 	{"go.opentelemetry.io/otel", []string{"internal/tracing", "internal/daemon", "allocator", "agent", "sdk"}, "spans made: the interface alone, which costs nothing until somebody provides"},
 	{"go.opentelemetry.io/proto/otlp", nil, "tests only: a receiver of spans"},
-	{"connectrpc.com/otelconnect", []string{"agent/app", "allocator/api"}, "spans of calls"},
+	{"connectrpc.com/otelconnect", []string{"agent/app"}, "spans of calls to applications"},
 	{"golang.org/x/sync", []string{"allocator", "agent"}, "errgroup: the shells' goroutines"},
 	{"golang.org/x/sys", []string{"internal/clock", "allocator", "agent", "sdk"}, "clocks, pidfds, file locks"},
 	{"golang.org/x/term", []string{"internal/daemon", "cmd/shardmanager"}, "is the output a terminal?"},
