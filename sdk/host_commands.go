@@ -30,7 +30,7 @@ func (h *Host) call(ctx context.Context, l *life, name string, s Shard, callback
 	defer func() {
 		defer func() { h.options.called(name, time.Since(began), err) }()
 		if cause := recover(); cause != nil {
-			h.logger.Error("callback panicked", "callback", name, "shard", s.ID, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			h.logger.ErrorContext(ctx, "callback panicked", "callback", name, "shard", s.ID, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			err = connect.NewError(connect.CodeUnknown, fmt.Errorf("callback %s: shard %s: panic: %v", name, s.ID, cause))
 		}
 	}()

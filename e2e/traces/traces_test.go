@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/shardmanager/shardmanager/internal/clock"
@@ -143,6 +144,9 @@ func TestOneMoveIsOneTrace(t *testing.T) {
 	}
 	y.stop()
 	c.await(spans, "failover", func(tr trace) error {
+		if err := tr.under("allocator", "wait lease", "allocator: failover"); err == nil || !strings.Contains(err.Error(), "begins before") {
+			return fmt.Errorf("the wait before the grant: %v", err)
+		}
 		return tr.under("application", "callback AddShard", rpc+"AddShard", "agent: agent AddShard", "allocator: command AddShard", "allocator: failover")
 	})
 }
