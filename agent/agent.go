@@ -11,9 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
+	"github.com/shardmanager/shardmanager/agent/app"
 	"github.com/shardmanager/shardmanager/agent/host"
 	"github.com/shardmanager/shardmanager/agent/leaders"
 	"github.com/shardmanager/shardmanager/agent/metrics"
@@ -39,6 +42,7 @@ type Deps struct {
 	Gossip  Gossip                                           // nil: takes no part
 	Restart Restarts
 	Metrics prometheus.Registerer // nil: they are told nowhere
+	Tracing trace.TracerProvider  // nil: nothing is traced
 }
 
 // Restarts is what an agent is to planned restarts.
@@ -76,7 +80,10 @@ type Agent struct {
 	contact   *contact
 	gossip    Gossip
 	metrics   *metrics.Metrics // nil: nobody wants them
+	tracing   trace.TracerProvider
 	advertise string
+
+	callOptions []connect.ClientOption // of calls to applications
 
 	dir      *stateDir
 	host     *host.Sampler
@@ -125,6 +132,13 @@ func New(cfg Config, deps Deps) (*Agent, error) {
 	a.leaders = leaders.New(cfg.Allocators, dial)
 	a.contact = newContact(a.now())
 	a.maps = newMaps(a)
+	if deps.Tracing != nil {
+		traced, err := app.Traced(deps.Tracing)
+		if err != nil {
+			return nil, fmt.Errorf("agent: %w", err)
+		}
+		a.tracing, a.callOptions = deps.Tracing, traced
+	}
 	if deps.Metrics != nil {
 		a.metrics = metrics.New(deps.Metrics, a.present)
 	}

@@ -355,7 +355,7 @@ func (t *attacher) receive(ctx context.Context, s *stream, message *pb.AttachRes
 			t.trouble("leader", fmt.Errorf("command %v makes no sense: is this agent too old?", m.Command.GetId()))
 			return true
 		}
-		t.post(command)
+		t.agent.post(rosterMail{app: t.app, event: command, traceParent: m.Command.GetTraceParent()})
 	case *pb.AttachResponse_Probe:
 		t.probe(ctx, s, m.Probe)
 	case *pb.AttachResponse_DrainProgress:

@@ -11,6 +11,7 @@ import (
 	"github.com/shardmanager/shardmanager/agent/app"
 	"github.com/shardmanager/shardmanager/agent/process"
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/agent/spans"
 	"github.com/shardmanager/shardmanager/internal/invariant"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -53,7 +54,8 @@ type server struct {
 	process   *process.Process
 	calls     map[roster.CallID]context.CancelFunc
 	feeds     map[*feed]struct{}
-	trouble   throttle // of attaching
+	spans     *spans.Commands // nil: nothing is traced
+	trouble   throttle        // of attaching
 	said      said
 	told      told
 }
@@ -181,6 +183,7 @@ func (l *loop) perform(s *server) {
 	for _, d := range l.out.Trace {
 		l.trace(s, d)
 	}
+	s.spans.Said(&l.out)
 	l.agent.metrics.Decided(s.app, l.out.Trace)
 }
 
@@ -205,6 +208,7 @@ func (l *loop) call(s *server, call roster.Call) {
 	}
 	ctx, cancel := context.WithCancel(l.agent.ctx)
 	s.calls[call.ID] = cancel
+	ctx = s.spans.Calling(ctx, call)
 	l.agent.work.Go(func() {
 		began := time.Now()
 		done := s.client.Do(ctx, call)
@@ -261,6 +265,9 @@ func (l *loop) trace(s *server, d roster.Decision) {
 	if d.Why != "" {
 		event = event.Str("why", d.Why)
 	}
+	if in := s.spans.Of(d); in.IsValid() {
+		event = event.Stringer("trace_id", in.TraceID()).Stringer("span_id", in.SpanID())
+	}
 	event.Msg(d.What)
 }
 
@@ -278,7 +285,7 @@ func (l *loop) serverOf(name shard.App) (*server, error) {
 	a := l.agent
 	id := shard.MakeServerID(a.cfg.Name, name)
 	s := &server{
-		app: name, id: id, client: app.New(name), calls: map[roster.CallID]context.CancelFunc{}, feeds: map[*feed]struct{}{},
+		app: name, id: id, client: app.New(name, a.callOptions...), spans: spans.New(a.tracing, id), calls: map[roster.CallID]context.CancelFunc{}, feeds: map[*feed]struct{}{},
 		roster: roster.New(a.settings(), shard.Server{
 			ID: id, App: name, Agent: a.cfg.Name, Locality: a.cfg.Locality(), AgentAddress: a.advertise, Capacity: a.cfg.Capacity,
 		}),

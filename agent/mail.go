@@ -17,8 +17,9 @@ import (
 
 // rosterMail is an event for one server.
 type rosterMail struct {
-	app   shard.App
-	event roster.Event
+	app         shard.App
+	event       roster.Event
+	traceParent string // of a command in a trace
 }
 
 func (m rosterMail) deliver(l *loop) {
@@ -34,6 +35,9 @@ func (m rosterMail) deliver(l *loop) {
 	}
 	if a, ok := m.event.(roster.Attached); ok && (s.attacher == nil || s.attacher.incarnation != a.Incarnation) {
 		return // a stream of an attacher that was ended meanwhile
+	}
+	if command, ok := m.event.(roster.Command); ok {
+		s.spans.Received(command.ID, m.traceParent)
 	}
 	l.step(s, m.event)
 }

@@ -94,6 +94,9 @@ func (m *maps) run(ctx context.Context, app shard.App) {
 	defer impatience.Stop()
 	trouble := func(err error) { m.note(app, err) }
 	deliver := func(u mapfeed.Update) {
+		if delay, known := u.Delay(time.Now()); known {
+			m.agent.metrics.MapArrived(app, delay)
+		}
 		if err := m.hub.Put(u); err != nil {
 			m.note(app, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
@@ -62,6 +63,8 @@ type Deps struct {
 	Gossip api.Gossip
 	// Metrics are told here; nil: nowhere.
 	Metrics prometheus.Registerer
+	// Tracing takes the spans of moves; nil: nothing is traced.
+	Tracing trace.TracerProvider
 	// Routes adds what else the admin listener answers; nil: nothing.
 	Routes func(*http.ServeMux)
 }
@@ -149,6 +152,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("allocator: %w", err)
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
+	defer a.metrics.Wait()
 	a.state = state
 	if moved != "" {
 		a.log.Error().Str("file", moved).Msg("state file was corrupt and is moved aside: the old session ends by itself")

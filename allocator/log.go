@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -21,8 +22,9 @@ func levelOf(what string) zerolog.Level {
 	}
 }
 
-// logDecision writes what the ledger decided, with fixed keys; the message is the decision's constant name.
-func (a *Allocator) logDecision(d ledger.Decision) {
+// logDecision writes what the ledger decided, with fixed keys; the message is the decision's constant name. in is the trace of the
+// move that it is about.
+func (a *Allocator) logDecision(d ledger.Decision, in trace.SpanContext) {
 	e := a.log.WithLevel(levelOf(d.What))
 	if d.App != "" {
 		e = e.Str("app", string(d.App))
@@ -41,6 +43,9 @@ func (a *Allocator) logDecision(d ledger.Decision) {
 	}
 	if d.Why != "" {
 		e = e.Str("why", d.Why)
+	}
+	if in.IsValid() {
+		e = e.Stringer("trace_id", in.TraceID()).Stringer("span_id", in.SpanID())
 	}
 	e.Msg(d.What)
 }

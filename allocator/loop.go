@@ -7,6 +7,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
+	"github.com/shardmanager/shardmanager/allocator/spans"
 	"github.com/shardmanager/shardmanager/allocator/timing"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/invariant"
@@ -42,13 +43,14 @@ type loop struct {
 	view    *api.View
 	viewEnd shard.Instant // when it is too old
 	states  events.States
+	spans   *spans.Moves // nil: nothing is traced
 	late    timing.Lateness
 	idle    shard.Instant // when no letter waited, last
 	told    shard.Instant // when the time of day was read, last
 }
 
 func newLoop(t *tenure) *loop {
-	return &loop{t: t, ledger: ledger.New(t.a.settings), waiting: map[uint64]chan<- ledger.Reply{}}
+	return &loop{t: t, ledger: ledger.New(t.a.settings), waiting: map[uint64]chan<- ledger.Reply{}, spans: spans.New(t.a.deps.Tracing, t.a.cfg.Cluster)}
 }
 
 // run steps the ledger until it stops, or work ends: then the lock is lost, and nothing of what it might still say is done. When ctx ends
@@ -140,6 +142,7 @@ func (l *loop) step(event ledger.Event) {
 		l.writing = false
 	}
 	l.ledger.Behind(l.behind(now))
+	l.spans.Heard(event)
 	l.ledger.Step(now, event, &l.out)
 	l.perform()
 	for len(l.later) > 0 && l.stop == nil {
@@ -148,6 +151,7 @@ func (l *loop) step(event ledger.Event) {
 		if _, done := next.(ledger.WriteDone); done && invariant.Enabled {
 			l.writing = false
 		}
+		l.spans.Heard(next)
 		l.ledger.Step(l.t.a.clock(), next, &l.out)
 		l.perform()
 	}
@@ -159,6 +163,7 @@ func (l *loop) perform() {
 	if invariant.Enabled {
 		l.check()
 	}
+	l.spans.Said(&l.out)
 	for _, w := range l.out.Writes {
 		if !t.writes.Put(w) {
 			l.later = append(l.later, ledger.WriteDone{ID: w.ID, Outcome: ledger.NotCommitted, Err: "another write is under way"})
@@ -222,8 +227,8 @@ func (l *loop) currentView() *api.View {
 
 // trace logs decisions and adds them to the events, with what they changed about servers.
 func (l *loop) trace(list []ledger.Decision) {
-	for _, d := range list {
-		l.t.a.logDecision(d)
+	for i, d := range list {
+		l.t.a.logDecision(d, l.spans.Of(i))
 	}
 	l.tell(l.states.News(list, l.ledger.Server)...)
 }

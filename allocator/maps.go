@@ -36,7 +36,9 @@ func (m *maps) publish(p ledger.Publication) error {
 		m.hub.Set(p.Snapshot)
 		return nil
 	case p.Delta != nil:
-		return m.hub.Apply(*p.Delta)
+		d := *p.Delta
+		d.PublishedMS = time.Now().UnixMilli()
+		return m.hub.Apply(d)
 	default:
 		return nil
 	}

@@ -64,7 +64,9 @@ func (a *Allocator) lead(ctx context.Context, g *grip) (led bool, err error) {
 	})
 	stop, err := t.run(ctx, work, workers)
 	lose(errors.New("stepping down"))
-	if lost := workers.Wait(); err == nil && !stop.Clean && lost != nil && !errors.Is(lost, context.Canceled) {
+	lost := workers.Wait()
+	a.metrics.Ends()
+	if err == nil && !stop.Clean && lost != nil && !errors.Is(lost, context.Canceled) {
 		err = lost
 	}
 	switch {
@@ -173,11 +175,12 @@ func (t *tenure) runSolver(work context.Context) error {
 			}
 			input.Apart = apart
 			began := time.Now()
-			plan := t.a.policies.Solve(work, input, resolve.Published{Maps: t.a.maps.hub})
+			plan := t.a.policies.Solve(work, &input, resolve.Published{Maps: t.a.maps.hub})
 			t.a.metrics.Solved(time.Since(began), &plan)
 			if err := t.box.Post(work, ledger.PlanReady{Plan: plan}); err != nil {
 				return err
 			}
+			t.a.metrics.Reached(input, plan)
 		}
 		if work.Err() != nil {
 			return work.Err()

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/holding"
@@ -45,6 +47,7 @@ type Host struct {
 	holds    *holding.Account
 	inbox    transfer.Inbox
 	peers    *http.Transport // to the targets of moves, HTTP/1.1
+	tracer   trace.Tracer
 	refusals *connect.ErrorWriter
 
 	life atomic.Pointer[life] // the present incarnation; nil before the first registration
@@ -73,6 +76,8 @@ type hostOptions struct {
 	now           func() shard.Instant
 	valve         *transfer.Valve
 	stateLimits   transfer.Limits
+	tracing       trace.TracerProvider
+	called        func(callback string, took time.Duration, err error)
 }
 
 // WithAgentAddress says where the agent listens: unix:///path. Default: the environment variable SHARDMANAGER_AGENT, else
@@ -162,6 +167,17 @@ func WithObserver(observer Observer) HostOption {
 	}
 }
 
+// WithCallbackTimes is told of every callback that returned: its name (as of the method: AddShard, LastState, CollectLoad, …), how long it took and its
+// error, for metrics. It runs on the callback's goroutine, for several shards at once, and has to be quick. Default: nobody is told.
+func WithCallbackTimes(fn func(callback string, took time.Duration, err error)) HostOption {
+	return func(o *hostOptions) error {
+		if fn != nil {
+			o.called = fn
+		}
+		return nil
+	}
+}
+
 // WithHoldLimits bounds the requests that are held or forwarded at once during hand-overs, over all shards, by number and by the bytes
 // of their bodies. What exceeds them is refused as not executed, so routers try again. Default: 10 000 requests, 64 MiB.
 func WithHoldLimits(count int, bytes int64) HostOption {
@@ -180,6 +196,7 @@ func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 		agentAddress: os.Getenv(AgentAddressVariable), logger: slog.New(slog.DiscardHandler),
 		holdCount: defaultHoldCount, holdBytes: defaultHoldBytes, now: clock.Now,
 		valve: transfer.NewValve(4, 0), stateLimits: transfer.Limits{Stall: 10 * time.Second, Bytes: 16 << 30},
+		tracing: otel.GetTracerProvider(), called: func(string, time.Duration, error) {},
 	}
 	for _, option := range opts {
 		if err := option(&options); err != nil {
@@ -195,7 +212,8 @@ func NewHost(app string, handler Handler, opts ...HostOption) (*Host, error) {
 	return &Host{
 		app: app, handler: handler, options: options, observer: options.observer, logger: options.logger,
 		pid: os.Getpid(), now: options.now, peers: newPeerTransport(), refusals: connect.NewErrorWriter(),
-		holds: holding.New(options.holdCount, options.holdBytes),
+		tracer: options.tracing.Tracer("shardmanager/sdk"),
+		holds:  holding.New(options.holdCount, options.holdBytes),
 	}, nil
 }
 
@@ -239,7 +257,7 @@ func (h *Host) Server() (id string, incarnation uint64) {
 func (h *Host) Handler() (string, http.Handler) {
 	limits := connect.WithReadMaxBytes(transfer.MaxLast + transfer.MaxChunk) // Activate may carry a whole state
 	path, handler := shardmanagerv1connect.NewShardHostServiceHandler(&service{host: h}, limits)
-	return path, transfer.WithDeadlines(handler)
+	return path, inTrace(transfer.WithDeadlines(handler))
 }
 
 func (h *Host) capabilities() *pb.HostCapabilities {

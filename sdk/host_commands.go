@@ -26,13 +26,15 @@ func (h *Host) call(ctx context.Context, l *life, name string, s Shard, callback
 		ctx, cancel = l.within(ctx)
 		defer cancel(context.Canceled)
 	}
+	began := time.Now()
 	defer func() {
+		defer func() { h.options.called(name, time.Since(began), err) }()
 		if cause := recover(); cause != nil {
-			h.logger.Error("callback panicked", "callback", name, "shard", s.ID, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			h.logger.ErrorContext(ctx, "callback panicked", "callback", name, "shard", s.ID, "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 			err = connect.NewError(connect.CodeUnknown, fmt.Errorf("callback %s: shard %s: panic: %v", name, s.ID, cause))
 		}
 	}()
-	if err := callback(ctx); err != nil {
+	if err := h.traced(ctx, "callback "+name, s, callback); err != nil {
 		// A code of its own: whatever the application's error carries is not the Host's verdict on the command.
 		return connect.NewError(connect.CodeUnknown, fmt.Errorf("callback %s: shard %s: %w", name, s.ID, err))
 	}

@@ -106,7 +106,10 @@ func (h *Host) handOver(ctx context.Context, r *replica, o shard.Order, to shard
 	defer cancel()
 	defer context.AfterFunc(r.life.ctx, cancel)()
 	name := transfer.Name{App: h.app, Shard: r.id, Order: o, Source: r.life.peer(), Target: to, Attempt: r.base}
-	if err := transfer.SendLast(ctx, h.peers, name, r.lastState); err != nil {
+	err := h.traced(ctx, "hand over state", h.shardAt(r, r.snapshot().Term, RolePrimary), func(ctx context.Context) error {
+		return transfer.SendLast(ctx, telling{h.peers}, name, r.lastState)
+	})
+	if err != nil {
 		return fmt.Errorf("hand over shard %s to %s at %s: %w", r.id, to.Server, to.DataAddress, err)
 	}
 	return nil

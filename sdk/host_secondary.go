@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/shardmanager/shardmanager/internal/lane"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -67,7 +69,7 @@ func (h *Host) firstMembership(ctx context.Context, r *replica, o shard.Order, m
 	if !ok {
 		return nil
 	}
-	_, err := r.lane.Propose(uint64(o.Term), uint64(o.Move), h.tellMembers(r, updater, o.Term, members))
+	_, err := r.lane.Propose(uint64(o.Term), uint64(o.Move), h.tellMembers(trace.SpanContextFromContext(ctx), r, updater, o.Term, members))
 	if err != nil && !errors.Is(err, lane.ErrReplaced) {
 		return fmt.Errorf("shard %s: UpdateMembership: %w", r.id, err)
 	}
@@ -96,7 +98,7 @@ func (h *Host) updateMembership(ctx context.Context, c *pb.ShardCommand, members
 	if r == nil {
 		return stale("shard "+c.GetShard(), "a shard that this server is primary of")
 	}
-	call, err := r.lane.Propose(uint64(o.Term), uint64(o.Move), h.tellMembers(r, updater, o.Term, members))
+	call, err := r.lane.Propose(uint64(o.Term), uint64(o.Move), h.tellMembers(trace.SpanContextFromContext(ctx), r, updater, o.Term, members))
 	if err == nil {
 		err = call.Wait(ctx)
 	}
@@ -108,9 +110,11 @@ func (h *Host) updateMembership(ctx context.Context, c *pb.ShardCommand, members
 	return err
 }
 
-func (h *Host) tellMembers(r *replica, updater MembershipUpdater, term shard.Term, members []Member) func(context.Context) error {
+// tellMembers outlives the command that it is for, and stays in its trace.
+func (h *Host) tellMembers(in trace.SpanContext, r *replica, updater MembershipUpdater, term shard.Term, members []Member) func(context.Context) error {
 	s := h.shardAt(r, term, RolePrimary)
 	return func(ctx context.Context) error {
+		ctx = trace.ContextWithSpanContext(ctx, in)
 		return h.call(ctx, r.life, "UpdateMembership", s, func(ctx context.Context) error { return updater.UpdateMembership(ctx, s, members) })
 	}
 }

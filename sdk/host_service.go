@@ -96,7 +96,7 @@ func (h *Host) command(ctx context.Context, kind record.Command, c *pb.ShardComm
 		r.mu.Lock()
 		r.record.Complete()
 		r.mu.Unlock()
-		h.logger.Debug("command done", "shard", r.id, "command", kind.String(), "order", o.String())
+		h.logger.DebugContext(ctx, "command done", "shard", r.id, "command", kind.String(), "order", o.String())
 		return nil
 	case record.Refuse:
 	}

@@ -131,6 +131,10 @@ func TestCallbackFails(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, app := &service{host: leased(t)}, &full{fail: fail}
 				s.host.handler = app
+				var told []string
+				s.host.options.called = func(callback string, _ time.Duration, err error) {
+					told = append(told, fmt.Sprint(callback, " ", err == nil))
+				}
 				request := &pb.AddShardRequest{Command: testOrder{1, 1}.command(), Role: pb.Role_ROLE_PRIMARY}
 				_, err := s.AddShard(t.Context(), request)
 				if connect.CodeOf(err) != connect.CodeUnknown || reason(err) != "unknown" || !strings.Contains(err.Error(), "Activate: shard 07") {
@@ -139,6 +143,9 @@ func TestCallbackFails(t *testing.T) {
 				app.fail = ""
 				if _, err := s.AddShard(t.Context(), request); err != nil {
 					t.Errorf("AddShard again: %v", err)
+				}
+				if diff := cmp.Diff([]string{"Activate false", "Activate true", "AddShard true"}, told); diff != "" {
+					t.Errorf("callbacks that were told of (-want +got):\n%s", diff)
 				}
 			})
 		})

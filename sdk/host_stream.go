@@ -83,14 +83,15 @@ func (h *Host) pullState(ctx context.Context, r *replica, o shard.Order, from sh
 	defer r.update(func() { r.pulling = nil })
 	name := transfer.Name{App: h.app, Shard: r.id, Order: o, Source: from, Target: r.life.peer()}
 	s := h.shardAt(r, o.Term, RolePrimary)
-	attempt, err := h.inbox.Pull(ctx, h.peers, name, h.options.stateLimits, func(ctx context.Context, content io.Reader) error {
-		r.touched = true
-		return h.call(ctx, r.life, "ReceiveState", s, func(ctx context.Context) error {
-			return target.ReceiveState(ctx, s, publicPeer(from), content)
+	return h.traced(ctx, "pull state", s, func(ctx context.Context) (err error) {
+		r.received, err = h.inbox.Pull(ctx, telling{h.peers}, name, h.options.stateLimits, func(ctx context.Context, content io.Reader) error {
+			r.touched = true
+			return h.call(ctx, r.life, "ReceiveState", s, func(ctx context.Context) error {
+				return target.ReceiveState(ctx, s, publicPeer(from), content)
+			})
 		})
+		return err
 	})
-	r.received = attempt
-	return err
 }
 
 // mayStream says whether this server may send the shard's state to a server that prepares it under o: it is primary, under its lease,

@@ -150,6 +150,9 @@ func (r *Router) Watch(fn func(MapChange)) (stop func()) {
 func (r *Router) update(u mapfeed.Update) {
 	old, watchers := r.swap(u.Map)
 	close(old.changed)
+	if delay, known := u.Delay(time.Now()); known && r.cfg.delayed != nil {
+		r.cfg.delayed(delay)
+	}
 	if r.trouble.Swap(nil) != nil || old.m == nil {
 		r.cfg.logger.Info("following shard map", "app", r.app, "address", r.follower.Following(), "version", u.Map.Version.String())
 	}

@@ -23,6 +23,8 @@ type routerConfig struct {
 
 	region string
 	zone   string
+
+	delayed func(time.Duration)
 }
 
 // RouterOption changes how a Router works.
@@ -63,6 +65,12 @@ func WithLocality(region, zone string) RouterOption {
 // WithRouterLogger sets where the Router logs changes of its own state. By default it logs nothing.
 func WithRouterLogger(logger *slog.Logger) RouterOption {
 	return routerOption(func(c *routerConfig) { c.logger = logger })
+}
+
+// WithMapDelays is told, for metrics, how long each change of the shard map took from the leader to this Router, by the clocks of both hosts: clocks that
+// differ show in it. It is called in order, on the goroutine that follows the map, and has to be quick. By default nobody is told.
+func WithMapDelays(fn func(delay time.Duration)) RouterOption {
+	return routerOption(func(c *routerConfig) { c.delayed = fn })
 }
 
 // WithAttemptTimeout sets how long one attempt may take, instead of DefaultAttemptTimeout, before the request is sent again; it applies

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/otelconnect"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -27,7 +30,8 @@ const AnswerGrace = time.Second
 
 // Client calls one application. It is safe for concurrent use.
 type Client struct {
-	app shard.App
+	app     shard.App
+	options []connect.ClientOption
 
 	mu       sync.Mutex
 	address  string
@@ -36,7 +40,17 @@ type Client struct {
 }
 
 // New makes the client of an app's local process; nothing is dialled before the first call.
-func New(app shard.App) *Client { return &Client{app: app} }
+func New(app shard.App, options ...connect.ClientOption) *Client {
+	return &Client{app: app, options: append(options, connect.WithAcceptCompression("gzip", nil, nil))}
+}
+
+// Traced gives the calls that are part of a trace spans, and the application their ids, as W3C's headers.
+func Traced(provider trace.TracerProvider) ([]connect.ClientOption, error) {
+	inTrace := func(ctx context.Context, _ connect.Spec) bool { return trace.SpanContextFromContext(ctx).IsValid() }
+	interceptor, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(provider), otelconnect.WithPropagator(propagation.TraceContext{}),
+		otelconnect.WithFilter(inTrace), otelconnect.WithoutMetrics())
+	return []connect.ClientOption{connect.WithInterceptors(interceptor)}, err
+}
 
 // Close lets go of connections.
 func (c *Client) Close() {
@@ -58,7 +72,7 @@ func (c *Client) at(address string) (shardmanagerv1connect.ShardHostServiceClien
 	}
 	c.endpoint.Close()
 	c.address, c.endpoint = address, endpoint
-	c.service = shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL, connect.WithAcceptCompression("gzip", nil, nil))
+	c.service = shardmanagerv1connect.NewShardHostServiceClient(endpoint.Client, endpoint.URL, c.options...)
 	return c.service, nil
 }
 

@@ -22,6 +22,7 @@ type Metrics struct {
 	callbacks *prometheus.HistogramVec
 	margins   *prometheus.HistogramVec
 	decisions *prometheus.CounterVec
+	delays    *prometheus.HistogramVec
 }
 
 // New makes metrics, and shows what look sees of the present each time they are collected.
@@ -36,7 +37,10 @@ func New(r prometheus.Registerer, look func() []roster.View) *Metrics {
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "decisions_total",
 			Help: "What the agent decided and saw of its servers, by app and the decision's name, as its log says it."}, []string{"app", "decision"}),
 	}
-	r.MustRegister(m.callbacks, m.margins, m.decisions, newPresent(look))
+	m.delays = prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "map_delay_seconds",
+		Help:    "How long changes of shard maps were on their way from the leader, by app and the clocks of both hosts.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}, []string{"app"})
+	r.MustRegister(m.callbacks, m.margins, m.decisions, m.delays, newPresent(look))
 	return m
 }
 
@@ -58,6 +62,13 @@ var outcomes = map[roster.Outcome]string{
 func (m *Metrics) Called(app shard.App, kind roster.CallKind, outcome roster.Outcome, took time.Duration) {
 	if m != nil {
 		m.callbacks.WithLabelValues(string(app), callbacks[kind], outcomes[outcome]).Observe(took.Seconds())
+	}
+}
+
+// MapArrived notes how long a change of an app's map took to arrive.
+func (m *Metrics) MapArrived(app shard.App, delay time.Duration) {
+	if m != nil {
+		m.delays.WithLabelValues(string(app)).Observe(delay.Seconds())
 	}
 }
 

@@ -23,6 +23,7 @@ func TestMetrics(t *testing.T) {
 	})
 	m.Called("kv", roster.CallAddShard, roster.CallOK, 20*time.Millisecond)
 	m.Called("kv", roster.CallAddShard, roster.CallFailed, time.Second)
+	m.MapArrived("kv", 30*time.Millisecond)
 	m.Renewed("kv", 4500*time.Millisecond)
 	m.Decided("kv", []roster.Decision{{What: "lease ran out", Weight: roster.Trouble}, {What: "add shard done", Weight: roster.Detail}})
 	want := `

@@ -53,6 +53,6 @@ func commandOf(b message.Command) *pb.Command {
 			Epoch: wire.EpochToProto(b.ID.Epoch), Incarnation: uint64(b.ID.Incarnation), Shard: string(b.ID.Shard),
 			Term: uint64(b.ID.Order.Term), Move: uint64(b.ID.Order.Move), Kind: pb.CommandKind(b.ID.Kind),
 		},
-		Peer: wire.PeerToProto(b.Peer), DeadlineMs: b.Deadline.Milliseconds(), Role: pb.Role(b.Role), Members: wire.MembersToProto(b.Members),
+		Peer: wire.PeerToProto(b.Peer), DeadlineMs: b.Deadline.Milliseconds(), Role: pb.Role(b.Role), Members: wire.MembersToProto(b.Members), TraceParent: b.TraceParent,
 	}
 }

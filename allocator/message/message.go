@@ -63,6 +63,8 @@ type Command struct {
 	Role     shard.Role     // AddShard
 	Members  []shard.Member // AddShard of a primary, PrepareAddShard, UpdateMembership: its secondaries
 	Deadline time.Duration
+	// TraceParent is where the command is in a trace, as W3C has it; the ledger leaves it empty, and whoever sends the command may fill it in.
+	TraceParent string
 }
 
 // Probe asks the agent to try another server.

@@ -13,6 +13,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
@@ -30,6 +31,7 @@ type Metrics struct {
 	solves      *prometheus.HistogramVec
 	proposed    *prometheus.CounterVec
 	writes      *prometheus.HistogramVec
+	goals       *goals
 	recent      recent
 }
 
@@ -45,6 +47,7 @@ func New(r prometheus.Registerer, look func() Present) *Metrics {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: name, Help: help, Buckets: seconds}, labels)
 	}
 	m := &Metrics{
+		goals:       newGoals(),
 		leaderships: prometheus.NewCounter(prometheus.CounterOpts{Namespace: telemetry.Namespace, Subsystem: subsystem, Name: "leaderships_total", Help: "How often this allocator began to lead."}),
 		decisions:   counter("decisions_total", "What the leader decided and saw, by the decision's name, as `shardmanager events` shows it.", "decision"),
 		moves:       counter("moves_total", "Moves that ended, placements, failovers and new secondaries included, by app, reason and result: done or aborted.", "app", "reason", "result"),
@@ -58,7 +61,7 @@ func New(r prometheus.Registerer, look func() Present) *Metrics {
 		proposed: counter("proposed_moves_total", "Moves that plans proposed, by app and reason; the same one may be proposed again.", "app", "reason"),
 		writes:   histogram("commit_duration_seconds", "How long the leader's transactions took until their outcome was known, by outcome.", "outcome"),
 	}
-	r.MustRegister(m.leaderships, m.decisions, m.moves, m.repeated, m.durations, m.failovers, m.retries, m.solves, m.proposed, m.writes, newPresent(look))
+	r.MustRegister(m.leaderships, m.decisions, m.moves, m.repeated, m.durations, m.failovers, m.retries, m.solves, m.proposed, m.writes, m.goals, newPresent(look))
 	return m
 }
 
@@ -66,6 +69,13 @@ func New(r prometheus.Registerer, look func() Present) *Metrics {
 func (m *Metrics) Leads() {
 	if m != nil {
 		m.leaderships.Inc()
+	}
+}
+
+// Ends notes the end of a leadership: what only a leader knows is not told any more.
+func (m *Metrics) Ends() {
+	if m != nil {
+		m.goals.end()
 	}
 }
 
@@ -135,6 +145,7 @@ func (m *Metrics) Forget(app string) {
 	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{m.moves, m.repeated, m.retries, m.solves, m.proposed} {
 		v.DeletePartialMatch(prometheus.Labels{"app": app})
 	}
+	m.goals.forget(shard.App(app))
 }
 
 var outcomes = map[ledger.WriteOutcome]string{

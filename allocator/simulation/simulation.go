@@ -87,6 +87,17 @@ func Run(in placement.Input, c Changes, rounds int, stop func() string) (Result,
 	return r, nil
 }
 
+// Reached is what the goals of an app cost before the moves of a plan, and once all of them are done.
+func Reached(in placement.Input, plan placement.Plan) []tally.Change {
+	in = copied(in)
+	settle(&in)
+	was := copied(in)
+	r := Result{Moved: map[string]int64{}}
+	m := mover{tally: tally.New(&in), shards: map[shard.Index]int{}, groups: map[string]int{}}
+	advance(&in, plan.Moves, &r, &m)
+	return tally.Changes(tally.New(&was), tally.New(&in), m.all())
+}
+
 // play solves and moves until there is nothing to move, or says what ended it.
 func play(in *placement.Input, r *Result, m *mover, rounds int, stop func() string) string {
 	notes := r.Notes

@@ -12,6 +12,7 @@ import (
 	"github.com/shardmanager/shardmanager/internal/gossip"
 	"github.com/shardmanager/shardmanager/internal/succession"
 	"github.com/shardmanager/shardmanager/internal/telemetry"
+	"github.com/shardmanager/shardmanager/internal/tracing"
 )
 
 func agentCommand() *cobra.Command {
@@ -22,23 +23,18 @@ func agentCommand() *cobra.Command {
 	consulCfg := consul.Config{Register: true}
 	var member gossip.Config
 	var admin daemon.AdminSettings
+	var traced tracing.Settings
 	inhibitor := daemon.InhibitorSettings{ShutdownInhibitor: config.Auto}
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Run an agent beside applications, or talk to the one of this host",
-		Long: "Run an agent: the sidecar that registers the applications beside it, holds their leases and carries out the allocator's commands.\n\n" +
-			"SIGTERM or SIGINT: drain, deregister, exit; again: without waiting for the drain; a third time: at once.\n" +
-			"SIGUSR2: planned restart, as `shardmanager agent restart`: the program on disk takes over, the applications serve on.",
-		Example: "  shardmanager agent --cluster prod --allocators a1:7410,a2:7410,a3:7410 --region eu --zone eu-1\n" +
-			"  shardmanager agent status\n" +
-			"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock",
-		Args: exactly(),
+		Long:  agentLong, Example: agentExample, Args: exactly(),
 	}
-	d := daemon.New(c, agentHelp, &cfg, &consulCfg, &member, &inhibitor, &admin)
+	d := daemon.New(c, agentHelp, &cfg, &consulCfg, &member, &inhibitor, &admin, &traced)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []daemon.Validator {
 			cfg = cfg.WithDefaults()
-			return append(daemon.ConsulSettings(cfg.Store, consulCfg), cfg, member)
+			return append(daemon.ConsulSettings(cfg.Store, consulCfg), cfg, member, traced)
 		}
 		self, err := succession.Self() // before the program is replaced
 		if err != nil {
@@ -59,10 +55,15 @@ func agentCommand() *cobra.Command {
 		}
 		identity := gossip.Identity{Role: gossip.RoleAgent, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
 		serve := func(restarts agent.Restarts, run func(*agent.Agent) error) error {
+			provider, endTracing, err := daemon.OpenTracing(traced, tracing.Identity{Service: "shardmanager-agent", Instance: cfg.Name, Version: softwareVersion(), Cluster: cfg.Cluster}, log)
+			if err != nil {
+				return err
+			}
+			defer endTracing()
 			return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
 				registry := telemetry.NewRegistry(softwareVersion())
 				deps := agent.Deps{Store: measured.New(client, registry), Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen,
-					Restart: restarts, Metrics: registry}
+					Restart: restarts, Metrics: registry, Tracing: provider}
 				if node != nil {
 					deps.Gossip = node
 				}
@@ -82,6 +83,14 @@ func agentCommand() *cobra.Command {
 	c.AddCommand(agentDrainCommand(), agentRestartCommand(), agentStatusCommand())
 	return c
 }
+
+const agentLong = "Run an agent: the sidecar that registers the applications beside it, holds their leases and carries out the allocator's commands.\n\n" +
+	"SIGTERM or SIGINT: drain, deregister, exit; again: without waiting for the drain; a third time: at once.\n" +
+	"SIGUSR2: planned restart, as `shardmanager agent restart`: the program on disk takes over, the applications serve on."
+
+const agentExample = "  shardmanager agent --cluster prod --allocators a1:7410,a2:7410,a3:7410 --region eu --zone eu-1\n" +
+	"  shardmanager agent status\n" +
+	"  shardmanager agent restart --socket unix:///run/shardmanager/agent.sock"
 
 var agentHelp = map[string]config.Help{
 	"name":               {Text: "name of this agent, unique in the cluster (default the host's name)"},

@@ -12,6 +12,7 @@ import (
 	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/gossip"
 	"github.com/shardmanager/shardmanager/internal/telemetry"
+	"github.com/shardmanager/shardmanager/internal/tracing"
 )
 
 func allocatorCommand() *cobra.Command {
@@ -19,6 +20,7 @@ func allocatorCommand() *cobra.Command {
 	store := daemon.StoreSettings{Store: daemon.EmbeddedStore, Address: daemon.DefaultStoreAddress}
 	consulCfg := consul.Config{Register: true}
 	var member gossip.Config
+	var traced tracing.Settings
 	c := &cobra.Command{
 		Use:   "allocator",
 		Short: "Run an allocator: one of several leads, the others serve shard maps and stand by",
@@ -26,10 +28,10 @@ func allocatorCommand() *cobra.Command {
 			"  shardmanager allocator --config /etc/shardmanager/allocator.yaml --log-level debug",
 		Args: exactly(),
 	}
-	d := daemon.New(c, allocatorHelp, &cfg, &store, &consulCfg, &member)
+	d := daemon.New(c, allocatorHelp, &cfg, &store, &consulCfg, &member, &traced)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := d.Load(func() []daemon.Validator {
-			return append(daemon.ConsulSettings(store.Store, consulCfg), store, cfg, member)
+			return append(daemon.ConsulSettings(store.Store, consulCfg), store, cfg, member, traced)
 		}); err != nil {
 			return &usageError{err}
 		}
@@ -42,10 +44,15 @@ func allocatorCommand() *cobra.Command {
 		defer client.Close()
 		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
+		provider, endTracing, err := daemon.OpenTracing(traced, tracing.Identity{Service: "shardmanager-allocator", Instance: cfg.Name, Version: softwareVersion(), Cluster: cfg.Cluster}, log)
+		if err != nil {
+			return err
+		}
+		defer endTracing()
 		identity := gossip.Identity{Role: gossip.RoleAllocator, Cluster: cfg.Cluster, Name: cfg.Name, Region: cfg.Region, Zone: cfg.Zone, Version: softwareVersion()}
 		return daemon.TakingPart(member, identity, cfg.StateDir, daemon.Seeds(client, consulCfg, cfg.Cluster), log, func(node *gossip.Node) error {
 			registry := telemetry.NewRegistry(softwareVersion())
-			deps := allocator.Deps{Store: measured.New(client, registry), Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen, Metrics: registry}
+			deps := allocator.Deps{Store: measured.New(client, registry), Log: log, Version: softwareVersion(), Listen: daemon.NewReadiness(2, log).Listen, Metrics: registry, Tracing: provider}
 			if node != nil {
 				deps.Gossip = node
 			}

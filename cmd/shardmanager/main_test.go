@@ -72,6 +72,8 @@ func TestRefusals(t *testing.T) {
 		{"agent --config " + bad, exitUsage, []string{bad + ":3: lease.validty: unknown field; did you mean validity?"}},
 		{"agent --config " + slow, exitUsage, []string{slow + ":4: lease_validity: 100ms: expected at least twice lease_interval"}},
 		{"agent --allocators a:1", exitUsage, []string{"cluster:", "(set it by --cluster, SHARDMANAGER_CLUSTER or cluster in the file)"}},
+		{"agent --cluster c --tracing-endpoint a:4318 --tracing-sample-ratio 7", exitUsage, []string{"--tracing-endpoint: tracing_endpoint: expected a URL", "--tracing-sample-ratio: tracing_sample_ratio: expected 0"}},
+		{"allocator --cluster c --tracing-sample-ratio much", exitUsage, []string{"--tracing-sample-ratio: tracing_sample_ratio: expected a number such as 0.5, not \"much\""}},
 		{"agent --cluster a --allocators a:1 --store etcd", exitUsage, []string{"--store: store:", "embedded or consul"}},
 		{"agent --cluster a --allocators a:1 --store consul --consul-addresses nowhere", exitUsage, []string{"--consul-addresses: consul_addresses[0]", "host:port"}},
 		{"agent --cluster a --allocators a:1 --store-address nonsense", exitUsage, []string{"--store-address:", "expected host:port"}},

@@ -36,6 +36,11 @@ var foreign = []struct {
 	{"github.com/shirou/gopsutil/v3", []string{"agent/host"}, "what the host has and uses"},
 	{"github.com/coreos/go-systemd/v22", []string{"internal/daemon", "examples/kv/kvcmd"}, "telling systemd that a process is ready, well, or stops"},
 	{"github.com/godbus/dbus/v5", []string{"internal/logind"}, "systemd-logind: a shutdown waits for the drain"},
+	{"go.opentelemetry.io/otel/exporters", []string{"internal/tracing"}, "spans sent; the SDK's users choose their own way"},
+	{"go.opentelemetry.io/otel/sdk", []string{"internal/tracing"}, "spans kept and sampled; likewise"},
+	{"go.opentelemetry.io/otel", []string{"internal/tracing", "internal/daemon", "allocator", "agent", "sdk"}, "spans made: the interface alone, which costs nothing until somebody provides"},
+	{"go.opentelemetry.io/proto/otlp", nil, "tests only: a receiver of spans"},
+	{"connectrpc.com/otelconnect", []string{"agent/app"}, "spans of calls to applications"},
 	{"golang.org/x/sync", []string{"allocator", "agent"}, "errgroup: the shells' goroutines"},
 	{"golang.org/x/sys", []string{"internal/clock", "allocator", "agent", "sdk"}, "clocks, pidfds, file locks"},
 	{"golang.org/x/term", []string{"internal/daemon", "cmd/shardmanager"}, "is the output a terminal?"},
@@ -50,7 +55,7 @@ var foreign = []struct {
 // sdkLibraries is all that users of the SDK get into their own builds.
 var sdkLibraries = []string{
 	"connectrpc.com/connect", "google.golang.org/protobuf", "github.com/cenkalti/backoff/v4", "github.com/cespare/xxhash/v2", "github.com/klauspost/compress",
-	"golang.org/x/sys",
+	"golang.org/x/sys", "go.opentelemetry.io/otel",
 }
 
 // libraryOf is the row of an import path; -1 if there is none.

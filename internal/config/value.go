@@ -44,6 +44,8 @@ func kindOf(t reflect.Type) (kind, bool) {
 		return kind{name: "int", expected: "a whole number", tags: []string{"!!int"}, text: setInt}, true
 	case t.Kind() == reflect.Float64:
 		return kind{name: "number", expected: "a number such as 0.5", tags: []string{"!!float", "!!int"}, text: setNumber}, true
+	case t == reflect.TypeFor[*float64](): // nil: not set
+		return kind{name: "number", expected: "a number such as 0.5", tags: []string{"!!float", "!!int"}, text: setOptionalNumber}, true
 	case t == reflect.TypeFor[[]string]():
 		return kind{name: "list", expected: "a list of strings", tags: []string{"!!str"}, text: setList, node: setSequence}, true
 	case t == reflect.TypeFor[map[string]int64]():
@@ -83,6 +85,13 @@ func setNumber(v reflect.Value, s string) bool {
 	}
 	v.SetFloat(f)
 	return true
+}
+
+func setOptionalNumber(v reflect.Value, s string) bool {
+	var f float64
+	ok := setNumber(reflect.ValueOf(&f).Elem(), s)
+	v.Set(reflect.ValueOf(&f))
+	return ok
 }
 
 func setBool(v reflect.Value, s string) bool {

@@ -50,6 +50,7 @@ func commonHelp(own map[string]config.Help) map[string]config.Help {
 	}
 	maps.Copy(help, consulHelp())
 	maps.Copy(help, gossipHelp())
+	maps.Copy(help, tracingHelp())
 	maps.Copy(help, own)
 	return help
 }

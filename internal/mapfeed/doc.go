@@ -12,10 +12,23 @@
 // Called by the shells (allocator, agent, sdk). It decides nothing about placement and never makes versions of its own.
 package mapfeed
 
-import "github.com/shardmanager/shardmanager/internal/shard"
+import (
+	"time"
+
+	"github.com/shardmanager/shardmanager/internal/shard"
+)
 
 // Update is one change of an app's map.
 type Update struct {
 	Map   *shard.Map   // the map after the change
 	Delta *shard.Delta // what changed; nil: anything may have
+}
+
+// Delay is how long a change was on its way from the leader, by the clocks of both hosts; false: it is not known, as of whole maps. For metrics
+// only: clocks that differ by more show as 0, or as so much longer.
+func (u Update) Delay(now time.Time) (time.Duration, bool) {
+	if u.Delta == nil || u.Delta.PublishedMS == 0 {
+		return 0, false
+	}
+	return max(0, now.Sub(time.UnixMilli(u.Delta.PublishedMS))), true
 }

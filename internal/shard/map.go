@@ -32,6 +32,8 @@ type Delta struct {
 	Removed []ServerID // gone; no shard names them any more
 	Shards  []Entry
 	Names   []Named // of a named key space: shards that were created or, with an empty id, deleted
+	// PublishedMS is when the leader published it, by its own clock, in milliseconds since 1970; 0: not known. For metrics only.
+	PublishedMS int64
 }
 
 // Map says who serves what in one app. It is immutable; Apply makes the next one and shares what did not change.

@@ -169,7 +169,7 @@ func KeySpaceFromProto(p *pb.KeySpace) (shard.KeySpace, error) {
 
 // DeltaToProto converts a delta.
 func DeltaToProto(d shard.Delta) *pb.ShardMapDelta {
-	out := &pb.ShardMapDelta{App: string(d.App), Base: VersionToProto(d.Base), Version: VersionToProto(d.Version)}
+	out := &pb.ShardMapDelta{App: string(d.App), Base: VersionToProto(d.Base), Version: VersionToProto(d.Version), PublishedMs: d.PublishedMS}
 	for _, s := range d.Servers {
 		out.Servers = append(out.Servers, ServerToProto(s))
 	}
@@ -194,7 +194,7 @@ func DeltaFromProto(p *pb.ShardMapDelta) (shard.Delta, error) {
 	if p.GetApp() == "" {
 		return shard.Delta{}, expected("delta.app", "the name of an app")
 	}
-	d := shard.Delta{App: shard.App(p.App), Base: VersionFromProto(p.Base), Version: VersionFromProto(p.Version)}
+	d := shard.Delta{App: shard.App(p.App), Base: VersionFromProto(p.Base), Version: VersionFromProto(p.Version), PublishedMS: max(0, p.PublishedMs)}
 	if d.Version.Compare(d.Base) <= 0 {
 		return shard.Delta{}, expected("delta.version", "newer than the base %s, not %s", d.Base, d.Version)
 	}

@@ -31,9 +31,9 @@ func Open(key, path string) (*Resolver, error) {
 }
 
 // Solve plans by what policies say of an app, and says in the plan's notes what is wrong with that.
-func (r *Resolver) Solve(ctx context.Context, in placement.Input, n Neighbours) placement.Plan {
-	notes := r.Resolve(ctx, &in, n)
-	plan := placement.Solve(in)
+func (r *Resolver) Solve(ctx context.Context, in *placement.Input, n Neighbours) placement.Plan {
+	notes := r.Resolve(ctx, in, n)
+	plan := placement.Solve(*in)
 	plan.Notes = append(notes[:len(notes):len(notes)], plan.Notes...)
 	return plan
 }

@@ -84,5 +84,5 @@ func (p *Planner) Solve(in placement.Input) placement.Plan {
 			panic(err) // a defect of that package
 		}
 	}
-	return p.resolver.Solve(context.Background(), in, nil)
+	return p.resolver.Solve(context.Background(), &in, nil)
 }

@@ -1097,7 +1097,9 @@ type Command struct {
 	// Role to take (ADD_SHARD); unspecified: primary.
 	Role Role `protobuf:"varint,4,opt,name=role,proto3,enum=shardmanager.v1.Role" json:"role,omitempty"`
 	// Secondaries of a primary (ADD_SHARD, PREPARE_ADD_SHARD, UPDATE_MEMBERSHIP).
-	Members       []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	// Where the command is in a trace: W3C traceparent (version 00). Empty: in none. It changes nothing of what is done.
+	TraceParent   string `protobuf:"bytes,6,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1165,6 +1167,13 @@ func (x *Command) GetMembers() []*Member {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *Command) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
 }
 
 // Probe asks the agent to try another server's agent and application, each with one RPC.
@@ -1714,14 +1723,15 @@ const file_shardmanager_v1_allocator_proto_rawDesc = "" +
 	"\x05shard\x18\x03 \x01(\tR\x05shard\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04move\x18\x05 \x01(\x04R\x04move\x120\n" +
-	"\x04kind\x18\x06 \x01(\x0e2\x1c.shardmanager.v1.CommandKindR\x04kind\"\xdf\x01\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\x1c.shardmanager.v1.CommandKindR\x04kind\"\x82\x02\n" +
 	"\aCommand\x12*\n" +
 	"\x02id\x18\x01 \x01(\v2\x1a.shardmanager.v1.CommandIdR\x02id\x12)\n" +
 	"\x04peer\x18\x02 \x01(\v2\x15.shardmanager.v1.PeerR\x04peer\x12\x1f\n" +
 	"\vdeadline_ms\x18\x03 \x01(\x03R\n" +
 	"deadlineMs\x12)\n" +
 	"\x04role\x18\x04 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x121\n" +
-	"\amembers\x18\x05 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\"\xb8\x01\n" +
+	"\amembers\x18\x05 \x03(\v2\x17.shardmanager.v1.MemberR\amembers\x12!\n" +
+	"\ftrace_parent\x18\x06 \x01(\tR\vtraceParent\"\xb8\x01\n" +
 	"\x05Probe\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06server\x18\x02 \x01(\tR\x06server\x12 \n" +

@@ -544,7 +544,9 @@ type ShardMapDelta struct {
 	// Shards that changed.
 	Shards []*ShardMapEntry `protobuf:"bytes,6,rep,name=shards,proto3" json:"shards,omitempty"`
 	// Shards of a named key space that were created or deleted.
-	Names         []*NamedShard `protobuf:"bytes,7,rep,name=names,proto3" json:"names,omitempty"`
+	Names []*NamedShard `protobuf:"bytes,7,rep,name=names,proto3" json:"names,omitempty"`
+	// When the leader published it, by its own clock: milliseconds since 1970. 0: not known. For metrics only; nothing is decided by it.
+	PublishedMs   int64 `protobuf:"varint,8,opt,name=published_ms,json=publishedMs,proto3" json:"published_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -626,6 +628,13 @@ func (x *ShardMapDelta) GetNames() []*NamedShard {
 		return x.Names
 	}
 	return nil
+}
+
+func (x *ShardMapDelta) GetPublishedMs() int64 {
+	if x != nil {
+		return x.PublishedMs
+	}
+	return 0
 }
 
 type NamedShard struct {
@@ -911,7 +920,7 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\x05terms\x18\x06 \x03(\x04R\x05terms\x12B\n" +
 	"\vsecondaries\x18\a \x03(\v2 .shardmanager.v1.SecondaryColumnR\vsecondaries\"+\n" +
 	"\x0fSecondaryColumn\x12\x18\n" +
-	"\aservers\x18\x01 \x03(\rR\aservers\"\xd0\x02\n" +
+	"\aservers\x18\x01 \x03(\rR\aservers\"\xf3\x02\n" +
 	"\rShardMapDelta\x12\x10\n" +
 	"\x03app\x18\x01 \x01(\tR\x03app\x12/\n" +
 	"\x04base\x18\x02 \x01(\v2\x1b.shardmanager.v1.MapVersionR\x04base\x125\n" +
@@ -919,7 +928,8 @@ const file_shardmanager_v1_shardmap_proto_rawDesc = "" +
 	"\aservers\x18\x04 \x03(\v2\x17.shardmanager.v1.ServerR\aservers\x12'\n" +
 	"\x0fremoved_servers\x18\x05 \x03(\tR\x0eremovedServers\x126\n" +
 	"\x06shards\x18\x06 \x03(\v2\x1e.shardmanager.v1.ShardMapEntryR\x06shards\x121\n" +
-	"\x05names\x18\a \x03(\v2\x1b.shardmanager.v1.NamedShardR\x05names\"2\n" +
+	"\x05names\x18\a \x03(\v2\x1b.shardmanager.v1.NamedShardR\x05names\x12!\n" +
+	"\fpublished_ms\x18\b \x01(\x03R\vpublishedMs\"2\n" +
 	"\n" +
 	"NamedShard\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x0e\n" +
