@@ -19,10 +19,12 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/cell"
 	"github.com/shardmanager/shardmanager/allocator/events"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/metrics"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
+	"github.com/shardmanager/shardmanager/allocator/sse"
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
@@ -159,7 +161,9 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	news := feed.New(a.events, 0)
+	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, news, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	routes.Handle(sse.Pattern, sse.New(a, news, 0))
 	if a.deps.Routes != nil {
 		a.deps.Routes(routes)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
@@ -136,7 +137,7 @@ func newServerIn(t *testing.T, gossip api.Gossip) *server {
 		t.Fatal(err)
 	}
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.events, s.places, gossip, policies)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, feed.New(s.events, 0), s.places, gossip, policies)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

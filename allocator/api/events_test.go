@@ -13,6 +13,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
@@ -159,7 +160,7 @@ func TestWatchersAreBounded(t *testing.T) {
 	s.events.Add(time.Now(), decision("first", "kv"))
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	for range 64 {
+	for range feed.ReadersMost {
 		stream, err := s.admin().WatchEvents(ctx, &pb.WatchEventsRequest{Follow: true})
 		if err != nil || !stream.Receive() {
 			t.Fatal(err)

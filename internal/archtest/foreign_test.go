@@ -19,7 +19,7 @@ var foreign = []struct {
 	{"connectrpc.com/grpchealth", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"connectrpc.com/grpcreflect", []string{"allocator/api", "agent", "cmd/shardmanager"}, "whoever has a listener"},
 	{"google.golang.org/protobuf", []string{"proto", "internal/wire", "internal/hop", "internal/transfer", "internal/mapfeed", "internal/coord/embedded", "internal/config", "allocator/storage", "allocator/policy",
-		"allocator/appspec", "sdk", "examples/kv", "cmd/shardmanager"}, "messages: encoded, stored, read from YAML"},
+		"allocator/appspec", "allocator/sse", "sdk", "examples/kv", "cmd/shardmanager"}, "messages: encoded, stored, read from YAML"},
 	{"github.com/cenkalti/backoff/v4", []string{"internal/mapfeed", "internal/gossip", "internal/operator", "internal/coord/embedded", "internal/coord/consul", "internal/registration", "internal/nomad/controller", "allocator", "agent", "sdk", "cmd/shardmanager"}, "retries"},
 	{"github.com/hashicorp/serf", []string{"internal/gossip"}, "gossip: membership and coordinates"},
 	{"github.com/hashicorp/memberlist", []string{"internal/gossip"}, "serf's configuration and sockets"},
