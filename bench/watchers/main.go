@@ -73,11 +73,14 @@ func (c config) validate() error {
 	return nil
 }
 
+// sampled is of how many readers one has its delays kept.
+const sampled = 50
+
 // seen is what the readers had.
 type seen struct {
 	count  atomic.Int64
 	mu     sync.Mutex
-	delays []int64 // milliseconds, of one reader in so many
+	delays []int64 // milliseconds, of the readers that are sampled
 }
 
 func run(ctx context.Context, c config) error {
@@ -101,7 +104,8 @@ func run(ctx context.Context, c config) error {
 	failed := make(chan error, c.readers)
 	for i := range c.readers {
 		readers.Go(func() {
-			if err := server.follow(ctx, c.over, func(delay int64) { got.note(delay, i%20 == 0) }); ctx.Err() == nil {
+			sample := i%sampled == 0
+			if err := server.follow(ctx, c.over, sample, func(delay int64) { got.note(delay, sample) }); ctx.Err() == nil {
 				failed <- fmt.Errorf("reader %d: %w", i, err)
 			}
 		})
