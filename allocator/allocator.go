@@ -28,6 +28,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/latency"
@@ -82,6 +83,7 @@ type Allocator struct {
 	regions  *regions.Keeper
 	standby  *unseat.Standby
 	policies *resolve.Resolver
+	webhooks *webhook.Sender
 	metrics  *metrics.Metrics // nil: nobody wants them
 	life     uint64           // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
@@ -125,6 +127,11 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	if a.policies, err = resolve.Open("allocator: policy", cfg.Policy); err != nil {
 		return nil, err
 	}
+	targets, err := webhook.Open("allocator: webhooks", cfg.Webhooks)
+	if err != nil {
+		return nil, err
+	}
+	a.webhooks = webhook.New(targets, webhook.Deps{Cluster: cfg.Cluster, Events: a.events, Log: a.log, Metrics: deps.Metrics})
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted, Vouched: a.vouched}))
 	a.regions = regions.NewKeeper(a.clock, configured)
 	a.attach = api.NewAttach(a, a.regions)
@@ -162,7 +169,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
 	news := feed.New(a.events, 0)
-	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, news, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, news, a.regions, a.deps.Gossip, a.policies, a.webhooks), a.maps.hub)
 	routes.Handle(sse.Pattern, sse.New(a, news, 0))
 	if a.deps.Routes != nil {
 		a.deps.Routes(routes)

@@ -13,6 +13,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/suggest"
@@ -37,6 +38,7 @@ type Admin struct {
 	gossip Gossip // nil: takes no part
 
 	policies *resolve.Resolver
+	webhooks *webhook.Sender
 
 	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
 	simulating chan struct{} // capacity 1: a simulation costs as much as many
@@ -46,9 +48,9 @@ type Admin struct {
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
 // NewAdmin makes the service of an allocator; news are those that it writes while it leads. Without gossip it takes no part in it.
-func NewAdmin(node Node, maps Maps, usages Usages, news *feed.Feed, places Places, gossip Gossip, policies *resolve.Resolver) *Admin {
+func NewAdmin(node Node, maps Maps, usages Usages, news *feed.Feed, places Places, gossip Gossip, policies *resolve.Resolver, webhooks *webhook.Sender) *Admin {
 	return &Admin{
-		node: node, maps: maps, usages: usages, events: news, places: places, gossip: gossip, policies: policies,
+		node: node, maps: maps, usages: usages, events: news, places: places, gossip: gossip, policies: policies, webhooks: webhooks,
 		explaining: make(chan struct{}, 1), simulating: make(chan struct{}, 1), rotating: make(chan struct{}, 1),
 	}
 }

@@ -68,7 +68,7 @@ func TestConfiguredRegions(t *testing.T) {
 		t.Fatal(err)
 	}
 	places, node := regions.NewKeeper(clock.Now, configured), &testNode{leader: newRecorder()}
-	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), feed.New(events.NewLog(), 0), places, nil, nil).ListRegions(t.Context(), nil)
+	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), feed.New(events.NewLog(), 0), places, nil, nil, nil).ListRegions(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

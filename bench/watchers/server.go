@@ -45,7 +45,7 @@ func serve(ctx context.Context, c config) error {
 	log := events.NewLog()
 	log.Begin(shard.Epoch{Index: 1})
 	node, news, hub := leading{ended: make(chan struct{})}, feed.New(log, 0), mapfeed.NewHub(mapfeed.HubConfig{})
-	mux := api.AdminMux(node, api.NewAdmin(node, hub, nil, news, nil, nil, nil), hub)
+	mux := api.AdminMux(node, api.NewAdmin(node, hub, nil, news, nil, nil, nil, nil), hub)
 	mux.Handle(sse.Pattern, sse.New(node, news, 0))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {

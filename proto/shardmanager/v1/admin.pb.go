@@ -8213,7 +8213,7 @@ var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\a\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\x1a\x1dshardmanager/v1/webhook.proto\"\x95\a\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
@@ -8875,7 +8875,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
 	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
-	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xc2\x17\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xcb\x1a\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -8908,7 +8908,11 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x11FinishMaintenance\x12).shardmanager.v1.FinishMaintenanceRequest\x1a*.shardmanager.v1.FinishMaintenanceResponse\x12j\n" +
 	"\x11CancelMaintenance\x12).shardmanager.v1.CancelMaintenanceRequest\x1a*.shardmanager.v1.CancelMaintenanceResponse\x12d\n" +
 	"\x0fCheckSafeToStop\x12'.shardmanager.v1.CheckSafeToStopRequest\x1a(.shardmanager.v1.CheckSafeToStopResponse\x12a\n" +
-	"\x0eAdviseCapacity\x12&.shardmanager.v1.AdviseCapacityRequest\x1a'.shardmanager.v1.AdviseCapacityResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x0eAdviseCapacity\x12&.shardmanager.v1.AdviseCapacityRequest\x1a'.shardmanager.v1.AdviseCapacityResponse\x12[\n" +
+	"\fListWebhooks\x12$.shardmanager.v1.ListWebhooksRequest\x1a%.shardmanager.v1.ListWebhooksResponse\x12d\n" +
+	"\x0fListDeadLetters\x12'.shardmanager.v1.ListDeadLettersRequest\x1a(.shardmanager.v1.ListDeadLettersResponse\x12j\n" +
+	"\x11ReplayDeadLetters\x12).shardmanager.v1.ReplayDeadLettersRequest\x1a*.shardmanager.v1.ReplayDeadLettersResponse\x12X\n" +
+	"\vTestWebhook\x12#.shardmanager.v1.TestWebhookRequest\x1a$.shardmanager.v1.TestWebhookResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -9065,6 +9069,14 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(EventKind)(0),                          // 137: shardmanager.v1.EventKind
 	(*MaintenanceRequest)(nil),              // 138: shardmanager.v1.MaintenanceRequest
 	(*MaintenanceEvent)(nil),                // 139: shardmanager.v1.MaintenanceEvent
+	(*ListWebhooksRequest)(nil),             // 140: shardmanager.v1.ListWebhooksRequest
+	(*ListDeadLettersRequest)(nil),          // 141: shardmanager.v1.ListDeadLettersRequest
+	(*ReplayDeadLettersRequest)(nil),        // 142: shardmanager.v1.ReplayDeadLettersRequest
+	(*TestWebhookRequest)(nil),              // 143: shardmanager.v1.TestWebhookRequest
+	(*ListWebhooksResponse)(nil),            // 144: shardmanager.v1.ListWebhooksResponse
+	(*ListDeadLettersResponse)(nil),         // 145: shardmanager.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersResponse)(nil),       // 146: shardmanager.v1.ReplayDeadLettersResponse
+	(*TestWebhookResponse)(nil),             // 147: shardmanager.v1.TestWebhookResponse
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	126, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
@@ -9214,40 +9226,48 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	109, // 144: shardmanager.v1.AdminService.CancelMaintenance:input_type -> shardmanager.v1.CancelMaintenanceRequest
 	111, // 145: shardmanager.v1.AdminService.CheckSafeToStop:input_type -> shardmanager.v1.CheckSafeToStopRequest
 	113, // 146: shardmanager.v1.AdminService.AdviseCapacity:input_type -> shardmanager.v1.AdviseCapacityRequest
-	14,  // 147: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	16,  // 148: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	18,  // 149: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	20,  // 150: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	22,  // 151: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	24,  // 152: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	26,  // 153: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	28,  // 154: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	33,  // 155: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	36,  // 156: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	39,  // 157: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	41,  // 158: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	44,  // 159: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	46,  // 160: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	48,  // 161: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	30,  // 162: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
-	50,  // 163: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	61,  // 164: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
-	79,  // 165: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	87,  // 166: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	89,  // 167: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	91,  // 168: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	94,  // 169: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	98,  // 170: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	100, // 171: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	102, // 172: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
-	104, // 173: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
-	106, // 174: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
-	108, // 175: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
-	110, // 176: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
-	112, // 177: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
-	114, // 178: shardmanager.v1.AdminService.AdviseCapacity:output_type -> shardmanager.v1.AdviseCapacityResponse
-	147, // [147:179] is the sub-list for method output_type
-	115, // [115:147] is the sub-list for method input_type
+	140, // 147: shardmanager.v1.AdminService.ListWebhooks:input_type -> shardmanager.v1.ListWebhooksRequest
+	141, // 148: shardmanager.v1.AdminService.ListDeadLetters:input_type -> shardmanager.v1.ListDeadLettersRequest
+	142, // 149: shardmanager.v1.AdminService.ReplayDeadLetters:input_type -> shardmanager.v1.ReplayDeadLettersRequest
+	143, // 150: shardmanager.v1.AdminService.TestWebhook:input_type -> shardmanager.v1.TestWebhookRequest
+	14,  // 151: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	16,  // 152: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	18,  // 153: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	20,  // 154: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	22,  // 155: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	24,  // 156: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	26,  // 157: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	28,  // 158: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	33,  // 159: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	36,  // 160: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	39,  // 161: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	41,  // 162: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	44,  // 163: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	46,  // 164: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	48,  // 165: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	30,  // 166: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
+	50,  // 167: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	61,  // 168: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	79,  // 169: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	87,  // 170: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	89,  // 171: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	91,  // 172: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	94,  // 173: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	98,  // 174: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	100, // 175: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	102, // 176: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
+	104, // 177: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
+	106, // 178: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
+	108, // 179: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
+	110, // 180: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
+	112, // 181: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
+	114, // 182: shardmanager.v1.AdminService.AdviseCapacity:output_type -> shardmanager.v1.AdviseCapacityResponse
+	144, // 183: shardmanager.v1.AdminService.ListWebhooks:output_type -> shardmanager.v1.ListWebhooksResponse
+	145, // 184: shardmanager.v1.AdminService.ListDeadLetters:output_type -> shardmanager.v1.ListDeadLettersResponse
+	146, // 185: shardmanager.v1.AdminService.ReplayDeadLetters:output_type -> shardmanager.v1.ReplayDeadLettersResponse
+	147, // 186: shardmanager.v1.AdminService.TestWebhook:output_type -> shardmanager.v1.TestWebhookResponse
+	151, // [151:187] is the sub-list for method output_type
+	115, // [115:151] is the sub-list for method input_type
 	115, // [115:115] is the sub-list for extension type_name
 	115, // [115:115] is the sub-list for extension extendee
 	0,   // [0:115] is the sub-list for field type_name
@@ -9262,6 +9282,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	file_shardmanager_v1_policy_proto_init()
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
+	file_shardmanager_v1_webhook_proto_init()
 	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
 	file_shardmanager_v1_admin_proto_msgTypes[71].OneofWrappers = []any{
 		(*Event_Decision)(nil),
