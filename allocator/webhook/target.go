@@ -65,12 +65,9 @@ func read(path string) ([]Target, error) {
 	}
 	var wrong []error
 	complain := func(field string, err error) {
-		place := path
-		for at := field; ; at = at[:strings.LastIndex(at, ".")] { // that of the field, or of what it is missing in
-			if p, ok := document.Place(at); ok || !strings.Contains(at, ".") {
-				place = p
-				break
-			}
+		place, ok := document.Place(field)
+		if target, _, inside := strings.Cut(field, "."); !ok && inside { // it is missing there
+			place, _ = document.Place(target)
 		}
 		wrong = append(wrong, fmt.Errorf("%s: %s: %w", place, field, err))
 	}
