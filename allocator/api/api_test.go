@@ -117,6 +117,7 @@ type server struct {
 	*testing.T
 	node     *testNode
 	events   *events.Log
+	news     *feed.Feed
 	hooks    *webhook.Sender
 	attach   *api.Attach
 	places   *regions.Keeper
@@ -133,6 +134,7 @@ func newServerIn(t *testing.T, gossip api.Gossip) *server {
 	t.Helper()
 	s := &server{T: t, events: events.NewLog(), places: regions.NewKeeper(clock.Now, latency.Matrix{}), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
 	s.attach = api.NewAttach(s.node, s.places)
+	s.news = feed.New(s.events, 0)
 	s.hooks = webhook.New(nil, webhook.Deps{Events: s.events})
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	policies, err := resolve.New(nil)
@@ -140,7 +142,7 @@ func newServerIn(t *testing.T, gossip api.Gossip) *server {
 		t.Fatal(err)
 	}
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, feed.New(s.events, 0), s.places, gossip, policies, s.hooks)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.news, s.places, gossip, policies, s.hooks)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
