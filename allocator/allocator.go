@@ -21,14 +21,17 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/apidocs"
 	"github.com/shardmanager/shardmanager/allocator/cell"
 	"github.com/shardmanager/shardmanager/allocator/events"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/metrics"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/snapshot"
+	"github.com/shardmanager/shardmanager/allocator/sse"
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/latency"
@@ -85,6 +88,7 @@ type Allocator struct {
 	regions  *regions.Keeper
 	standby  *unseat.Standby
 	policies *resolve.Resolver
+	webhooks *webhook.Sender
 	metrics  *metrics.Metrics // nil: nobody wants them
 	life     uint64           // of this process, never 0: whoever unseats it knows it again (PROTOCOL R16)
 
@@ -128,6 +132,11 @@ func New(cfg Config, deps Deps) (*Allocator, error) {
 	if a.policies, err = resolve.Open("allocator: policy", cfg.Policy); err != nil {
 		return nil, err
 	}
+	targets, err := webhook.Open("allocator: webhooks", cfg.Webhooks)
+	if err != nil {
+		return nil, err
+	}
+	a.webhooks = webhook.New(targets, webhook.Deps{Cluster: cfg.Cluster, Events: a.events, Log: a.log, Metrics: deps.Metrics})
 	a.maps = newMaps(mapfeed.NewHub(mapfeed.HubConfig{Cluster: cfg.Cluster, OnWatch: a.appWanted, Vouched: a.vouched}))
 	a.regions = regions.NewKeeper(a.clock, configured)
 	a.attach = api.NewAttach(a, a.regions)
@@ -165,7 +174,9 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	defer stop()
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
-	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	news := feed.New(a.events, 0)
+	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, news, a.regions, a.deps.Gossip, a.policies, a.webhooks), a.maps.hub)
+	routes.Handle(sse.Pattern, sse.New(a, news, 0))
 	apidocs.Handle(routes)
 	snapshot.Handle(routes, snapshot.Source{Store: a.store, Cluster: a.cfg.Cluster, Group: a.cfg.Group, Name: a.cfg.Name, Software: a.deps.Version})
 	if a.deps.Routes != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/probation"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/latency"
 )
 
@@ -37,6 +38,8 @@ type Config struct {
 	RegionLatency []string `yaml:"region_latency"`
 	// Policy is a file with the cluster's default policy; empty: there is none. The same for all allocators.
 	Policy string `yaml:"policy"`
+	// Webhooks is a file with the targets that the leader tells of events; empty: there are none. The same for all allocators.
+	Webhooks string `yaml:"webhooks"`
 	// Listen is for agents and routers, AdminListen for operators: host:port or unix:///path.
 	Listen      string `yaml:"listen"`
 	AdminListen string `yaml:"admin_listen"`
@@ -153,6 +156,9 @@ func (c Config) Validate() error {
 		wrong = append(wrong, fmt.Errorf("allocator: %w", err))
 	}
 	if _, err := resolve.Open("allocator: policy", c.Policy); err != nil {
+		wrong = append(wrong, err)
+	}
+	if _, err := webhook.Open("allocator: webhooks", c.Webhooks); err != nil {
 		wrong = append(wrong, err)
 	}
 	if c.MaxServersDown < 0 {

@@ -97,6 +97,7 @@ func (t *tenure) run(ctx, work context.Context, workers *errgroup.Group) (ledger
 	workers.Go(func() error { return t.runReader(work) })
 	workers.Go(func() error { return t.runDestroyer(work) })
 	workers.Go(func() error { return t.watchServers(work) })
+	workers.Go(func() error { t.a.webhooks.Run(work, loaded.Epoch); return nil })
 	t.a.publishOnly(loaded.Apps)
 	for _, app := range loaded.Apps { // earlier statements stand until somebody mends it
 		for _, problem := range t.a.policies.Problems(appspec.ToProto(app.Spec)) {

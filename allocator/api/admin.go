@@ -10,9 +10,10 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
-	"github.com/shardmanager/shardmanager/allocator/events"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/suggest"
@@ -32,25 +33,25 @@ type Admin struct {
 	node   Node
 	maps   Maps
 	usages Usages
-	events *events.Log
+	events *feed.Feed
 	places Places
 	gossip Gossip // nil: takes no part
 
 	policies *resolve.Resolver
+	webhooks *webhook.Sender
 
 	explaining chan struct{} // capacity 1: an explanation costs as much as a plan
 	simulating chan struct{} // capacity 1: a simulation costs as much as many
 	rotating   chan struct{} // capacity 1: two rotations at once would undo each other
-	watchers   chan struct{} // capacity maxWatchers
 }
 
 var _ shardmanagerv1connect.AdminServiceHandler = (*Admin)(nil)
 
-// NewAdmin makes the service of an allocator; the log is what it writes while it leads. Without gossip it takes no part in it.
-func NewAdmin(node Node, maps Maps, usages Usages, log *events.Log, places Places, gossip Gossip, policies *resolve.Resolver) *Admin {
+// NewAdmin makes the service of an allocator; news are those that it writes while it leads. Without gossip it takes no part in it.
+func NewAdmin(node Node, maps Maps, usages Usages, news *feed.Feed, places Places, gossip Gossip, policies *resolve.Resolver, webhooks *webhook.Sender) *Admin {
 	return &Admin{
-		node: node, maps: maps, usages: usages, events: log, places: places, gossip: gossip, policies: policies,
-		explaining: make(chan struct{}, 1), simulating: make(chan struct{}, 1), rotating: make(chan struct{}, 1), watchers: make(chan struct{}, maxWatchers),
+		node: node, maps: maps, usages: usages, events: news, places: places, gossip: gossip, policies: policies, webhooks: webhooks,
+		explaining: make(chan struct{}, 1), simulating: make(chan struct{}, 1), rotating: make(chan struct{}, 1),
 	}
 }
 
@@ -257,7 +258,7 @@ func (a *Admin) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*pb.GetS
 	out.LockAgeMs = view.Summary.LockAge.Milliseconds()
 	out.LoopLateMs, out.LoopWaiting = view.Loop.Late.Milliseconds(), count(view.Loop.Waiting)
 	out.Servers, out.Attached, out.Suspected = count(view.Summary.Servers), count(view.Summary.Attached), count(view.Summary.Suspected)
-	out.Events = positionToProto(a.events.Newest())
+	out.Events = feed.PositionToProto(a.events.Newest())
 	out.Quarantined = count(len(view.Summary.Quarantined))
 	return out, nil
 }

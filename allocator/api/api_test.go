@@ -18,11 +18,13 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/evidence"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/message"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/report"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/latency"
@@ -115,6 +117,8 @@ type server struct {
 	*testing.T
 	node     *testNode
 	events   *events.Log
+	news     *feed.Feed
+	hooks    *webhook.Sender
 	attach   *api.Attach
 	places   *regions.Keeper
 	endpoint transport.Endpoint
@@ -130,13 +134,15 @@ func newServerIn(t *testing.T, gossip api.Gossip) *server {
 	t.Helper()
 	s := &server{T: t, events: events.NewLog(), places: regions.NewKeeper(clock.Now, latency.Matrix{}), node: &testNode{leader: newRecorder(), status: api.Status{Cluster: "c1", Name: "a1"}}}
 	s.attach = api.NewAttach(s.node, s.places)
+	s.news = feed.New(s.events, 0)
+	s.hooks = webhook.New(nil, webhook.Deps{Events: s.events})
 	hub := mapfeed.NewHub(mapfeed.HubConfig{})
 	policies, err := resolve.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	mux := api.DataMux(s.node, s.attach, hub)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.events, s.places, gossip, policies)))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(api.NewAdmin(s.node, hub, s.attach, s.news, s.places, gossip, policies, s.hooks)))
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/placement"
 	"github.com/shardmanager/shardmanager/allocator/report"
@@ -159,7 +160,14 @@ func TestWatchersAreBounded(t *testing.T) {
 	s.events.Add(time.Now(), decision("first", "kv"))
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
-	for range 64 {
+	for range feed.ReadersMost - 8 { // to open so many streams takes long
+		other, err := s.news.Enter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other()
+	}
+	for range 8 {
 		stream, err := s.admin().WatchEvents(ctx, &pb.WatchEventsRequest{Follow: true})
 		if err != nil || !stream.Receive() {
 			t.Fatal(err)

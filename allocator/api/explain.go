@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/policy/resolve"
 	"github.com/shardmanager/shardmanager/allocator/whatif"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -49,7 +50,7 @@ func (a *Admin) Explain(ctx context.Context, req *pb.ExplainRequest) (*pb.Explai
 	}
 	out.Notes = append(notes[:len(notes):len(notes)], out.Notes...)
 	for _, e := range a.events.Of(app, id, maxDecisions) {
-		out.Decisions = append(out.Decisions, eventToProto(e))
+		out.Decisions = append(out.Decisions, feed.ToProto(e))
 	}
 	for _, m := range view.Moves.Finished {
 		if m.App == app && m.Shard == id {

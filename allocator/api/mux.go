@@ -19,6 +19,10 @@ import (
 // MaxRequestBytes is the largest message that is read: a hello with every shard of a large server.
 const MaxRequestBytes = 16 << 20
 
+// compressFrom is from how many bytes on an answer to an operator is compressed. Most messages of a stream of events are smaller: to compress them for a
+// thousand readers would cost more than all the rest of it.
+const compressFrom = 16 << 10
+
 // DataMux is what agents and routers reach: AllocatorService, ShardMapService, health and reflection.
 func DataMux(node Node, attach *Attach, maps shardmanagerv1connect.ShardMapServiceHandler) *http.ServeMux {
 	mux := newMux(node, maps, shardmanagerv1connect.AllocatorServiceName, shardmanagerv1connect.ShardMapServiceName)
@@ -29,7 +33,7 @@ func DataMux(node Node, attach *Attach, maps shardmanagerv1connect.ShardMapServi
 // AdminMux is what operators reach: AdminService, ShardMapService, health and reflection. The allocator adds SnapshotService.
 func AdminMux(node Node, admin *Admin, maps shardmanagerv1connect.ShardMapServiceHandler) *http.ServeMux {
 	mux := newMux(node, maps, shardmanagerv1connect.AdminServiceName, shardmanagerv1connect.SnapshotServiceName, shardmanagerv1connect.ShardMapServiceName)
-	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(admin, connect.WithReadMaxBytes(MaxRequestBytes), wire.StrictJSON()))
+	mux.Handle(shardmanagerv1connect.NewAdminServiceHandler(admin, connect.WithReadMaxBytes(MaxRequestBytes), connect.WithCompressMinBytes(compressFrom), wire.StrictJSON()))
 	return mux
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/api"
 	"github.com/shardmanager/shardmanager/allocator/events"
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/regions"
 	"github.com/shardmanager/shardmanager/allocator/report"
@@ -67,7 +68,7 @@ func TestConfiguredRegions(t *testing.T) {
 		t.Fatal(err)
 	}
 	places, node := regions.NewKeeper(clock.Now, configured), &testNode{leader: newRecorder()}
-	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), events.NewLog(), places, nil, nil).ListRegions(t.Context(), nil)
+	got, err := api.NewAdmin(node, mapfeed.NewHub(mapfeed.HubConfig{}), api.NewAttach(node, places), feed.New(events.NewLog(), 0), places, nil, nil, nil).ListRegions(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

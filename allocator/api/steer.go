@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/report"
 	"github.com/shardmanager/shardmanager/allocator/wish"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -61,8 +60,4 @@ func (a *Admin) lost(err error) error {
 		return a.notLeader()
 	}
 	return err
-}
-
-func positionToProto(p events.Position) *pb.EventPosition {
-	return &pb.EventPosition{Epoch: wire.EpochToProto(p.Epoch), Sequence: p.Sequence}
 }

@@ -80,6 +80,7 @@ var allocatorHelp = map[string]config.Help{
 	"region":                      {Text: "region this host is in, for the members of gossip"},
 	"zone":                        {Text: "zone this host is in"},
 	"region_latency":              {Text: "round trips between regions, such as eu:us=80ms,eu:ap=200ms, where nothing good enough is measured; the same for all allocators"},
+	"webhooks":                    {Text: "file with the targets that the leader tells of events; the same for all allocators"},
 	"listen":                      {Text: "host:port or unix:///path for agents and routers"},
 	"admin_listen":                {Text: "host:port or unix:///path for operators, and for metrics, health, readiness and profiles"},
 	"admin_advertise":             {Text: "host:port where operators reach it (default where it listens)"},

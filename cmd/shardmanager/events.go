@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/shardmanager/shardmanager/allocator/feed"
 	verbs "github.com/shardmanager/shardmanager/cmd/shardmanager/shell"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -14,17 +15,25 @@ func eventsCommand() *cobra.Command {
 	var a adminClient
 	var only verbs.Filter
 	request := new(pb.WatchEventsRequest)
+	var kinds []string
 	c := &cobra.Command{
 		Use:   "events",
 		Short: "Show what the leader decided and saw, as far back as it remembers",
 		Long: "Show what the leader decided and saw, in order, as far back as it remembers; with --follow until Ctrl-C, across changes of the leader.\n" +
 			"What could not be had any more is told as a gap.",
-		Example: "  shardmanager events --app kv\n  shardmanager events --follow -o json\n  shardmanager events --filter 'decision.server == \"node-1.kv\"'",
+		Example: "  shardmanager events --app kv --kind server,leader\n  shardmanager events --follow -o json\n  shardmanager events --filter 'decision.server == \"node-1.kv\"'",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			picked, err := only.Compile(new(pb.Event), refuse)
 			if err != nil {
 				return err
+			}
+			for _, name := range kinds {
+				kind, err := feed.ParseKind(name)
+				if err != nil {
+					return &usageError{fmt.Errorf("--kind: %w", err)}
+				}
+				request.Kinds = append(request.Kinds, kind)
 			}
 			w := c.OutOrStdout()
 			return a.client().Events(c.Context(), request, func(e *pb.Event) error {
@@ -36,6 +45,7 @@ func eventsCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&request.App, "app", "", "only this app's and the cluster's (default all)")
+	c.Flags().StringSliceVar(&kinds, "kind", nil, "only these: "+strings.Join(feed.KindNames(), ", ")+" (default all)")
 	c.Flags().BoolVarP(&request.Follow, "follow", "f", false, "go on with what is still to come")
 	only.Flag(c)
 	a.flags(c)

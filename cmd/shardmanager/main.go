@@ -27,6 +27,7 @@ import (
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/sim"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/simulate"
 	"github.com/shardmanager/shardmanager/cmd/shardmanager/snapshot"
+	"github.com/shardmanager/shardmanager/cmd/shardmanager/webhooks"
 )
 
 // Exit codes.
@@ -99,7 +100,7 @@ func rootCommand() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
 	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
-	add(root, groupOperators, app.Command(around), app.List(around(), "apps", "shardmanager apps\n  shardmanager apps -o yaml"), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), maintenance.Drain(around()), maintenance.Undrain(around()),
+	add(root, groupOperators, app.Command(around), app.List(around(), "apps", "shardmanager apps\n  shardmanager apps -o yaml"), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), webhooks.Command(around), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
 		hold.Command(around), hold.Quarantine(around), gossip.Command(around), snapshot.Command(around), statusCommand(), leaderCommand(), doctorCommand())
 	add(root, groupLocal, devCommand(), contexts.Command(around), sim.Command(around()), verbs.Man(around(), softwareVersion()), versionCommand())

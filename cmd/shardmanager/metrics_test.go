@@ -15,6 +15,7 @@ import (
 	agentmetrics "github.com/shardmanager/shardmanager/agent/metrics"
 	"github.com/shardmanager/shardmanager/agent/roster"
 	"github.com/shardmanager/shardmanager/allocator/metrics"
+	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/coord/measured"
 	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
@@ -43,6 +44,7 @@ func ours(t *testing.T) []string {
 	t.Helper()
 	n := new(names)
 	metrics.New(n, func() metrics.Present { return metrics.Present{Leads: true} })
+	webhook.New(nil, webhook.Deps{Metrics: n})
 	agentmetrics.New(n, func() []roster.View { return nil })
 	measured.New(nil, n)
 	families, err := telemetry.NewRegistry("v1").Gather()

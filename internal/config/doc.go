@@ -6,6 +6,6 @@
 // is flat, `lease_validity`; a file may also nest it, `lease: {validity: 6s}`. The variable is SHARDMANAGER_LEASE_VALIDITY, the flag
 // --lease-validity.
 //
-// Called by cmd/shardmanager, and by allocator/policy for its message. It knows no setting by name, checks no meaning (the Validate methods
+// Called by cmd/shardmanager, and by allocator/policy and allocator/webhook for their messages. It knows no setting by name, checks no meaning (the Validate methods
 // of the configurations do; Explain adds the place to their errors) and keeps no state beyond a Set.
 package config

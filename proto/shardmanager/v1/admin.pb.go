@@ -5866,7 +5866,9 @@ type WatchEventsRequest struct {
 	// Only this app's, and those of the cluster as a whole; empty: all.
 	App string `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
 	// Go on with what is still to come; false: the stream ends with what there is.
-	Follow        bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	Follow bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Only these, and gaps; none: all.
+	Kinds         []EventKind `protobuf:"varint,4,rep,packed,name=kinds,proto3,enum=shardmanager.v1.EventKind" json:"kinds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5920,6 +5922,13 @@ func (x *WatchEventsRequest) GetFollow() bool {
 		return x.Follow
 	}
 	return false
+}
+
+func (x *WatchEventsRequest) GetKinds() []EventKind {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
 }
 
 type WatchEventsResponse struct {
@@ -8204,7 +8213,7 @@ var File_shardmanager_v1_admin_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\a\n" +
+	"\x1bshardmanager/v1/admin.proto\x12\x0fshardmanager.v1\x1a!shardmanager/v1/maintenance.proto\x1a\x1cshardmanager/v1/policy.proto\x1a\x1eshardmanager/v1/shardmap.proto\x1a\x1bshardmanager/v1/types.proto\x1a\x1dshardmanager/v1/webhook.proto\"\x95\a\n" +
 	"\aAppSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\tkey_space\x18\x02 \x01(\v2\x19.shardmanager.v1.KeySpaceR\bkeySpace\x12>\n" +
@@ -8651,11 +8660,12 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\rR\x02to\x12)\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x15.shardmanager.v1.RoleR\x04role\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12\x18\n" +
-	"\aleaving\x18\x05 \x01(\bR\aleaving\"t\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\"\xa6\x01\n" +
 	"\x12WatchEventsRequest\x124\n" +
 	"\x05after\x18\x01 \x01(\v2\x1e.shardmanager.v1.EventPositionR\x05after\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x16\n" +
-	"\x06follow\x18\x03 \x01(\bR\x06follow\"\x81\x01\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\x120\n" +
+	"\x05kinds\x18\x04 \x03(\x0e2\x1a.shardmanager.v1.EventKindR\x05kinds\"\x81\x01\n" +
 	"\x13WatchEventsResponse\x12.\n" +
 	"\x06events\x18\x01 \x03(\v2\x16.shardmanager.v1.EventR\x06events\x12:\n" +
 	"\bposition\x18\x02 \x01(\v2\x1e.shardmanager.v1.EventPositionR\bposition\"Y\n" +
@@ -8865,7 +8875,7 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x1bGOSSIP_KEY_STEP_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17GOSSIP_KEY_STEP_INSTALL\x10\x01\x12\x17\n" +
 	"\x13GOSSIP_KEY_STEP_USE\x10\x02\x12\x1a\n" +
-	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xc2\x17\n" +
+	"\x16GOSSIP_KEY_STEP_REMOVE\x10\x032\xcb\x1a\n" +
 	"\fAdminService\x12R\n" +
 	"\tCreateApp\x12!.shardmanager.v1.CreateAppRequest\x1a\".shardmanager.v1.CreateAppResponse\x12R\n" +
 	"\tUpdateApp\x12!.shardmanager.v1.UpdateAppRequest\x1a\".shardmanager.v1.UpdateAppResponse\x12I\n" +
@@ -8898,7 +8908,11 @@ const file_shardmanager_v1_admin_proto_rawDesc = "" +
 	"\x11FinishMaintenance\x12).shardmanager.v1.FinishMaintenanceRequest\x1a*.shardmanager.v1.FinishMaintenanceResponse\x12j\n" +
 	"\x11CancelMaintenance\x12).shardmanager.v1.CancelMaintenanceRequest\x1a*.shardmanager.v1.CancelMaintenanceResponse\x12d\n" +
 	"\x0fCheckSafeToStop\x12'.shardmanager.v1.CheckSafeToStopRequest\x1a(.shardmanager.v1.CheckSafeToStopResponse\x12a\n" +
-	"\x0eAdviseCapacity\x12&.shardmanager.v1.AdviseCapacityRequest\x1a'.shardmanager.v1.AdviseCapacityResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x0eAdviseCapacity\x12&.shardmanager.v1.AdviseCapacityRequest\x1a'.shardmanager.v1.AdviseCapacityResponse\x12[\n" +
+	"\fListWebhooks\x12$.shardmanager.v1.ListWebhooksRequest\x1a%.shardmanager.v1.ListWebhooksResponse\x12d\n" +
+	"\x0fListDeadLetters\x12'.shardmanager.v1.ListDeadLettersRequest\x1a(.shardmanager.v1.ListDeadLettersResponse\x12j\n" +
+	"\x11ReplayDeadLetters\x12).shardmanager.v1.ReplayDeadLettersRequest\x1a*.shardmanager.v1.ReplayDeadLettersResponse\x12X\n" +
+	"\vTestWebhook\x12#.shardmanager.v1.TestWebhookRequest\x1a$.shardmanager.v1.TestWebhookResponseBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_admin_proto_rawDescOnce sync.Once
@@ -9052,8 +9066,17 @@ var file_shardmanager_v1_admin_proto_goTypes = []any{
 	(Role)(0),                               // 134: shardmanager.v1.Role
 	(*Locality)(nil),                        // 135: shardmanager.v1.Locality
 	(*RegionLatency)(nil),                   // 136: shardmanager.v1.RegionLatency
-	(*MaintenanceRequest)(nil),              // 137: shardmanager.v1.MaintenanceRequest
-	(*MaintenanceEvent)(nil),                // 138: shardmanager.v1.MaintenanceEvent
+	(EventKind)(0),                          // 137: shardmanager.v1.EventKind
+	(*MaintenanceRequest)(nil),              // 138: shardmanager.v1.MaintenanceRequest
+	(*MaintenanceEvent)(nil),                // 139: shardmanager.v1.MaintenanceEvent
+	(*ListWebhooksRequest)(nil),             // 140: shardmanager.v1.ListWebhooksRequest
+	(*ListDeadLettersRequest)(nil),          // 141: shardmanager.v1.ListDeadLettersRequest
+	(*ReplayDeadLettersRequest)(nil),        // 142: shardmanager.v1.ReplayDeadLettersRequest
+	(*TestWebhookRequest)(nil),              // 143: shardmanager.v1.TestWebhookRequest
+	(*ListWebhooksResponse)(nil),            // 144: shardmanager.v1.ListWebhooksResponse
+	(*ListDeadLettersResponse)(nil),         // 145: shardmanager.v1.ListDeadLettersResponse
+	(*ReplayDeadLettersResponse)(nil),       // 146: shardmanager.v1.ReplayDeadLettersResponse
+	(*TestWebhookResponse)(nil),             // 147: shardmanager.v1.TestWebhookResponse
 }
 var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	126, // 0: shardmanager.v1.AppSpec.key_space:type_name -> shardmanager.v1.KeySpace
@@ -9150,95 +9173,104 @@ var file_shardmanager_v1_admin_proto_depIdxs = []int32{
 	77,  // 91: shardmanager.v1.PlacementShard.replicas:type_name -> shardmanager.v1.PlacementReplica
 	134, // 92: shardmanager.v1.PlacementReplica.role:type_name -> shardmanager.v1.Role
 	80,  // 93: shardmanager.v1.WatchEventsRequest.after:type_name -> shardmanager.v1.EventPosition
-	81,  // 94: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
-	80,  // 95: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
-	133, // 96: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
-	80,  // 97: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
-	82,  // 98: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
-	83,  // 99: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
-	84,  // 100: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
-	85,  // 101: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
-	2,   // 102: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
-	4,   // 103: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
-	92,  // 104: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
-	136, // 105: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
-	95,  // 106: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
-	8,   // 107: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
-	96,  // 108: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
-	9,   // 109: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
-	137, // 110: shardmanager.v1.RequestMaintenanceRequest.request:type_name -> shardmanager.v1.MaintenanceRequest
-	138, // 111: shardmanager.v1.ListMaintenanceResponse.events:type_name -> shardmanager.v1.MaintenanceEvent
-	115, // 112: shardmanager.v1.AdviseCapacityResponse.regions:type_name -> shardmanager.v1.RegionCapacity
-	116, // 113: shardmanager.v1.AdviseCapacityResponse.metrics:type_name -> shardmanager.v1.MetricCapacity
-	13,  // 114: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
-	15,  // 115: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
-	17,  // 116: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
-	19,  // 117: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
-	21,  // 118: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
-	23,  // 119: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
-	25,  // 120: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
-	27,  // 121: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
-	32,  // 122: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
-	35,  // 123: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
-	38,  // 124: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
-	40,  // 125: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
-	43,  // 126: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
-	45,  // 127: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
-	47,  // 128: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
-	29,  // 129: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
-	49,  // 130: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
-	56,  // 131: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
-	78,  // 132: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
-	86,  // 133: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
-	88,  // 134: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
-	90,  // 135: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
-	93,  // 136: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
-	97,  // 137: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
-	99,  // 138: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
-	101, // 139: shardmanager.v1.AdminService.RequestMaintenance:input_type -> shardmanager.v1.RequestMaintenanceRequest
-	103, // 140: shardmanager.v1.AdminService.ListMaintenance:input_type -> shardmanager.v1.ListMaintenanceRequest
-	105, // 141: shardmanager.v1.AdminService.ApproveMaintenance:input_type -> shardmanager.v1.ApproveMaintenanceRequest
-	107, // 142: shardmanager.v1.AdminService.FinishMaintenance:input_type -> shardmanager.v1.FinishMaintenanceRequest
-	109, // 143: shardmanager.v1.AdminService.CancelMaintenance:input_type -> shardmanager.v1.CancelMaintenanceRequest
-	111, // 144: shardmanager.v1.AdminService.CheckSafeToStop:input_type -> shardmanager.v1.CheckSafeToStopRequest
-	113, // 145: shardmanager.v1.AdminService.AdviseCapacity:input_type -> shardmanager.v1.AdviseCapacityRequest
-	14,  // 146: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
-	16,  // 147: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
-	18,  // 148: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
-	20,  // 149: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
-	22,  // 150: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
-	24,  // 151: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
-	26,  // 152: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
-	28,  // 153: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
-	33,  // 154: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
-	36,  // 155: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
-	39,  // 156: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
-	41,  // 157: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
-	44,  // 158: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
-	46,  // 159: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
-	48,  // 160: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
-	30,  // 161: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
-	50,  // 162: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
-	61,  // 163: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
-	79,  // 164: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
-	87,  // 165: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
-	89,  // 166: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
-	91,  // 167: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
-	94,  // 168: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
-	98,  // 169: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
-	100, // 170: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
-	102, // 171: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
-	104, // 172: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
-	106, // 173: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
-	108, // 174: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
-	110, // 175: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
-	112, // 176: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
-	114, // 177: shardmanager.v1.AdminService.AdviseCapacity:output_type -> shardmanager.v1.AdviseCapacityResponse
-	146, // [146:178] is the sub-list for method output_type
-	114, // [114:146] is the sub-list for method input_type
-	114, // [114:114] is the sub-list for extension type_name
-	114, // [114:114] is the sub-list for extension extendee
-	0,   // [0:114] is the sub-list for field type_name
+	137, // 94: shardmanager.v1.WatchEventsRequest.kinds:type_name -> shardmanager.v1.EventKind
+	81,  // 95: shardmanager.v1.WatchEventsResponse.events:type_name -> shardmanager.v1.Event
+	80,  // 96: shardmanager.v1.WatchEventsResponse.position:type_name -> shardmanager.v1.EventPosition
+	133, // 97: shardmanager.v1.EventPosition.epoch:type_name -> shardmanager.v1.Epoch
+	80,  // 98: shardmanager.v1.Event.position:type_name -> shardmanager.v1.EventPosition
+	82,  // 99: shardmanager.v1.Event.decision:type_name -> shardmanager.v1.DecisionEvent
+	83,  // 100: shardmanager.v1.Event.server:type_name -> shardmanager.v1.ServerEvent
+	84,  // 101: shardmanager.v1.Event.leader:type_name -> shardmanager.v1.LeaderEvent
+	85,  // 102: shardmanager.v1.Event.gap:type_name -> shardmanager.v1.GapEvent
+	2,   // 103: shardmanager.v1.ServerEvent.state:type_name -> shardmanager.v1.ServerState
+	4,   // 104: shardmanager.v1.SkipStepRequest.step:type_name -> shardmanager.v1.MoveStep
+	92,  // 105: shardmanager.v1.ListRegionsResponse.regions:type_name -> shardmanager.v1.Region
+	136, // 106: shardmanager.v1.ListRegionsResponse.latencies:type_name -> shardmanager.v1.RegionLatency
+	95,  // 107: shardmanager.v1.ListGossipMembersResponse.members:type_name -> shardmanager.v1.GossipMember
+	8,   // 108: shardmanager.v1.GossipMember.status:type_name -> shardmanager.v1.GossipStatus
+	96,  // 109: shardmanager.v1.ListGossipKeysResponse.keys:type_name -> shardmanager.v1.GossipKey
+	9,   // 110: shardmanager.v1.RotateGossipKeyRequest.step:type_name -> shardmanager.v1.GossipKeyStep
+	138, // 111: shardmanager.v1.RequestMaintenanceRequest.request:type_name -> shardmanager.v1.MaintenanceRequest
+	139, // 112: shardmanager.v1.ListMaintenanceResponse.events:type_name -> shardmanager.v1.MaintenanceEvent
+	115, // 113: shardmanager.v1.AdviseCapacityResponse.regions:type_name -> shardmanager.v1.RegionCapacity
+	116, // 114: shardmanager.v1.AdviseCapacityResponse.metrics:type_name -> shardmanager.v1.MetricCapacity
+	13,  // 115: shardmanager.v1.AdminService.CreateApp:input_type -> shardmanager.v1.CreateAppRequest
+	15,  // 116: shardmanager.v1.AdminService.UpdateApp:input_type -> shardmanager.v1.UpdateAppRequest
+	17,  // 117: shardmanager.v1.AdminService.GetApp:input_type -> shardmanager.v1.GetAppRequest
+	19,  // 118: shardmanager.v1.AdminService.ListApps:input_type -> shardmanager.v1.ListAppsRequest
+	21,  // 119: shardmanager.v1.AdminService.DeleteApp:input_type -> shardmanager.v1.DeleteAppRequest
+	23,  // 120: shardmanager.v1.AdminService.CreateShards:input_type -> shardmanager.v1.CreateShardsRequest
+	25,  // 121: shardmanager.v1.AdminService.DeleteShards:input_type -> shardmanager.v1.DeleteShardsRequest
+	27,  // 122: shardmanager.v1.AdminService.GetShardMap:input_type -> shardmanager.v1.AdminServiceGetShardMapRequest
+	32,  // 123: shardmanager.v1.AdminService.ListServers:input_type -> shardmanager.v1.ListServersRequest
+	35,  // 124: shardmanager.v1.AdminService.ListMoves:input_type -> shardmanager.v1.ListMovesRequest
+	38,  // 125: shardmanager.v1.AdminService.DrainServer:input_type -> shardmanager.v1.DrainServerRequest
+	40,  // 126: shardmanager.v1.AdminService.ReleaseHold:input_type -> shardmanager.v1.ReleaseHoldRequest
+	43,  // 127: shardmanager.v1.AdminService.ListQuarantined:input_type -> shardmanager.v1.ListQuarantinedRequest
+	45,  // 128: shardmanager.v1.AdminService.ReleaseQuarantine:input_type -> shardmanager.v1.ReleaseQuarantineRequest
+	47,  // 129: shardmanager.v1.AdminService.GetStatus:input_type -> shardmanager.v1.GetStatusRequest
+	29,  // 130: shardmanager.v1.AdminService.GetPolicy:input_type -> shardmanager.v1.GetPolicyRequest
+	49,  // 131: shardmanager.v1.AdminService.Explain:input_type -> shardmanager.v1.ExplainRequest
+	56,  // 132: shardmanager.v1.AdminService.Simulate:input_type -> shardmanager.v1.SimulateRequest
+	78,  // 133: shardmanager.v1.AdminService.WatchEvents:input_type -> shardmanager.v1.WatchEventsRequest
+	86,  // 134: shardmanager.v1.AdminService.AbortMove:input_type -> shardmanager.v1.AbortMoveRequest
+	88,  // 135: shardmanager.v1.AdminService.SkipStep:input_type -> shardmanager.v1.SkipStepRequest
+	90,  // 136: shardmanager.v1.AdminService.ListRegions:input_type -> shardmanager.v1.ListRegionsRequest
+	93,  // 137: shardmanager.v1.AdminService.ListGossipMembers:input_type -> shardmanager.v1.ListGossipMembersRequest
+	97,  // 138: shardmanager.v1.AdminService.ListGossipKeys:input_type -> shardmanager.v1.ListGossipKeysRequest
+	99,  // 139: shardmanager.v1.AdminService.RotateGossipKey:input_type -> shardmanager.v1.RotateGossipKeyRequest
+	101, // 140: shardmanager.v1.AdminService.RequestMaintenance:input_type -> shardmanager.v1.RequestMaintenanceRequest
+	103, // 141: shardmanager.v1.AdminService.ListMaintenance:input_type -> shardmanager.v1.ListMaintenanceRequest
+	105, // 142: shardmanager.v1.AdminService.ApproveMaintenance:input_type -> shardmanager.v1.ApproveMaintenanceRequest
+	107, // 143: shardmanager.v1.AdminService.FinishMaintenance:input_type -> shardmanager.v1.FinishMaintenanceRequest
+	109, // 144: shardmanager.v1.AdminService.CancelMaintenance:input_type -> shardmanager.v1.CancelMaintenanceRequest
+	111, // 145: shardmanager.v1.AdminService.CheckSafeToStop:input_type -> shardmanager.v1.CheckSafeToStopRequest
+	113, // 146: shardmanager.v1.AdminService.AdviseCapacity:input_type -> shardmanager.v1.AdviseCapacityRequest
+	140, // 147: shardmanager.v1.AdminService.ListWebhooks:input_type -> shardmanager.v1.ListWebhooksRequest
+	141, // 148: shardmanager.v1.AdminService.ListDeadLetters:input_type -> shardmanager.v1.ListDeadLettersRequest
+	142, // 149: shardmanager.v1.AdminService.ReplayDeadLetters:input_type -> shardmanager.v1.ReplayDeadLettersRequest
+	143, // 150: shardmanager.v1.AdminService.TestWebhook:input_type -> shardmanager.v1.TestWebhookRequest
+	14,  // 151: shardmanager.v1.AdminService.CreateApp:output_type -> shardmanager.v1.CreateAppResponse
+	16,  // 152: shardmanager.v1.AdminService.UpdateApp:output_type -> shardmanager.v1.UpdateAppResponse
+	18,  // 153: shardmanager.v1.AdminService.GetApp:output_type -> shardmanager.v1.GetAppResponse
+	20,  // 154: shardmanager.v1.AdminService.ListApps:output_type -> shardmanager.v1.ListAppsResponse
+	22,  // 155: shardmanager.v1.AdminService.DeleteApp:output_type -> shardmanager.v1.DeleteAppResponse
+	24,  // 156: shardmanager.v1.AdminService.CreateShards:output_type -> shardmanager.v1.CreateShardsResponse
+	26,  // 157: shardmanager.v1.AdminService.DeleteShards:output_type -> shardmanager.v1.DeleteShardsResponse
+	28,  // 158: shardmanager.v1.AdminService.GetShardMap:output_type -> shardmanager.v1.AdminServiceGetShardMapResponse
+	33,  // 159: shardmanager.v1.AdminService.ListServers:output_type -> shardmanager.v1.ListServersResponse
+	36,  // 160: shardmanager.v1.AdminService.ListMoves:output_type -> shardmanager.v1.ListMovesResponse
+	39,  // 161: shardmanager.v1.AdminService.DrainServer:output_type -> shardmanager.v1.DrainServerResponse
+	41,  // 162: shardmanager.v1.AdminService.ReleaseHold:output_type -> shardmanager.v1.ReleaseHoldResponse
+	44,  // 163: shardmanager.v1.AdminService.ListQuarantined:output_type -> shardmanager.v1.ListQuarantinedResponse
+	46,  // 164: shardmanager.v1.AdminService.ReleaseQuarantine:output_type -> shardmanager.v1.ReleaseQuarantineResponse
+	48,  // 165: shardmanager.v1.AdminService.GetStatus:output_type -> shardmanager.v1.GetStatusResponse
+	30,  // 166: shardmanager.v1.AdminService.GetPolicy:output_type -> shardmanager.v1.GetPolicyResponse
+	50,  // 167: shardmanager.v1.AdminService.Explain:output_type -> shardmanager.v1.ExplainResponse
+	61,  // 168: shardmanager.v1.AdminService.Simulate:output_type -> shardmanager.v1.SimulateResponse
+	79,  // 169: shardmanager.v1.AdminService.WatchEvents:output_type -> shardmanager.v1.WatchEventsResponse
+	87,  // 170: shardmanager.v1.AdminService.AbortMove:output_type -> shardmanager.v1.AbortMoveResponse
+	89,  // 171: shardmanager.v1.AdminService.SkipStep:output_type -> shardmanager.v1.SkipStepResponse
+	91,  // 172: shardmanager.v1.AdminService.ListRegions:output_type -> shardmanager.v1.ListRegionsResponse
+	94,  // 173: shardmanager.v1.AdminService.ListGossipMembers:output_type -> shardmanager.v1.ListGossipMembersResponse
+	98,  // 174: shardmanager.v1.AdminService.ListGossipKeys:output_type -> shardmanager.v1.ListGossipKeysResponse
+	100, // 175: shardmanager.v1.AdminService.RotateGossipKey:output_type -> shardmanager.v1.RotateGossipKeyResponse
+	102, // 176: shardmanager.v1.AdminService.RequestMaintenance:output_type -> shardmanager.v1.RequestMaintenanceResponse
+	104, // 177: shardmanager.v1.AdminService.ListMaintenance:output_type -> shardmanager.v1.ListMaintenanceResponse
+	106, // 178: shardmanager.v1.AdminService.ApproveMaintenance:output_type -> shardmanager.v1.ApproveMaintenanceResponse
+	108, // 179: shardmanager.v1.AdminService.FinishMaintenance:output_type -> shardmanager.v1.FinishMaintenanceResponse
+	110, // 180: shardmanager.v1.AdminService.CancelMaintenance:output_type -> shardmanager.v1.CancelMaintenanceResponse
+	112, // 181: shardmanager.v1.AdminService.CheckSafeToStop:output_type -> shardmanager.v1.CheckSafeToStopResponse
+	114, // 182: shardmanager.v1.AdminService.AdviseCapacity:output_type -> shardmanager.v1.AdviseCapacityResponse
+	144, // 183: shardmanager.v1.AdminService.ListWebhooks:output_type -> shardmanager.v1.ListWebhooksResponse
+	145, // 184: shardmanager.v1.AdminService.ListDeadLetters:output_type -> shardmanager.v1.ListDeadLettersResponse
+	146, // 185: shardmanager.v1.AdminService.ReplayDeadLetters:output_type -> shardmanager.v1.ReplayDeadLettersResponse
+	147, // 186: shardmanager.v1.AdminService.TestWebhook:output_type -> shardmanager.v1.TestWebhookResponse
+	151, // [151:187] is the sub-list for method output_type
+	115, // [115:151] is the sub-list for method input_type
+	115, // [115:115] is the sub-list for extension type_name
+	115, // [115:115] is the sub-list for extension extendee
+	0,   // [0:115] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_admin_proto_init() }
@@ -9250,6 +9282,7 @@ func file_shardmanager_v1_admin_proto_init() {
 	file_shardmanager_v1_policy_proto_init()
 	file_shardmanager_v1_shardmap_proto_init()
 	file_shardmanager_v1_types_proto_init()
+	file_shardmanager_v1_webhook_proto_init()
 	file_shardmanager_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
 	file_shardmanager_v1_admin_proto_msgTypes[71].OneofWrappers = []any{
 		(*Event_Decision)(nil),

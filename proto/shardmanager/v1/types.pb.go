@@ -299,6 +299,59 @@ func (ErrorReason) EnumDescriptor() ([]byte, []int) {
 	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
+// EventKind is what an event is about, and the name of its field in Event. Gaps belong to all.
+type EventKind int32
+
+const (
+	EventKind_EVENT_KIND_UNSPECIFIED EventKind = 0
+	EventKind_EVENT_KIND_DECISION    EventKind = 1
+	EventKind_EVENT_KIND_SERVER      EventKind = 2
+	EventKind_EVENT_KIND_LEADER      EventKind = 3
+)
+
+// Enum value maps for EventKind.
+var (
+	EventKind_name = map[int32]string{
+		0: "EVENT_KIND_UNSPECIFIED",
+		1: "EVENT_KIND_DECISION",
+		2: "EVENT_KIND_SERVER",
+		3: "EVENT_KIND_LEADER",
+	}
+	EventKind_value = map[string]int32{
+		"EVENT_KIND_UNSPECIFIED": 0,
+		"EVENT_KIND_DECISION":    1,
+		"EVENT_KIND_SERVER":      2,
+		"EVENT_KIND_LEADER":      3,
+	}
+)
+
+func (x EventKind) Enum() *EventKind {
+	p := new(EventKind)
+	*p = x
+	return p
+}
+
+func (x EventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_shardmanager_v1_types_proto_enumTypes[4].Descriptor()
+}
+
+func (EventKind) Type() protoreflect.EnumType {
+	return &file_shardmanager_v1_types_proto_enumTypes[4]
+}
+
+func (x EventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EventKind.Descriptor instead.
+func (EventKind) EnumDescriptor() ([]byte, []int) {
+	return file_shardmanager_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
 // Epoch names one leadership; compared by generation, then index (PROTOCOL R3, R14).
 type Epoch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1650,7 +1703,12 @@ const file_shardmanager_v1_types_proto_rawDesc = "" +
 	"\x1cERROR_REASON_UNKNOWN_OUTCOME\x10\v\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSUPPORTED\x10\f\x12\x1d\n" +
 	"\x19ERROR_REASON_STATE_STREAM\x10(\x12\x17\n" +
-	"\x13ERROR_REASON_GOSSIP\x10ZBKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
+	"\x13ERROR_REASON_GOSSIP\x10Z*n\n" +
+	"\tEventKind\x12\x1a\n" +
+	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13EVENT_KIND_DECISION\x10\x01\x12\x15\n" +
+	"\x11EVENT_KIND_SERVER\x10\x02\x12\x15\n" +
+	"\x11EVENT_KIND_LEADER\x10\x03BKZIgithub.com/shardmanager/shardmanager/proto/shardmanager/v1;shardmanagerv1b\x06proto3"
 
 var (
 	file_shardmanager_v1_types_proto_rawDescOnce sync.Once
@@ -1664,50 +1722,51 @@ func file_shardmanager_v1_types_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_types_proto_rawDescData
 }
 
-var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_shardmanager_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_shardmanager_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_shardmanager_v1_types_proto_goTypes = []any{
 	(FaultDomain)(0),          // 0: shardmanager.v1.FaultDomain
 	(Role)(0),                 // 1: shardmanager.v1.Role
 	(ShardPhase)(0),           // 2: shardmanager.v1.ShardPhase
 	(ErrorReason)(0),          // 3: shardmanager.v1.ErrorReason
-	(*Epoch)(nil),             // 4: shardmanager.v1.Epoch
-	(*MapVersion)(nil),        // 5: shardmanager.v1.MapVersion
-	(*Locality)(nil),          // 6: shardmanager.v1.Locality
-	(*KeySpace)(nil),          // 7: shardmanager.v1.KeySpace
-	(*NamedKeySpace)(nil),     // 8: shardmanager.v1.NamedKeySpace
-	(*HashKeySpace)(nil),      // 9: shardmanager.v1.HashKeySpace
-	(*Server)(nil),            // 10: shardmanager.v1.Server
-	(*HostCapabilities)(nil),  // 11: shardmanager.v1.HostCapabilities
-	(*Peer)(nil),              // 12: shardmanager.v1.Peer
-	(*Member)(nil),            // 13: shardmanager.v1.Member
-	(*HeldShard)(nil),         // 14: shardmanager.v1.HeldShard
-	(*TransferProgress)(nil),  // 15: shardmanager.v1.TransferProgress
-	(*NetworkCoordinate)(nil), // 16: shardmanager.v1.NetworkCoordinate
-	(*RegionLatency)(nil),     // 17: shardmanager.v1.RegionLatency
-	(*ErrorDetail)(nil),       // 18: shardmanager.v1.ErrorDetail
-	(*Resources)(nil),         // 19: shardmanager.v1.Resources
-	(*HostUsage)(nil),         // 20: shardmanager.v1.HostUsage
-	nil,                       // 21: shardmanager.v1.Server.CapacityEntry
-	nil,                       // 22: shardmanager.v1.Server.LabelsEntry
-	nil,                       // 23: shardmanager.v1.Resources.UsedEntry
-	nil,                       // 24: shardmanager.v1.Resources.LimitEntry
+	(EventKind)(0),            // 4: shardmanager.v1.EventKind
+	(*Epoch)(nil),             // 5: shardmanager.v1.Epoch
+	(*MapVersion)(nil),        // 6: shardmanager.v1.MapVersion
+	(*Locality)(nil),          // 7: shardmanager.v1.Locality
+	(*KeySpace)(nil),          // 8: shardmanager.v1.KeySpace
+	(*NamedKeySpace)(nil),     // 9: shardmanager.v1.NamedKeySpace
+	(*HashKeySpace)(nil),      // 10: shardmanager.v1.HashKeySpace
+	(*Server)(nil),            // 11: shardmanager.v1.Server
+	(*HostCapabilities)(nil),  // 12: shardmanager.v1.HostCapabilities
+	(*Peer)(nil),              // 13: shardmanager.v1.Peer
+	(*Member)(nil),            // 14: shardmanager.v1.Member
+	(*HeldShard)(nil),         // 15: shardmanager.v1.HeldShard
+	(*TransferProgress)(nil),  // 16: shardmanager.v1.TransferProgress
+	(*NetworkCoordinate)(nil), // 17: shardmanager.v1.NetworkCoordinate
+	(*RegionLatency)(nil),     // 18: shardmanager.v1.RegionLatency
+	(*ErrorDetail)(nil),       // 19: shardmanager.v1.ErrorDetail
+	(*Resources)(nil),         // 20: shardmanager.v1.Resources
+	(*HostUsage)(nil),         // 21: shardmanager.v1.HostUsage
+	nil,                       // 22: shardmanager.v1.Server.CapacityEntry
+	nil,                       // 23: shardmanager.v1.Server.LabelsEntry
+	nil,                       // 24: shardmanager.v1.Resources.UsedEntry
+	nil,                       // 25: shardmanager.v1.Resources.LimitEntry
 }
 var file_shardmanager_v1_types_proto_depIdxs = []int32{
-	4,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
-	9,  // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
-	8,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
-	6,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
-	21, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
-	22, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
-	12, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
+	5,  // 0: shardmanager.v1.MapVersion.epoch:type_name -> shardmanager.v1.Epoch
+	10, // 1: shardmanager.v1.KeySpace.hash:type_name -> shardmanager.v1.HashKeySpace
+	9,  // 2: shardmanager.v1.KeySpace.named:type_name -> shardmanager.v1.NamedKeySpace
+	7,  // 3: shardmanager.v1.Server.locality:type_name -> shardmanager.v1.Locality
+	22, // 4: shardmanager.v1.Server.capacity:type_name -> shardmanager.v1.Server.CapacityEntry
+	23, // 5: shardmanager.v1.Server.labels:type_name -> shardmanager.v1.Server.LabelsEntry
+	13, // 6: shardmanager.v1.Member.peer:type_name -> shardmanager.v1.Peer
 	2,  // 7: shardmanager.v1.HeldShard.phase:type_name -> shardmanager.v1.ShardPhase
-	12, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
+	13, // 8: shardmanager.v1.HeldShard.peer:type_name -> shardmanager.v1.Peer
 	3,  // 9: shardmanager.v1.ErrorDetail.reason:type_name -> shardmanager.v1.ErrorReason
-	23, // 10: shardmanager.v1.Resources.used:type_name -> shardmanager.v1.Resources.UsedEntry
-	24, // 11: shardmanager.v1.Resources.limit:type_name -> shardmanager.v1.Resources.LimitEntry
-	19, // 12: shardmanager.v1.HostUsage.host:type_name -> shardmanager.v1.Resources
-	19, // 13: shardmanager.v1.HostUsage.cgroup:type_name -> shardmanager.v1.Resources
+	24, // 10: shardmanager.v1.Resources.used:type_name -> shardmanager.v1.Resources.UsedEntry
+	25, // 11: shardmanager.v1.Resources.limit:type_name -> shardmanager.v1.Resources.LimitEntry
+	20, // 12: shardmanager.v1.HostUsage.host:type_name -> shardmanager.v1.Resources
+	20, // 13: shardmanager.v1.HostUsage.cgroup:type_name -> shardmanager.v1.Resources
 	14, // [14:14] is the sub-list for method output_type
 	14, // [14:14] is the sub-list for method input_type
 	14, // [14:14] is the sub-list for extension type_name
@@ -1729,7 +1788,7 @@ func file_shardmanager_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_types_proto_rawDesc), len(file_shardmanager_v1_types_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,

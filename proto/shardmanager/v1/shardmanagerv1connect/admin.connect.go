@@ -117,6 +117,18 @@ const (
 	// AdminServiceAdviseCapacityProcedure is the fully-qualified name of the AdminService's
 	// AdviseCapacity RPC.
 	AdminServiceAdviseCapacityProcedure = "/shardmanager.v1.AdminService/AdviseCapacity"
+	// AdminServiceListWebhooksProcedure is the fully-qualified name of the AdminService's ListWebhooks
+	// RPC.
+	AdminServiceListWebhooksProcedure = "/shardmanager.v1.AdminService/ListWebhooks"
+	// AdminServiceListDeadLettersProcedure is the fully-qualified name of the AdminService's
+	// ListDeadLetters RPC.
+	AdminServiceListDeadLettersProcedure = "/shardmanager.v1.AdminService/ListDeadLetters"
+	// AdminServiceReplayDeadLettersProcedure is the fully-qualified name of the AdminService's
+	// ReplayDeadLetters RPC.
+	AdminServiceReplayDeadLettersProcedure = "/shardmanager.v1.AdminService/ReplayDeadLetters"
+	// AdminServiceTestWebhookProcedure is the fully-qualified name of the AdminService's TestWebhook
+	// RPC.
+	AdminServiceTestWebhookProcedure = "/shardmanager.v1.AdminService/TestWebhook"
 )
 
 // AdminServiceClient is a client for the shardmanager.v1.AdminService service.
@@ -183,6 +195,14 @@ type AdminServiceClient interface {
 	CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error)
 	// AdviseCapacity says how many servers an app needs. Whoever adds and removes servers may follow it; the allocator does neither.
 	AdviseCapacity(context.Context, *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error)
+	// ListWebhooks lists the targets that the leader tells of events, and how far each is.
+	ListWebhooks(context.Context, *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error)
+	// ListDeadLetters lists the events that a target did not take, as far as they are kept.
+	ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error)
+	// ReplayDeadLetters sends a target its dead letters again; answered before they are delivered.
+	ReplayDeadLetters(context.Context, *v1.ReplayDeadLettersRequest) (*v1.ReplayDeadLettersResponse, error)
+	// TestWebhook sends a target one event of type `test`, once, and says how that went.
+	TestWebhook(context.Context, *v1.TestWebhookRequest) (*v1.TestWebhookResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the shardmanager.v1.AdminService service. By
@@ -388,6 +408,30 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("AdviseCapacity")),
 			connect.WithClientOptions(opts...),
 		),
+		listWebhooks: connect.NewClient[v1.ListWebhooksRequest, v1.ListWebhooksResponse](
+			httpClient,
+			baseURL+AdminServiceListWebhooksProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListWebhooks")),
+			connect.WithClientOptions(opts...),
+		),
+		listDeadLetters: connect.NewClient[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse](
+			httpClient,
+			baseURL+AdminServiceListDeadLettersProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		replayDeadLetters: connect.NewClient[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse](
+			httpClient,
+			baseURL+AdminServiceReplayDeadLettersProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ReplayDeadLetters")),
+			connect.WithClientOptions(opts...),
+		),
+		testWebhook: connect.NewClient[v1.TestWebhookRequest, v1.TestWebhookResponse](
+			httpClient,
+			baseURL+AdminServiceTestWebhookProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("TestWebhook")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -425,6 +469,10 @@ type adminServiceClient struct {
 	cancelMaintenance  *connect.Client[v1.CancelMaintenanceRequest, v1.CancelMaintenanceResponse]
 	checkSafeToStop    *connect.Client[v1.CheckSafeToStopRequest, v1.CheckSafeToStopResponse]
 	adviseCapacity     *connect.Client[v1.AdviseCapacityRequest, v1.AdviseCapacityResponse]
+	listWebhooks       *connect.Client[v1.ListWebhooksRequest, v1.ListWebhooksResponse]
+	listDeadLetters    *connect.Client[v1.ListDeadLettersRequest, v1.ListDeadLettersResponse]
+	replayDeadLetters  *connect.Client[v1.ReplayDeadLettersRequest, v1.ReplayDeadLettersResponse]
+	testWebhook        *connect.Client[v1.TestWebhookRequest, v1.TestWebhookResponse]
 }
 
 // CreateApp calls shardmanager.v1.AdminService.CreateApp.
@@ -711,6 +759,42 @@ func (c *adminServiceClient) AdviseCapacity(ctx context.Context, req *v1.AdviseC
 	return nil, err
 }
 
+// ListWebhooks calls shardmanager.v1.AdminService.ListWebhooks.
+func (c *adminServiceClient) ListWebhooks(ctx context.Context, req *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error) {
+	response, err := c.listWebhooks.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListDeadLetters calls shardmanager.v1.AdminService.ListDeadLetters.
+func (c *adminServiceClient) ListDeadLetters(ctx context.Context, req *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error) {
+	response, err := c.listDeadLetters.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ReplayDeadLetters calls shardmanager.v1.AdminService.ReplayDeadLetters.
+func (c *adminServiceClient) ReplayDeadLetters(ctx context.Context, req *v1.ReplayDeadLettersRequest) (*v1.ReplayDeadLettersResponse, error) {
+	response, err := c.replayDeadLetters.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// TestWebhook calls shardmanager.v1.AdminService.TestWebhook.
+func (c *adminServiceClient) TestWebhook(ctx context.Context, req *v1.TestWebhookRequest) (*v1.TestWebhookResponse, error) {
+	response, err := c.testWebhook.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the shardmanager.v1.AdminService service.
 type AdminServiceHandler interface {
 	// CreateApp adds an app; its shards are placed as soon as servers are there.
@@ -775,6 +859,14 @@ type AdminServiceHandler interface {
 	CheckSafeToStop(context.Context, *v1.CheckSafeToStopRequest) (*v1.CheckSafeToStopResponse, error)
 	// AdviseCapacity says how many servers an app needs. Whoever adds and removes servers may follow it; the allocator does neither.
 	AdviseCapacity(context.Context, *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error)
+	// ListWebhooks lists the targets that the leader tells of events, and how far each is.
+	ListWebhooks(context.Context, *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error)
+	// ListDeadLetters lists the events that a target did not take, as far as they are kept.
+	ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error)
+	// ReplayDeadLetters sends a target its dead letters again; answered before they are delivered.
+	ReplayDeadLetters(context.Context, *v1.ReplayDeadLettersRequest) (*v1.ReplayDeadLettersResponse, error)
+	// TestWebhook sends a target one event of type `test`, once, and says how that went.
+	TestWebhook(context.Context, *v1.TestWebhookRequest) (*v1.TestWebhookResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -976,6 +1068,30 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("AdviseCapacity")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceListWebhooksHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListWebhooksProcedure,
+		svc.ListWebhooks,
+		connect.WithSchema(adminServiceMethods.ByName("ListWebhooks")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListDeadLettersHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListDeadLettersProcedure,
+		svc.ListDeadLetters,
+		connect.WithSchema(adminServiceMethods.ByName("ListDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceReplayDeadLettersHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceReplayDeadLettersProcedure,
+		svc.ReplayDeadLetters,
+		connect.WithSchema(adminServiceMethods.ByName("ReplayDeadLetters")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceTestWebhookHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceTestWebhookProcedure,
+		svc.TestWebhook,
+		connect.WithSchema(adminServiceMethods.ByName("TestWebhook")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/shardmanager.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceCreateAppProcedure:
@@ -1042,6 +1158,14 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceCheckSafeToStopHandler.ServeHTTP(w, r)
 		case AdminServiceAdviseCapacityProcedure:
 			adminServiceAdviseCapacityHandler.ServeHTTP(w, r)
+		case AdminServiceListWebhooksProcedure:
+			adminServiceListWebhooksHandler.ServeHTTP(w, r)
+		case AdminServiceListDeadLettersProcedure:
+			adminServiceListDeadLettersHandler.ServeHTTP(w, r)
+		case AdminServiceReplayDeadLettersProcedure:
+			adminServiceReplayDeadLettersHandler.ServeHTTP(w, r)
+		case AdminServiceTestWebhookProcedure:
+			adminServiceTestWebhookHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1177,4 +1301,20 @@ func (UnimplementedAdminServiceHandler) CheckSafeToStop(context.Context, *v1.Che
 
 func (UnimplementedAdminServiceHandler) AdviseCapacity(context.Context, *v1.AdviseCapacityRequest) (*v1.AdviseCapacityResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.AdviseCapacity is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListWebhooks(context.Context, *v1.ListWebhooksRequest) (*v1.ListWebhooksResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListWebhooks is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListDeadLetters(context.Context, *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ListDeadLetters is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ReplayDeadLetters(context.Context, *v1.ReplayDeadLettersRequest) (*v1.ReplayDeadLettersResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.ReplayDeadLetters is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) TestWebhook(context.Context, *v1.TestWebhookRequest) (*v1.TestWebhookResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("shardmanager.v1.AdminService.TestWebhook is not implemented"))
 }
