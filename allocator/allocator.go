@@ -26,6 +26,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
+	"github.com/shardmanager/shardmanager/allocator/web"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/latency"
@@ -160,6 +161,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	group, groupCtx := errgroup.WithContext(serving)
 	dataServer := a.serve(group, groupCtx, data, api.DataMux(a, a.attach, a.maps.hub))
 	routes := api.AdminMux(a, api.NewAdmin(a, a.maps.hub, a.attach, a.events, a.regions, a.deps.Gossip, a.policies), a.maps.hub)
+	web.Mount(routes)
 	if a.deps.Routes != nil {
 		a.deps.Routes(routes)
 	}

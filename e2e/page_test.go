@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/shardmanager/shardmanager/internal/transport"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
+)
+
+// visibleWithin is how soon an event is to be seen after it happened; half of them, as this machine has other things to do.
+const visibleWithin = 500 * time.Millisecond
+
+// An operator looks at every page of a cluster that works, by keyboard alone where that is asked. The browser complains of nothing, and asks nobody
+// but the allocators.
+func TestOperatorsPage(t *testing.T) {
+	b := openTab(t)
+	f := newFleet(t, "page", "default", size{allocators: 2, agents: 4, eu: 2, replicas: true}, []string{"--store-address", storeOf(t)}, "replication: primary-secondary\n")
+	v := &visit{tab: b, fleet: f, admin: f.admins[f.leading()]}
+	v.everyPage()
+	v.keyboard()
+	v.simulate()
+	v.events()
+	v.standby()
+	for _, complaint := range b.complaints() {
+		t.Errorf("the browser complains: %s", complaint)
+	}
+	if found := b.strangers(f.admins...); len(found) > 0 {
+		t.Errorf("the page asked elsewhere: %q", found)
+	}
+}
+
+// visit is an operator at the page of an allocator.
+type visit struct {
+	*tab
+	fleet *fleet
+	admin string
+}
+
+func (v *visit) open(path string) {
+	v.t.Helper()
+	v.do("open "+path, chromedp.Navigate("http://"+v.admin+"/ui/"+path))
+}
+
+func (v *visit) everyPage() {
+	for _, p := range []struct{ path, shows string }{
+		{"", "Every shard has an owner"},
+		{"map", "Servers of eu, z0"},
+		{"map?app=kv&server=n1.kv&loads=yes&metric=load:shards", "Coloured by load: shards"},
+		{"apps", "primary-secondary"},
+		{"apps/kv", "Highest"},
+		{"apps/kv/shards/07", "Why here"},
+		{"servers", "n3.kv"},
+		{"servers/n2.kv", "May it be stopped now?"},
+		{"moves", "The steps of a move"},
+		{"maintenance", "Servers that drain"},
+		{"events", "attached"},
+		{"nowhere", "Nothing is at this address"},
+		{"servers/n99.kv", "The leader knows no server n99.kv"},
+		{"apps/none", "There is no app none"},
+	} {
+		v.open(p.path)
+		v.until(p.path+" to say "+p.shows, `[document.body.innerText, ...[...document.querySelectorAll("[aria-label]")].map(e => e.ariaLabel)].join("\n").includes(`+quoted(p.shows)+`)`)
+		v.until(p.path+" to be live", `document.querySelector(".state").innerText.includes("live")`)
+		if got := value[int](v.tab, `document.querySelectorAll("main h1").length`); got != 1 {
+			v.t.Errorf("%s has %d headings of the first level", p.path, got)
+		}
+	}
+}
+
+// keyboard walks a table and the map without a mouse.
+func (v *visit) keyboard() {
+	v.open("servers")
+	v.until("the servers", `document.querySelectorAll("tbody tr[data-key]").length === 4`)
+	v.do("enter the page", chromedp.KeyEvent(kb.Tab))
+	if got := value[string](v.tab, `document.activeElement.innerText`); got != "Skip to the page" {
+		v.t.Errorf("the first stop of the Tab key is %q", got)
+	}
+	for range 40 {
+		if value[bool](v.tab, `document.activeElement.matches("tr[data-key]")`) {
+			break
+		}
+		v.do("go on", chromedp.KeyEvent(kb.Tab))
+	}
+	v.do("walk down", chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowDown))
+	v.until("the third row", `document.activeElement.dataset.key === "n2.kv"`)
+	v.do("walk to the end", chromedp.KeyEvent(kb.End))
+	v.until("the last row", `document.activeElement.dataset.key === "n3.kv"`)
+	v.do("open it", chromedp.KeyEvent(kb.Enter))
+	v.until("the server's page, its heading in focus", `location.pathname === "/ui/servers/n3.kv" && document.activeElement.tagName === "H1"`)
+
+	v.open("map")
+	v.until("the map", `document.querySelectorAll(".heat button").length === 4`)
+	v.do("choose a server", chromedp.Focus(chromedp.CSS(".heat button")), chromedp.KeyEvent(kb.Enter))
+	v.until("its shards", `document.querySelectorAll("aside .heat button").length > 1`)
+	v.do("walk over its shards", chromedp.Focus(chromedp.CSS("aside .heat button")), chromedp.KeyEvent(kb.ArrowRight))
+	v.until("the second shard", `document.activeElement === document.querySelectorAll("aside .heat button")[1]`)
+	v.do("open it", chromedp.KeyEvent(kb.Enter))
+	v.until("the shard's page", `document.querySelector("h1").innerText.startsWith("Shard ")`)
+}
+
+// simulate loses a region on paper.
+func (v *visit) simulate() {
+	v.open("simulate")
+	v.until("the form", `document.querySelector("form select") !== null`)
+	v.do("choose a change", chromedp.Focus(chromedp.CSS("form select")), chromedp.KeyEvent("lose region"))
+	v.until("the kind", `document.querySelector("form select").value === "lose region"`)
+	v.do("name the region", chromedp.SendKeys(chromedp.CSS("form input"), "eu"), chromedp.KeyEvent(kb.Enter))
+	v.until("the change", `document.querySelector(".chips").innerText.includes("lose region eu")`)
+	v.do("simulate", chromedp.Click(chromedp.CSS("button.main")))
+	v.until("the outcome", `document.querySelector('[aria-label="Before and after"]') !== null`)
+	outcome := value[string](v.tab, `document.querySelector('table[aria-label="Before and after"]').innerText`)
+	if !strings.Contains(outcome, "Servers\t4\t2") {
+		v.t.Errorf("without eu: %q", outcome)
+	}
+}
+
+// watcher notes when each event is first painted, by the browser's clock.
+const watcher = `(() => {
+  window.seen = {};
+  const look = () => requestAnimationFrame(() => setTimeout(() => {
+    for (const row of document.querySelectorAll("tbody tr[data-key]")) window.seen[row.dataset.key] ??= Date.now();
+  }));
+  look();
+  new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
+  return true;
+})()`
+
+// events drains a server and compares when events happened with when they were painted. The two clocks are one: all is on this machine.
+func (v *visit) events() {
+	v.open("events")
+	v.until("a live stream", `document.querySelector(".state").innerText.includes("live") && document.querySelectorAll("tbody tr[data-key]").length > 5`)
+	value[bool](v.tab, watcher)
+	v.until("what is there to be noted", `Object.keys(window.seen).length > 0`)
+	before := value[map[string]int64](v.tab, `window.seen`)
+	endpoint, err := transport.Dial(v.admin)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer endpoint.Close()
+	operator := shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL)
+	if _, err := operator.DrainServer(v.t.Context(), &pb.DrainServerRequest{Server: "n3.kv"}); err != nil {
+		v.t.Fatal(err)
+	}
+	v.until("the drain to be told", `[...document.querySelectorAll("tbody tr[data-key]")].some(r => r.innerText.includes("draining") && r.innerText.includes("n3.kv"))`)
+	v.until("moves to be told", `[...document.querySelectorAll("tbody tr[data-key]")].some(r => r.innerText.includes("move opened"))`)
+
+	happened := map[string]int64{}
+	stream, err := operator.WatchEvents(v.t.Context(), &pb.WatchEventsRequest{})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for stream.Receive() {
+		for _, e := range stream.Msg().GetEvents() {
+			at := e.GetPosition()
+			happened[fmt.Sprintf("%d.%d.%d", at.GetEpoch().GetGeneration(), at.GetEpoch().GetIndex(), at.GetSequence())] = e.GetTimeMs()
+		}
+	}
+	var late []time.Duration
+	for key, at := range value[map[string]int64](v.tab, `window.seen`) {
+		if _, old := before[key]; !old && happened[key] != 0 {
+			late = append(late, time.Duration(at-happened[key])*time.Millisecond)
+		}
+	}
+	if len(late) == 0 {
+		v.t.Fatalf("no event is new: %v", stream.Err())
+	}
+	slices.Sort(late)
+	v.t.Logf("%d events were visible after %v (median), %v (the last)", len(late), late[len(late)/2], late[len(late)-1])
+	if late[len(late)/2] > visibleWithin {
+		v.t.Errorf("events are visible after %v: expected half of them within %v", late, visibleWithin)
+	}
+}
+
+// standby opens the page of an allocator that does not lead, and follows its link.
+func (v *visit) standby() {
+	leader := v.admin
+	v.admin = v.fleet.admins[1-slices.Index(v.fleet.admins, leader)]
+	v.open("servers")
+	v.until("the banner", `document.querySelector(".banner")?.innerText.includes("is a standby")`)
+	v.do("follow the link", chromedp.Click(chromedp.CSS(".banner a")))
+	v.until("the leader's page", `location.host === `+quoted(leader)+` && document.body.innerText.includes("n2.kv")`)
+}
+
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `\'`) + "'" }
+
+// pictures are what docs/ui.md shows, by name and address.
+var pictures = map[string]string{
+	"overview": "", "map": "map", "apps": "apps", "servers": "servers", "moves": "moves", "maintenance": "maintenance", "events": "events", "simulate": "simulate",
+}
+
+// PAGE=http://host:port/ui/ looks at a cluster that runs elsewhere: how long the overview takes until it can be used, and, with SCREENSHOTS=DIR,
+// pictures of its pages. bench/scale -rest has one with as many shards as one likes.
+func TestPageOfACluster(t *testing.T) {
+	address := os.Getenv("PAGE")
+	if address == "" {
+		t.Skip("PAGE: expected the address of an operators' page, such as http://127.0.0.1:7440/ui/")
+	}
+	b := openTab(t)
+	var took []float64
+	for range 5 {
+		b.do("open the overview", chromedp.Navigate("about:blank"), chromedp.Navigate(address))
+		b.until("the overview to have its figures", `document.querySelector("[data-ready=yes]") !== null`)
+		took = append(took, value[float64](b, `performance.getEntriesByName("overview")[0].startTime`))
+	}
+	t.Logf("the overview can be used after %.0f ms", took)
+	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+		for name, path := range pictures {
+			b.do("open "+name, chromedp.Navigate(address+path))
+			b.until(name+" to be live", `document.querySelector(".state").innerText.includes("live")`)
+			b.shoot(filepath.Join(dir, name))
+		}
+	}
+}
+
+// shoot leaves pictures of what is to be seen, in light and dark.
+func (b *tab) shoot(file string) {
+	b.t.Helper()
+	for _, scheme := range []string{"light", "dark"} {
+		b.colours(scheme)
+		b.do("let arrive what is on its way", chromedp.Sleep(2*time.Second)) // no test waits for it
+		picture := step(b, "take a picture", chromedp.CaptureScreenshot())
+		if err := os.WriteFile(file+"-"+scheme+".png", picture, 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
