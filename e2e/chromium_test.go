@@ -18,13 +18,18 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
 
 // browsers are the names under which a Chromium may be installed.
 var browsers = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}
 
 // stepPatience bounds one step; a busy machine starts a browser slowly.
-const stepPatience = 30 * time.Second
+const stepPatience = time.Minute
+
+// lookEvery is how often the page is looked at while something is waited for.
+const lookEvery = 20 * time.Millisecond
 
 // tab is one page of a browser that nobody sees, and what it complained of and asked for.
 type tab struct {
@@ -77,7 +82,8 @@ func (b *tab) listen(ctx context.Context, target *chromedp.Target) error {
 		}
 	})
 	go note(b, cdp.Events(b.ctx, target, log.EntryAdded), func(e log.EventEntryAdded) {
-		if e.Entry.Level == log.EntryLevelError {
+		refusal := strings.Contains(e.Entry.URL, shardmanagerv1connect.AdminServiceName) // is an answer, which the page shows
+		if e.Entry.Level == log.EntryLevelError && !refusal {
 			b.problems = append(b.problems, "log: "+e.Entry.Text+" "+e.Entry.URL)
 		}
 	})
@@ -122,10 +128,22 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	step(b, what, chromedp.Steps(steps...))
 }
 
-// until waits until an expression is true in the page; it is looked at with every frame.
+// until waits until an expression is true in the page; one that cannot be evaluated is not true yet, as while another page is loaded.
 func (b *tab) until(what, expression string) {
 	b.t.Helper()
-	step(b, what, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(0)))
+	b.do(what, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		for {
+			met, err := chromedp.Evaluate[bool](expression)(ctx, target)
+			if met && err == nil {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return errors.Join(ctx.Err(), err)
+			case <-time.After(lookEvery):
+			}
+		}
+	}))
 }
 
 // value evaluates an expression.

@@ -100,6 +100,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/metrics", "what an allocator counts"},
 	{"L2", "allocator/regions", "where agents are, and how far regions are apart"},
 	{"L2", "allocator/api", "Connect handlers"},
+	{"L2", "allocator/web", "the operators' page"},
 	{"L2", "allocator/workqueue", "work handed to workers"},
 	{"L2", "allocator/cell", "a value that others wait on"},
 	{"L2", "allocator/unseat", "standbys that unseat a dead leader"},

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/shardmanager/shardmanager/allocator/web"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/dev/judge"
 	"github.com/shardmanager/shardmanager/internal/dev/layout"
@@ -56,10 +53,7 @@ func (s *stage) show(ctx context.Context, player *player, console *console) erro
 		of, _ := s.watch.ShardsOf()
 		console.say(plain, "%s in %s: %d shards", v.place.ID(), v.place.Zone, of[v.place.ID()])
 	}
-	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s", s.layout.Allocators[0].Admin)
-	if err := s.tellPages(ctx, console); err != nil {
-		return err
-	}
+	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s; in a browser: %s", s.layout.Allocators[0].Admin, s.layout.Allocators[0].Page())
 	if err := s.startLoad(ctx); err != nil {
 		return err
 	}
@@ -108,18 +102,6 @@ func (c *cluster) openPage(player page.Player, console *console) (end func()) {
 			console.say(red, "page: %v", err)
 		}
 	}
-}
-
-// tellPages says where operators look at the cluster: at the leader's page, and at the standbys', which lead there.
-func (c *cluster) tellPages(ctx context.Context, console *console) error {
-	leader, err := c.admins.Leader(ctx)
-	if err != nil {
-		return err
-	}
-	addresses := c.layout.AdminAddresses()
-	others := slices.Delete(slices.Clone(addresses), leader, leader+1)
-	console.say(green, "operators' page: http://%s%s (also at %s)", addresses[leader], web.Path, strings.Join(others, ", "))
-	return nil
 }
 
 // failed is how many requests failed so far.

@@ -38,18 +38,14 @@ let last = { ended: 0, took: 0 };
 let asking = false;
 let due: number | undefined;
 
-// The figures, all at once. At a standby only the status comes.
+// The figures, all at once. A standby answers with its status, and refuses the rest with where the leader is.
 async function refresh(): Promise<void> {
   if (asking) return;
   asking = true;
   const began = performance.now();
   try {
-    const state = await admin.getStatus({});
-    status.value = state;
-    if (!state.epoch) {
-      await admin.listApps({}); // refused, with where the leader is
-    }
-    const [s, a, m] = await Promise.all([admin.listServers({}), admin.listApps({}), admin.listMoves({})]);
+    const told = admin.getStatus({}).then((answer) => (status.value = answer));
+    const [s, a, m] = await Promise.all([admin.listServers({}), admin.listApps({}), admin.listMoves({}), told]);
     batch(() => {
       servers.value = s.servers;
       apps.value = a.specs;
@@ -82,6 +78,20 @@ function refreshSoon(): void {
   }, Math.max(0, wait));
 }
 
+let unseen: Event[] = [];
+
+// Shows events with the next frame: a burst of them is painted once.
+function show(more: Event[]): void {
+  if (unseen.length === 0) {
+    window.requestAnimationFrame(() => {
+      events.value = [...events.value, ...unseen].slice(-mostEvents);
+      unseen = [];
+      refreshSoon();
+    });
+  }
+  unseen.push(...more);
+}
+
 // Follows events until the stream ends or stop is called.
 async function follow(stop: AbortController): Promise<void> {
   let timer: number | undefined;
@@ -97,11 +107,8 @@ async function follow(stop: AbortController): Promise<void> {
       batch(() => {
         connection.value = "live";
         trouble.value = undefined;
-        if (answer.events.length > 0) {
-          events.value = [...events.value, ...answer.events].slice(-mostEvents);
-          refreshSoon();
-        }
       });
+      if (answer.events.length > 0) show(answer.events);
       position = answer.position ?? position;
     }
   } finally {

@@ -49,7 +49,7 @@ function Regions({ of, metric, most, chosen }: { of: ServerStatus[]; metric: Met
   const regions = [...Map.groupBy(of, (s) => regionOf(s.server?.locality))].sort(byName);
   if (regions.length === 0) return <Waiting what="There are no servers." />;
   return (
-    <div>
+    <div class="regions">
       {regions.map(([region, inRegion]) => (
         <Section key={region} title={region} aside={<span class="quiet">{plural(inRegion.length, "server")}</span>}>
           <div class="zones">

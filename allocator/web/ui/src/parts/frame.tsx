@@ -110,7 +110,7 @@ function Theme() {
   }, [chosen.value]);
   return (
     <label class="theme">
-      <span class="hidden">Colours</span>
+      Colours
       <select value={chosen.value} onChange={(e) => (chosen.value = e.currentTarget.value)}>
         {themes.map((name) => (
           <option key={name} value={name} selected={name === chosen.value}>
