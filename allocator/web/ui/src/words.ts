@@ -25,9 +25,11 @@ export function duration(ms: number | bigint): string {
   const n = Number(ms);
   if (n < 1_000) return `${Math.round(n)} ms`;
   if (n < 60_000) return `${(n / 1_000).toFixed(1)} s`;
-  if (n < 3_600_000) return `${Math.floor(n / 60_000)} min ${Math.round((n % 60_000) / 1_000)} s`;
-  return `${Math.floor(n / 3_600_000)} h ${Math.round((n % 3_600_000) / 60_000)} min`;
+  if (n < 3_600_000) return parts(Math.floor(n / 60_000), "min", Math.floor((n % 60_000) / 1_000), "s");
+  return parts(Math.floor(n / 3_600_000), "h", Math.floor((n % 3_600_000) / 60_000), "min");
 }
+
+const parts = (n: number, unit: string, rest: number, small: string) => (rest === 0 ? `${n} ${unit}` : `${n} ${unit} ${rest} ${small}`);
 
 export function bytes(n: number | bigint): string {
   let value = Number(n);

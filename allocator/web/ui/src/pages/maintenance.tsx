@@ -79,21 +79,22 @@ function tally(of: MaintenanceEvent): string {
 
 function Planned({ of }: { of: MaintenanceEvent }) {
   const r = of.request;
-  const when = [
+  const said = [
+    `${word(MaintenanceKind, r?.kind ?? 0)} (${word(MaintenanceImpact, r?.impact ?? 0)})`,
+    r?.announced ? "announced" : "",
     r?.startMs ? `not before ${timestampOf(r.startMs)}` : "",
     r?.deadlineMs ? `over by ${timestampOf(r.deadlineMs)}` : "",
     r?.durationMs ? `${duration(r.durationMs)} a piece` : "",
-    of.waived ? "need wait for no start and no window" : "",
+    of.waived ? "approved to begin at any time" : "",
+    r?.requester ? `asked for by ${r.requester}` : "",
+    r?.reason ? `because: ${r.reason}` : "",
   ];
   return (
     <article>
       <h3>
         {r?.id} <span class="quiet">{tally(of)}</span>
       </h3>
-      <p>
-        {word(MaintenanceKind, r?.kind ?? 0)}, {word(MaintenanceImpact, r?.impact ?? 0)}
-        {r?.announced ? ", announced" : ""}. {when.filter(Boolean).join("; ")} {r?.reason && `Reason: ${r.reason}.`} {r?.requester && `Asked for by ${r.requester}.`}
-      </p>
+      <p>{said.filter(Boolean).join("; ")}</p>
       <Table
         name={`Pieces of ${r?.id}`}
         rows={of.pieces}

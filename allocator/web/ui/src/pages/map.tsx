@@ -36,7 +36,7 @@ export function MapPage() {
         </button>
         {loads.error && <Pill tone="warn">{loads.error}</Pill>}
       </div>
-      <Legend most={metric.text(most)} unit={metric.title.toLowerCase()} />
+      <Legend title={metric.title} most={metric.text(most)} />
       <div class={chosen ? "split" : ""}>
         <Regions of={list} metric={metric} most={most} chosen={chosen?.server?.id ?? ""} />
         {chosen && <Held of={chosen} map={map.value} loads={shown === app ? loads.value : undefined} metric={metric} />}

@@ -14,7 +14,7 @@ export function Moves() {
       <Section title="Open" aside={<span class="quiet">{count(known.open.length)}</span>}>
         <MovesTable name="Open moves" of={known.open} height={12} empty="Nothing moves." />
       </Section>
-      <Section title="Finished" aside={<span class="quiet">{count(known.finishedCount)} under this leader, the newest 1 000 here</span>}>
+      <Section title="Finished" aside={<span class="quiet">{count(known.finishedCount)} under this leader, the newest {count(1_000)} here</span>}>
         <MovesTable name="Finished moves" of={known.finished} height={14} empty="Nothing has moved under this leader." search={search} onSearch={(text) => keep("search", text)} />
       </Section>
     </>

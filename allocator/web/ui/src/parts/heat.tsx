@@ -77,18 +77,16 @@ function columns(box: HTMLElement | null): number {
   return next < 0 ? cells.length : next;
 }
 
-export function Legend({ most, unit }: { most: string; unit: string }) {
+export function Legend({ title, most }: { title: string; most: string }) {
   return (
     <p class="legend">
-      <span>0</span>
+      <span>{title}: 0</span>
       <span class="ramp" aria-hidden="true">
         {Array.from({ length: shades }, (_, i) => (
           <i key={i} class={`shade${i}`} />
         ))}
       </span>
-      <span>
-        {most} {unit}
-      </span>
+      <span>{most}</span>
       <span class="key">
         <i class="shade-1" aria-hidden="true" /> not known
       </span>
