@@ -23,6 +23,14 @@ function files(folder, leave = []) {
 
 const digest = (file) => createHash("sha256").update(readFileSync(file)).digest("hex");
 
+// The comments of a package's bundled files that say whose they are: what stands for a licence where there is no file with it.
+function notices(name, inputs) {
+  const own = Object.keys(inputs).filter((input) => input.startsWith(`node_modules/${name}/`));
+  const comments = own.flatMap((input) => readFileSync(join(ui, input), "utf8").match(/(?:^[ ]*\/\/.*\n)+/gm) ?? []);
+  const claims = comments.filter((comment) => /copyright/i.test(comment)).map((comment) => comment.replace(/^[ ]*\/\/ ?/gm, "").trim());
+  return [...new Set(claims)].sort().join("\n\n");
+}
+
 // The licences of the libraries that are in the bundle; a text that several share is there once.
 function licences(inputs) {
   const packages = new Set(Object.keys(inputs).flatMap((input) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(input)?.[1] ?? []));
@@ -31,7 +39,7 @@ function licences(inputs) {
     const folder = join(ui, "node_modules", name);
     const about = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
     const file = join(folder, "LICENSE");
-    const text = existsSync(file) ? readFileSync(file, "utf8").trim() : `${about.license}`;
+    const text = existsSync(file) ? readFileSync(file, "utf8").trim() : notices(name, inputs) || `${about.license}`;
     texts.set(text, [...(texts.get(text) ?? []), `${name} ${about.version} (${about.license})`]);
   }
   return [...texts].map(([text, names]) => `${names.join("\n")}\n\n${text}\n`).join("\n----\n\n");
