@@ -33,6 +33,7 @@ func TestOperatorsPage(t *testing.T) {
 	v.keyboard()
 	v.simulate()
 	v.events()
+	v.manyShards()
 	v.standby()
 	for _, complaint := range b.complaints() {
 		t.Errorf("the browser complains: %s", complaint)
@@ -109,6 +110,29 @@ func (v *visit) keyboard() {
 	v.until("the second shard", `document.activeElement === document.querySelectorAll("aside .heat button")[1]`)
 	v.do("open it", chromedp.KeyEvent(kb.Enter))
 	v.until("the shard's page", `document.querySelector("h1").innerText.startsWith("Shard ")`)
+}
+
+// manyShards looks at an app with more shards than a document could have: only rows in sight are in it, and what a search finds is in sight,
+// wherever the table was scrolled to before.
+func (v *visit) manyShards() {
+	many := &pb.AppSpec{
+		Name: "many", Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
+		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: 20_000}}},
+	}
+	if _, err := ask(v.fleet, v.fleet.leading(), &pb.CreateAppRequest{Spec: many}, shardmanagerv1connect.AdminServiceClient.CreateApp); err != nil {
+		v.t.Fatal(err)
+	}
+	v.open("apps/many")
+	v.until("its shards", `document.querySelector('table[aria-label="Shards"] tr[data-at="0"]') !== null`)
+	v.do("walk to the end", chromedp.Focus(chromedp.CSS(`table[aria-label="Shards"] tr[data-at="0"]`)), chromedp.KeyEvent(kb.End))
+	v.until("the end", `document.activeElement.dataset.key === "19999"`)
+	if rows := value[int](v.tab, `document.querySelectorAll("tr").length`); rows > 100 {
+		v.t.Errorf("%d rows are in the document", rows)
+	}
+	v.do("search", chromedp.SendKeys(chromedp.CSS("input[type=search]"), "00042"))
+	v.until("what is found", `document.querySelector('table[aria-label="Shards"] tbody tr[data-key]')?.dataset.key === "00042"`)
+	v.open("")
+	v.until("the overview to tell of an app without servers", `document.querySelector(".verdict.bad")?.innerText.includes("20,000 shards without one")`)
 }
 
 // simulate loses a region on paper.

@@ -46,7 +46,8 @@ export function Table<Row>({ name, rows, columns, keyOf, hrefOf, empty, search, 
 
   const shown = useMemo(() => arrange(rows, columns, sort, search ?? ""), [rows, columns, sort, search]);
   const at = Math.min(current, Math.max(0, shown.length - 1));
-  const first = Math.max(0, Math.floor(top / rowHeight_px) - spare);
+  // A search may have left fewer rows than were scrolled past.
+  const first = Math.max(0, Math.min(Math.floor(top / rowHeight_px), shown.length - height) - spare);
   const last = Math.min(shown.length, first + height + 2 * spare);
 
   useLayoutEffect(() => {
