@@ -117,7 +117,7 @@ func (v *visit) keyboard() {
 func (v *visit) manyShards() {
 	many := &pb.AppSpec{
 		Name: "many", Replication: pb.Replication_REPLICATION_PRIMARY_ONLY,
-		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: 20_000}}},
+		KeySpace: &pb.KeySpace{Kind: &pb.KeySpace_Hash{Hash: &pb.HashKeySpace{Shards: 100_000}}},
 	}
 	if _, err := ask(v.fleet, v.fleet.leading(), &pb.CreateAppRequest{Spec: many}, shardmanagerv1connect.AdminServiceClient.CreateApp); err != nil {
 		v.t.Fatal(err)
@@ -125,14 +125,14 @@ func (v *visit) manyShards() {
 	v.open("apps/many")
 	v.until("its shards", `document.querySelector('table[aria-label="Shards"] tr[data-at="0"]') !== null`)
 	v.do("walk to the end", chromedp.Focus(chromedp.CSS(`table[aria-label="Shards"] tr[data-at="0"]`)), chromedp.KeyEvent(kb.End))
-	v.until("the end", `document.activeElement.dataset.key === "19999"`)
+	v.until("the end", `document.activeElement.dataset.key === "99999"`)
 	if rows := value[int](v.tab, `document.querySelectorAll("tr").length`); rows > 100 {
 		v.t.Errorf("%d rows are in the document", rows)
 	}
 	v.do("search", chromedp.SendKeys(chromedp.CSS("input[type=search]"), "00042"))
 	v.until("what is found", `document.querySelector('table[aria-label="Shards"] tbody tr[data-key]')?.dataset.key === "00042"`)
 	v.open("")
-	v.until("the overview to tell of an app without servers", `document.querySelector(".verdict.bad")?.innerText.includes("20,000 shards without one")`)
+	v.until("the overview to tell of an app without servers", `document.querySelector(".verdict.bad")?.innerText.includes("100,000 shards without one")`)
 }
 
 // simulate loses a region on paper.
