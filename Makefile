@@ -103,6 +103,27 @@ breaking: $(BIN)/buf ## Check that the .proto files break nothing of proto/basel
 baseline: breaking ## Promise the wire as it is now: renew proto/baseline.binpb
 	$(BIN)/buf build proto --exclude-source-info -o proto/baseline.binpb
 
+# The page's sources are TypeScript; its built files are kept in the tree, so that building the binary needs none of this.
+UI := allocator/web/ui
+
+# npm itself decides whether there is something to do.
+.PHONY: uideps
+uideps: $(BIN)/buf
+	@command -v npm >/dev/null || { echo "npm is needed to build the page: install Node.js 20 or newer" >&2; exit 1; }
+	cd $(UI) && npm ci --no-progress --loglevel=error
+	$(BIN)/buf generate --template $(UI)/buf.gen.yaml
+	$(UI)/node_modules/.bin/tsc -p $(UI)
+
+.PHONY: ui
+ui: uideps ## Build the operators' page into allocator/web/dist, with npm
+	node $(UI)/build.mjs allocator/web/dist
+
+.PHONY: checkui
+checkui: uideps ## Check that allocator/web/dist is what its sources and the .proto files build to
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	node $(UI)/build.mjs "$$out"; \
+	diff -r -q "$$out" allocator/web/dist || { echo "allocator/web/dist is not what its sources build to: run make ui" >&2; exit 1; }
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf ## Run the linters (.golangci.yml, buf)
 	$(BIN)/golangci-lint run --allow-parallel-runners

@@ -31,6 +31,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/statefile"
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/allocator/unseat"
+	"github.com/shardmanager/shardmanager/allocator/web"
 	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
@@ -179,6 +180,7 @@ func (a *Allocator) Run(ctx context.Context) (err error) {
 	routes.Handle(sse.Pattern, sse.New(a, news, 0))
 	apidocs.Handle(routes)
 	snapshot.Handle(routes, snapshot.Source{Store: a.store, Cluster: a.cfg.Cluster, Group: a.cfg.Group, Name: a.cfg.Name, Software: a.deps.Version})
+	web.Mount(routes)
 	if a.deps.Routes != nil {
 		a.deps.Routes(routes)
 	}

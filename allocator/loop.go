@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/shardmanager/shardmanager/allocator/api"
+	"github.com/shardmanager/shardmanager/allocator/decisionlog"
 	"github.com/shardmanager/shardmanager/allocator/events"
 	"github.com/shardmanager/shardmanager/allocator/ledger"
 	"github.com/shardmanager/shardmanager/allocator/spans"
@@ -228,7 +229,7 @@ func (l *loop) currentView() *api.View {
 // trace logs decisions and adds them to the events, with what they changed about servers.
 func (l *loop) trace(list []ledger.Decision) {
 	for i, d := range list {
-		l.t.a.logDecision(d, l.spans.Of(i))
+		decisionlog.Write(&l.t.a.log, d, l.spans.Of(i))
 	}
 	l.tell(l.states.News(list, l.ledger.Server)...)
 }

@@ -184,6 +184,7 @@ func (p *plane) rest(ctx context.Context, rest time.Duration, r *result) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(os.Stderr, "at rest for %v; operators' page: %s\n", rest, leader.page)
 	began, store := time.Now(), p.embedded
 	if p.consul != nil {
 		l, err := measureConsul(ctx, p.consul.Addresses(), rest)

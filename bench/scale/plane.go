@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/web"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/coord/consul"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
@@ -44,6 +45,7 @@ type plane struct {
 // allocator is one process of an allocator.
 type allocator struct {
 	*process.Unit
+	page  string // where operators look at it
 	admin shardmanagerv1connect.AdminServiceClient
 }
 
@@ -83,6 +85,7 @@ func (p *plane) start(ctx context.Context, c config) error {
 				"allocator", "--cluster", cluster, "--name", name, "--listen", listen, "--admin-listen", admin,
 				"--state-dir", filepath.Join(p.dir, name), "--log-level", "warn",
 			}, storeArgs...)...),
+			page:  "http://" + admin + web.Path,
 			admin: shardmanagerv1connect.NewAdminServiceClient(endpoint.Client, endpoint.URL),
 		}
 		p.replicas = append(p.replicas, a)

@@ -48,6 +48,8 @@ var foreign = []struct {
 	{"github.com/google/go-cmp", []string{"internal/coord/coordtest"}, "the conformance suite is a test in all but name"},
 	{"gonum.org/v1/plot", []string{"bench/rollout/figure"}, "plots of experiments"},
 	{"github.com/anishathalye/porcupine", []string{"internal/linear"}, "are histories linearizable? tests only, but for the package that asks"},
+	{"github.com/chromedp/chromedp", nil, "tests only: a browser"},
+	{"github.com/chromedp/cdproto", nil, "tests only: what is said to it"},
 	{"pgregory.net/rapid", nil, "tests only"},
 	{"go.uber.org/goleak", nil, "tests only"},
 	{"github.com/cockroachdb/datadriven", nil, "tests only"},

@@ -53,7 +53,7 @@ func (s *stage) show(ctx context.Context, player *player, console *console) erro
 		of, _ := s.watch.ShardsOf()
 		console.say(plain, "%s in %s: %d shards", v.place.ID(), v.place.Zone, of[v.place.ID()])
 	}
-	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s", s.layout.Allocators[0].Admin)
+	console.say(plain, "look at it from another terminal: shardmanager servers --admin %s; in a browser: %s", s.layout.Allocators[0].Admin, s.layout.Allocators[0].Page())
 	if err := s.startLoad(ctx); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/web"
 	"github.com/shardmanager/shardmanager/internal/dev/ports"
 )
 
@@ -31,6 +32,9 @@ type Layout struct {
 // Allocator is where an allocator is. Agents reach it through the relay, and so does whoever learns its address from others; routers and
 // operators are told where it listens.
 type Allocator struct{ Name, Region, Listen, Relay, Admin, Gossip string }
+
+// Page is where operators look at the cluster in a browser. That of a standby leads to the leader's.
+func (a Allocator) Page() string { return "http://" + a.Admin + web.Path }
 
 // Server is where an agent and the application beside it are.
 type Server struct {

@@ -47,6 +47,9 @@ func TestGossip(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if got := l.Allocators[0].Page(); got != "http://"+l.Allocators[0].Admin+"/ui/" {
+		t.Errorf("its page is %s", got)
+	}
 	seeds := []string{l.Allocators[0].Gossip, l.Allocators[1].Gossip, l.Allocators[2].Gossip}
 	seen := map[string]bool{}
 	for name, args := range map[string]func(Settings) []string{

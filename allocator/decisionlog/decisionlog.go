@@ -1,4 +1,7 @@
-package allocator
+// Package decisionlog writes what the ledger decided to a log, with fixed keys.
+//
+// Called by the allocator's loop. It keeps nothing.
+package decisionlog
 
 import (
 	"github.com/rs/zerolog"
@@ -22,10 +25,9 @@ func levelOf(what string) zerolog.Level {
 	}
 }
 
-// logDecision writes what the ledger decided, with fixed keys; the message is the decision's constant name. in is the trace of the
-// move that it is about.
-func (a *Allocator) logDecision(d ledger.Decision, in trace.SpanContext) {
-	e := a.log.WithLevel(levelOf(d.What))
+// Write writes a decision; the message is its constant name. in is the trace of the move that it is about.
+func Write(log *zerolog.Logger, d ledger.Decision, in trace.SpanContext) {
+	e := log.WithLevel(levelOf(d.What))
 	if d.App != "" {
 		e = e.Str("app", string(d.App))
 	}
