@@ -20,6 +20,7 @@ const (
 	bound    = 250. / 1000      // requests a second of one agent
 	counting = 30 * time.Second // as long as a watch, so that each agent's falls into it about once, wherever it begins
 	counted  = 20               // agents
+	tries    = 4
 )
 
 // Agents that are attached and have nothing to do ask Consul seldom enough that one server bears a thousand of them.
@@ -57,11 +58,19 @@ func TestAgentsAskConsulSeldom(t *testing.T) {
 	}
 	eventually(t, "all agents attached", func() bool { return l.attachedNow() == counted })
 
-	before, began := requests.Load(), time.Now()
-	<-time.After(counting)
-	asked := float64(requests.Load()-before) / time.Since(began).Seconds() / counted
-	t.Logf("%.3f requests a second of each agent", asked)
-	if asked > bound || asked == 0 {
-		t.Errorf("%.3f requests a second of each agent, expected some, and %.3f at most", asked, bound)
+	for range tries {
+		before, hellos, began := requests.Load(), l.hellosNow(), time.Now()
+		<-time.After(counting)
+		if l.hellosNow() != hellos {
+			t.Log("a stream broke on a busy machine, and whoever is not attached asks more: counting again")
+			continue
+		}
+		asked := float64(requests.Load()-before) / time.Since(began).Seconds() / counted
+		t.Logf("%.3f requests a second of each agent", asked)
+		if asked > bound || asked == 0 {
+			t.Errorf("%.3f requests a second of each agent, expected some, and %.3f at most", asked, bound)
+		}
+		return
 	}
+	t.Errorf("in none of %d times %s all agents stayed attached", tries, counting)
 }

@@ -187,6 +187,13 @@ func (l *leader) helloOf() *pb.Hello {
 	return l.hellos[len(l.hellos)-1]
 }
 
+// hellosNow is how often an agent attached.
+func (l *leader) hellosNow() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.hellos)
+}
+
 func (l *leader) attachedNow() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
