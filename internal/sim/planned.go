@@ -72,7 +72,8 @@ func plannedEvents() []kind {
 			return nil
 		}},
 		{name: "policy changes", planned: true, most: time.Second, begin: func(w *World, f Fault) func() {
-			next, own := *w.store.spec, &policies.All[f.B%len(policies.All)]
+			all, next := policies.All(), *w.store.spec
+			own := &all[f.B%len(all)]
 			next.Written = own.Written
 			w.say("operator", "policy: %s", own.Name)
 			w.wish(wish.UpdateApp{Spec: next})

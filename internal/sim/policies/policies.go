@@ -5,6 +5,7 @@ package policies
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/shardmanager/shardmanager/allocator/appspec"
 	"github.com/shardmanager/shardmanager/allocator/placement"
@@ -25,21 +26,24 @@ type Policy struct {
 // Allows says whether a server at a place may be given a replica.
 func (p *Policy) Allows(at shard.Locality) bool { return p.Outside == "" || at.Region != p.Outside }
 
-// All are the policies that operators write; the first is none at all.
-var All = []Policy{
-	{Name: "none"},
-	outside("eu"), outside("us"), outside("ap"),
-	read(Policy{Name: "few moves", Moves: 3, OfServer: 1}, `
-moves: {app: 3, server: 1}
-`),
-	read(Policy{Name: "goals"}, `
+// All are the policies that operators write; the first is none at all. They are read when they are asked for first: every command of the
+// binary would wait for that.
+var All = sync.OnceValue(func() []Policy {
+	return []Policy{
+		{Name: "none"},
+		outside("eu"), outside("us"), outside("ap"),
+		read(Policy{Name: "few moves", Moves: 3, OfServer: 1}, "moves: {app: 3, server: 1}\n"),
+		read(Policy{Name: "goals"}, goals),
+	}
+})
+
+const goals = `
 goals:
   - {tier: 1, weight: 10, region_preference: {regions: [us, eu], replicas: primaries}}
   - {tier: 2, parallel_failover: {domain: zone}}
   - {tier: 3, balance: {metric: shards, kind: sum-of-squares, tolerance_percent: 5}}
   - {tier: 4, movement: {}}
-`),
-}
+`
 
 func outside(region string) Policy {
 	return read(Policy{Name: "outside " + region, Outside: region}, fmt.Sprintf(`
@@ -62,12 +66,13 @@ func read(p Policy, text string) Policy {
 
 // Of is the policy that a spec has.
 func Of(written []byte) *Policy {
-	for i := range All {
-		if string(All[i].Written) == string(written) {
-			return &All[i]
+	all := All()
+	for i := range all {
+		if string(all[i].Written) == string(written) {
+			return &all[i]
 		}
 	}
-	return &All[0]
+	return &all[0]
 }
 
 // Planner plans as allocators do. Its zero value is ready; one goroutine may use it.

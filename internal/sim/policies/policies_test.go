@@ -9,7 +9,7 @@ import (
 
 // Placement reads every policy, and places nothing where one forbids it: with room in one region only, a shard is placed where that is allowed.
 func TestPlacementReadsThem(t *testing.T) {
-	for _, p := range All {
+	for _, p := range All() {
 		if Of(p.Written).Name != p.Name {
 			t.Errorf("%s: Of finds %q", p.Name, Of(p.Written).Name)
 		}

@@ -46,7 +46,7 @@ func TestBreaches(t *testing.T) {
 	limits := SpecWritten{Spec: ledger.Spec{MaxMoves: 1, MaxMovesServer: 1}}
 	roomy := SpecWritten{Spec: ledger.Spec{MaxMoves: 9, MaxMovesServer: 9}}
 	spread := SpecWritten{Spec: ledger.Spec{Replication: spec.PrimarySecondary, Replicas: 2, Spread: locality.Zone}}
-	fenced := SpecWritten{Spec: ledger.Spec{MaxMoves: 9, MaxMovesServer: 9, Written: policies.All[1].Written}}
+	fenced := SpecWritten{Spec: ledger.Spec{MaxMoves: 9, MaxMovesServer: 9, Written: policies.All()[1].Written}}
 	region := func(o ledger.Owner, name string) Capacity {
 		return Capacity{Server: o.Server, Most: 9, Where: shard.Locality{Region: name}}
 	}
