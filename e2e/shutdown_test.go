@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +58,11 @@ func TestShutdownWaitsForTheDrain(t *testing.T) {
 	if problem := f.restarted(0, run).GetRestartProblem(); problem != "" {
 		t.Error(problem)
 	}
+	f.await(patience, "the new agent, after its trial, to delay shutdowns", func() bool { // on trial it has a lock, too
+		text, err := os.ReadFile(filepath.Join(f.dir, "n0.log"))
+		at := bytes.LastIndex(text, []byte("takes over"))
+		return err == nil && at >= 0 && bytes.Contains(text[at:], []byte("waits for the drain"))
+	})
 	one("after an upgrade")
 
 	for _, signal := range []string{"PrepareForSleep", "PrepareForShutdown"} {
