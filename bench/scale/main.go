@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/shardmanager/shardmanager/bench/internal/usage"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -180,7 +181,7 @@ func (p *plane) rest(ctx context.Context, rest time.Duration, r *result) error {
 	if err != nil {
 		return err
 	}
-	before, err := cpuTime(leader.PID())
+	before, err := usage.CPUTime(leader.PID())
 	if err != nil {
 		return err
 	}
@@ -200,16 +201,16 @@ func (p *plane) rest(ctx context.Context, rest time.Duration, r *result) error {
 			return ctx.Err()
 		}
 	}
-	after, err := cpuTime(leader.PID())
+	after, err := usage.CPUTime(leader.PID())
 	if err != nil {
 		return err
 	}
 	r.IdleCores = (after - before).Seconds() / time.Since(began).Seconds()
-	sizes, err := statusOf(leader.PID())
+	sizes, err := usage.Sizes(leader.PID())
 	if err != nil {
 		return err
 	}
-	stores, err := statusOf(store.PID())
+	stores, err := usage.Sizes(store.PID())
 	r.RSS, r.PeakRSS, r.AnonRSS, r.StoreRSS = sizes["VmRSS"], sizes["VmHWM"], sizes["RssAnon"], stores["VmHWM"]
 	return err
 }

@@ -11,26 +11,34 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// WriteFile replaces a state file by the stored form of a message: after a crash at any moment the file is either the old one or the new
-// one, whole, and once it returned, the new one. The directory must exist.
+// WriteFile replaces a state file by the stored form of a message, as ReplaceFile does.
 func WriteFile(path string, m proto.Message) error {
 	value, err := Encode(m)
 	if err != nil {
 		return fmt.Errorf("write state: %s: %w", path, err)
 	}
+	if err := ReplaceFile(path, value); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+// ReplaceFile replaces a file, which only its owner can read: after a crash at any moment it is either the old one or the new one, whole, and once
+// it returned, the new one. The directory must exist.
+func ReplaceFile(path string, value []byte) error {
 	dir := filepath.Dir(path)
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
-		return fmt.Errorf("write state: %s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if err := fill(temp, value); err != nil {
-		return errors.Join(fmt.Errorf("write state: %s: %w", path, err), os.Remove(temp.Name()))
+		return errors.Join(fmt.Errorf("%s: %w", path, err), os.Remove(temp.Name()))
 	}
 	if err := os.Rename(temp.Name(), path); err != nil {
-		return errors.Join(fmt.Errorf("write state: %s: %w", path, err), os.Remove(temp.Name()))
+		return errors.Join(fmt.Errorf("%s: %w", path, err), os.Remove(temp.Name()))
 	}
 	if err := syncDirectory(dir); err != nil {
-		return fmt.Errorf("write state: %s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

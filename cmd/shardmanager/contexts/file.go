@@ -20,6 +20,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/config"
 	"github.com/shardmanager/shardmanager/internal/suggest"
+	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
@@ -126,7 +127,7 @@ func find(file *pb.Contexts, path, name string) (int, error) {
 }
 
 // write replaces the file: after a crash it is the old one or the new one. Its comments are lost. Where the path is a link, what it leads to is replaced.
-func write(path string, file *pb.Contexts) (err error) {
+func write(path string, file *pb.Contexts) error {
 	if path == "" {
 		return fmt.Errorf("contexts: there is no home for a file: name one by %s", fileVariable)
 	}
@@ -143,19 +144,8 @@ func write(path string, file *pb.Contexts) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("contexts: %w", err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".contexts-*") // for its owner alone
-	if err != nil {
+	if err := wire.ReplaceFile(path, text); err != nil {
 		return fmt.Errorf("contexts: %w", err)
-	}
-	_, err = temp.Write(text)
-	if err == nil {
-		err = temp.Sync()
-	}
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("contexts: %w", err), os.Remove(temp.Name()))
 	}
 	return nil
 }

@@ -1,4 +1,5 @@
-package main
+// Package usage says what another process uses, for benchmarks that start one.
+package usage
 
 import (
 	"fmt"
@@ -8,8 +9,8 @@ import (
 	"time"
 )
 
-// statusOf reads the sizes of a process, in MiB.
-func statusOf(pid int) (map[string]float64, error) {
+// Sizes are the sizes of a process, in MiB, by the names of /proc/PID/status: VmRSS, VmHWM (the largest VmRSS so far) and others.
+func Sizes(pid int) (map[string]float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return nil, err
@@ -31,8 +32,8 @@ func statusOf(pid int) (map[string]float64, error) {
 // ticksPerSecond is the kernel's USER_HZ, the same on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// cpuTime is the processor time that a process has used.
-func cpuTime(pid int) (time.Duration, error) {
+// CPUTime is the processor time that a process has used.
+func CPUTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
