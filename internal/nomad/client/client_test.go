@@ -58,10 +58,10 @@ func TestLists(t *testing.T) {
 		"/v1/deployments": `[{"ID":"d1","Namespace":"ns","JobID":"kv","JobVersion":3,"Status":"paused",
 			"TaskGroups":{"kv":{"Promoted":true,"PlacedCanaries":["a1"],"DesiredCanaries":1}}}]`,
 		"/v1/allocations": `[
-			{"ID":"a0","JobType":"system","DesiredStatus":"run"},{"ID":"a1","JobType":"service","Namespace":"ns","JobID":"kv","TaskGroup":"g","Name":"kv.g[0]","NodeID":"n1","JobVersion":3,"DesiredStatus":"run","ClientStatus":"running","DeploymentStatus":{"Healthy":true}},
-			{"ID":"a2","JobType":"service","DesiredStatus":"run","ClientStatus":"running","DesiredTransition":{"Migrate":true},"DeploymentStatus":{"Healthy":null}},
-			{"ID":"a3","JobType":"service","DesiredStatus":"stop","ClientStatus":"running","NextAllocation":"a1"},
-			{"ID":"a4","JobType":"service","DesiredStatus":"run","ClientStatus":"failed"}]`,
+			{"ID":"a0","JobType":"system","DesiredStatus":"run"},{"ID":"a1","JobType":"service","Namespace":"ns","JobID":"kv","TaskGroup":"g","Name":"kv.g[0]","NodeID":"n1","JobVersion":3,"DesiredStatus":"run","ClientStatus":"running","DeploymentStatus":{"Healthy":true},"CreateTime":1767323045000000000},
+			{"ID":"a2","JobType":"service","CreateTime":1767323045000000000,"DesiredStatus":"run","ClientStatus":"running","DesiredTransition":{"Migrate":true},"DeploymentStatus":{"Healthy":null}},
+			{"ID":"a3","JobType":"service","CreateTime":1767323045000000000,"DesiredStatus":"stop","ClientStatus":"running","NextAllocation":"a1"},
+			{"ID":"a4","JobType":"service","CreateTime":1767323045000000000,"DesiredStatus":"run","ClientStatus":"failed"}]`,
 		"/v1/job/a/b/allocations": `[]`,
 	})
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -76,8 +76,8 @@ func TestLists(t *testing.T) {
 	}
 	allocations, err := c.Like(t.Context(), "a")
 	if diff := cmp.Diff([]steering.Allocation{
-		{ID: "a1", Namespace: "ns", Job: "kv", Group: "g", Name: "kv.g[0]", Node: "n1", Version: 3, State: steering.Live, Healthy: true},
-		{ID: "a2", State: steering.Stopping}, {ID: "a3", State: steering.Stopping, Next: "a1"}, {ID: "a4", State: steering.Ended},
+		{ID: "a1", Namespace: "ns", Job: "kv", Group: "g", Name: "kv.g[0]", Node: "n1", Version: 3, State: steering.Live, Healthy: true, Placed: began},
+		{ID: "a2", State: steering.Stopping, Placed: began}, {ID: "a3", State: steering.Stopping, Next: "a1", Placed: began}, {ID: "a4", State: steering.Ended, Placed: began},
 	}, allocations); err != nil || diff != "" {
 		t.Errorf("allocations: %v, %s", err, diff)
 	}

@@ -73,13 +73,14 @@ type allocation struct {
 	ID, Namespace, JobID, JobType, TaskGroup, Name, NodeID string
 	DesiredStatus, ClientStatus, NextAllocation            string
 	JobVersion                                             uint64
+	CreateTime                                             int64 // nanoseconds since 1970
 	DesiredTransition                                      struct{ Migrate *bool }
 	DeploymentStatus                                       *struct{ Healthy *bool }
 }
 
 func (a *allocation) view() steering.Allocation {
 	s := steering.Allocation{ID: a.ID, Namespace: a.Namespace, Job: a.JobID, Group: a.TaskGroup, Name: a.Name, Node: a.NodeID, Version: a.JobVersion,
-		State: steering.Live, Next: a.NextAllocation, Healthy: a.DeploymentStatus != nil && a.DeploymentStatus.Healthy != nil && *a.DeploymentStatus.Healthy}
+		State: steering.Live, Placed: time.Unix(0, a.CreateTime).UTC(), Next: a.NextAllocation, Healthy: a.DeploymentStatus != nil && a.DeploymentStatus.Healthy != nil && *a.DeploymentStatus.Healthy}
 	switch {
 	case a.ClientStatus == "complete" || a.ClientStatus == "failed" || a.ClientStatus == "lost":
 		s.State = steering.Ended

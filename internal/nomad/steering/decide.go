@@ -20,6 +20,7 @@ type desk struct {
 	servers map[string][]*Server // of an allocation, by its id
 	pieces  map[shard.ServerID][]*event.Piece
 	ripe    map[event.Covered]bool // who may go down; but not by what is about to be taken back
+	drained map[string]bool        // nodes, by their ids
 	going   map[string]bool        // bases of the ids of events whose plan is Nomad's still
 	books   map[string]*book       // by the base of their ids
 	plan    Plan
@@ -51,10 +52,10 @@ func Decide(v *View, set Settings) Plan {
 
 func lay(v *View, set Settings) *desk {
 	d := &desk{View: v, set: set, byID: map[string]*Allocation{}, byShort: map[string][]*Allocation{}, live: map[shard.ServerID]*Server{},
-		servers: map[string][]*Server{}, pieces: map[shard.ServerID][]*event.Piece{}, ripe: map[event.Covered]bool{}, going: map[string]bool{}, books: map[string]*book{}}
+		servers: map[string][]*Server{}, pieces: map[shard.ServerID][]*event.Piece{}, ripe: map[event.Covered]bool{}, drained: map[string]bool{}, going: map[string]bool{}, books: map[string]*book{}}
 	for i := range v.Nodes {
 		if n := &v.Nodes[i]; n.Drain != nil {
-			d.going[drainID(n.ID, n.Drain.Started)] = true
+			d.going[drainID(n.ID, n.Drain.Started)], d.drained[n.ID] = true, true
 		}
 	}
 	for i := range v.Deployments {

@@ -124,6 +124,10 @@ func (d *desk) promote(p *Deployment, b *book, old []*Allocation) {
 			return
 		}
 	}
+	if a := d.moving(p, names); a != nil {
+		d.note("deployment %s of %s: not promoted: allocation %s of an earlier version is leaving, or only starting", p.ID, p.Job, a.ID)
+		return
+	}
 	first := slices.DeleteFunc(slices.Clone(old), func(a *Allocation) bool { return !names[a.Name] })
 	r := p.request()
 	r.Duration = d.set.Duration
@@ -137,6 +141,21 @@ func (d *desk) promote(p *Deployment, b *book, old []*Allocation) {
 	if !d.pause(p) {
 		d.tell(Promote{p.Namespace, p.ID})
 	}
+}
+
+// moving is an allocation of an earlier version, of some names, that leaves its node or starts on another: a promotion would stop its servers, whom nobody
+// could have asked for yet. What does not come up in the time that a server may be down is waited for no longer: it may be what the new version mends.
+func (d *desk) moving(p *Deployment, names map[string]bool) *Allocation {
+	for i := range d.Allocations {
+		a := &d.Allocations[i]
+		if _, in := p.Groups[a.Group]; !in || !names[a.Name] || a.Namespace != p.Namespace || a.Job != p.Job || a.Version == p.Version || a.State == Ended {
+			continue
+		}
+		if a.State == Stopping || len(d.servers[a.ID]) == 0 && d.Now.Before(a.Placed.Add(d.set.Duration)) || d.drained[a.Node] {
+			return a
+		}
+	}
+	return nil
 }
 
 // replace stops the old allocations that are ready.

@@ -2,6 +2,7 @@ package steering
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,6 +171,38 @@ func TestCanariesServeFirst(t *testing.T) {
 	canary.Healthy = true
 	if plan := Decide(w.view(), pace()); len(orders[Request](plan)) != 1 {
 		t.Errorf("it does not begin: %+v", plan)
+	}
+}
+
+// A promotion stops whoever has a canary's name and an earlier version: one that just starts would be stopped with nobody asked, were it to attach meanwhile.
+func TestPromotionWaitsForWhoIsOnTheWay(t *testing.T) {
+	w := shown(t)
+	w.startDeployment()
+	canary := w.place("kv.kv[0]", 2, "")
+	w.attach(canary)
+	w.deploy.Groups["kv"] = Group{Wanted: 1, Canaries: []string{canary.ID}}
+	w.deploy.Paused = true
+	w.obey(orders[Request](Decide(w.view(), pace()))[0])
+	w.turnEvent(&w.events[0])
+	w.turnEvent(&w.events[0])
+	v := w.view()
+	promoted := func() int { return len(orders[Promote](Decide(v, pace()))) }
+	if promoted() != 1 {
+		t.Fatalf("it is not promoted: %+v", Decide(v, pace()))
+	}
+	late := Allocation{ID: "000000ff-0000-4000-8000-000000000001", Namespace: "default", Job: "kv", Group: "kv", Name: "kv.kv[0]", Version: 1, State: Live, Placed: v.Now}
+	v.Allocations = append(v.Allocations, late)
+	if plan := Decide(v, pace()); promoted() != 0 || len(plan.Notes) != 1 || !strings.Contains(plan.Notes[0], late.ID) {
+		t.Errorf("while another starts: %+v", plan)
+	}
+	v.Now = v.Now.Add(pace().Duration)
+	if promoted() != 1 {
+		t.Error("one that never attaches holds it for ever")
+	}
+	v.Allocations = v.Allocations[:len(v.Allocations)-1]
+	v.Nodes = []Node{{ID: w.allocs[0].Node, Drain: &Drain{Started: v.Now}}}
+	if promoted() != 0 {
+		t.Error("whom it stops is moved to another node at the same time")
 	}
 }
 

@@ -47,8 +47,9 @@ type Allocation struct {
 	ID, Namespace, Job, Group, Name, Node string
 	Version                               uint64 // of the job
 	State                                 State
-	Healthy                               bool   // as Nomad judges it, for a deployment or migration
-	Next                                  string // id of what was placed in its stead; empty: nothing
+	Placed                                time.Time // by Nomad
+	Healthy                               bool      // as Nomad judges it, for a deployment or migration
+	Next                                  string    // id of what was placed in its stead; empty: nothing
 }
 
 // State is how far an allocation is.

@@ -42,7 +42,7 @@ func newWorld(t *rapid.T, count, nodes, most int) *world {
 // place places an allocation on a node that is not drained; of a name once at a time.
 func (w *world) place(name string, version uint64, previous string) *Allocation {
 	w.made++
-	a := &Allocation{ID: fmt.Sprintf("%08x-0000-4000-8000-000000000001", w.made), Namespace: "default", Job: "kv", Group: "kv", Name: name, Version: version, State: Live}
+	a := &Allocation{ID: fmt.Sprintf("%08x-0000-4000-8000-000000000001", w.made), Namespace: "default", Job: "kv", Group: "kv", Name: name, Version: version, State: Live, Placed: w.now()}
 	for i := range w.nodes {
 		if n := &w.nodes[(w.made+i)%len(w.nodes)]; n.Drain == nil {
 			a.Node = n.ID
@@ -55,6 +55,9 @@ func (w *world) place(name string, version uint64, previous string) *Allocation 
 	}
 	return a
 }
+
+// now stands still: what starts in this world always does.
+func (w *world) now() time.Time { return time.Unix(1000, 0) }
 
 func (w *world) find(id string) *Allocation {
 	for _, a := range w.allocs {
@@ -83,7 +86,7 @@ func (w *world) server(id shard.ServerID) *Server {
 
 // view is what a controller sees: a copy.
 func (w *world) view() *View {
-	v := &View{Now: time.Unix(1000, 0), Servers: slices.Clone(w.servers), Nodes: slices.Clone(w.nodes)}
+	v := &View{Now: w.now(), Servers: slices.Clone(w.servers), Nodes: slices.Clone(w.nodes)}
 	for _, a := range w.allocs {
 		v.Allocations = append(v.Allocations, *a)
 	}
