@@ -25,6 +25,7 @@ type evening struct {
 	servers []int   // positions of those in the task, in its order
 	at      []int32 // their order, by position; -1: not in the task
 	refs    []ref   // replicas of the task
+	urgent  bool    // the plan gives lost primaries a place, and is waited for
 }
 
 // even lets the engine serve the goals of policies, balance what loads servers, and relieve those that have more than they can take.
@@ -42,12 +43,21 @@ func (s *state) even() {
 		s.plan.Notes = append(s.plan.Notes, "not balanced: "+err.Error())
 	}
 	e.carryOut(found)
+	if e.urgent && !s.failsOver() { // nothing permits what was urgent: nobody waits for this plan
+		s.even()
+		return
+	}
 	e.unrepaired(found)
+}
+
+// failsOver reports whether the plan gives a lost primary a place.
+func (s *state) failsOver() bool {
+	return slices.ContainsFunc(s.plan.Moves, func(m Move) bool { return m.Reason == Failover && m.Kind != 0 })
 }
 
 // gathered states what the engine is to solve.
 func (s *state) gathered() *evening {
-	e := &evening{state: s, at: make([]int32, len(s.in.Servers))}
+	e := &evening{state: s, at: make([]int32, len(s.in.Servers)), urgent: s.failsOver()}
 	e.task = goals.Task{Average: s.average, Tolerance: int64(s.in.Policy.TolerancePercent), Tie: -1, Moves: atMost(s.in.Policy.Moves - s.open), Terms: s.in.Terms,
 		Latency: s.in.Apart}
 	for m := range s.metrics.Len() {

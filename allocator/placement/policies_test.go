@@ -77,6 +77,11 @@ func TestPolicies(t *testing.T) {
 			moves: "place 0:->2_ place 1:->2_"},
 		{name: "and nowhere if there is no such server", in: under(city(one, "eu/1 eu/1", ""), terms.Class{Fences: []terms.Fence{only()}}),
 			binds: []string{"fence: of 2 servers, fence excludes 2"}},
+		{name: "an urgent shard that no policy lets anywhere keeps nobody waiting", in: func() placement.Input {
+			in := except(under(city(one, "eu/1 eu/1", "", "0", "0", "0", "0"), terms.Class{}), 0, terms.Class{Fences: []terms.Fence{only()}, Relations: notBeside(zone, 1).Relations})
+			in.Shards[0].Urgent = true
+			return in
+		}(), moves: "balance 1:_>1_ balance 2:_>1_", binds: []string{"fence: of 2 servers, fence excludes 2"}},
 		{name: "two fences", in: under(city(one, "eu/1 eu/1 us/1", ""), terms.Class{Fences: []terms.Fence{only(0, 1), only(1, 2)}}), moves: "place 0:->1_"},
 		{name: "what is outside comes in", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{only(1)}}), moves: "repair 0:_>1_"},
 		{name: "where a fence has no value nobody is", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{invalid}}), moves: "repair 0:_>1_"},

@@ -50,7 +50,6 @@ func (s *state) place() {
 		}
 	}
 	for _, i := range s.ordered(list) {
-		s.urgent = s.urgent || s.in.Shards[i].Urgent
 		if slices.ContainsFunc(s.replicas[i], func(r replica) bool { return r.settled && !r.leaving }) {
 			s.failOver(i)
 			continue

@@ -56,6 +56,10 @@ func TestSolve(t *testing.T) {
 			moves: "failover 1:->_ place 0:->_"},
 		{name: "urgent ones get the last room", in: with(capacity(build(1, -1, -1), 1), func(in *placement.Input) { in.Shards[1].Urgent = true }),
 			moves: "failover 1:->_", binds: []string{"capacity.shards"}},
+		{name: "urgent ones are waited for", in: with(build(2, 0, 0, 0, 0, -1), func(in *placement.Input) { in.Shards[4].Urgent = true }), moves: "failover 4:->1_"},
+		{name: "but not those that have no place", in: with(build(2, 0, 0, 0, 0, -1), func(in *placement.Input) {
+			in.Shards[4].Urgent, in.Shards[4].Avoid = true, []shard.ServerID{"s0000.kv", "s0001.kv"}
+		}), moves: "balance 0:_>1_ balance 1:_>1_", binds: []string{"avoid"}},
 		{name: "caps do not hold placements back", in: with(build(1, -1, -1), func(in *placement.Input) { in.Policy.Moves, in.Policy.MovesPerServer = 0, 0 }),
 			moves: "place 0:->_ place 1:->_"},
 		{name: "quarantine waits", in: with(build(1, -1), func(in *placement.Input) { in.Shards[0].Backoff = true }), binds: []string{"quarantine"}},

@@ -38,7 +38,6 @@ type state struct {
 	moved     []bool        // by shard: in the plan
 	choosers  []bool        // by shard: see choosy
 	filled    bool          // the plan fills up what is missing
-	urgent    bool          // it replaces lost primaries
 	planned   bool          // a planned event is taking servers down: nothing is evened out, it would be moved again
 	scratch   []int64
 	spans     [2][]field.Span
