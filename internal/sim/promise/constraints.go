@@ -2,6 +2,7 @@ package promise
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -41,11 +42,16 @@ type limits struct {
 func (c *constraints) see(at time.Duration, o Observation) string {
 	switch o := o.(type) {
 	case SpecWritten:
-		c.before, c.until = c.spec, at+settles
+		if c.spec.MaxMoves > 0 { // it is not the first one
+			c.before, c.until = c.spec, learns
+		}
 		c.spec = o.Spec
 	case Capacity:
 		c.capacity[o.Server] = o
 	case Decided:
+		if o.Decision.What == "app updated" || o.Decision.What == "leading" {
+			c.until = min(c.until, at+settles)
+		}
 		c.decided[o.Decision.Shard] = c.limits(at, o.Decision.Order)
 	case RowWritten:
 		c.written(o)
@@ -140,8 +146,11 @@ func (c *constraints) countMoves(r *ledger.Row, n int) {
 	}
 }
 
-// settles is how long after a change of the caps a leader may still decide by those before.
-const settles = 2 * time.Second
+// Until when a leader may still decide by the spec before.
+const (
+	learns  = math.MaxInt64   // until it learns that the new one was written, which takes long where the answer is lost (PROTOCOL R12)
+	settles = 2 * time.Second // and then, by a plan that was under way
+)
 
 func (c *constraints) limits(at time.Duration, order shard.Order) limits {
 	l := limits{order: order}.or(&c.spec)

@@ -57,6 +57,7 @@ func TestBreaches(t *testing.T) {
 		r.Secondaries = append([]ledger.Secondary(nil), ledger.Secondary{Owner: o, State: s})
 		return r
 	}
+	learned := Decided{ledger.Decision{What: "app updated"}}
 	for name, c := range map[string]struct {
 		promise int // 0: none
 		what    string
@@ -94,9 +95,10 @@ func TestBreaches(t *testing.T) {
 		"failed in a failure":   {0, "", []Observation{Failed{"0", false, "refused"}}},
 		"a move too many":       {5, "2th move is opened", []Observation{limits, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened))}},
 		"a cap lowered since":   {0, "", append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), decided("1", 2), limits}, late(9, wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))...)},
-		"a cap lowered before":  {5, "2th move is opened", append(append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), limits}, late(9, decided("1", 2))...), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))},
-		"a policy forbids it":   {5, "policy \"outside eu\" does not allow that", append(append([]Observation{fenced, region(alpha, "us"), region(beta, "eu")}, late(9, decided("0", 1))...), wrote("0", ledger.Row{}, owned(beta, 1)))},
-		"a policy allows it":    {0, "", append(append([]Observation{fenced, region(alpha, "us"), region(beta, "eu")}, late(9, decided("0", 1))...), wrote("0", ledger.Row{}, owned(alpha, 1)))},
+		"a cap not yet learned": {0, "", append(append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), limits}, late(9, decided("1", 2))...), learned, wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))},
+		"a cap lowered before":  {5, "2th move is opened", append(append([]Observation{roomy, decided("0", 2), wrote("0", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened)), limits, learned}, late(9, decided("1", 2))...), wrote("1", owned(beta, 1), moving(beta, gamma, 2, ledger.Opened)))},
+		"a policy forbids it":   {5, "policy \"outside eu\" does not allow that", append(append([]Observation{fenced, learned, region(alpha, "us"), region(beta, "eu")}, late(9, decided("0", 1))...), wrote("0", ledger.Row{}, owned(beta, 1)))},
+		"a policy allows it":    {0, "", append(append([]Observation{fenced, learned, region(alpha, "us"), region(beta, "eu")}, late(9, decided("0", 1))...), wrote("0", ledger.Row{}, owned(alpha, 1)))},
 		"too many replicas":     {5, "has room for 1", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 2), wrote("1", owned(alpha, 1), moving(alpha, beta, 2, ledger.Opened))}},
 		"what ended is gone":    {0, "", []Observation{roomy, Capacity{beta.Server, 1, shard.Locality{}}, decided("0", 1), wrote("0", ledger.Row{}, owned(beta, 1)), decided("1", 1), wrote("1", ledger.Row{}, owned(ledger.Owner{Server: beta.Server, Incarnation: 99}, 1))}},
 		"in one zone":           {5, "share a zone", []Observation{spread, zone(alpha, "z1"), zone(beta, "z1"), decided("0", 1), wrote("0", ledger.Row{}, owned(alpha, 1)), wrote("0", owned(alpha, 1), with(owned(alpha, 1), beta, ledger.Joining))}},
