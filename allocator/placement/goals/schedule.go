@@ -59,23 +59,47 @@ func (o *Outcome) schedule() error {
 	if len(held) == 0 {
 		return nil
 	}
-	found, err := o.settle(held, o.target)
-	if !found && err == nil && !slices.Equal(o.target, s.Start) { // else the search would take back, for less, what a wave before began
-		_, err = o.settle(held, s.Start)
+	best, err := o.settle(held, o.target)
+	if err != nil {
+		return err
 	}
-	return err
+	if !slices.Equal(o.target, s.Start) { // else the search would take back, for less, what a wave before began, or fill the room that it is to make
+		alone, err := o.settle(held, s.Start)
+		if err != nil {
+			return err
+		}
+		if alone.found && alone.after.Less(&best.before, alone.tiers) && !(best.found && best.after.Less(&alone.after, alone.tiers)) {
+			best = alone
+		}
+	}
+	if best.found {
+		o.Schedule = best.Schedule
+	}
+	if best.found || len(best.Blocked) > 0 {
+		o.ways, o.Blocked = best.ways, best.Blocked
+	}
+	return nil
 }
 
-// settle brings those that are held where room is made for them first, of all that the search moved only what places say. False: there is no way.
-func (o *Outcome) settle(held, places []int32) (settled bool, err error) {
+// settlement is how those that are held get to where room is made for them first.
+type settlement struct {
+	Schedule
+	found         bool // there is a way for one of them, at least
+	before, after assignment.Vector
+	tiers         int // in which it has to cost less
+}
+
+// settle brings those that are held where room is made for them first, of all that the search moved only what places say.
+func (o *Outcome) settle(held, places []int32) (out settlement, err error) {
 	s := o.stated
 	free := s.Problem
 	free.During, free.First = make([]bool, s.Problem.Metrics), places
 	m, err := layout.New(&free)
 	if err != nil {
-		return false, err
+		return out, err
 	}
 	e, ways, blocked := ejection.Search{State: assignment.New(m), Steps: roomSteps}, map[int32]Way{}, []Waiting(nil)
+	out.before = e.Costs
 	for _, r := range held {
 		before := slices.Clone(e.Place)
 		tiers := 1 // that of what is broken: a mere goal is not worth several waves
@@ -88,7 +112,7 @@ func (o *Outcome) settle(held, places []int32) (settled bool, err error) {
 		}
 		plan, err := s.arrange(m.WithUnplaced(nil, e.Place))
 		if err != nil {
-			return false, err
+			return out, err
 		}
 		if len(plan.Blocked) > 0 {
 			blocked = append(blocked, plan.Blocked...)
@@ -103,12 +127,10 @@ func (o *Outcome) settle(held, places []int32) (settled bool, err error) {
 		for q := range plan.ways {
 			ways[q] = Way{For: r, Through: true}
 		}
-		o.Schedule, settled = plan, true
+		out.Schedule, out.found, out.tiers = plan, true, max(out.tiers, tiers)
 	}
-	if settled || len(blocked) > 0 {
-		o.ways, o.Blocked = ways, blocked
-	}
-	return settled, nil
+	out.ways, out.Blocked, out.after = ways, blocked, e.Costs
+	return out, nil
 }
 
 // held are the replicas that are where they should not be, and that nothing but room keeps from some server.
