@@ -42,8 +42,8 @@ func (s *state) even() {
 	if err != nil {
 		s.plan.Notes = append(s.plan.Notes, "not balanced: "+err.Error())
 	}
-	e.carryOut(found)
-	if e.urgent && !s.failsOver() { // nothing permits what was urgent: nobody waits for this plan
+	if withdrawn := e.carryOut(found); withdrawn && !s.failsOver() { // nothing permits what the rest stood still for
+		s.forget()
 		s.even()
 		return
 	}
@@ -230,8 +230,8 @@ func (e *evening) stateApart(i, group int) {
 	}
 }
 
-// carryOut proposes what the engine found.
-func (e *evening) carryOut(found *goals.Outcome) {
+// carryOut proposes what the engine found, and reports whether something was withdrawn.
+func (e *evening) carryOut(found *goals.Outcome) (withdrawn bool) {
 	for _, r := range found.Order {
 		i, k, t := e.refs[r].i, e.refs[r].k, found.Places[r]
 		added, from := e.replicas[i][k].added(), e.replicas[i][k].at
@@ -239,6 +239,7 @@ func (e *evening) carryOut(found *goals.Outcome) {
 		case t == problem.Unplaced && added:
 			binds, why := found.Nowhere(int(r))
 			e.withdraw(i, k, binds, why)
+			withdrawn = true
 			continue
 		case t == e.task.Replicas[r].At || from < 0 || !added && e.crowds(i, k, e.servers[t]):
 			continue
@@ -265,6 +266,7 @@ func (e *evening) carryOut(found *goals.Outcome) {
 		id := e.in.Shards[e.refs[w.Replica].i].ID
 		e.plan.Notes = append(e.plan.Notes, fmt.Sprintf("shard %s cannot go from %s to %s, as no spare place makes room: %s", id, e.name(w.From), e.name(w.To), w.Binds))
 	}
+	return withdrawn
 }
 
 // wait says of a move of a later wave that it waits. The next plan makes it, if that is still what is best.

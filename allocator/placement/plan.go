@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"slices"
+
 	"github.com/shardmanager/shardmanager/internal/load"
 	"github.com/shardmanager/shardmanager/internal/shard"
 )
@@ -95,6 +97,21 @@ func (s *state) withdraw(i, k int, binds, why string) {
 	for other := range s.replicas[i] {
 		if primary && s.replicas[i][other].added() {
 			s.withdraw(i, other, binds, "its primary has no place: "+why)
+		}
+	}
+}
+
+// forget leaves out what was withdrawn, as if the plan had never added it.
+func (s *state) forget() {
+	moves := map[shard.Index]bool{}
+	for _, m := range s.plan.Moves {
+		moves[m.Shard] = moves[m.Shard] || m.Kind != 0
+	}
+	for i := range s.replicas {
+		had := len(s.in.Shards[i].Replicas)
+		kept := slices.DeleteFunc(s.replicas[i][had:], func(r replica) bool { return r.at < 0 })
+		if had+len(kept) < len(s.replicas[i]) {
+			s.replicas[i], s.moved[i] = s.replicas[i][:had+len(kept)], moves[s.in.Shards[i].Index]
 		}
 	}
 }

@@ -82,6 +82,9 @@ func TestPolicies(t *testing.T) {
 			in.Shards[0].Urgent = true
 			return in
 		}(), moves: "balance 1:_>1_ balance 2:_>1_", binds: []string{"fence: of 2 servers, fence excludes 2"}},
+		{name: "a replica that no policy lets anywhere keeps the others from no better place", in: under(city(two, "eu/1 us/1", "1"),
+			terms.Class{Fences: []terms.Fence{only(0)}, Spreads: []terms.Spread{{Name: "spread", Over: terms.Over{Label: 0}, AtMost: 1}}}, terms.Label{Key: "power", Domain: []int32{0, 0}, Values: []string{"a"}}),
+			moves: "repair 0:1_>_", binds: []string{"fence: of 2 servers, fence excludes 1, spread excludes 1"}},
 		{name: "two fences", in: under(city(one, "eu/1 eu/1 us/1", ""), terms.Class{Fences: []terms.Fence{only(0, 1), only(1, 2)}}), moves: "place 0:->1_"},
 		{name: "what is outside comes in", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{only(1)}}), moves: "repair 0:_>1_"},
 		{name: "where a fence has no value nobody is", in: under(city(one, "eu/1 us/1", "0"), terms.Class{Fences: []terms.Fence{invalid}}), moves: "repair 0:_>1_"},
