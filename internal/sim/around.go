@@ -40,8 +40,11 @@ func (w *World) lookAround() {
 	w.queue.After(lookEvery, w.lookAround)
 }
 
-// fenced tells of a fence. Lost counts those not heard of for so long that the leader noticed before it sent the fence; the store may have been slow.
+// fenced tells of a fence. Lost counts those not heard of for so long that the leader noticed before it decided: the store may have been slow, or full.
 func (w *World) fenced(f ledger.Fence, sent time.Duration) {
+	if at, ok := w.doomed[f.Owner]; ok {
+		sent = min(sent, at)
+	}
 	lost := map[shard.ServerID]bool{}
 	noticed := 3*w.settings.Interval + w.settings.ProbeTimeout + 2*time.Second
 	for id, since := range w.unreachables {

@@ -60,6 +60,7 @@ type World struct {
 	quiet        bool                             // nobody plans anything any more
 	unreachables map[shard.ServerID]time.Duration // since when the leader cannot hear of a server
 	fences       map[shard.ServerID]time.Duration // when a server was fenced last
+	doomed       map[ledger.Owner]time.Duration   // when a leader decided last to fence somebody
 }
 
 // newWorld makes the cluster of a seed: its shape, its settings, and what its application is like.
@@ -67,6 +68,7 @@ func newWorld(o Options) *World {
 	w := &World{
 		opt: o, chance: virtual.NewChance(o.Seed, purposeRun), watch: promise.NewWatch(), trace: newTrace(o.Trace), storage: newStorage(),
 		demand: map[shard.ID]int64{}, version: "1", released: -time.Hour, unreachables: map[shard.ServerID]time.Duration{}, fences: map[shard.ServerID]time.Duration{},
+		doomed: map[ledger.Owner]time.Duration{},
 	}
 	w.net = network{w: w, region: map[place]string{}, cut: map[[2]place]bool{}, late: map[place]time.Duration{}}
 	shape := virtual.NewChance(o.Seed, purposeShape)
@@ -242,6 +244,9 @@ func (w *World) decided(who string, d ledger.Decision) {
 	w.observe(promise.Decided{Decision: d})
 	if d.What == "incarnation over" {
 		w.observe(promise.Over{Owner: ledger.Owner{Server: d.Server, Incarnation: d.Incarnation}, Why: d.Why})
+	}
+	if d.What == "fence" {
+		w.doomed[ledger.Owner{Server: d.Server, Incarnation: d.Incarnation}] = w.queue.Now()
 	}
 	if d.What == "hold released" {
 		w.released = w.queue.Now()
