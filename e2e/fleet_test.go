@@ -50,6 +50,7 @@ type size struct {
 	allocators, agents, eu int
 	replicas               bool
 	flags                  []string // more of the allocators'
+	program                string   // empty: the one under test
 }
 
 // storage says where applications keep their data.
@@ -79,6 +80,9 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n.program == "" {
+		n.program = binary
+	}
 	f := &fleet{t: t, name: name, profile: profile, store: store, dir: t.TempDir(), sockets: sockets, starter: process.NewStarter(), ports: ports.New()}
 	t.Cleanup(f.end)
 	kvAddress := f.address()
@@ -93,12 +97,14 @@ func newFleet(t *testing.T, name, profile string, n size, store []string, spec s
 		node := fmt.Sprintf("n%d", i)
 		f.agents = append(f.agents, f.unit(node, append([]string{"agent", "--cluster", name, "--name", node, "--listen", f.address(), "--socket", f.socket(i),
 			"--region", n.region(i), "--zone", fmt.Sprintf("z%d", i), "--host", node, "--apps", "kv", "--profile", profile, "--state-dir", filepath.Join(f.dir, node)}, store...)...))
-		f.install(i, binary)
-		f.agents[i].Binary = f.program(i)
+		f.install(i, n.program)
 		f.apps = append(f.apps, f.unit(node+"-app", append([]string{"example-kv", "serve", "--listen", f.address(), "--agent", f.socket(i),
 			"--history", f.history(i)}, n.storage(kvAddress)...)...))
 	}
 	for _, u := range append(append([]*process.Unit{f.kv}, f.allocators...), append(f.agents, f.apps...)...) {
+		if u.Binary = n.program; slices.Contains(f.agents, u) {
+			u.Binary = f.program(slices.Index(f.agents, u))
+		}
 		f.start(u)
 	}
 	file := filepath.Join(f.dir, "app.yaml")
