@@ -35,7 +35,7 @@ func (r *reader) daemons() map[string]recipe {
 	}
 	embedded := " --store-address " + store
 	alone := func() { r.prepareStore(store) }
-	const agentUp, allocatorUp = "\"agent\"|listen", "allocator serves"
+	const agentUp, allocatorUp = "agent started", "allocator serves"
 	return map[string]recipe{
 		"shardmanager store": {as: "shardmanager store --listen " + r.port(free) + " --data-dir other-store", keeps: "store started"},
 		"shardmanager allocator --store consul --cluster prod …": {

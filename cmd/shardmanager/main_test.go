@@ -91,6 +91,7 @@ func TestRefusals(t *testing.T) {
 		{"nomad-controller --nomad-address 10.0.0.1:4646", exitUsage, []string{"--nomad-address: nomad_address: expected http://host:port"}},
 		{"nomad-controller --admin nonsense --down-for 1s", exitUsage, []string{"--admin: admin[0]", "--down-for: down_for: expected 1m to 24h, not 1s"}},
 		{"nomad-controller --nomad-address https://a:1 --nomad-ca-file /does/not/exist", exitUsage, []string{"nomad_ca_file: open /does/not/exist"}},
+		{"nomad-controller --admin-listen nonsense", exitUsage, []string{`--admin-listen: admin_listen: address "nonsense": expected host:port`}},
 		{"status --admin 127.0.0.1:1", exitFailure, []string{"cannot reach allocator 127.0.0.1:1", "refused", "--admin or SHARDMANAGER_ADMIN"}},
 		{"agent status --socket unix:///does/not/exist", exitFailure, []string{"cannot reach the agent at unix:///does/not/exist", "start it with"}},
 	} {
