@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -123,6 +124,14 @@ func (r *reader) must(line string) string {
 		r.t.Fatalf("$ %s: exit code %d\n%s", line, code, p.output())
 	}
 	return strings.TrimSpace(p.output())
+}
+
+// asks reads what a line of the test's own prints, as JSON.
+func (r *reader) asks(line string, answer any) {
+	r.t.Helper()
+	if err := json.Unmarshal([]byte(r.must(line)), answer); err != nil {
+		r.t.Fatalf("$ %s: %v", line, err)
+	}
 }
 
 // awaits types a line of the test's own until it goes well.

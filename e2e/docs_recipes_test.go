@@ -112,7 +112,7 @@ func (r *reader) changes() map[string]recipe {
 		"shardmanager app create -f deploy/systemd/app.yaml": {before: func() {
 			r.must("sed 's/^name: kv/name: " + ownApp + "/; s/shards: 96/shards: 32/' deploy/systemd/app.yaml > own.yaml")
 		},
-			as: "shardmanager app create -f own.yaml", after: func() { r.awaits(settledLine(ownApp)) }},
+			as: "shardmanager app create -f own.yaml", after: func() { r.settled(ownApp) }},
 		"shardmanager app update -f FILE": {before: func() { r.must("shardmanager app get kv -o yaml > FILE") }},
 		"shardmanager rollout v2 --app kv --kind upgrade --command 'ssh {{.Host}} systemctl restart kv'": {
 			as: "shardmanager rollout v2 --app " + ownApp + " --kind upgrade --command 'ssh {{.Host}} systemctl restart kv'"},
@@ -123,7 +123,9 @@ func (r *reader) changes() map[string]recipe {
 		"shardmanager maintenance show no-eu": {after: func() { r.must("shardmanager maintenance cancel no-eu --yes") }},
 		"shardmanager explain kv 07":          {before: r.scaled, as: "shardmanager explain " + ownApp + " 07"},
 		scaleScript(r): {after: func() {
-			r.must("shardmanager maintenance list -o json | jq -r '.events[]?.request.id | select(startswith(\"shrink\"))' | xargs -r -n 1 shardmanager maintenance cancel --yes")
+			for _, id := range r.events("shrink-") {
+				r.must("shardmanager maintenance cancel --yes " + id)
+			}
 		}},
 		"shardmanager agent drain": {after: func() { r.must("shardmanager agent drain --undo") }},
 	}
@@ -150,14 +152,50 @@ func scaleScript(r *reader) string {
 	return ""
 }
 
-// settledLine goes well once every shard of an app has a primary and as many secondaries as it should.
-func settledLine(app string) string {
-	return fmt.Sprintf(`[ "$(shardmanager map %[1]s -o json --filter 'primary == "" || secondaries.size() < 1' | jq '[.. | .shard? // empty] | length')" = 0 ]`, app)
+// settled waits until every shard of an app has a primary and a secondary.
+func (r *reader) settled(app string) {
+	await(r.t, app+" to be served", func() error {
+		p := r.begin("shardmanager map "+app+` --filter 'primary == "" || secondaries.size() < 1'`, "")
+		if code := p.end(r.t.Context()); code != 0 || strings.Count(p.output(), "\n") > 1 { // the heading
+			return fmt.Errorf("exit code %d: %s", code, p.output())
+		}
+		return nil
+	})
+}
+
+// maintained is what `maintenance list` and `show` say in JSON.
+type maintained struct {
+	Events []struct {
+		Request struct{ ID string }
+		Pieces  []piece
+	}
+}
+
+// events are the ids of planned events that begin so.
+func (r *reader) events(prefix string) (ids []string) {
+	var list maintained
+	r.asks("shardmanager maintenance list -o json", &list)
+	for _, e := range list.Events {
+		if strings.HasPrefix(e.Request.ID, prefix) {
+			ids = append(ids, e.Request.ID)
+		}
+	}
+	return ids
 }
 
 // ready is a server that an event says may go down.
 func (r *reader) ready(event string) string {
-	return r.must(`shardmanager maintenance show ` + event + ` -o json | jq -r '[.. | objects | select(.state? == "MAINTENANCE_PIECE_STATE_READY") | .covers[0].server][0]'`)
+	var list maintained
+	r.asks("shardmanager maintenance list -o json", &list)
+	for _, e := range list.Events {
+		for _, p := range e.Pieces {
+			if e.Request.ID == event && strings.HasSuffix(p.State, "_READY") {
+				return p.Covers[0].Server
+			}
+		}
+	}
+	r.t.Fatalf("nobody is ready for %s: %+v", event, list)
+	return ""
 }
 
 // interventions are for when something sticks.
@@ -177,13 +215,18 @@ func (r *reader) stuck(step, faults string) {
 		r.write(r.faults(i), faults)
 	}
 	r.must("shardmanager drain node-6.kv")
-	const newest = ` | sort_by(.stepAgeMs | tonumber) | .[0].shard // empty`
 	await(r.t, "a move in step "+step, func() error {
-		r.here["SHARD"] = r.must(`shardmanager moves -o json | jq -r '[.open[]? | select(.step == "MOVE_STEP_` + step + `")]` + newest + `'`)
-		if r.here["SHARD"] == "" {
-			return errors.New("none")
+		var list struct {
+			Open []struct{ Shard, Step string }
 		}
-		return nil
+		r.asks("shardmanager moves -o json", &list)
+		for i := len(list.Open) - 1; i >= 0; i-- { // those that began last have the most time left
+			if list.Open[i].Step == "MOVE_STEP_"+step {
+				r.here["SHARD"] = list.Open[i].Shard
+				return nil
+			}
+		}
+		return errors.New("none")
 	})
 	r.here["STEP"] = strings.ToLower(step)
 }

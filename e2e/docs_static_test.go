@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +14,6 @@ import (
 // sources checks commands that build, test and measure this tree, without doing so: that what they name is there.
 type sources struct {
 	t      *testing.T
-	dir    string            // of benchmarks, built
-	help   map[string]string // of each
 	makes  string            // the Makefile
 	tested map[string]string // test files of a package, by its directory
 }
@@ -25,13 +24,7 @@ func newSources(t *testing.T) *sources {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sources{t: t, dir: t.TempDir(), help: map[string]string{}, makes: string(makefile), tested: map[string]string{}}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", s.dir+"/", "./bench/...")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return s
+	return &sources{t: t, makes: string(makefile), tested: map[string]string{}}
 }
 
 // check says what is wrong with a command; applies: it is one of these.
@@ -80,22 +73,31 @@ func (s *sources) target(words []string) error {
 	return nil
 }
 
-// program is a benchmark, with flags that its help has.
+// program is a benchmark, with flags that its source declares.
 func (s *sources) program(path string, words []string) error {
-	name := filepath.Base(path)
-	if err := s.directory(path); err != nil {
-		return err
+	files, err := filepath.Glob(filepath.Join("..", path, "*.go"))
+	if err != nil || len(files) == 0 {
+		return errors.Join(err, fmt.Errorf("%s is no package", path))
 	}
-	if s.help[name] == "" {
-		out, _ := exec.CommandContext(s.t.Context(), filepath.Join(s.dir, name), "-h").CombinedOutput() // exits 0 or 2, by the package flag
-		s.help[name] = string(out)
-	}
+	code := s.read(files)
 	for _, w := range words {
-		if flag, _, _ := strings.Cut(w, "="); strings.HasPrefix(flag, "-") && !regexp.MustCompile(`(?m)^  `+regexp.QuoteMeta(flag)+`\b`).MatchString(s.help[name]) {
-			return fmt.Errorf("%s has no %s:\n%s", name, flag, s.help[name])
+		if flag, _, _ := strings.Cut(w, "="); strings.HasPrefix(flag, "-") && !regexp.MustCompile(`\bflag\.[A-Z]\w*\([^"\n]*"`+regexp.QuoteMeta(flag[1:])+`"`).MatchString(code) {
+			return fmt.Errorf("%s has no %s", path, flag)
 		}
 	}
 	return nil
+}
+
+func (s *sources) read(files []string) string {
+	var code strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		code.Write(text)
+	}
+	return code.String()
 }
 
 func (s *sources) directory(path string) error {
@@ -137,7 +139,7 @@ func (s *sources) test(words []string) (applies bool, err error) {
 		}
 	}
 	for _, f := range flags { // of the package under test: its own
-		if known := regexp.MustCompile(`^-(v|p|run|bench\w*|count|timeout|artifacts|race)$`); strings.HasPrefix(f, "-") && !known.MatchString(f) &&
+		if known := regexp.MustCompile(`^-(v|p|run|bench(time|mem)?|count|timeout|artifacts|race)$`); strings.HasPrefix(f, "-") && !known.MatchString(f) &&
 			!strings.Contains(code, `"`+strings.TrimPrefix(f, "-")+`"`) {
 			return true, fmt.Errorf("go test has no %s", f)
 		}
@@ -170,14 +172,35 @@ func (s *sources) testsOf(path string) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	var code strings.Builder
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		code.Write(text)
-	}
-	s.tested[path] = code.String()
+	s.tested[path] = s.read(files)
 	return s.tested[path]
+}
+
+func TestSourcesAreChecked(t *testing.T) {
+	s := newSources(t)
+	for command, wrong := range map[string]string{
+		"make sim SEEDS=1":                              "",
+		"make nonsense":                                 "No rule",
+		"make sim SEEDZ=1":                              "uses no SEEDZ",
+		"go run ./bench/placement -case churn":          "",
+		"go run ./bench/placement -caze churn":          "has no -caze",
+		"go run ./bench/nowhere":                        "is no package",
+		"go test -run '^$' -bench Step -benchmem ./sdk": "no Benchmark matches Step",
+		"go test -run Nonsense ./sdk":                   "matches Nonsense",
+		"go test -benchmm ./sdk":                        "has no -benchmm",
+		"go test ./nowhere":                             "no such file",
+		"go test ./internal/sim/mutation":               "",
+		"X=1 go test ./e2e -run 'Sources|Nothing' -v":   "",
+		"go vet ./nowhere/...":                          "no such file",
+	} {
+		applies, err := s.check(command)
+		if !applies || (err == nil) != (wrong == "") || err != nil && !strings.Contains(err.Error(), wrong) {
+			t.Errorf("%s: %t, %v; expected %q", command, applies, err, wrong)
+		}
+	}
+	for _, command := range []string{"shardmanager moves", "make build && rm x", "go test -race", "nomad job run"} {
+		if applies, err := s.check(command); applies {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
 }

@@ -17,7 +17,7 @@ type unrun struct {
 
 var notRun = []unrun{
 	{"the cluster that all others are typed to is started so, with flags more", "TestDocumentedCommands", []string{
-		"shardmanager dev", "shardmanager dev --store consul", "shardmanager dev --mode primary-secondary", "shardmanager dev --rate 1",
+		"shardmanager dev", "shardmanager dev --no-tour", "shardmanager dev --store consul", "shardmanager dev --mode primary-secondary", "shardmanager dev --rate 1",
 	}},
 	{"a scenario takes a cluster of its own, and minutes", "TestDrainDropsNothing", []string{
 		"shardmanager dev --scenario NAME --json", "shardmanager dev --scenario NAME",

@@ -125,8 +125,8 @@ job "kv" {
       check {
         type     = "http"
         path     = "/readyz"
-        interval = "5s"
-        timeout  = "2s"
+        interval = "2s"
+        timeout  = "1s"
       }
     }
 
