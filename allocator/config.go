@@ -16,6 +16,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/unseat"
 	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/latency"
+	"github.com/shardmanager/shardmanager/internal/transport"
 )
 
 // Profiles of settings (DESIGN §5).
@@ -148,6 +149,8 @@ func (c Config) Validate() error {
 	} {
 		if a.listen == "" {
 			complain(a.key, "host:port or unix:///path")
+		} else if err := transport.Check(a.listen); err != nil {
+			wrong = append(wrong, fmt.Errorf("allocator: %s: %w: choose another address", a.key, err))
 		} else if host, _, err := net.SplitHostPort(a.listen); err == nil && a.advertise == "" && unspecified(host) {
 			complain(a.key, "an address that others can dial, not %q: set %s too", a.listen, map[string]string{"listen": "advertise", "admin_listen": "admin_advertise"}[a.key])
 		}

@@ -29,6 +29,7 @@ func TestNomadController(t *testing.T) {
 	e.awaitDeployed("kv", 1)
 	e.served()
 	e.wereReady("nomad-deployment-", before)
+	e.scraped("shardmanager-controller-admin", 2, `shardmanager_nomad_controller_orders_total{order="request",result="refused"} 0`)
 
 	e.drainOne()
 	e.stopOne(e.of("kv")[0].ID)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,12 +176,34 @@ func TestNomadRunsTheExample(t *testing.T) {
 	e.allocators()
 	e.run("kv", "kv.nomad.hcl", e.common...)
 	e.served()
+	e.scraped("shardmanager-agent-admin", 3, `shardmanager_agent_attached{app="kv"} 1`)
 	e.startLoad()
 	e.stopOne(e.of("kv")[0].ID)
 	e.served()
 	e.must(append([]string{"job", "run"}, jobArgs("kv.nomad.hcl", append(e.common, "release=2"))...)...)
 	e.served()
 	e.endLoad()
+}
+
+// scraped expects of each of so many addresses of a service that it is ready and tells a metric, as Prometheus asks for it.
+func (e *example) scraped(service string, addresses int, metric string) {
+	e.t.Helper()
+	for _, address := range e.services(service, addresses) {
+		await(e.t, service+" to be ready at "+address, func() error {
+			for path, wants := range map[string]string{"/readyz": "ok", "/metrics": metric} {
+				answer, err := http.Get("http://" + address + path)
+				if err != nil {
+					return err
+				}
+				text, err := io.ReadAll(answer.Body)
+				_ = answer.Body.Close()
+				if err != nil || answer.StatusCode != http.StatusOK || !strings.Contains(string(text), wants) {
+					return fmt.Errorf("%s: %s, %v, without %s", path, answer.Status, err, wants)
+				}
+			}
+			return nil
+		})
+	}
 }
 
 // served waits until so many servers hold every shard of kv, with nothing left to do.

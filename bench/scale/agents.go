@@ -37,7 +37,15 @@ type fleet struct {
 	resumed  atomic.Int64 // commands of the leader that was welcomed last
 	mute     atomic.Bool  // commands are left undone
 	epoch    atomic.Uint64
-	failed   chan error
+	failed   chan error // holds one: whoever fails after the first would say nothing new, and waits for nobody
+}
+
+// fail ends the measurement by an error.
+func (f *fleet) fail(err error) {
+	select {
+	case f.failed <- err:
+	default:
+	}
 }
 
 // simulated is one agent with one server. Its calls to the store are those of a real one: a client of its own, a session that is renewed in
@@ -56,7 +64,7 @@ type simulated struct {
 
 // attachAll registers and attaches all servers, some at a time.
 func attachAll(ctx context.Context, p *plane, servers int) (*fleet, error) {
-	f := &fleet{failed: make(chan error, 2*servers), agents: make([]*simulated, servers)}
+	f := &fleet{failed: make(chan error, 1), agents: make([]*simulated, servers)}
 	var starting sync.WaitGroup
 	places := make(chan struct{}, 16)
 	for i := range servers {
@@ -64,12 +72,16 @@ func attachAll(ctx context.Context, p *plane, servers int) (*fleet, error) {
 		if err != nil {
 			return nil, err
 		}
-		places <- struct{}{}
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("server %d of %d: %w", i, servers, ctx.Err())
+		}
 		starting.Go(func() {
 			defer func() { <-places }()
 			var err error
 			if f.agents[i], err = f.begin(ctx, store, i); err != nil {
-				f.failed <- err
+				f.fail(err)
 			}
 		})
 	}
@@ -122,7 +134,7 @@ func (f *fleet) begin(ctx context.Context, store coord.Store, i int) (*simulated
 	}
 	ctx, a.stop = context.WithCancel(ctx)
 	go a.keep(ctx)
-	go a.leaders.Discover(ctx, store, cluster, func(err error) { f.failed <- err })
+	go a.leaders.Discover(ctx, store, cluster, f.fail)
 	go a.run(ctx)
 	return a, nil
 }
@@ -134,7 +146,7 @@ func (a *simulated) keep(ctx context.Context) {
 		ok, err := a.store.RenewSession(call, a.session)
 		cancel()
 		if ctx.Err() == nil && (err != nil || !ok) {
-			a.f.failed <- errors.Join(fmt.Errorf("%s: its session was not renewed", a.server.ID), err)
+			a.f.fail(errors.Join(fmt.Errorf("%s: its session was not renewed", a.server.ID), err))
 		}
 	}
 }
@@ -199,7 +211,7 @@ func (a *simulated) attach(ctx context.Context, address string) (welcomed bool, 
 		case *pb.AttachResponse_Command:
 			a.take(m.Command)
 		case *pb.AttachResponse_Fenced:
-			a.f.failed <- fmt.Errorf("%s was fenced: %s", a.server.ID, m.Fenced.GetReason())
+			a.f.fail(fmt.Errorf("%s was fenced: %s", a.server.ID, m.Fenced.GetReason()))
 			return welcomed, nil
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/shardmanager/shardmanager/bench/internal/usage"
@@ -62,8 +63,9 @@ func main() {
 	flag.DurationVar(&c.patience, "patience", 10*time.Minute, "how long everything may take")
 	flag.DurationVar(&c.rest, "rest", 20*time.Second, "how long to measure at rest; agents ask Consul for the leader every 30 s")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // the second one ends it at once
 	if err := run(ctx, c); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
@@ -91,7 +93,7 @@ func run(ctx context.Context, c config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	p, err := newPlane(c, dir)
+	p, err := newPlane(ctx, c, dir)
 	defer func() { err = errors.Join(err, p.stop()) }()
 	if err != nil {
 		return err

@@ -49,11 +49,11 @@ type allocator struct {
 	admin shardmanagerv1connect.AdminServiceClient
 }
 
-func newPlane(c config, dir string) (*plane, error) {
+func newPlane(ctx context.Context, c config, dir string) (*plane, error) {
 	p := &plane{dir: dir, binary: c.binary, ports: ports.New(), starter: process.NewStarter()}
 	if p.binary == "" {
 		p.binary = filepath.Join(dir, "shardmanager")
-		if said, err := exec.Command("go", "build", "-o", p.binary, "./cmd/shardmanager").CombinedOutput(); err != nil {
+		if said, err := exec.CommandContext(ctx, "go", "build", "-o", p.binary, "./cmd/shardmanager").CombinedOutput(); err != nil {
 			return p, fmt.Errorf("build ./cmd/shardmanager: %w: %s", err, said)
 		}
 	}

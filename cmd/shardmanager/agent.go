@@ -34,7 +34,7 @@ func agentCommand() *cobra.Command {
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		validate := func() []daemon.Validator {
 			cfg = cfg.WithDefaults()
-			return append(daemon.ConsulSettings(cfg.Store, consulCfg), cfg, member, traced)
+			return append(daemon.ConsulSettings(cfg.Store, consulCfg), cfg, member, admin, traced)
 		}
 		self, err := succession.Self() // before the program is replaced
 		if err != nil {

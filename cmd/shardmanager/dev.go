@@ -37,8 +37,7 @@ func devCommand() *cobra.Command {
 		Long: "Run a whole cluster on this machine, every part a process of its own, under load.\n\n" +
 			"Without --scenario it is a demo that runs until Ctrl-C. With it, the scenario is played and judged: the exit status is not 0 if a promise broke.\n" +
 			"Scenarios: " + strings.Join(dev.Scenarios(), ", ") + ", " + dev.All + " (in both modes of the example what differs there).",
-		Args:         cobra.NoArgs,
-		SilenceUsage: true,
+		Args: cobra.NoArgs, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			binary, err := os.Executable()
 			if err != nil {
@@ -84,6 +83,7 @@ func devCommand() *cobra.Command {
 	flags.DurationVar(&cfg.Deadline, "deadline", 2*time.Second, "deadline of a request; one that takes longer has failed")
 	flags.BoolVar(&cfg.JSON, "json", false, "print results as JSON, one object a line")
 	flags.BoolVar(&cfg.Gossip, "gossip", false, "agents and allocators take part in gossip, with a scenario too; in the demo they always do")
+	flags.BoolVar(&cfg.NoTour, "no-tour", false, "the demo plays nothing by itself: a cluster under load, for trying commands out")
 	flags.BoolVar(&cfg.BreakLease, "break-lease", false, "let the leader hand shards over without waiting for leases to end")
 	flags.IntVar(&cfg.Trials, "trials", 0, "how often each scenario repeats its events (default as often as it should)")
 	for _, hidden := range []string{"break-lease", "trials"} {

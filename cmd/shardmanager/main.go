@@ -99,7 +99,7 @@ func rootCommand() *cobra.Command {
 	})
 	root.AddGroup(&cobra.Group{ID: groupDaemons, Title: "Daemons:"}, &cobra.Group{ID: groupOperators, Title: "For operators:"},
 		&cobra.Group{ID: groupLocal, Title: "On this machine:"})
-	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around()))
+	add(root, groupDaemons, storeCommand(), allocatorCommand(), agentCommand(), nomad.Command(around(), softwareVersion))
 	add(root, groupOperators, app.Command(around), app.List(around(), "apps", "shardmanager apps\n  shardmanager apps -o yaml"), policies.Command(around), shardsCommand(), mapCommand(), serversCommand(), regionsCommand(), movesCommand(), explain.Command(around()), simulate.Command(around()), eventsCommand(), webhooks.Command(around), maintenance.Drain(around()), maintenance.Undrain(around()),
 		maintenance.Command(around), maintenance.SafeToStop(around()), rollout.Command(around()),
 		hold.Command(around), hold.Quarantine(around), gossip.Command(around), snapshot.Command(around), statusCommand(), leaderCommand(), doctorCommand())

@@ -68,6 +68,10 @@ func TestRefusals(t *testing.T) {
 		{"store --max-bytes 7", exitUsage, []string{"--max-bytes: max_bytes: expected 0"}},
 		{"store --max-bytes many", exitUsage, []string{`--max-bytes: max_bytes: expected a whole number, not "many"`}},
 		{"store --log-level loud", exitUsage, []string{`--log-level: log_level: expected debug, info, warn or error, not "loud"`}},
+		{"store --admin-listen nonsense", exitUsage, []string{`--admin-listen: admin_listen: address "nonsense": expected host:port`, "choose another address, or none"}},
+		{"store --admin-listen 127.0.0.1:70000", exitUsage, []string{"--admin-listen: admin_listen: address \"127.0.0.1:70000\": expected a port of 0 to 65535"}},
+		{"agent --cluster c --admin-listen nonsense", exitUsage, []string{`--admin-listen: admin_listen: address "nonsense": expected host:port`, "choose another address, or none"}},
+		{"allocator --cluster a --name b --state-dir /x --admin-listen nonsense", exitUsage, []string{`--admin-listen: allocator: admin_listen: address "nonsense": expected host:port`, "choose another address"}},
 		{"store --listen nonsense", exitFailure, []string{"expected host:port"}},
 		{"agent --config " + bad, exitUsage, []string{bad + ":3: lease.validty: unknown field; did you mean validity?"}},
 		{"agent --config " + slow, exitUsage, []string{slow + ":4: lease_validity: 100ms: expected at least twice lease_interval"}},
@@ -87,6 +91,7 @@ func TestRefusals(t *testing.T) {
 		{"nomad-controller --nomad-address 10.0.0.1:4646", exitUsage, []string{"--nomad-address: nomad_address: expected http://host:port"}},
 		{"nomad-controller --admin nonsense --down-for 1s", exitUsage, []string{"--admin: admin[0]", "--down-for: down_for: expected 1m to 24h, not 1s"}},
 		{"nomad-controller --nomad-address https://a:1 --nomad-ca-file /does/not/exist", exitUsage, []string{"nomad_ca_file: open /does/not/exist"}},
+		{"nomad-controller --admin-listen nonsense", exitUsage, []string{`--admin-listen: admin_listen: address "nonsense": expected host:port`}},
 		{"status --admin 127.0.0.1:1", exitFailure, []string{"cannot reach allocator 127.0.0.1:1", "refused", "--admin or SHARDMANAGER_ADMIN"}},
 		{"agent status --socket unix:///does/not/exist", exitFailure, []string{"cannot reach the agent at unix:///does/not/exist", "start it with"}},
 	} {

@@ -17,6 +17,7 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/metrics"
 	"github.com/shardmanager/shardmanager/allocator/webhook"
 	"github.com/shardmanager/shardmanager/internal/coord/measured"
+	controllermetrics "github.com/shardmanager/shardmanager/internal/nomad/metrics"
 	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
@@ -47,6 +48,7 @@ func ours(t *testing.T) []string {
 	webhook.New(nil, webhook.Deps{Metrics: n})
 	agentmetrics.New(n, func() []roster.View { return nil })
 	measured.New(nil, n)
+	controllermetrics.New(n)
 	families, err := telemetry.NewRegistry("v1").Gather()
 	if err != nil {
 		t.Fatal(err)

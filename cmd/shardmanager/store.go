@@ -73,7 +73,7 @@ func storeCommand() *cobra.Command {
 		"admin_listen": {Text: daemon.AdminHelp},
 	}, &cfg, &admin)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := d.Load(func() []daemon.Validator { return []daemon.Validator{cfg} }); err != nil {
+		if err := d.Load(func() []daemon.Validator { return []daemon.Validator{cfg, admin} }); err != nil {
 			return &usageError{err}
 		}
 		log := d.Logger(c.ErrOrStderr())

@@ -51,6 +51,7 @@ job "shardmanager-controller" {
 
     network {
       port "http" {}
+      port "admin" {}
     }
 
     service {
@@ -61,6 +62,20 @@ job "shardmanager-controller" {
       check {
         type     = "http"
         path     = "/ready"
+        interval = "5s"
+        timeout  = "2s"
+      }
+    }
+
+    # Metrics, for Prometheus.
+    service {
+      provider = "nomad"
+      name     = "shardmanager-controller-admin"
+      port     = "admin"
+
+      check {
+        type     = "http"
+        path     = "/livez"
         interval = "5s"
         timeout  = "2s"
       }
@@ -81,6 +96,7 @@ job "shardmanager-controller" {
         args = [
           "nomad-controller",
           "--listen", "${NOMAD_ADDR_http}",
+          "--admin-listen", "${NOMAD_ADDR_admin}",
           "--nomad-address", "unix://${NOMAD_SECRETS_DIR}/api.sock",
           "--nomad-token-file", "${NOMAD_SECRETS_DIR}/nomad_token",
           "--down-for", var.down_for,

@@ -99,6 +99,7 @@ job "kv" {
 
     network {
       port "agent" {}
+      port "admin" {}
       port "kv" {}
     }
 
@@ -110,6 +111,20 @@ job "kv" {
 
       check {
         type     = "tcp"
+        interval = "2s"
+        timeout  = "1s"
+      }
+    }
+
+    # The agent's metrics, for Prometheus, and whether the application beside it may serve: a deployment goes on once it may.
+    service {
+      provider = "nomad"
+      name     = "shardmanager-agent-admin"
+      port     = "admin"
+
+      check {
+        type     = "http"
+        path     = "/readyz"
         interval = "2s"
         timeout  = "1s"
       }
@@ -148,6 +163,7 @@ job "kv" {
           "--zone", "${NOMAD_DC}",
           "--host", var.one_host ? "${NOMAD_ALLOC_ID}" : "${node.unique.name}", # two replicas of a shard are never on one
           "--listen", "${NOMAD_ADDR_agent}",
+          "--admin-listen", "${NOMAD_ADDR_admin}",
           "--socket", "unix://${NOMAD_ALLOC_DIR}/agent.sock",
           "--state-dir", "${NOMAD_TASK_DIR}/state",
           "--drain-timeout", "25s",

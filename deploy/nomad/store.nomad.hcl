@@ -37,6 +37,21 @@ job "shardmanager-store" {
       port "store" {
         static = var.port
       }
+      port "admin" {}
+    }
+
+    # Metrics, for Prometheus, and whether it takes writes.
+    service {
+      provider = "nomad"
+      name     = "shardmanager-store-admin"
+      port     = "admin"
+
+      check {
+        type     = "http"
+        path     = "/readyz"
+        interval = "5s"
+        timeout  = "2s"
+      }
     }
 
     restart {
@@ -51,7 +66,7 @@ job "shardmanager-store" {
 
       config {
         command = var.binary
-        args    = ["store", "--listen", "${NOMAD_ADDR_store}", "--data-dir", var.data_dir]
+        args    = ["store", "--listen", "${NOMAD_ADDR_store}", "--admin-listen", "${NOMAD_ADDR_admin}", "--data-dir", var.data_dir]
       }
 
       kill_signal  = "SIGTERM"

@@ -33,7 +33,7 @@ var foreign = []struct {
 	{"github.com/spf13/pflag", []string{"internal/config"}, "flags over environment over file"},
 	{"github.com/spf13/cobra", []string{"internal/daemon", "cmd/shardmanager", "examples/kv/kvcmd"}, "command lines"},
 	{"github.com/rs/zerolog", []string{"internal/gossip", "internal/registration", "internal/nomad/controller", "allocator", "agent", "internal/daemon", "bench", "cmd/shardmanager"}, "the daemons' log; the SDK takes *slog.Logger"},
-	{"github.com/prometheus/client_golang", []string{"internal/telemetry", "internal/coord/measured", "internal/daemon", "allocator", "agent", "cmd/shardmanager"}, "metrics, for whoever collects them; the SDK has none of it"},
+	{"github.com/prometheus/client_golang", []string{"internal/telemetry", "internal/coord/measured", "internal/nomad/metrics", "internal/nomad/controller", "internal/daemon", "allocator", "agent", "cmd/shardmanager"}, "metrics, for whoever collects them; the SDK has none of it"},
 	{"github.com/shirou/gopsutil/v3", []string{"agent/host"}, "what the host has and uses"},
 	{"github.com/coreos/go-systemd/v22", []string{"internal/daemon", "examples/kv/kvcmd"}, "telling systemd that a process is ready, well, or stops"},
 	{"github.com/godbus/dbus/v5", []string{"internal/logind"}, "systemd-logind: a shutdown waits for the drain"},

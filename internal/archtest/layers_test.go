@@ -86,6 +86,7 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "internal/gossip", "membership and coordinates"},
 	{"L2", "internal/operator", "calls of AdminService, as operators make them"},
 	{"L2", "internal/nomad/client", "Nomad's HTTP API"},
+	{"L2", "internal/nomad/metrics", "what the controller beside Nomad counts"},
 	{"L2", "internal/config", "flags, environment, YAML"},
 	{"L2", "allocator/policy/eligibility", "which servers satisfy an expression"},
 	{"L2", "allocator/policy/statement", "what a policy says, compared"},

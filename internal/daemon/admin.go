@@ -22,6 +22,17 @@ type AdminSettings struct {
 	AdminListen string `yaml:"admin_listen"`
 }
 
+// Validate names a wrong setting, and what to do.
+func (s AdminSettings) Validate() error {
+	if s.AdminListen == "" {
+		return nil
+	}
+	if err := transport.Check(s.AdminListen); err != nil {
+		return fmt.Errorf("admin_listen: %w: choose another address, or none", err)
+	}
+	return nil
+}
+
 // AdminHelp is the help of AdminSettings.
 const AdminHelp = "host:port or unix:///path for metrics, health, readiness and profiles (default none)"
 

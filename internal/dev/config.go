@@ -28,6 +28,7 @@ type Config struct {
 	Trials     int           // how often each scenario repeats its events; 0: as often as it should
 	Page       string        // host:port of the status page; empty: none
 	Gossip     bool          // agents and allocators take part in gossip with a scenario too, as they do in the demo
+	NoTour     bool          // the demo plays nothing by itself
 	BreakLease bool          // make the leader not wait after a fence: the scenario must then fail
 	Colour     bool          // Progress is a terminal
 	Results    io.Writer

@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,13 +33,7 @@ func demo(ctx context.Context, cfg Config, dir string, console *console) error {
 		err = nil // Ctrl-C is how a demo ends
 	}
 	console.say(bold, "stopping: load, applications, agents, allocators, stores")
-	if stopped := c.stopLoadIfRunning(); err == nil {
-		err = stopped
-	}
-	if stopped := c.stop(); err == nil {
-		err = stopped
-	}
-	if err != nil || s.first == 0 {
+	if err = cmp.Or(err, c.stopLoadIfRunning(), c.stop()); err != nil || s.first == 0 {
 		return err
 	}
 	return s.conclude(console)
@@ -61,6 +56,9 @@ func (s *stage) show(ctx context.Context, player *player, console *console) erro
 	summary, stop := context.WithCancel(ctx)
 	defer stop()
 	go s.summarise(summary, console)
+	if s.cfg.NoTour {
+		return player.serve(ctx, s, console)
+	}
 	player.close("The tour goes on in a moment; after it, it is your turn.")
 	if err := clock.Sleep(ctx, judge.Steady/2); err != nil {
 		return err

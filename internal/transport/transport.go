@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,6 +78,22 @@ func (e Endpoint) Close() {
 	if e.Client != nil {
 		e.Client.CloseIdleConnections()
 	}
+}
+
+// Check says what is wrong with an address that is to be listened at, before anybody tries.
+func Check(address string) error {
+	network, target, err := split(address)
+	if err != nil || network == "unix" {
+		return err
+	}
+	_, port, err := net.SplitHostPort(target)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("address %q: expected a port of 0 to 65535", address)
+	}
+	return nil
 }
 
 // Listen opens a listener on host:port or unix:///path. The socket file of a dead process is replaced; a living one's is not.

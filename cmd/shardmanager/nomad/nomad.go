@@ -9,13 +9,15 @@ import (
 	"github.com/shardmanager/shardmanager/internal/daemon"
 	"github.com/shardmanager/shardmanager/internal/nomad/client"
 	"github.com/shardmanager/shardmanager/internal/nomad/controller"
+	"github.com/shardmanager/shardmanager/internal/telemetry"
 	"github.com/shardmanager/shardmanager/internal/transport"
 )
 
 // Command is the verb.
-func Command(s shell.Shell) *cobra.Command {
+func Command(s shell.Shell, version func() string) *cobra.Command {
 	cfg := controller.DefaultConfig()
 	nomad := client.Config{Address: client.DefaultAddress, Namespace: client.AllNamespaces}
+	var admin daemon.AdminSettings
 	c := &cobra.Command{
 		Use:   "nomad-controller",
 		Short: "Make planned events of Nomad's drains and deployments, and hold Nomad until they are approved",
@@ -27,9 +29,9 @@ func Command(s shell.Shell) *cobra.Command {
 			"  shardmanager nomad-controller --nomad-address https://127.0.0.1:4646 --nomad-ca-file /etc/nomad.d/ca.pem --nomad-token-file /etc/shardmanager/nomad.token",
 		Args: s.Exactly(),
 	}
-	d := daemon.New(c, help(), &cfg, &nomad)
+	d := daemon.New(c, help(), &cfg, &nomad, &admin)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := d.Load(func() []daemon.Validator { return []daemon.Validator{cfg, nomad} }); err != nil {
+		if err := d.Load(func() []daemon.Validator { return []daemon.Validator{cfg, nomad, admin} }); err != nil {
 			return s.Refuse(err)
 		}
 		log := d.Logger(c.ErrOrStderr())
@@ -40,8 +42,10 @@ func Command(s shell.Shell) *cobra.Command {
 		defer api.Close()
 		ctx, stop := daemon.UntilSignal(c.Context(), log)
 		defer stop()
-		deps := controller.Deps{Nomad: api, Log: log, Ready: func() { daemon.TellReady(log) }, Listen: transport.Listen}
-		return controller.New(cfg, deps).Run(ctx)
+		registry := telemetry.NewRegistry(version())
+		deps := controller.Deps{Nomad: api, Log: log, Ready: func() { daemon.TellReady(log) }, Listen: transport.Listen, Metrics: registry}
+		beside := controller.New(cfg, deps)
+		return daemon.Administered(admin, registry, beside.Alive, beside.Ready, log, func() error { return beside.Run(ctx) })
 	}
 	return c
 }
@@ -49,6 +53,7 @@ func Command(s shell.Shell) *cobra.Command {
 func help() map[string]config.Help {
 	return map[string]config.Help{
 		"admin":             {Text: "host:port of allocators' admin listeners, separated by commas"},
+		"admin_listen":      {Text: daemon.AdminHelp},
 		"listen":            {Text: "host:port for GET /ready, which answers 200 while Nomad and the leader can be seen (default none)"},
 		"interval":          {Text: "how often is looked while something is under way"},
 		"down_for":          {Text: "how long a server may be down: until another one serves in its place"},

@@ -8,15 +8,18 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/shardmanager/shardmanager/internal/nomad/client"
+	"github.com/shardmanager/shardmanager/internal/nomad/metrics"
 	"github.com/shardmanager/shardmanager/internal/nomad/steering"
 	"github.com/shardmanager/shardmanager/internal/operator"
 )
@@ -27,6 +30,8 @@ type Deps struct {
 	Log    zerolog.Logger
 	Ready  func() // called once, after the first good look; nil: nobody wants to know
 	Listen func(address string) (net.Listener, error)
+
+	Metrics prometheus.Registerer // nil: nothing is counted
 }
 
 // Controller is one of several, perhaps.
@@ -39,12 +44,18 @@ type Controller struct {
 	listen func(address string) (net.Listener, error)
 	wake   chan struct{} // holds one: more changes before a look are one
 
+	counts *metrics.Metrics
+
 	told  map[string]string // orders of the last look, and what was answered
 	noted map[string]bool
 
 	mu      sync.Mutex
-	trouble error // of the last look
+	trouble error     // of the last look
+	looked  time.Time // when that ended; at first when the controller was made
 }
+
+// standstill is how long a look and what follows it may take; after that the loop is taken to stand still. Its calls have deadlines that are far below.
+const standstill = 5 * time.Minute
 
 var errNoLook = errors.New("has not looked yet")
 
@@ -54,7 +65,11 @@ func New(cfg Config, deps Deps) *Controller {
 	if ready == nil {
 		ready = func() {}
 	}
-	return &Controller{cfg: cfg, nomad: deps.Nomad, leader: &operator.Client{Addresses: cfg.Admin, Failure: operatorFailure}, log: deps.Log,
+	var counts *metrics.Metrics
+	if deps.Metrics != nil {
+		counts = metrics.New(deps.Metrics)
+	}
+	return &Controller{cfg: cfg, counts: counts, looked: time.Now(), nomad: deps.Nomad, leader: &operator.Client{Addresses: cfg.Admin, Failure: operatorFailure}, log: deps.Log,
 		ready: sync.OnceFunc(ready), listen: deps.Listen, wake: make(chan struct{}, 1), trouble: errNoLook}
 }
 
@@ -75,6 +90,23 @@ func (c *Controller) Run(ctx context.Context) error {
 	return stop()
 }
 
+// Ready says what was wrong with the last look: nil, or why Nomad or the leader cannot be seen.
+func (c *Controller) Ready(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trouble
+}
+
+// Alive says whether it looks, with success or without.
+func (c *Controller) Alive(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if since := time.Since(c.looked); since > standstill {
+		return fmt.Errorf("no look has ended for %s", since.Round(time.Second))
+	}
+	return nil
+}
+
 // loop looks, decides and acts, one after the other.
 func (c *Controller) loop(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -82,6 +114,7 @@ func (c *Controller) loop(ctx context.Context) {
 		view, err := c.look(ctx)
 		if c.judge(ctx, err); err == nil {
 			plan := steering.Decide(view, c.cfg.settings())
+			c.counts.Holds(plan.HeldDrains, plan.HeldDeployments)
 			c.carryOut(ctx, plan)
 			if !plan.Busy {
 				pause = idle
@@ -109,10 +142,14 @@ func (c *Controller) rest(ctx context.Context, pause time.Duration) {
 
 // judge remembers how a look went, and tells of changes.
 func (c *Controller) judge(ctx context.Context, err error) {
+	now := time.Now()
 	c.mu.Lock()
 	before := c.trouble
-	c.trouble = err
+	c.trouble, c.looked = err, now
 	c.mu.Unlock()
+	if ctx.Err() == nil { // a look that the end of the process cut off is none
+		c.counts.Looked(now, err)
+	}
 	switch {
 	case err == nil && before != nil:
 		c.log.Info().Msg("sees Nomad and the leader")
@@ -162,11 +199,8 @@ func (c *Controller) serve() (stop func() error, err error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		c.mu.Lock()
-		trouble := c.trouble
-		c.mu.Unlock()
-		if trouble != nil {
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		if trouble := c.Ready(r.Context()); trouble != nil {
 			http.Error(w, trouble.Error(), http.StatusServiceUnavailable)
 		}
 	})

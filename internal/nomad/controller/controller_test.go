@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/shardmanager/shardmanager/internal/nomad/client"
@@ -172,7 +174,8 @@ func TestController(t *testing.T) {
 	var page string
 	ready := make(chan struct{})
 	w.away = true
-	c := New(cfg, Deps{Nomad: api, Log: zerolog.New((*logbook)(w)), Ready: func() { close(ready) }, Listen: func(address string) (net.Listener, error) {
+	registry := prometheus.NewRegistry()
+	c := New(cfg, Deps{Nomad: api, Metrics: registry, Log: zerolog.New((*logbook)(w)), Ready: func() { close(ready) }, Listen: func(address string) (net.Listener, error) {
 		l, err := net.Listen("tcp", address)
 		if err == nil {
 			page = "http://" + l.Addr().String() + "/ready"
@@ -203,11 +206,15 @@ func TestController(t *testing.T) {
 	w.locked(func() { w.away = false })
 	<-ready
 	eventually(t, "it is not ready", is(http.StatusOK))
+	if ready, alive := c.Ready(ctx), c.Alive(ctx); ready != nil || alive != nil {
+		t.Errorf("ready: %v, alive: %v", ready, alive)
+	}
 
 	w.locked(func() { w.deploys = true })
 	w.changed <- struct{}{} // it looks at once: nothing was under way
 	eventually(t, "it does not ask", func() bool { return w.given() == "request "+eventID+" "+oldServer })
 	eventually(t, "it does not say what it waits for", func() bool { return strings.Contains(w.told(), "1 of 1 may be down") })
+	eventually(t, "the deployment does not count as held", func() bool { return value(t, registry, "held", "deployment") == 1 })
 	w.locked(func() { w.event.Pieces[0].State = pb.MaintenancePieceState_MAINTENANCE_PIECE_STATE_READY })
 	want := "request " + eventID + " " + oldServer + "; deployment/pause/" + deployID + "; deployment/promote/" + deployID + "; allocation/" + oldID + "/stop"
 	eventually(t, "it does not go on: "+w.given(), func() bool { return strings.HasPrefix(w.given(), want) })
@@ -219,10 +226,56 @@ func TestController(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+	orders := strings.Count(w.given(), "; ") + 1
+	counted := value(t, registry, "orders_total", "cancel", "refused") + value(t, registry, "orders_total", "request", "done") + value(t, registry, "orders_total", "pause", "done") +
+		value(t, registry, "orders_total", "promote", "done") + value(t, registry, "orders_total", "stop", "done")
+	if int(counted) != orders || value(t, registry, "looks_total", "failed") == 0 || value(t, registry, "looks_total", "good") < 3 ||
+		value(t, registry, "last_look_timestamp_seconds") < float64(time.Now().Add(-time.Minute).Unix()) || value(t, registry, "held", "deployment") != 0 {
+		families, err := registry.Gather()
+		t.Errorf("%d orders: %s\n%v, %v", orders, w.given(), families, err)
+	}
 	for what, times := range map[string]int{`"what":"request"`: 1, `"what":"stop"`: 1, "order refused": 1, "1 of 1 may be down": 1, "cannot look": 1} {
 		if n := strings.Count(w.told(), what); n != times && (what != "cannot look" || n < times) {
 			t.Errorf("%s is told %d times, want %d:\n%s", what, n, times, w.told())
 		}
+	}
+}
+
+// value is that of a metric with these values of its labels, in their order.
+func value(t *testing.T, r *prometheus.Registry, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "shardmanager_nomad_controller_"+name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			var has []string
+			for _, l := range m.GetLabel() {
+				has = append(has, l.GetValue())
+			}
+			if slices.Equal(has, labels) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no %s of %v", name, labels)
+	return 0
+}
+
+// A loop whose looks fail is alive; one that does not look is not.
+func TestStandstill(t *testing.T) {
+	c := New(DefaultConfig(), Deps{Log: zerolog.Nop()})
+	c.looked = time.Now().Add(-standstill - time.Second)
+	if err := c.Alive(t.Context()); err == nil {
+		t.Error("it is alive without a look")
+	}
+	c.judge(t.Context(), errNoLook)
+	if err := c.Alive(t.Context()); err != nil {
+		t.Errorf("%v, after a look that failed", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/shardmanager/shardmanager/allocator/eventspec"
 	"github.com/shardmanager/shardmanager/allocator/maintenance/event"
@@ -19,9 +20,11 @@ func (c *Controller) carryOut(ctx context.Context, plan steering.Plan) {
 		what, fields := describe(o)
 		key := what + " " + fmt.Sprint(fields)
 		result := ""
-		if err := c.give(ctx, o); err != nil {
+		err := c.give(ctx, o)
+		if err != nil {
 			result = err.Error()
 		}
+		c.counts.Ordered(strings.ReplaceAll(what, " ", "_"), err)
 		before, known := c.told[key]
 		told[key] = result
 		switch {

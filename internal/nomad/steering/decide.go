@@ -271,6 +271,12 @@ func (d *desk) leaves(p *event.Piece) bool {
 
 func (d *desk) tell(o Order) { d.plan.Orders = append(d.plan.Orders, o) }
 
+// hold notes why a drain or a deployment does not go on, and counts it.
+func (d *desk) hold(count *int, format string, args ...any) {
+	*count++
+	d.note(format, args...)
+}
+
 func (d *desk) note(format string, args ...any) {
 	d.plan.Notes = append(d.plan.Notes, fmt.Sprintf(format, args...))
 }

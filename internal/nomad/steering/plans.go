@@ -38,7 +38,7 @@ func (d *desk) drain(n *Node) {
 	if len(held) == 0 {
 		return
 	}
-	d.note("drain of node %s: %d allocations are held: %s", n.Name, len(held), d.why(held))
+	d.hold(&d.plan.HeldDrains, "drain of node %s: %d allocations are held: %s", n.Name, len(held), d.why(held))
 	if left := min(d.set.Step, last.Sub(d.Now)); !n.Drain.Deadline.IsZero() && n.Drain.Deadline.Before(d.Now.Add(d.set.Margin)) && n.Drain.Deadline.Before(d.Now.Add(left)) {
 		d.tell(PutOff{n.ID, left, n.Drain.KeepSystemJobs})
 	}
@@ -57,7 +57,7 @@ func (d *desk) deploy(p *Deployment) {
 	case b.has(func(p *event.Piece) bool { return p.State == event.Cancelled }):
 		d.note("deployment %s of %s: its event was taken back: it is left alone, promote or fail it by hand", p.ID, p.Job)
 	case b.has(d.lost):
-		d.note("deployment %s of %s: held: what was stopped was not replaced in time; fail it, or take its event back", p.ID, p.Job)
+		d.hold(&d.plan.HeldDeployments, "deployment %s of %s: held: what was stopped was not replaced in time; fail it, or take its event back", p.ID, p.Job)
 		d.pause(p)
 	case !p.promoted():
 		d.promote(p, b, old)
@@ -125,7 +125,7 @@ func (d *desk) promote(p *Deployment, b *book, old []*Allocation) {
 		}
 	}
 	if a := d.moving(p, names); a != nil {
-		d.note("deployment %s of %s: not promoted: allocation %s of an earlier version is leaving, or only starting", p.ID, p.Job, a.ID)
+		d.hold(&d.plan.HeldDeployments, "deployment %s of %s: not promoted: allocation %s of an earlier version is leaving, or only starting", p.ID, p.Job, a.ID)
 		return
 	}
 	first := slices.DeleteFunc(slices.Clone(old), func(a *Allocation) bool { return !names[a.Name] })
@@ -134,7 +134,7 @@ func (d *desk) promote(p *Deployment, b *book, old []*Allocation) {
 	d.ask(b, first, r)
 	for _, a := range first {
 		if !d.ready(a) {
-			d.note("deployment %s of %s: not promoted: %s", p.ID, p.Job, d.why(first))
+			d.hold(&d.plan.HeldDeployments, "deployment %s of %s: not promoted: %s", p.ID, p.Job, d.why(first))
 			return
 		}
 	}
@@ -167,7 +167,7 @@ func (d *desk) replace(p *Deployment, b *book, old []*Allocation) {
 		return
 	}
 	if held := d.stop(old); len(held) > 0 {
-		d.note("deployment %s of %s: %d allocations are held: %s", p.ID, p.Job, len(held), d.why(held))
+		d.hold(&d.plan.HeldDeployments, "deployment %s of %s: %d allocations are held: %s", p.ID, p.Job, len(held), d.why(held))
 	}
 }
 

@@ -119,13 +119,13 @@ func TestTakenBackMeansHandsOff(t *testing.T) {
 		t.Fatalf("asked %+v", asked)
 	}
 	w.obey(asked[0])
-	if again := Decide(w.view(), pace()).Orders; len(again) != 0 {
+	if again := Decide(w.view(), pace()); len(again.Orders) != 0 || again.HeldDeployments != 1 {
 		t.Errorf("while it waits: %+v", again)
 	}
 	w.obey(Cancel{asked[0].ID})
 	plan := Decide(w.view(), pace())
-	if len(plan.Orders) != 0 || len(plan.Notes) != 1 {
-		t.Errorf("it goes on: %+v", plan)
+	if len(plan.Orders) != 0 || len(plan.Notes) != 1 || plan.HeldDeployments != 0 {
+		t.Errorf("it goes on, or is held: %+v", plan)
 	}
 }
 
@@ -288,6 +288,9 @@ func TestDeadlineOfADrain(t *testing.T) {
 			}
 			if got := orders[PutOff](plan); !slices.Equal(got, want) {
 				t.Errorf("puts off %+v, want %+v", got, want)
+			}
+			if held := map[bool]int{true: 1}[test.asks]; plan.HeldDrains != held || plan.HeldDeployments != 0 {
+				t.Errorf("%d drains are held, want %d: %q", plan.HeldDrains, held, plan.Notes)
 			}
 		})
 	}

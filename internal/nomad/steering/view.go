@@ -96,6 +96,8 @@ type Plan struct {
 	Orders []Order
 	Notes  []string // what is held, and why; for people
 	Busy   bool     // something is under way
+
+	HeldDrains, HeldDeployments int // how many wait for approval, or for what they did to be over
 }
 
 // Order is one thing to be done.
