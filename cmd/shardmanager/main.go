@@ -89,11 +89,13 @@ func rootCommand() *cobra.Command {
 			"  shardmanager status                              # who leads, and how it is\n" +
 			"  shardmanager app create -f app.yaml              # a new app\n" +
 			"  shardmanager drain node-1.kv --wait              # move every shard away from a server",
+		Version:       versionLine(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          needsVerb,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%s: %w; see %s --help", c.CommandPath(), err, c.CommandPath())}
 	})

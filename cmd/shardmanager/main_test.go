@@ -169,8 +169,10 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if code, out, _ := shell(t, "version"); code != exitOK || !strings.HasPrefix(out, "shardmanager ") {
-		t.Errorf("version: exit %d, %q", code, out)
+	for _, how := range []string{"version", "--version"} {
+		if code, out, _ := shell(t, how); code != exitOK || !strings.HasPrefix(out, "shardmanager ") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%s: exit %d, %q", how, code, out)
+		}
 	}
 	built := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.modified", Value: "true"}}}
 	released := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}

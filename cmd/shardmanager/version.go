@@ -44,6 +44,10 @@ func softwareVersion() string {
 	return versionOf(version, info, ok)
 }
 
+func versionLine() string {
+	return fmt.Sprintf("shardmanager %s %s/%s %s", softwareVersion(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
@@ -51,7 +55,7 @@ func versionCommand() *cobra.Command {
 		Example: "  shardmanager version",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(c.OutOrStdout(), "shardmanager %s %s/%s %s\n", softwareVersion(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+			_, err := fmt.Fprintln(c.OutOrStdout(), versionLine())
 			return err
 		},
 	}
