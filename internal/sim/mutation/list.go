@@ -20,7 +20,7 @@ func leases() []Mutation {
 		{Name: "a fence does not wait for the predecessor's last grant", Rule: "R1", File: ledger + "lease.go",
 			From: "shard.LaterOf(shard.LaterOf(fenced, f.granted), l.base)", To: "shard.LaterOf(fenced, f.granted)", Promises: []int{1}},
 		{Name: "every predecessor is taken for one that left in order", Rule: "R1", File: ledger + "load.go",
-			From: "	l.base = ev.Acquired\n	if !ev.Clean {\n", To: "	l.base = ev.Acquired\n	if false {\n", Promises: []int{1}},
+			From: "l.s.PredecessorsEnd(ev.Acquired, ev.Clean)", To: "l.s.PredecessorsEnd(ev.Acquired, true)", Promises: []int{1}},
 		{Name: "a fence does not wait for a rest lease", Rule: "R19", File: ledger + "lease.go",
 			From: "	return shard.LaterOf(end, f.rest)\n", To: "	return end\n", Promises: []int{1}},
 		{Name: "leases are granted without proof of the lock", Rule: "R7", File: ledger + "lease.go",
