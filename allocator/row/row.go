@@ -232,11 +232,7 @@ func (r *Row) Owners() []Owner {
 // Anew is the row in a new generation of the stored state, for which every incarnation that it names is over: nobody has the shard, and what is decided
 // about it comes after all that was (PROTOCOL R14).
 func (r *Row) Anew(generation uint64) Row {
-	anew := Row{ID: r.ID, Deleting: r.Deleting, Term: r.Term, Move: r.Move}
-	if r.Term > 0 { // one that was never granted keeps that it was not
-		anew.Term = max(r.Term, shard.FirstTerm(generation))
-	}
-	return anew
+	return Row{ID: r.ID, Deleting: r.Deleting, Term: max(r.Term, shard.FirstTerm(generation)), Move: r.Move}
 }
 
 // Ends are both servers of it.

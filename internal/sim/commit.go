@@ -90,6 +90,8 @@ func (s *store) apply(op ledger.WriteOp, sent time.Duration) {
 		if delete(s.drains, op.Server); op.On {
 			s.drains[op.Server] = true
 		}
+	case ledger.PutHeard:
+		panic("sim: the store never went back, and a leader that holds the lock heard of a later one: " + op.Why)
 	case ledger.RemoveApp: // nobody deletes the app
 	}
 }

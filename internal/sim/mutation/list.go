@@ -29,6 +29,10 @@ func leases() []Mutation {
 			From: "l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity", To: "l.confirmed.PermissionAge(l.now) < 2*l.s.LeaderValidity", Promises: []int{1}},
 		{Name: "every lock is given up with the clean mark", Rule: "R1", File: "internal/sim/tenure.go",
 			From: "	if s.Clean {\n", To: "	if s.Clean = true; s.Clean {\n", Promises: []int{1}},
+		{Name: "a restore does not wait until leases are over", Rule: "R14", File: "allocator/timing/settings.go",
+			From: "	return shard.LaterOf(granted.Add(s.AfterFence()), granted.Add(shard.CoverDrift(rest)))\n", To: "	_ = rest\n	return granted\n", Promises: []int{1}},
+		{Name: "a restore does not raise the generation", Rule: "R14", File: "allocator/generation/generation.go",
+			From: "	next := slices.Max(seen) + 1\n", To: "	next := slices.Max(seen)\n", Promises: []int{2}},
 		{Name: "most losses at once are judged like one", Rule: "R15", File: ledger + "hold.go",
 			From: "l.hold.Weigh(l.now, &losses, l.s.HoldFraction, patience)", To: "l.hold.Weigh(l.now, &losses, 1, patience)", Promises: []int{9}},
 	}
