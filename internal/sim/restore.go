@@ -81,9 +81,9 @@ func ask[T any](r *restorer, serve func(*store) T, then func(T)) {
 	}.make(r.w, r.process)
 }
 
-// begin stops every allocator, and takes the lock once it is free.
+// begin stops every allocator, and takes the lock once it is free. Whoever loses it begins again.
 func (r *restorer) begin() {
-	if r.w.quiet { // it never got as far as to change anything
+	if r.w.quiet && !r.w.store.restoring { // it never got as far as to change anything
 		return
 	}
 	for _, a := range r.w.allocators {
@@ -124,8 +124,18 @@ func (r *restorer) acquire(seen lock) {
 	})
 }
 
-func (r *restorer) marked(bool) {
-	ask(r, func(s *store) bool { return s.endAll(r.session) }, func(bool) { r.wait(r.now()) })
+func (r *restorer) marked(ok bool) {
+	if !ok {
+		r.begin()
+		return
+	}
+	ask(r, func(s *store) bool { return s.endAll(r.session) }, func(ok bool) {
+		if !ok {
+			r.begin()
+			return
+		}
+		r.wait(r.now())
+	})
 }
 
 // wait lasts until every lease is over that any leader granted, or the store vouched for.
@@ -140,6 +150,10 @@ func (r *restorer) wait(ended shard.Instant) {
 		}
 		ask(r, func(s *store) bool { return s.restore(r.session, r.saved) }, func(ok bool) {
 			r.w.say("operator", "has restored a snapshot, generation %d: %t", r.w.store.generation, ok)
+			if !ok {
+				r.begin()
+				return
+			}
 			for _, a := range r.w.allocators {
 				a.back()
 			}
@@ -162,7 +176,7 @@ func (s *store) beginRestore(session string, saved uint64) bool {
 	if s.lock.session != session {
 		return false
 	}
-	if next, err := generation.Next(s.generation, saved); err == nil && !s.restoring {
+	if next, err := generation.Next(s.generation, saved); err == nil {
 		s.index++
 		s.generation, s.restoring = next, true
 	}
