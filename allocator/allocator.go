@@ -340,7 +340,8 @@ const presentWithin = time.Second
 func (a *Allocator) present() metrics.Present {
 	leader := a.Leader()
 	if leader == nil {
-		return metrics.Present{}
+		why := a.barred.Load()
+		return metrics.Present{Barred: why != nil && *why != ""}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), presentWithin)
 	defer cancel()

@@ -19,6 +19,7 @@ func TestTheGenerationOutlivesAgentAndApplication(t *testing.T) {
 				files = append(files, op.Saved)
 			case roster.RegisterKey:
 				files = append(files, roster.Saved{Incarnation: op.Server.Incarnation, Highest: op.Highest})
+			case roster.DestroySession, roster.ReadKey, roster.RenewSession:
 			}
 		}
 		return files

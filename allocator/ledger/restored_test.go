@@ -13,10 +13,10 @@ import (
 )
 
 // holding is what a server says of the shard 0.
-func holding(phase shard.Phase, max shard.Term) []shard.Held {
-	h := shard.Held{Shard: "0", Phase: phase, Max: shard.Order{Term: max, Move: 4}}
+func holding(phase shard.Phase, highest shard.Term) []shard.Held {
+	h := shard.Held{Shard: "0", Phase: phase, Max: shard.Order{Term: highest, Move: 4}}
 	if phase != shard.None {
-		h.Term = max
+		h.Term = highest
 	}
 	return []shard.Held{h}
 }

@@ -87,19 +87,21 @@ func (l *Ledger) fromTheFuture(f *life, held []shard.Held) (shard.Term, string) 
 	}
 	for _, h := range held {
 		at, ok := a.find(h.Shard)
-		if ok && h.Max.Term > l.issued(a.rows[at].Term) {
+		if ok && h.Max.Term > l.issued(a, at) {
 			return h.Max.Term, "shard " + string(h.Shard) + " was seen by server " + string(f.Server) + " at term " + h.Max.String() + ", which the stored state does not know"
 		}
 	}
 	return 0, ""
 }
 
-// issued is at or above every term that was granted of a shard whose row has one, in this generation or an earlier one.
-func (l *Ledger) issued(t shard.Term) shard.Term {
-	if t == 0 {
-		return l.usedTerm()
+// issued is at or above every term that was granted of a shard, in this generation or an earlier one. A durable row without a term, or of another name,
+// does not know it yet: the shard is new, or was deleted and is created again.
+func (l *Ledger) issued(a *app, at shard.Index) shard.Term {
+	row := &a.rows[at]
+	if row.Term == 0 || a.spec.Space.Named && row.ID != a.id(at) {
+		return max(row.Term, l.usedTerm())
 	}
-	return max(t, shard.FirstTerm(l.epoch.Generation))
+	return max(row.Term, shard.FirstTerm(l.epoch.Generation))
 }
 
 // hears takes note of what only a later leader can have said. If there is one, the lock is lost and the write fails. If there is none, the store
