@@ -31,6 +31,8 @@ func leases() []Mutation {
 			From: "	if s.Clean {\n", To: "	if s.Clean = true; s.Clean {\n", Promises: []int{1}},
 		{Name: "a restore does not wait until leases are over", Rule: "R14", File: "allocator/timing/settings.go",
 			From: "	return shard.LaterOf(granted.Add(s.AfterFence()), granted.Add(shard.CoverDrift(rest)))\n", To: "	_ = rest\n	return granted\n", Promises: []int{1}},
+		{Name: "a restore leaves the keys of servers", Rule: "R14", File: "internal/sim/restore.go",
+			From: "	clear(s.keys)\n", To: "", Promises: []int{1}},
 		{Name: "a restore does not raise the generation", Rule: "R14", File: "allocator/generation/generation.go",
 			From: "	next := slices.Max(seen) + 1\n", To: "	next := slices.Max(seen)\n", Promises: []int{2}},
 		{Name: "most losses at once are judged like one", Rule: "R15", File: ledger + "hold.go",
