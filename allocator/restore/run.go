@@ -165,8 +165,11 @@ func (h *hold) mark(ctx context.Context, generation uint64, what string) error {
 	if err == nil {
 		err = h.commit(ctx, coord.Op{Verb: coord.Set, Key: h.Keys.Generation(), Value: value})
 	}
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+	switch {
+	case errors.Is(err, errLost):
+		return fmt.Errorf("restore: nothing was done: %w", err)
+	case err != nil: // given up, or refused
+		return fmt.Errorf("restore: nothing was changed, but nobody may lead if the new generation was stored, as status says then: run it again: %w", err)
 	}
 	return nil
 }
