@@ -54,7 +54,7 @@ func newOffline(s shell.Shell, c *cobra.Command) *offline {
 		}
 	}
 	o.daemon = daemon.New(c, help, &o.cfg, &o.store, &o.consul, &o.member, &o.traced)
-	c.Flags().Uint64Var(&o.above, "above", 0, "raise the generation above this one, if nothing that can be read says that one is higher")
+	c.Flags().Uint64Var(&o.above, "above", 0, "raise the generation above this one, too: one that nothing in the store shows any more")
 	o.question.Flag(c)
 	s.Output(c)
 	return o
