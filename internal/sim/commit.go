@@ -91,7 +91,7 @@ func (s *store) apply(op ledger.WriteOp, sent time.Duration) {
 			s.drains[op.Server] = true
 		}
 	case ledger.PutHeard:
-		panic("sim: the store never went back, and a leader that holds the lock heard of a later one: " + op.Why)
+		s.w.observe(promise.Heard{Why: op.Why})
 	case ledger.RemoveApp: // nobody deletes the app
 	}
 }

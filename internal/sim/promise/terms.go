@@ -31,6 +31,8 @@ func (c *terms) see(_ time.Duration, o Observation) string {
 		if !slices.ContainsFunc(c.rows[cmd.ID.Shard], func(r ledger.Row) bool { return covers(&r, to, cmd) }) {
 			return fmt.Sprintf("%s of shard %s at %s was sent to %s before its row was durable", cmd.ID.Kind, cmd.ID.Shard, cmd.ID.Order, to.Server)
 		}
+	case Heard:
+		return "a leader that holds the lock heard of a later one: " + o.Why
 	case Raised:
 		if c.raised[o.Shard] == nil {
 			c.raised[o.Shard] = map[shard.Term]ledger.Owner{}
