@@ -151,7 +151,7 @@ func (g *registrar) register(ctx context.Context, op roster.RegisterKey) roster.
 		return refused
 	}
 	refused.Session = string(session)
-	saved := roster.Saved{Incarnation: op.Server.Incarnation, Session: string(session), Process: op.Process}
+	saved := roster.Saved{Incarnation: op.Server.Incarnation, Session: string(session), Process: op.Process, Highest: op.Highest}
 	if err := g.dir.save(g.app, saved); err != nil {
 		refused.Why = err.Error()
 		return refused

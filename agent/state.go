@@ -106,13 +106,14 @@ func (d *stateDir) save(app shard.App, s roster.Saved) error {
 		Cluster: d.claims.cluster, Server: string(shard.MakeServerID(d.claims.agent, app)), Incarnation: uint64(s.Incarnation),
 		Session: s.Session, CreateIndex: s.Create, BootId: d.boot, Ended: s.Ended, ProvenDead: s.ProvenDead,
 		Pid: s.Process.PID, PidStartTicks: s.Process.StartTicks, ExitProves: s.Process.ExitProves, ServeOn: s.ServeOn,
+		HighestEpoch: wire.EpochToProto(s.Highest),
 	})
 }
 
 func savedFromProto(p *pb.AgentState) roster.Saved {
 	return roster.Saved{
 		Incarnation: shard.Incarnation(p.GetIncarnation()), Session: p.GetSession(), Create: p.GetCreateIndex(), Ended: p.GetEnded(),
-		ProvenDead: p.GetProvenDead(), ServeOn: p.GetServeOn(),
+		ProvenDead: p.GetProvenDead(), ServeOn: p.GetServeOn(), Highest: wire.EpochFromProto(p.GetHighestEpoch()),
 		Process: roster.Process{PID: p.GetPid(), StartTicks: p.GetPidStartTicks(), ExitProves: p.GetExitProves()},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shardmanager/shardmanager/agent/roster"
+	"github.com/shardmanager/shardmanager/internal/shard"
 )
 
 // All that a restart believes comes back from the file.
@@ -17,7 +18,7 @@ func TestStateComesBack(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = dir.close() })
 	want := roster.Saved{Incarnation: 7, Session: "s", Create: 9, Ended: true, ProvenDead: true, ServeOn: true,
-		Process: roster.Process{PID: 5, StartTicks: 6, ExitProves: true}}
+		Process: roster.Process{PID: 5, StartTicks: 6, ExitProves: true}, Highest: shard.Epoch{Generation: 2, Index: 8}}
 	if err := dir.save("kv", want); err != nil {
 		t.Fatal(err)
 	}

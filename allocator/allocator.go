@@ -97,6 +97,7 @@ type Allocator struct {
 	leading atomic.Pointer[mailbox]   // nil: does not lead
 	proven  atomic.Pointer[time.Time] // when the lock of this tenure, or of the last, was asked for that proved to be ours
 	unfit   atomic.Pointer[string]    // why it could not lead when it was its turn; nil: it could, or another does
+	barred  atomic.Pointer[string]    // why nobody may lead, when it was this one's turn; empty: somebody may
 	wanted  chan struct{}             // capacity 1: a watcher wants an app that has no map here
 
 	// Set by Run before anything else runs.
@@ -316,8 +317,14 @@ func (a *Allocator) Status() api.Status {
 	if unfit := a.unfit.Load(); unfit != nil && s.StoreTrouble == "" {
 		s.StoreTrouble = *unfit
 	}
+	if barred := a.barred.Load(); barred != nil && *barred != "" {
+		s.Barred, s.StoreTrouble = *barred, *barred
+	}
 	view, _ := a.lock.Get()
 	switch {
+	case view.held && view.record.AdminAddress == "": // no allocator
+		s.Barred = view.record.Allocator + " has the lock, and gives it up when it is done"
+		s.StoreTrouble = s.Barred
 	case a.leading.Load() != nil:
 		s.Leader, s.LeaderData, s.LeaderAdmin = a.cfg.Name, a.address, a.adminAddress
 	case view.held && view.record.Allocator != a.cfg.Name: // a hint to ourselves helps nobody
@@ -333,7 +340,8 @@ const presentWithin = time.Second
 func (a *Allocator) present() metrics.Present {
 	leader := a.Leader()
 	if leader == nil {
-		return metrics.Present{}
+		why := a.barred.Load()
+		return metrics.Present{Barred: why != nil && *why != ""}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), presentWithin)
 	defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/generation"
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
@@ -29,6 +30,7 @@ const (
 var (
 	errSessionGone = errors.New("the store has ended this allocator's session")
 	errLockLost    = errors.New("the lock is held by another or by nobody")
+	errGeneration  = errors.New("the generation of what is stored is another: it was restored")
 )
 
 // lockView is the lock as the watch showed it last: a hint.
@@ -125,6 +127,7 @@ func (a *Allocator) acquire(ctx context.Context, s *session) (*grip, error) {
 		view, changed := a.lock.Get()
 		if view.held && view.record.Allocator != a.cfg.Name {
 			a.unfit.Store(nil) // another could do what we could not
+			a.bar("")
 		}
 		if view.seen && !view.held {
 			g, err := a.tryAcquire(ctx, s)
@@ -160,6 +163,13 @@ func (a *Allocator) tryAcquire(ctx context.Context, s *session) (*grip, error) {
 	if entry.Session != "" {
 		return nil, nil
 	}
+	stored, err := generation.Read(call, a.store, a.keys)
+	if err != nil {
+		return nil, fmt.Errorf("acquire: %w", err)
+	}
+	if a.bar(stored.Bar()) {
+		return nil, nil
+	}
 	before := new(pb.LeaderRecord)
 	unchanged := coord.Op{Verb: coord.CheckNotExists, Key: a.keys.Leader()}
 	if found {
@@ -168,11 +178,11 @@ func (a *Allocator) tryAcquire(ctx context.Context, s *session) (*grip, error) {
 		}
 		unchanged = coord.Op{Verb: coord.CheckIndex, Key: a.keys.Leader(), Index: entry.Modify}
 	}
-	value, err := wire.Encode(a.record(false))
+	value, err := wire.Encode(a.record(false, stored.Number()))
 	if err != nil {
 		return nil, fmt.Errorf("acquire: %w", err)
 	}
-	index, err := a.store.Txn(call, []coord.Op{unchanged, {Verb: coord.Lock, Key: a.keys.Leader(), Value: value, Session: s.id}})
+	index, err := a.store.Txn(call, []coord.Op{unchanged, stored.Unchanged, {Verb: coord.Lock, Key: a.keys.Leader(), Value: value, Session: s.id}})
 	if conflict := (*coord.ConflictError)(nil); errors.As(err, &conflict) {
 		return nil, nil // another was faster; if it is the session that died, its renewal says so
 	}
@@ -180,17 +190,28 @@ func (a *Allocator) tryAcquire(ctx context.Context, s *session) (*grip, error) {
 		return nil, fmt.Errorf("acquire: %w", err)
 	}
 	// A key that is absent proves nothing about earlier leaders: somebody may have deleted it.
-	return &grip{session: s, epoch: shard.Epoch{Index: uint64(index)}, acquired: a.clock(), clean: found && before.Clean}, nil
+	return &grip{session: s, epoch: shard.Epoch{Generation: stored.Number(), Index: uint64(index)}, acquired: a.clock(), clean: found && before.Clean}, nil
+}
+
+// bar takes note of why nobody may lead (PROTOCOL R14), and reports whether there is a reason.
+func (a *Allocator) bar(why string) bool {
+	if old := a.barred.Swap(&why); why != "" && (old == nil || *old != why) {
+		a.log.Error().Str("why", why).Msg("nobody may lead: servers serve on, nothing fails over and nothing moves")
+	}
+	return why != ""
 }
 
 // record is this allocator's value of the lock.
-func (a *Allocator) record(clean bool) *pb.LeaderRecord {
-	return &pb.LeaderRecord{Allocator: a.cfg.Name, Address: a.address, AdminAddress: a.adminAddress, Clean: clean, Life: a.life}
+func (a *Allocator) record(clean bool, generation uint64) *pb.LeaderRecord {
+	return &pb.LeaderRecord{
+		Allocator: a.cfg.Name, Address: a.address, AdminAddress: a.adminAddress, Clean: clean, Life: a.life, Generation: generation,
+		LeaseValidityNs: int64(a.settings.Validity), LeaderValidityNs: int64(a.settings.LeaderValidity),
+	}
 }
 
 // release gives the lock up with the clean mark, in one transaction.
 func (a *Allocator) release(g *grip) error {
-	value, err := wire.Encode(a.record(true))
+	value, err := wire.Encode(a.record(true, g.epoch.Generation))
 	if err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
@@ -205,13 +226,17 @@ func (a *Allocator) release(g *grip) error {
 	return nil
 }
 
-// confirm proves the lock every second by a consistent read, and tells since when it is proven. It ends when the lock is not ours any
+// confirm proves the lock and the generation every second by consistent reads, and tells since when it is proven. It ends when the lock is not ours any
 // more; a read that fails proves nothing, either way, and is repeated at once.
 func (a *Allocator) confirm(ctx context.Context, g *grip, proven func(asked shard.Instant) error) error {
 	for {
 		asked := a.clock()
 		call, cancel := context.WithTimeout(ctx, confirmWithin)
 		entry, _, err := a.store.Get(call, a.keys.Leader())
+		var stored generation.State
+		if err == nil {
+			stored, err = generation.Read(call, a.store, a.keys)
+		}
 		cancel()
 		wait := confirmEvery
 		switch {
@@ -221,6 +246,8 @@ func (a *Allocator) confirm(ctx context.Context, g *grip, proven func(asked shar
 			wait = confirmRetry
 		case entry.Session != g.session.id || uint64(entry.Modify) != g.epoch.Index:
 			return errLockLost
+		case stored.Number() != g.epoch.Generation:
+			return errGeneration
 		default:
 			if err := proven(asked); err != nil {
 				return err

@@ -25,7 +25,7 @@ func (a *Allocator) follow(ctx context.Context) error {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			if view.held && view.record.Allocator != a.cfg.Name {
+			if view.held && view.record.Allocator != a.cfg.Name && view.record.AdminAddress != "" {
 				a.followLeader(following, view.record)
 			}
 		}()

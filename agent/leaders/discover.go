@@ -9,6 +9,7 @@ import (
 
 	"github.com/shardmanager/shardmanager/internal/clock"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -22,13 +23,13 @@ const (
 // Election is what the store says of the leader.
 type Election struct {
 	Address  string        // of its AllocatorService; empty: nobody leads, or it is not known
-	index    uint64        // of its acquire: that of its epoch
+	epoch    shard.Epoch   // of its leadership
 	Outdated chan struct{} // closed once there is a newer one
 }
 
 // Outranks reports whether somebody took the lock after the leader of an epoch did.
 func (e *Election) Outranks(epoch *pb.Epoch) bool {
-	return e.Address != "" && e.index > epoch.GetIndex()
+	return e.Address != "" && e.epoch.Compare(wire.EpochFromProto(epoch)) > 0
 }
 
 // Discover follows the record of the leader in the store until ctx ends: agents hear of an election as soon as the store does, whatever became
@@ -48,7 +49,7 @@ func (l *Leaders) Discover(ctx context.Context, store coord.Watcher, cluster str
 					trouble(fmt.Errorf("key %s: %w", e.Key, err))
 					continue
 				}
-				l.Elect(record.GetAddress(), uint64(e.Modify))
+				l.Elect(record.GetAddress(), shard.Epoch{Generation: record.GetGeneration(), Index: uint64(e.Modify)})
 			}
 		})
 		if ctx.Err() != nil {

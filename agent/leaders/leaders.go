@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/proto/shardmanager/v1/shardmanagerv1connect"
 )
@@ -52,14 +53,14 @@ func (l *Leaders) Candidates(turn int) []string {
 }
 
 // Elect notes who leads by the store's word, unless that is old.
-func (l *Leaders) Elect(address string, index uint64) {
+func (l *Leaders) Elect(address string, epoch shard.Epoch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if index <= l.newest.index {
+	if epoch.Compare(l.newest.epoch) <= 0 {
 		return
 	}
 	close(l.newest.Outdated)
-	l.newest = &Election{Address: address, index: index, Outdated: make(chan struct{})}
+	l.newest = &Election{Address: address, epoch: epoch, Outdated: make(chan struct{})}
 }
 
 // Election is the newest that is known.

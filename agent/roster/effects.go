@@ -43,6 +43,7 @@ type RegisterKey struct {
 	Process Process
 	Old     string
 	Ended   []shard.Incarnation // that this agent ended before, the newest last
+	Highest shard.Epoch         // for the file
 }
 
 // ReadKey reads the key consistently; answered by KeyRead.

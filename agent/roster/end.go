@@ -75,7 +75,7 @@ func (r *Roster) endIncarnation(now shard.Instant, cause endCause, out *Effects)
 	if cause.serves != 0 {
 		r.end.target = cause.serves
 	}
-	out.Store = append(out.Store, Save{Saved: r.saved})
+	r.save(out)
 	out.Hints = append(out.Hints, HintEnded)
 	r.trace(out, Notable, "incarnation ended", cause.reason)
 	switch {

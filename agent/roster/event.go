@@ -33,7 +33,8 @@ type Saved struct {
 	Ended       bool
 	ProvenDead  bool
 	Process     Process
-	ServeOn     bool // it may serve on while nobody vouches, as the leader said last (R34)
+	ServeOn     bool        // it may serve on while nobody vouches, as the leader said last (R34)
+	Highest     shard.Epoch // that was obeyed when the file was written last: of its generation for certain (R14)
 }
 
 // Started is the first event: what the file says, and whether the process that it names still lives.

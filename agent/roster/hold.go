@@ -8,7 +8,7 @@ func (r *Roster) mayServeOn(on bool, out *Effects) {
 	r.saved.ServeOn = on
 	if on != r.file.serveOn && !r.file.saving {
 		r.file.saving = true
-		out.Store = append(out.Store, Save{Saved: r.saved})
+		r.save(out)
 	}
 }
 

@@ -127,7 +127,10 @@ func (r *Roster) attached(now shard.Instant, ev Attached, out *Effects) {
 		out.Attach = append(out.Attach, Attachment{}, Attachment{Incarnation: r.saved.Incarnation})
 		return
 	}
-	r.highest = ev.Epoch
+	raised := ev.Epoch.Generation > r.highest.Generation
+	if r.highest = ev.Epoch; raised { // whoever restarts has to know (R14)
+		r.save(out)
+	}
 	r.link = link{
 		up: true, stream: ev.Stream, epoch: ev.Epoch, interval: ev.Interval, validity: ev.Validity, renewAt: now, good: now,
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
-	r.saved, r.file.serveOn = ev.Saved, ev.Saved.ServeOn
+	r.saved, r.file.serveOn, r.highest = ev.Saved, ev.Saved.ServeOn, ev.Saved.Highest
 	switch {
 	case r.saved.Incarnation == 0:
 	case r.saved.Ended:
@@ -31,6 +31,12 @@ func (r *Roster) started(now shard.Instant, ev Started, out *Effects) {
 			appDead: true, proven: r.saved.Process.ExitProves, untold: true,
 		}, out)
 	}
+}
+
+// save writes the file.
+func (r *Roster) save(out *Effects) {
+	r.saved.Highest = r.highest
+	out.Store = append(out.Store, Save{Saved: r.saved})
 }
 
 func (r *Roster) appRegistered(now shard.Instant, ev AppRegistered, out *Effects) {
@@ -108,7 +114,7 @@ func (r *Roster) resume(now shard.Instant, ev AppRegistered, out *Effects) {
 	r.life, r.problem = Live, ""
 	if process := r.app.Process; process != r.saved.Process { // it may have learned to state its identity
 		r.saved.Process = process
-		out.Store = append(out.Store, Save{Saved: r.saved})
+		r.save(out)
 	}
 	r.adopt(ev.Held)
 	r.pulled = now
@@ -136,7 +142,7 @@ func (r *Roster) register(out *Effects) {
 	r.retry.At = shard.Instant{}
 	old := r.saved.Session
 	r.saved = Saved{Incarnation: r.fresh, Session: old, Process: r.app.Process}
-	out.Store = append(out.Store, RegisterKey{Server: r.server(r.fresh), Process: r.app.Process, Old: old, Ended: slices.Clone(r.past)})
+	out.Store = append(out.Store, RegisterKey{Server: r.server(r.fresh), Process: r.app.Process, Old: old, Ended: slices.Clone(r.past), Highest: r.highest})
 }
 
 func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects) {
@@ -145,7 +151,7 @@ func (r *Roster) keyRegistered(now shard.Instant, ev KeyRegistered, out *Effects
 	}
 	r.saved.Session, r.saved.Create = ev.Session, ev.Create
 	r.file.serveOn, r.file.saving = false, false
-	out.Store = append(out.Store, Save{Saved: r.saved})
+	r.save(out)
 	r.life, r.retry, r.problem, r.introduced = Live, retry.Pace{}, "", false
 	r.session = sessionTimer{at: now.Add(retry.Spread(r.settings.SessionRenewal, uint64(r.saved.Incarnation)))}
 	r.reads, r.pulled = reads{last: now}, now

@@ -23,8 +23,11 @@ func (e errClosed) Error() string { return "attach: closed: " + string(e) }
 // notLeader refuses what only the leader does, and says where it is.
 func notLeader(s Status, hint string) error {
 	expected := "the leader, which is not known at present: try again soon"
-	if s.Leader != "" {
+	switch {
+	case s.Leader != "":
 		expected = "the leader, which is " + s.Leader
+	case s.Barred != "":
+		expected = "a leader, but nobody may lead: " + s.Barred
 	}
 	return wire.Error(connect.CodeFailedPrecondition, pb.ErrorReason_ERROR_REASON_NOT_LEADER, "allocator "+s.Name, expected, hint)
 }

@@ -41,5 +41,6 @@ type Status struct {
 	Leader       string // name of whoever holds the lock; empty: nobody, or unknown
 	LeaderData   string // host:port of its AllocatorService
 	LeaderAdmin  string // host:port of its AdminService
+	Barred       string // why nobody may lead (PROTOCOL R14); empty: somebody may
 	StoreTrouble string // why the store cannot be used; empty: it can
 }

@@ -15,10 +15,10 @@ import (
 // move out of its course to everybody.
 func levelOf(what string) zerolog.Level {
 	switch what {
-	case "granted", "move opened", "primary moved", "move done", "probed", "not moved", "server held off", "ignored":
+	case "granted", "move opened", "primary moved", "move done", "probed", "not moved", "ignored":
 		return zerolog.DebugLevel
 	case "suspected", "lost", "fence", "move aborted", "move rolled back", "command failed", "duplicate refused", "write failed",
-		"superseded", "stray shard", "map not published":
+		"superseded", "stray shard", "map not published", "later leader heard of":
 		return zerolog.WarnLevel
 	default:
 		return zerolog.InfoLevel

@@ -88,6 +88,13 @@ type PutMark struct{ Row probation.Row }
 // PutEvent stores or deletes a planned event.
 type PutEvent struct{ Row maintenance.Row }
 
+// PutHeard stores that this leader heard of what only a later one can have said, of a generation up to this one: nobody leads any more (PROTOCOL R14).
+type PutHeard struct {
+	Generation uint64
+	Why        string
+}
+
+func (PutHeard) isWriteOp()   {}
 func (PutSpec) isWriteOp()    {}
 func (RemoveApp) isWriteOp()  {}
 func (PutChunk) isWriteOp()   {}

@@ -220,7 +220,7 @@ func (p *fuzzed) committed(w *ledger.Write) {
 			p.durable[op.App] = rows
 		case ledger.RemoveApp:
 			delete(p.durable, op.App)
-		case ledger.PutSpec, ledger.PutFence, ledger.PutRest, ledger.RemoveRest, ledger.PutDrain, ledger.PutMark, ledger.PutEvent:
+		case ledger.PutSpec, ledger.PutFence, ledger.PutRest, ledger.RemoveRest, ledger.PutDrain, ledger.PutMark, ledger.PutEvent, ledger.PutHeard:
 		}
 	}
 }

@@ -240,10 +240,13 @@ func notNow() *RequestError {
 
 // provesLock reports whether the lock was ours recently enough to grant leases (DESIGN §5, PROTOCOL R7).
 func (l *Ledger) provesLock() bool {
-	return l.tenure == leading && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity
+	return l.tenure == leading && l.pen.heard == nil && l.confirmed.PermissionAge(l.now) < l.s.LeaderValidity
 }
 
 func (l *Ledger) send(to StreamID, body message.Body) {
+	if _, ok := body.(message.Command); ok && l.pen.heard != nil {
+		return // what was decided before may be wrong
+	}
 	l.out.Messages = append(l.out.Messages, Message{Stream: to, Body: body})
 }
 

@@ -11,10 +11,7 @@ import (
 func (l *Ledger) load(ev Loaded) {
 	l.tenure = leading
 	l.epoch, l.confirmed = ev.Epoch, ev.Confirmed
-	l.base = ev.Acquired
-	if !ev.Clean {
-		l.base = ev.Acquired.Add(shard.CoverDrift(l.s.LeaderValidity))
-	}
+	l.base = l.s.PredecessorsEnd(ev.Acquired, ev.Clean)
 	l.evidence = ev.Acquired.Add(l.s.Validity + settleExtra)
 	for _, state := range ev.Apps {
 		l.loadApp(state)

@@ -26,7 +26,7 @@ type bare struct {
 
 func newBare(t testing.TB, s ledger.Settings, loaded ledger.Loaded) *bare {
 	b := &bare{t: t, core: ledger.New(s), now: shard.Instant{Boot: 1e15, Raw: 2e15}}
-	loaded.Epoch = shard.Epoch{Index: 9}
+	loaded.Epoch = shard.Epoch{Generation: loaded.Epoch.Generation, Index: 9}
 	loaded.Acquired, loaded.Confirmed, loaded.Clean = b.now, b.now, true
 	b.step(loaded)
 	return b
@@ -125,7 +125,7 @@ func TestHello(t *testing.T) {
 		{"another host's agent is in the key", ledger.Hello{Server: info("a", 7), Held: held(3)}, &foreign, owned("a", 7, 3), "Refuse duplicate=false retry=true"},
 		{"serves what the row says", ledger.Hello{Server: info("a", 7), Held: held(3)}, &k7, owned("a", 7, 3), "Welcome"},
 		{"draining", ledger.Hello{Server: info("a", 7), Held: held(3), Draining: true}, &k7, owned("a", 7, 3), "Welcome; DrainProgress"},
-		{"a term that nobody issued", ledger.Hello{Server: info("a", 7), Held: held(4)}, &k7, owned("a", 7, 3), "Refuse duplicate=false retry=false"},
+		{"a term that nobody issued", ledger.Hello{Server: info("a", 7), Held: held(4)}, &k7, owned("a", 7, 3), "Refuse duplicate=false retry=true"},
 		{"obeys a later leader", ledger.Hello{Server: info("a", 7), HighestEpoch: shard.Epoch{Index: 10}}, &k7, ledger.Row{}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -21,6 +21,7 @@ type stream struct {
 // hello begins a stream. Nothing is believed before the server's key was read (PROTOCOL R26).
 func (l *Ledger) hello(ev Hello) {
 	if ev.HighestEpoch.Compare(l.epoch) > 0 {
+		l.hears(ev.Server.ID, ev.HighestEpoch.Generation, "server "+string(ev.Server.ID)+" obeyed epoch "+ev.HighestEpoch.String()+", which is later than "+l.epoch.String())
 		l.send(ev.Stream, message.Refuse{Retry: true, Reason: "the agent obeys the later leader " + ev.HighestEpoch.String()})
 		return
 	}
@@ -69,29 +70,47 @@ func (l *Ledger) answerHello(s *server, st *stream) {
 		l.dismiss(st, message.Refuse{Duplicate: true, Reason: "the server's key is held by incarnation " +
 			s.key.Server.Incarnation.String() + " at " + s.key.Server.AgentAddress})
 	default:
-		if why := l.fromTheFuture(f, st.hello.Held); why != "" {
-			l.trace(Decision{What: "server held off", Server: s.id, Incarnation: inc, Why: why})
-			l.dismiss(st, message.Refuse{Reason: why})
+		if term, why := l.fromTheFuture(f, st.hello.Held); why != "" {
+			l.hears(s.id, term.Generation(), why)
+			l.dismiss(st, message.Refuse{Retry: true, Reason: why})
 			return
 		}
 		l.welcome(f, st)
 	}
 }
 
-// fromTheFuture finds a term that no row has issued: the stored state is older than what servers obeyed, and a person must say what
-// is true (PROTOCOL R14).
-func (l *Ledger) fromTheFuture(f *life, held []shard.Held) string {
+// fromTheFuture finds a term that no row has issued, nor any that was deleted: the stored state is older than what servers obeyed (PROTOCOL R14).
+func (l *Ledger) fromTheFuture(f *life, held []shard.Held) (shard.Term, string) {
 	a := l.apps[f.app]
 	if a == nil {
-		return ""
+		return 0, ""
 	}
 	for _, h := range held {
 		at, ok := a.find(h.Shard)
-		if ok && h.Max.Term > a.rows[at].Term {
-			return "shard " + string(h.Shard) + " was seen at term " + h.Max.String() + ", which the stored state does not know: was the store restored?"
+		if ok && h.Max.Term > l.issued(a, at) {
+			return h.Max.Term, "shard " + string(h.Shard) + " was seen by server " + string(f.Server) + " at term " + h.Max.String() + ", which the stored state does not know"
 		}
 	}
-	return ""
+	return 0, ""
+}
+
+// issued is at or above every term that was granted of a shard, in this generation or an earlier one. A durable row without a term, or of another name,
+// does not know it yet: the shard is new, or was deleted and is created again.
+func (l *Ledger) issued(a *app, at shard.Index) shard.Term {
+	row := &a.rows[at]
+	if row.Term == 0 || a.spec.Space.Named && row.ID != a.id(at) {
+		return max(row.Term, l.usedTerm())
+	}
+	return max(row.Term, shard.FirstTerm(l.epoch.Generation))
+}
+
+// hears takes note of what only a later leader can have said. If there is one, the lock is lost and the write fails. If there is none, the store
+// went back in time, and no leader can know what is true: nobody leads until a person has said so (PROTOCOL R14).
+func (l *Ledger) hears(from shard.ServerID, generation uint64, why string) {
+	if p := &l.pen; p.heard == nil {
+		p.heard, p.hurry = &PutHeard{Generation: generation, Why: why}, true
+		l.trace(Decision{What: "later leader heard of", Server: from, Why: why})
+	}
 }
 
 func (l *Ledger) welcome(f *life, st *stream) {

@@ -440,6 +440,8 @@ func (w *world) apply(op ledger.WriteOp) {
 		if delete(st.events, op.Row.Event.ID); !op.Row.Gone {
 			st.events[op.Row.Event.ID] = op.Row.Event
 		}
+	case ledger.PutHeard:
+		panic("the store never went back, and a leader that holds the lock heard of a later one: " + op.Why)
 	case ledger.PutRest:
 		st.rests[op.Rest.Owner.Server] = op.Rest
 	case ledger.RemoveRest:

@@ -22,6 +22,7 @@ type pen struct {
 	retryAt   shard.Instant
 	fails     int
 
+	heard  *PutHeard // nil: nothing of a later leader
 	fences []*life
 	rests  []restWish
 	wish   *wishJob
@@ -32,6 +33,7 @@ type pen struct {
 // flight is a write under way.
 type flight struct {
 	id     WriteID
+	heard  *PutHeard
 	fences []*life
 	rests  []restWish
 	wish   *wishJob
@@ -130,8 +132,10 @@ func (l *Ledger) flush() {
 		return
 	}
 	f := &flight{id: p.last + 1}
-	ops := l.fenceOps(f)
-	if len(ops) == 0 {
+	var ops []WriteOp
+	if f.heard = p.heard; f.heard != nil { // the last word: nothing else is right any more
+		ops = append(ops, *f.heard)
+	} else if ops = l.fenceOps(f); len(ops) == 0 {
 		ops = l.otherOps(f)
 	}
 	p.hurry = len(p.fences)+len(p.rests)+len(p.urgent) > 0 || p.wish != nil
@@ -311,6 +315,10 @@ func (l *Ledger) requeue(f *flight) {
 
 // committed makes staged rows durable, then lets everything follow that waited for them.
 func (l *Ledger) committed(f *flight) {
+	if f.heard != nil {
+		l.stop(l.ownWaitOver(), "the store went back in time: "+f.heard.Why)
+		return
+	}
 	for _, who := range f.fences {
 		l.fenceStored(who)
 	}

@@ -9,9 +9,10 @@ import (
 	"github.com/shardmanager/shardmanager/internal/telemetry"
 )
 
-// Present is how an allocator stands. Of one that does not lead only Leads counts.
+// Present is how an allocator stands. Of one that does not lead only Leads and Barred count.
 type Present struct {
 	Leads   bool
+	Barred  bool // nobody may lead; everybody tells
 	Summary report.Summary
 	Servers []report.ServerStatus
 	Open    []report.MoveStatus
@@ -24,7 +25,7 @@ type Present struct {
 type present struct {
 	look func() Present
 
-	leader, lockAge, apps, servers, draining, unserved, lacking, open, oldest, quarantined, hold, late, waiting *prometheus.Desc
+	leader, barred, lockAge, apps, servers, draining, unserved, lacking, open, oldest, quarantined, hold, late, waiting *prometheus.Desc
 }
 
 func newPresent(look func() Present) *present {
@@ -34,6 +35,7 @@ func newPresent(look func() Present) *present {
 	return &present{
 		look:        look,
 		leader:      desc("leader", "1 at the leader, else 0. What follows in this group is told by the leader alone."),
+		barred:      desc("barred", "1 while the store says that nobody may lead: a restore has not ended, or the store went back in time."),
 		lockAge:     desc("lock_age_seconds", "Age of the last proof that the lock is this leader's; it grants nothing once that is leader_validity."),
 		apps:        desc("apps", "Apps of the cluster."),
 		servers:     desc("servers", "Incarnations of servers, by state: attached, awaited, suspect, degraded, fencing, resting or over.", "state"),
@@ -57,6 +59,7 @@ func (p *present) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) { telemetry.Gauge(ch, d, value, labels...) }
 	now := p.look()
 	gauge(p.leader, telemetry.Bool(now.Leads))
+	gauge(p.barred, telemetry.Bool(now.Barred))
 	if !now.Leads {
 		return
 	}

@@ -229,6 +229,12 @@ func (r *Row) Owners() []Owner {
 	return list
 }
 
+// Anew is the row in a new generation of the stored state, for which every incarnation that it names is over: nobody has the shard, and what is decided
+// about it comes after all that was (PROTOCOL R14).
+func (r *Row) Anew(generation uint64) Row {
+	return Row{ID: r.ID, Deleting: r.Deleting, Term: max(r.Term, shard.FirstTerm(generation)), Move: r.Move}
+}
+
 // Ends are both servers of it.
 func (m *OpenMove) Ends() [2]Owner { return [2]Owner{m.From, m.To} }
 

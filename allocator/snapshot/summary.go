@@ -23,6 +23,9 @@ func (s *Snapshot) Summary() (*pb.SnapshotSummary, error) {
 		Fences: uint32(len(loaded.Fences)), Probations: uint32(len(loaded.Probations)), Quarantined: uint32(len(loaded.Quarantines)), Maintenance: uint32(len(loaded.Events)), //nolint:gosec // likewise
 	}
 	for _, e := range s.Entries {
+		if record := new(pb.GenerationRecord); e.Key == keys.Generation() && wire.Decode(e.Value, record) == nil {
+			out.Generation = record.GetGeneration()
+		}
 		out.Bytes += uint64(len(e.Key) + len(e.Value))
 		out.Index = max(out.Index, uint64(e.Modify))
 		if rest, ok := strings.CutPrefix(e.Key, keys.Root()+"g/"); ok && !strings.HasPrefix(rest, s.Header.GetGroup()+"/") {

@@ -2,7 +2,7 @@
 //
 // A copy is one consistent read of every key of the cluster, taken over as it is, so that a version that knows more finds what this one cannot read.
 // A file is read whole and its checksum is compared before anything is said of it; what is damaged, cut short or has something after its end is
-// refused. Nothing is put back: a restore must raise the generation of terms everywhere at once (PROTOCOL R14), which is not built.
+// refused. allocator/restore puts one back.
 //
 // Called by the allocator, which serves it, and by cmd/shardmanager.
 package snapshot

@@ -51,6 +51,9 @@ func (k Keys) Leader() string { return k.group + "leader" }
 // Sequence is the key that every transaction of a leader writes.
 func (k Keys) Sequence() string { return k.group + "sequence" }
 
+// Generation is the key of the generation of all that is stored (PROTOCOL R14).
+func (k Keys) Generation() string { return k.group + "generation" }
+
 // Spec is the key of an app's spec.
 func (k Keys) Spec(app shard.App) string { return k.group + appsDir + string(app) + "/" + specName }
 

@@ -179,6 +179,8 @@ func (k Keys) loadOther(c *Contents, rest string, e coord.Entry) error {
 	case e.Key == k.Leader():
 		c.Leader = e
 		return wire.Decode(e.Value, new(pb.LeaderRecord))
+	case e.Key == k.Generation(): // whoever became leader has read it
+		return nil
 	case e.Key == k.Sequence():
 		c.Sequence = e
 		return wire.Decode(e.Value, new(pb.SequenceRecord))

@@ -86,14 +86,14 @@ func (k Keys) Encode(x *Indexes, epoch shard.Epoch, ops []ledger.WriteOp) ([][]c
 		}
 	}
 	for _, op := range ops {
-		if err := k.encode(&b, x, op); err != nil {
+		if err := k.encode(&b, x, epoch, op); err != nil {
 			return nil, err
 		}
 	}
 	return b.done, nil
 }
 
-func (k Keys) encode(b *batches, x *Indexes, op ledger.WriteOp) error {
+func (k Keys) encode(b *batches, x *Indexes, epoch shard.Epoch, op ledger.WriteOp) error {
 	switch op := op.(type) {
 	case ledger.PutSpec:
 		return b.put(x, k.Spec(op.Spec.Name), &pb.AppRecord{Spec: appspec.ToProto(op.Spec)})
@@ -124,6 +124,8 @@ func (k Keys) encode(b *batches, x *Indexes, op ledger.WriteOp) error {
 		return nil
 	case ledger.PutMark:
 		return k.encodeMark(b, x, op.Row)
+	case ledger.PutHeard:
+		return b.put(x, k.Generation(), &pb.GenerationRecord{Generation: epoch.Generation, Heard: op.Generation, Reason: op.Why})
 	case ledger.PutEvent:
 		if op.Row.Gone {
 			b.remove(x, k.Event(op.Row.Event.ID))

@@ -96,6 +96,20 @@ func (s Settings) Validate() error {
 	return errors.Join(wrong...)
 }
 
+// PredecessorsEnd is when no earlier leader grants leases any more, for whoever acquired the lock: at once if the predecessor left its clean mark, else
+// when all that it may have granted by the last proof of its lock is granted (PROTOCOL R1).
+func (s Settings) PredecessorsEnd(acquired shard.Instant, clean bool) shard.Instant {
+	if clean {
+		return acquired
+	}
+	return acquired.Add(shard.CoverDrift(s.LeaderValidity))
+}
+
+// LeasesEnd is when leases are over that were granted until an instant, the longest rest lease among them (PROTOCOL R19).
+func (s Settings) LeasesEnd(granted shard.Instant, rest time.Duration) shard.Instant {
+	return shard.LaterOf(granted.Add(s.AfterFence()), granted.Add(shard.CoverDrift(rest)))
+}
+
 // AfterFence is the wait after a fence: it outlasts every lease of the usual length (PROTOCOL R8).
 func (s Settings) AfterFence() time.Duration {
 	if s.FenceWait > 0 {

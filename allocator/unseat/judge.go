@@ -18,7 +18,7 @@ const (
 // Holder is whoever holds the lock.
 type Holder struct {
 	Allocator string
-	Admin     string // address of its AdminService
+	Admin     string // address of its AdminService; empty: it is no allocator, but a restore, which answers nobody and is not unseated
 	Life      uint64 // of its process; 0: unknown
 	Session   coord.SessionID
 	Epoch     shard.Epoch
@@ -31,12 +31,15 @@ func HolderOf(entry coord.Entry, record *pb.LeaderRecord) Holder {
 	}
 	return Holder{
 		Allocator: record.GetAllocator(), Admin: record.GetAdminAddress(), Life: record.GetLife(),
-		Session: entry.Session, Epoch: shard.Epoch{Index: uint64(entry.Modify)},
+		Session: entry.Session, Epoch: shard.Epoch{Generation: record.GetGeneration(), Index: uint64(entry.Modify)},
 	}
 }
 
 // held reports whether somebody holds the lock.
 func (h Holder) held() bool { return h.Session != "" }
+
+// watched reports whether somebody holds the lock who must show signs of life to others.
+func (h Holder) watched(own string) bool { return h.held() && h.Allocator != own && h.Admin != "" }
 
 // same reports whether two views show one leadership.
 func (h Holder) same(other Holder) bool { return h.Session == other.Session && h.Epoch == other.Epoch }

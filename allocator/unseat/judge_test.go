@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
+	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 var testSettings = Settings{LeaderValidity: 12 * time.Second, Silence: 2 * time.Second, Delay: time.Second}
@@ -90,5 +92,16 @@ func TestSpread(t *testing.T) {
 	}
 	if spread(nil) != nil {
 		t.Error("picked of nobody")
+	}
+}
+
+// Whoever restores a snapshot holds the lock, answers nobody, and is left alone; a later generation is a later leader.
+func TestARestoreIsNotWatched(t *testing.T) {
+	entry := coord.Entry{Session: "s", Modify: 7}
+	if h := HolderOf(entry, &pb.LeaderRecord{Allocator: "a restore", Generation: 2}); h.watched("a1") || !h.held() || h.Epoch != (shard.Epoch{Generation: 2, Index: 7}) {
+		t.Errorf("%+v", h)
+	}
+	if h := HolderOf(entry, &pb.LeaderRecord{Allocator: "a2", AdminAddress: "host:1"}); !h.watched("a1") || h.watched("a2") {
+		t.Errorf("%+v", h)
 	}
 }

@@ -92,7 +92,7 @@ func (s *Standby) Run(ctx context.Context) error {
 // next is how long to wait for the next look.
 func (s *Standby) next() time.Duration {
 	silent := s.heard.WaitAge(s.deps.Clock())
-	if s.holder.held() && s.holder.Allocator != s.deps.Name && silent >= s.s.Silence/2 && silent < soonFactor*s.s.Silence {
+	if s.holder.watched(s.deps.Name) && silent >= s.s.Silence/2 && silent < soonFactor*s.s.Silence {
 		return lookSoon
 	}
 	return lookEvery
@@ -112,7 +112,7 @@ func (s *Standby) look(ctx context.Context) {
 		s.deps.Log.Error().Str("leader", h.Allocator).
 			Msg("the leader that was unseated lived and has the lock again: this allocator unseats nobody any more until it is restarted")
 	}
-	if !h.held() || h.Allocator == s.deps.Name {
+	if !h.watched(s.deps.Name) {
 		return
 	}
 	if s.answersUs(ctx, h) {

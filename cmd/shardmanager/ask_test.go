@@ -101,7 +101,7 @@ func TestWhoAsks(t *testing.T) {
 	}
 	visit(rootCommand())
 	const want = "agent drain, app delete, app update, drain, gossip keys remove, hold release, maintenance approve, maintenance cancel, moves abort, moves skip, " +
-		"quarantine release, rollout, shards delete"
+		"quarantine release, rollout, shards delete, snapshot raise-generation, snapshot restore"
 	if got := strings.Join(asks, ", "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -99,6 +99,8 @@ var layers = []struct{ layer, path, what string }{
 	{"L2", "allocator/eventspec", "planned events to and from proto"},
 	{"L2", "allocator/statefile", "what an allocator remembers over its own death"},
 	{"L2", "allocator/storage", "the ledger's rows in the store"},
+	{"L2", "allocator/generation", "the generation of what is stored"},
+	{"L2", "allocator/restore", "copies put back"},
 	{"L2", "allocator/apidocs", "the HTTP API, described"},
 	{"L2", "allocator/snapshot", "copies of what a cluster keeps"},
 	{"L2", "allocator/events", "what the leader decided and saw"},

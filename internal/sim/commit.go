@@ -90,6 +90,8 @@ func (s *store) apply(op ledger.WriteOp, sent time.Duration) {
 		if delete(s.drains, op.Server); op.On {
 			s.drains[op.Server] = true
 		}
+	case ledger.PutHeard:
+		s.w.observe(promise.Heard{Why: op.Why})
 	case ledger.RemoveApp: // nobody deletes the app
 	}
 }

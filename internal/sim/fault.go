@@ -56,7 +56,7 @@ func (w *World) draw() []Fault {
 		}
 		list = append(list, f)
 	}
-	return list
+	return append(list, w.drawRestore()...)
 }
 
 func kinds() []kind {
@@ -65,7 +65,7 @@ func kinds() []kind {
 
 // begin makes a fault happen; it is over when its time is, or when calm begins.
 func (w *World) begin(number int, f Fault, calm time.Duration) {
-	list := kinds()
+	list := append(kinds(), restores()...)
 	i := slices.IndexFunc(list, func(k kind) bool { return k.name == f.Kind })
 	w.say("FAULT", "%d: %s", number, f)
 	if end := list[i].begin(w, f); end != nil {

@@ -127,7 +127,7 @@ func (r *registrar) register(op roster.RegisterKey) {
 				return
 			}
 			refused.Session = session
-			saved := roster.Saved{Incarnation: op.Server.Incarnation, Session: session, Process: op.Process}
+			saved := roster.Saved{Incarnation: op.Server.Incarnation, Session: session, Process: op.Process, Highest: op.Highest}
 			if why := r.g.host.save(saved); why != "" {
 				refused.Why = why
 				r.done(refused)

@@ -27,6 +27,9 @@ type store struct {
 	lock     lock
 	sequence sequence
 
+	generation uint64 // of what is stored (PROTOCOL R14)
+	restoring  bool   // nobody leads
+
 	spec        *ledger.Spec
 	rows        []ledger.Row
 	fences      map[shard.ServerID]ledger.Fence
@@ -44,11 +47,12 @@ type session struct {
 
 // lock is the leader's key.
 type lock struct {
-	session string // empty: free
-	holder  place
-	modify  uint64 // index of the newest change; 0: it never was
-	acquire uint64 // index of the newest acquire
-	clean   bool
+	session    string // empty: free
+	holder     place
+	generation uint64 // of the epoch of whoever holds it
+	modify     uint64 // index of the newest change; 0: it never was
+	acquire    uint64 // index of the newest acquire
+	clean      bool
 }
 
 // sequence is the key that every transaction of a leader writes (PROTOCOL R12).
@@ -126,13 +130,13 @@ func (s *store) register(r ledger.Registration) (create uint64, holder string) {
 	return r.Create, ""
 }
 
-// acquire takes the lock if it is as it was read.
+// acquire takes the lock if it is as it was read. No allocator gets it while a restore has not ended.
 func (s *store) acquire(id string, holder place, seen lock) (lock, bool) {
-	if s.lock != seen || s.lock.session != "" || s.sessions[id] == nil {
+	if s.lock != seen || s.lock.session != "" || s.sessions[id] == nil || s.restoring && s.w.allocatorAt(holder) != nil {
 		return lock{}, false
 	}
 	s.index++
-	s.lock = lock{session: id, holder: holder, modify: s.index, acquire: s.index}
+	s.lock = lock{session: id, holder: holder, generation: s.generation, modify: s.index, acquire: s.index}
 	s.w.lockChanged()
 	return s.lock, true
 }

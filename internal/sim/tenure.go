@@ -48,7 +48,7 @@ type attachment struct {
 
 func newTenure(a *allocator, l lock, clean bool) *tenure {
 	t := &tenure{
-		a: a, w: a.w, epoch: shard.Epoch{Index: l.acquire}, session: l.session, core: ledger.New(a.w.settings),
+		a: a, w: a.w, epoch: shard.Epoch{Generation: l.generation, Index: l.acquire}, session: l.session, core: ledger.New(a.w.settings),
 		streams: map[ledger.StreamID]*attachment{}, replies: map[uint64]func(ledger.Reply){},
 	}
 	acquired := a.now()
@@ -117,7 +117,7 @@ func (t *tenure) confirm() {
 			case !ok:
 				t.a.process.After(confirmRetry, t.confirm)
 				return
-			case l.session != t.session:
+			case l.session != t.session || l.generation != t.epoch.Generation:
 				t.a.stepDown("the lock is lost")
 				return
 			}

@@ -21,6 +21,7 @@ const (
 	purposeShape uint64 = iota + 1
 	purposeFaults
 	purposeRun
+	purposeRestore
 )
 
 // World is a simulated cluster.

@@ -1,4 +1,4 @@
-// Package snapshot is the verb `shardmanager snapshot`: it saves copies of what a cluster keeps, and looks into them.
+// Package snapshot is the verb `shardmanager snapshot`: it saves copies of what a cluster keeps, looks into them, and puts them back.
 //
 // Called by cmd/shardmanager.
 package snapshot
@@ -25,15 +25,16 @@ func Command(around func() shell.Shell) *cobra.Command {
 	top := around()
 	c := &cobra.Command{
 		Use:   "snapshot",
-		Short: "Save a copy of what the cluster keeps in its store, and look into one",
+		Short: "Save a copy of what the cluster keeps in its store, look into one, and put one back",
 		Long: "Save a copy of what the cluster keeps in its store (apps and policies, who owns which shard at which term, moves, drains, fences, quarantine, planned\n" +
-			"events, registrations), and look into one.\n\n" +
-			"There is no command that puts a copy back. A store that went back in time would grant terms a second time, and two servers could write\n" +
-			"under one: every term must first be raised above all that were ever granted, everywhere. Use a copy to see what was, and to create apps anew.",
+			"events, registrations), look into one, and put one back.\n\n" +
+			"A store that only went back in time would grant terms a second time, and two servers could write under one. So what puts a copy back raises the\n" +
+			"generation of the cluster: every term from then on is above all that were ever granted. Where the store itself was taken back by its own means\n" +
+			"(consul snapshot restore), nobody leads once that is noticed, until raise-generation has done the same.",
 		Args: cobra.ArbitraryArgs,
 		RunE: top.Group,
 	}
-	c.AddCommand(saveCommand(around()), inspectCommand(around()))
+	c.AddCommand(saveCommand(around()), inspectCommand(around()), restoreCommand(around()), raiseCommand(around()))
 	return c
 }
 
@@ -111,7 +112,8 @@ func inspectCommand(s shell.Shell) *cobra.Command {
 	return c
 }
 
-func inspect(path string) (*pb.SnapshotSummary, error) {
+// read reads a file whole.
+func read(path string) (*snapshot.Snapshot, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -120,6 +122,14 @@ func inspect(path string) (*pb.SnapshotSummary, error) {
 	copied, err := snapshot.Read(bufio.NewReader(file))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return copied, nil
+}
+
+func inspect(path string) (*pb.SnapshotSummary, error) {
+	copied, err := read(path)
+	if err != nil {
+		return nil, err
 	}
 	summary, err := copied.Summary()
 	if err != nil {

@@ -99,6 +99,9 @@ type Sent struct {
 	Command message.Command
 }
 
+// Heard: a leader that holds the lock stored that it heard of a later one, although the store never went back.
+type Heard struct{ Why string }
+
 // Decided: a leader said what it decided, and why.
 type Decided struct{ Decision ledger.Decision }
 
@@ -160,3 +163,4 @@ func (Approved) isObservation()     {}
 func (Lapsed) isObservation()       {}
 func (GaveUp) isObservation()       {}
 func (Left) isObservation()         {}
+func (Heard) isObservation()        {}

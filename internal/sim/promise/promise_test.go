@@ -63,6 +63,9 @@ func TestBreaches(t *testing.T) {
 		what    string
 		seen    []Observation
 	}{
+		"a leader with the lock hears of a later one":                 {2, "a server said so", []Observation{Heard{Why: "a server said so"}}},
+		"a restore takes a move number back with a higher generation": {0, "", []Observation{wrote("0", owned(ledger.Owner{Server: "a", Incarnation: 1}, 7), ledger.Row{Term: shard.FirstTerm(1), Move: 3})}},
+		"a restore takes a move number back in the same generation":   {2, "went back", []Observation{wrote("0", owned(ledger.Owner{Server: "a", Incarnation: 1}, 7), ledger.Row{Term: 8, Move: 3})}},
 		"one after the other":      {0, "", []Observation{Leased{Owner: alpha, Until: at(3)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
 		"two at once":              {1, "may execute at term 2 while a.kv", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(9)}, Began{"0", beta, 2}}},
 		"two shards":               {0, "", []Observation{Leased{Owner: alpha, Until: at(9)}, Began{"0", alpha, 1}, Leased{Owner: beta, Until: at(9)}, Began{"1", beta, 2}}},

@@ -31,6 +31,8 @@ func (c *terms) see(_ time.Duration, o Observation) string {
 		if !slices.ContainsFunc(c.rows[cmd.ID.Shard], func(r ledger.Row) bool { return covers(&r, to, cmd) }) {
 			return fmt.Sprintf("%s of shard %s at %s was sent to %s before its row was durable", cmd.ID.Kind, cmd.ID.Shard, cmd.ID.Order, to.Server)
 		}
+	case Heard:
+		return "a leader that holds the lock heard of a later one: " + o.Why
 	case Raised:
 		if c.raised[o.Shard] == nil {
 			c.raised[o.Shard] = map[shard.Term]ledger.Owner{}
@@ -47,7 +49,7 @@ func (c *terms) see(_ time.Duration, o Observation) string {
 func grows(o RowWritten) string {
 	before, after := &o.Before, &o.After
 	switch {
-	case after.Term < before.Term || after.Move < before.Move:
+	case after.Term < before.Term || after.Move < before.Move && after.Term.Generation() == before.Term.Generation():
 		return fmt.Sprintf("shard %s: (term, move) went back from %d/%d to %d/%d", o.Shard, before.Term, before.Move, after.Term, after.Move)
 	case after.Primary.Incarnation != 0 && after.Primary != before.Primary && after.PrimaryTerm <= before.PrimaryTerm:
 		return fmt.Sprintf("shard %s: primary changed from %v at term %d to %v at %d", o.Shard, before.Primary, before.PrimaryTerm, after.Primary, after.PrimaryTerm)

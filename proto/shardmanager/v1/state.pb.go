@@ -35,9 +35,15 @@ type LeaderRecord struct {
 	Clean bool `protobuf:"varint,4,opt,name=clean,proto3" json:"clean,omitempty"`
 	// Life of the holder's process, drawn at its start: whoever unseated it knows by it whether the same process takes the lock back
 	// (PROTOCOL R16). 0: written by a version that had none.
-	Life          uint64 `protobuf:"fixed64,40,opt,name=life,proto3" json:"life,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Life uint64 `protobuf:"fixed64,40,opt,name=life,proto3" json:"life,omitempty"`
+	// Generation of the holder's epoch (PROTOCOL R14).
+	Generation uint64 `protobuf:"varint,41,opt,name=generation,proto3" json:"generation,omitempty"`
+	// How long the leases are that the holder grants, and for how long it grants on one proof of the lock, in ns: whoever restores a snapshot waits
+	// for both. A restore states what it found. 0: written by a version that did not say.
+	LeaseValidityNs  int64 `protobuf:"varint,42,opt,name=lease_validity_ns,json=leaseValidityNs,proto3" json:"lease_validity_ns,omitempty"`
+	LeaderValidityNs int64 `protobuf:"varint,43,opt,name=leader_validity_ns,json=leaderValidityNs,proto3" json:"leader_validity_ns,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *LeaderRecord) Reset() {
@@ -105,6 +111,101 @@ func (x *LeaderRecord) GetLife() uint64 {
 	return 0
 }
 
+func (x *LeaderRecord) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LeaderRecord) GetLeaseValidityNs() int64 {
+	if x != nil {
+		return x.LeaseValidityNs
+	}
+	return 0
+}
+
+func (x *LeaderRecord) GetLeaderValidityNs() int64 {
+	if x != nil {
+		return x.LeaderValidityNs
+	}
+	return 0
+}
+
+// GenerationRecord is the value of `g/<group>/generation` (PROTOCOL R14). An absent key is generation 0. Only a restore raises the generation.
+type GenerationRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Generation of the stored state, of every epoch that begins under it, and of every term granted under it.
+	Generation uint64 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	// A restore to that generation began and has not ended: nobody leads.
+	Restoring bool `protobuf:"varint,2,opt,name=restoring,proto3" json:"restoring,omitempty"`
+	// Highest generation that a leader heard of although its lock proved that there was no later leader: the stored state is older than what agents
+	// obeyed, and nobody leads until the generation is above it. Meaningless without a reason.
+	Heard uint64 `protobuf:"varint,3,opt,name=heard,proto3" json:"heard,omitempty"`
+	// Why nobody may lead, for people; empty: somebody may.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GenerationRecord) Reset() {
+	*x = GenerationRecord{}
+	mi := &file_shardmanager_v1_state_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GenerationRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GenerationRecord) ProtoMessage() {}
+
+func (x *GenerationRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_shardmanager_v1_state_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GenerationRecord.ProtoReflect.Descriptor instead.
+func (*GenerationRecord) Descriptor() ([]byte, []int) {
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GenerationRecord) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *GenerationRecord) GetRestoring() bool {
+	if x != nil {
+		return x.Restoring
+	}
+	return false
+}
+
+func (x *GenerationRecord) GetHeard() uint64 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
+}
+
+func (x *GenerationRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // SequenceRecord is the value of `g/<group>/sequence`, written by every transaction of a leader: it decides unknown outcomes (PROTOCOL R12).
 type SequenceRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -117,7 +218,7 @@ type SequenceRecord struct {
 
 func (x *SequenceRecord) Reset() {
 	*x = SequenceRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[1]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -129,7 +230,7 @@ func (x *SequenceRecord) String() string {
 func (*SequenceRecord) ProtoMessage() {}
 
 func (x *SequenceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[1]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -142,7 +243,7 @@ func (x *SequenceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceRecord.ProtoReflect.Descriptor instead.
 func (*SequenceRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{1}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SequenceRecord) GetEpoch() *Epoch {
@@ -174,7 +275,7 @@ type ServerRecord struct {
 
 func (x *ServerRecord) Reset() {
 	*x = ServerRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +287,7 @@ func (x *ServerRecord) String() string {
 func (*ServerRecord) ProtoMessage() {}
 
 func (x *ServerRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[2]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +300,7 @@ func (x *ServerRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerRecord.ProtoReflect.Descriptor instead.
 func (*ServerRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ServerRecord) GetServer() *Server {
@@ -233,7 +334,7 @@ type AppRecord struct {
 
 func (x *AppRecord) Reset() {
 	*x = AppRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -245,7 +346,7 @@ func (x *AppRecord) String() string {
 func (*AppRecord) ProtoMessage() {}
 
 func (x *AppRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[3]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -258,7 +359,7 @@ func (x *AppRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppRecord.ProtoReflect.Descriptor instead.
 func (*AppRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AppRecord) GetSpec() *AppSpec {
@@ -303,7 +404,7 @@ type AssignmentChunk struct {
 
 func (x *AssignmentChunk) Reset() {
 	*x = AssignmentChunk{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +416,7 @@ func (x *AssignmentChunk) String() string {
 func (*AssignmentChunk) ProtoMessage() {}
 
 func (x *AssignmentChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[4]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +429,7 @@ func (x *AssignmentChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignmentChunk.ProtoReflect.Descriptor instead.
 func (*AssignmentChunk) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *AssignmentChunk) GetServers() []*ChunkServer {
@@ -446,7 +547,7 @@ type ChunkServer struct {
 
 func (x *ChunkServer) Reset() {
 	*x = ChunkServer{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +559,7 @@ func (x *ChunkServer) String() string {
 func (*ChunkServer) ProtoMessage() {}
 
 func (x *ChunkServer) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[5]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +572,7 @@ func (x *ChunkServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkServer.ProtoReflect.Descriptor instead.
 func (*ChunkServer) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ChunkServer) GetId() string {
@@ -509,7 +610,7 @@ type ChunkMove struct {
 
 func (x *ChunkMove) Reset() {
 	*x = ChunkMove{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +622,7 @@ func (x *ChunkMove) String() string {
 func (*ChunkMove) ProtoMessage() {}
 
 func (x *ChunkMove) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[6]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +635,7 @@ func (x *ChunkMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChunkMove.ProtoReflect.Descriptor instead.
 func (*ChunkMove) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ChunkMove) GetRow() uint32 {
@@ -607,7 +708,7 @@ type FenceRecord struct {
 
 func (x *FenceRecord) Reset() {
 	*x = FenceRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +720,7 @@ func (x *FenceRecord) String() string {
 func (*FenceRecord) ProtoMessage() {}
 
 func (x *FenceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[7]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +733,7 @@ func (x *FenceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRecord.ProtoReflect.Descriptor instead.
 func (*FenceRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FenceRecord) GetIncarnation() uint64 {
@@ -668,7 +769,7 @@ type RestRecord struct {
 
 func (x *RestRecord) Reset() {
 	*x = RestRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +781,7 @@ func (x *RestRecord) String() string {
 func (*RestRecord) ProtoMessage() {}
 
 func (x *RestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[8]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +794,7 @@ func (x *RestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestRecord.ProtoReflect.Descriptor instead.
 func (*RestRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RestRecord) GetIncarnation() uint64 {
@@ -720,7 +821,7 @@ type DrainRecord struct {
 
 func (x *DrainRecord) Reset() {
 	*x = DrainRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +833,7 @@ func (x *DrainRecord) String() string {
 func (*DrainRecord) ProtoMessage() {}
 
 func (x *DrainRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[9]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +846,7 @@ func (x *DrainRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRecord.ProtoReflect.Descriptor instead.
 func (*DrainRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DrainRecord) GetServer() string {
@@ -775,7 +876,7 @@ type ProbationRecord struct {
 
 func (x *ProbationRecord) Reset() {
 	*x = ProbationRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +888,7 @@ func (x *ProbationRecord) String() string {
 func (*ProbationRecord) ProtoMessage() {}
 
 func (x *ProbationRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[10]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +901,7 @@ func (x *ProbationRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbationRecord.ProtoReflect.Descriptor instead.
 func (*ProbationRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ProbationRecord) GetServer() string {
@@ -858,7 +959,7 @@ type QuarantineRecord struct {
 
 func (x *QuarantineRecord) Reset() {
 	*x = QuarantineRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -870,7 +971,7 @@ func (x *QuarantineRecord) String() string {
 func (*QuarantineRecord) ProtoMessage() {}
 
 func (x *QuarantineRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[11]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -883,7 +984,7 @@ func (x *QuarantineRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineRecord.ProtoReflect.Descriptor instead.
 func (*QuarantineRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *QuarantineRecord) GetApp() string {
@@ -917,7 +1018,7 @@ type MaintenanceRecord struct {
 
 func (x *MaintenanceRecord) Reset() {
 	*x = MaintenanceRecord{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1030,7 @@ func (x *MaintenanceRecord) String() string {
 func (*MaintenanceRecord) ProtoMessage() {}
 
 func (x *MaintenanceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[12]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1043,7 @@ func (x *MaintenanceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaintenanceRecord.ProtoReflect.Descriptor instead.
 func (*MaintenanceRecord) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MaintenanceRecord) GetEvent() *MaintenanceEvent {
@@ -972,14 +1073,16 @@ type AgentState struct {
 	// (PROTOCOL R5).
 	ExitProves bool `protobuf:"varint,11,opt,name=exit_proves,json=exitProves,proto3" json:"exit_proves,omitempty"`
 	// It may serve on while nobody vouches, as the leader said last (PROTOCOL R34).
-	ServeOn       bool `protobuf:"varint,90,opt,name=serve_on,json=serveOn,proto3" json:"serve_on,omitempty"`
+	ServeOn bool `protobuf:"varint,90,opt,name=serve_on,json=serveOn,proto3" json:"serve_on,omitempty"`
+	// Highest epoch that the server obeyed (PROTOCOL R14).
+	HighestEpoch  *Epoch `protobuf:"bytes,91,opt,name=highest_epoch,json=highestEpoch,proto3" json:"highest_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentState) Reset() {
 	*x = AgentState{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1094,7 @@ func (x *AgentState) String() string {
 func (*AgentState) ProtoMessage() {}
 
 func (x *AgentState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[13]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1107,7 @@ func (x *AgentState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
 func (*AgentState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentState) GetCluster() string {
@@ -1091,6 +1194,13 @@ func (x *AgentState) GetServeOn() bool {
 	return false
 }
 
+func (x *AgentState) GetHighestEpoch() *Epoch {
+	if x != nil {
+		return x.HighestEpoch
+	}
+	return nil
+}
+
 // AllocatorState is the allocator's file: the session it may destroy after a restart (PROTOCOL R26).
 type AllocatorState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1104,7 +1214,7 @@ type AllocatorState struct {
 
 func (x *AllocatorState) Reset() {
 	*x = AllocatorState{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1226,7 @@ func (x *AllocatorState) String() string {
 func (*AllocatorState) ProtoMessage() {}
 
 func (x *AllocatorState) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[14]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1239,7 @@ func (x *AllocatorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AllocatorState.ProtoReflect.Descriptor instead.
 func (*AllocatorState) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AllocatorState) GetCluster() string {
@@ -1173,7 +1283,7 @@ type RouterCache struct {
 
 func (x *RouterCache) Reset() {
 	*x = RouterCache{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1295,7 @@ func (x *RouterCache) String() string {
 func (*RouterCache) ProtoMessage() {}
 
 func (x *RouterCache) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[15]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1308,7 @@ func (x *RouterCache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterCache.ProtoReflect.Descriptor instead.
 func (*RouterCache) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RouterCache) GetCluster() string {
@@ -1234,7 +1344,7 @@ type GossipPeers struct {
 
 func (x *GossipPeers) Reset() {
 	*x = GossipPeers{}
-	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1356,7 @@ func (x *GossipPeers) String() string {
 func (*GossipPeers) ProtoMessage() {}
 
 func (x *GossipPeers) ProtoReflect() protoreflect.Message {
-	mi := &file_shardmanager_v1_state_proto_msgTypes[16]
+	mi := &file_shardmanager_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1369,7 @@ func (x *GossipPeers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GossipPeers.ProtoReflect.Descriptor instead.
 func (*GossipPeers) Descriptor() ([]byte, []int) {
-	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_shardmanager_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GossipPeers) GetCluster() string {
@@ -1280,13 +1390,25 @@ var File_shardmanager_v1_state_proto protoreflect.FileDescriptor
 
 const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1bshardmanager/v1/state.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\x1a!shardmanager/v1/maintenance.proto\x1a\x1bshardmanager/v1/types.proto\"\x95\x01\n" +
+	"\x1bshardmanager/v1/state.proto\x12\x0fshardmanager.v1\x1a\x1bshardmanager/v1/admin.proto\x1a!shardmanager/v1/maintenance.proto\x1a\x1bshardmanager/v1/types.proto\"\x8f\x02\n" +
 	"\fLeaderRecord\x12\x1c\n" +
 	"\tallocator\x18\x01 \x01(\tR\tallocator\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
 	"\radmin_address\x18\x03 \x01(\tR\fadminAddress\x12\x14\n" +
 	"\x05clean\x18\x04 \x01(\bR\x05clean\x12\x12\n" +
-	"\x04life\x18( \x01(\x06R\x04life\"T\n" +
+	"\x04life\x18( \x01(\x06R\x04life\x12\x1e\n" +
+	"\n" +
+	"generation\x18) \x01(\x04R\n" +
+	"generation\x12*\n" +
+	"\x11lease_validity_ns\x18* \x01(\x03R\x0fleaseValidityNs\x12,\n" +
+	"\x12leader_validity_ns\x18+ \x01(\x03R\x10leaderValidityNs\"~\n" +
+	"\x10GenerationRecord\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x1c\n" +
+	"\trestoring\x18\x02 \x01(\bR\trestoring\x12\x14\n" +
+	"\x05heard\x18\x03 \x01(\x04R\x05heard\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"T\n" +
 	"\x0eSequenceRecord\x12,\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x14\n" +
 	"\x05write\x18\x02 \x01(\x04R\x05write\"o\n" +
@@ -1347,7 +1469,7 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"\x05shard\x18\x02 \x01(\tR\x05shard\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"L\n" +
 	"\x11MaintenanceRecord\x127\n" +
-	"\x05event\x18\x01 \x01(\v2!.shardmanager.v1.MaintenanceEventR\x05event\"\xe3\x02\n" +
+	"\x05event\x18\x01 \x01(\v2!.shardmanager.v1.MaintenanceEventR\x05event\"\xa0\x03\n" +
 	"\n" +
 	"AgentState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
@@ -1364,7 +1486,8 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"provenDead\x12\x1f\n" +
 	"\vexit_proves\x18\v \x01(\bR\n" +
 	"exitProves\x12\x19\n" +
-	"\bserve_on\x18Z \x01(\bR\aserveOn\"{\n" +
+	"\bserve_on\x18Z \x01(\bR\aserveOn\x12;\n" +
+	"\rhighest_epoch\x18[ \x01(\v2\x16.shardmanager.v1.EpochR\fhighestEpoch\"{\n" +
 	"\x0eAllocatorState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1c\n" +
 	"\tallocator\x18\x02 \x01(\tR\tallocator\x12\x18\n" +
@@ -1390,45 +1513,47 @@ func file_shardmanager_v1_state_proto_rawDescGZIP() []byte {
 	return file_shardmanager_v1_state_proto_rawDescData
 }
 
-var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_shardmanager_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_shardmanager_v1_state_proto_goTypes = []any{
 	(*LeaderRecord)(nil),      // 0: shardmanager.v1.LeaderRecord
-	(*SequenceRecord)(nil),    // 1: shardmanager.v1.SequenceRecord
-	(*ServerRecord)(nil),      // 2: shardmanager.v1.ServerRecord
-	(*AppRecord)(nil),         // 3: shardmanager.v1.AppRecord
-	(*AssignmentChunk)(nil),   // 4: shardmanager.v1.AssignmentChunk
-	(*ChunkServer)(nil),       // 5: shardmanager.v1.ChunkServer
-	(*ChunkMove)(nil),         // 6: shardmanager.v1.ChunkMove
-	(*FenceRecord)(nil),       // 7: shardmanager.v1.FenceRecord
-	(*RestRecord)(nil),        // 8: shardmanager.v1.RestRecord
-	(*DrainRecord)(nil),       // 9: shardmanager.v1.DrainRecord
-	(*ProbationRecord)(nil),   // 10: shardmanager.v1.ProbationRecord
-	(*QuarantineRecord)(nil),  // 11: shardmanager.v1.QuarantineRecord
-	(*MaintenanceRecord)(nil), // 12: shardmanager.v1.MaintenanceRecord
-	(*AgentState)(nil),        // 13: shardmanager.v1.AgentState
-	(*AllocatorState)(nil),    // 14: shardmanager.v1.AllocatorState
-	(*RouterCache)(nil),       // 15: shardmanager.v1.RouterCache
-	(*GossipPeers)(nil),       // 16: shardmanager.v1.GossipPeers
-	(*Epoch)(nil),             // 17: shardmanager.v1.Epoch
-	(*Server)(nil),            // 18: shardmanager.v1.Server
-	(*AppSpec)(nil),           // 19: shardmanager.v1.AppSpec
-	(MoveReason)(0),           // 20: shardmanager.v1.MoveReason
-	(*MaintenanceEvent)(nil),  // 21: shardmanager.v1.MaintenanceEvent
+	(*GenerationRecord)(nil),  // 1: shardmanager.v1.GenerationRecord
+	(*SequenceRecord)(nil),    // 2: shardmanager.v1.SequenceRecord
+	(*ServerRecord)(nil),      // 3: shardmanager.v1.ServerRecord
+	(*AppRecord)(nil),         // 4: shardmanager.v1.AppRecord
+	(*AssignmentChunk)(nil),   // 5: shardmanager.v1.AssignmentChunk
+	(*ChunkServer)(nil),       // 6: shardmanager.v1.ChunkServer
+	(*ChunkMove)(nil),         // 7: shardmanager.v1.ChunkMove
+	(*FenceRecord)(nil),       // 8: shardmanager.v1.FenceRecord
+	(*RestRecord)(nil),        // 9: shardmanager.v1.RestRecord
+	(*DrainRecord)(nil),       // 10: shardmanager.v1.DrainRecord
+	(*ProbationRecord)(nil),   // 11: shardmanager.v1.ProbationRecord
+	(*QuarantineRecord)(nil),  // 12: shardmanager.v1.QuarantineRecord
+	(*MaintenanceRecord)(nil), // 13: shardmanager.v1.MaintenanceRecord
+	(*AgentState)(nil),        // 14: shardmanager.v1.AgentState
+	(*AllocatorState)(nil),    // 15: shardmanager.v1.AllocatorState
+	(*RouterCache)(nil),       // 16: shardmanager.v1.RouterCache
+	(*GossipPeers)(nil),       // 17: shardmanager.v1.GossipPeers
+	(*Epoch)(nil),             // 18: shardmanager.v1.Epoch
+	(*Server)(nil),            // 19: shardmanager.v1.Server
+	(*AppSpec)(nil),           // 20: shardmanager.v1.AppSpec
+	(MoveReason)(0),           // 21: shardmanager.v1.MoveReason
+	(*MaintenanceEvent)(nil),  // 22: shardmanager.v1.MaintenanceEvent
 }
 var file_shardmanager_v1_state_proto_depIdxs = []int32{
-	17, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	18, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
-	19, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
-	5,  // 3: shardmanager.v1.AssignmentChunk.servers:type_name -> shardmanager.v1.ChunkServer
-	6,  // 4: shardmanager.v1.AssignmentChunk.open:type_name -> shardmanager.v1.ChunkMove
-	20, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
-	17, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
-	21, // 7: shardmanager.v1.MaintenanceRecord.event:type_name -> shardmanager.v1.MaintenanceEvent
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	18, // 0: shardmanager.v1.SequenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	19, // 1: shardmanager.v1.ServerRecord.server:type_name -> shardmanager.v1.Server
+	20, // 2: shardmanager.v1.AppRecord.spec:type_name -> shardmanager.v1.AppSpec
+	6,  // 3: shardmanager.v1.AssignmentChunk.servers:type_name -> shardmanager.v1.ChunkServer
+	7,  // 4: shardmanager.v1.AssignmentChunk.open:type_name -> shardmanager.v1.ChunkMove
+	21, // 5: shardmanager.v1.ChunkMove.reason:type_name -> shardmanager.v1.MoveReason
+	18, // 6: shardmanager.v1.FenceRecord.epoch:type_name -> shardmanager.v1.Epoch
+	22, // 7: shardmanager.v1.MaintenanceRecord.event:type_name -> shardmanager.v1.MaintenanceEvent
+	18, // 8: shardmanager.v1.AgentState.highest_epoch:type_name -> shardmanager.v1.Epoch
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_shardmanager_v1_state_proto_init() }
@@ -1445,7 +1570,7 @@ func file_shardmanager_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shardmanager_v1_state_proto_rawDesc), len(file_shardmanager_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
