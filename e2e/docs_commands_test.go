@@ -113,7 +113,7 @@ func mentioned(d documented, all []documented) bool {
 // named are verbs that documents name without the arguments that they take.
 var named = []string{
 	"shardmanager safe-to-stop", "shardmanager quarantine release", "shardmanager context set", "shardmanager moves abort",
-	"shardmanager webhooks replay", "shardmanager simulate APP", "shardmanager nomad-controller", "go run ./bench/roadef",
+	"shardmanager snapshot", "shardmanager snapshot restore", "shardmanager snapshot inspect", "shardmanager webhooks replay", "shardmanager simulate APP", "shardmanager nomad-controller", "go run ./bench/roadef",
 }
 
 // contextsDoc is about where the addresses of a cluster come from: there they are in no variable.

@@ -36,8 +36,17 @@ func (r *reader) daemons() map[string]recipe {
 	embedded := " --store-address " + store
 	alone := func() { r.prepareStore(store) }
 	const agentUp, allocatorUp = "agent started", "allocator serves"
+	// The cluster that everything else is typed to goes on: copies of it are put back into a store of their own.
+	aside := " --cluster dev --profile fast --yes" + embedded
+	restore := recipe{before: alone, as: "shardmanager snapshot restore prod.snapshot" + aside, shows: "done: generation"}
+	raise := recipe{as: "shardmanager snapshot raise-generation" + aside, shows: "done: generation"}
 	return map[string]recipe{
-		"shardmanager store": {as: "shardmanager store --listen " + r.port(free) + " --data-dir other-store", keeps: "store started"},
+		"shardmanager snapshot restore prod.snapshot --config /etc/shardmanager/allocator.yaml": restore,
+		"shardmanager snapshot restore FILE --config /etc/shardmanager/allocator.yaml":          restore,
+		"shardmanager snapshot restore FILE":                                                    restore,
+		"shardmanager snapshot raise-generation --config /etc/shardmanager/allocator.yaml":      raise,
+		"shardmanager snapshot raise-generation":                                                raise,
+		"shardmanager store":                                                                    {as: "shardmanager store --listen " + r.port(free) + " --data-dir other-store", keeps: "store started"},
 		"shardmanager allocator --store consul --cluster prod …": {
 			as: "shardmanager allocator --store consul --cluster prod --name a1" + allocator("c1"), keeps: allocatorUp},
 		"shardmanager agent     --store consul --cluster prod …": {as: "shardmanager agent --store consul --cluster prod" + agent("c2"), keeps: agentUp},
@@ -286,7 +295,6 @@ func (r *reader) tools() map[string]recipe {
 		"consul operator raft list-peers":                                    {shows: "leader"},
 		"consul catalog services":                                            {shows: "shardmanager-agent"},
 		"consul catalog services -tags":                                      {shows: "shardmanager-agent.*cluster-dev"},
-		"consul snapshot save":                                               {as: "consul snapshot save backup.snap"},
 		"go doc ./sdk":                                                       {as: "go -C " + r.root() + " doc ./sdk", shows: "package sdk"},
 	}
 }

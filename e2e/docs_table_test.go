@@ -47,6 +47,7 @@ var notRun = []unrun{
 	{"the Consul of `shardmanager dev` answers no DNS; what is in its catalog is asked for by HTTP", "TestDaemonsInTheCatalog", []string{
 		"dig @127.0.0.1 -p 8600 leader.shardmanager-allocator.service.consul SRV", "dig @127.0.0.1 -p 8600 app-kv.shardmanager-agent.service.consul",
 	}},
+	{"it takes everything that Consul keeps back", "TestConsulIsTakenBack", []string{"consul snapshot restore"}},
 	{"words about a program of the system", "", []string{"kill -9", "ip netns list", "ip netns delete", "curl -L"}},
 	{"it changes the machine; the files that it installs are checked", "TestUnitsRunWhatThereIs", []string{
 		"sudo install -m 755 shardmanager /usr/local/bin/",
