@@ -41,9 +41,9 @@ type offline struct {
 
 // stopped is what has to be known before either verb is used.
 const stopped = "\n\nStop every allocator first, in order, and let it run while none does. Agents and applications may run on: every server ends what it does within\n" +
-	"seconds and registers anew, so requests fail from then until allocators run again and have placed the shards. It takes as long as leases last\n" +
-	"(lease_validity; leader_validity in addition if the last allocator was killed). Give it the settings of the allocators: the same --config, or the\n" +
-	"same store and cluster. If it is interrupted, nobody leads until it has been run again."
+	"seconds and registers anew, so requests fail from then until allocators run again and have placed the shards, and data that applications keep in\n" +
+	"memory alone is lost. It takes as long as leases last (lease_validity; leader_validity in addition if the last allocator was killed). Give it the\n" +
+	"settings of the allocators: the same --config, or the same store and cluster. If it is interrupted, nobody leads until it has been run again."
 
 func newOffline(s shell.Shell, c *cobra.Command) *offline {
 	o := &offline{shell: s, cfg: allocator.DefaultConfig(), store: daemon.StoreSettings{Store: daemon.EmbeddedStore, Address: daemon.DefaultStoreAddress}}
@@ -190,5 +190,5 @@ func (o *offline) would(plan restore.Plan, from restore.Source) []string {
 	lines := []string{fmt.Sprintf("Cluster %s gets generation %d, and the state %s: %d keys are written, %d deleted.", o.cfg.Cluster, plan.Generation, from.What,
 		plan.Writes, plan.Deletes)}
 	return append(lines, fmt.Sprintf("%d servers end what they do, and register anew. Requests fail until allocators run again: for %s at least.", plan.Servers,
-		(plan.Wait+time.Second).Round(time.Second)))
+		(plan.Wait+time.Second).Round(time.Second)), "Applications that keep data in memory alone lose it.")
 }
