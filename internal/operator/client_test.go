@@ -74,3 +74,20 @@ func TestLeaderThatWasKilled(t *testing.T) {
 		t.Errorf("nobody leads: %v", err)
 	}
 }
+
+// Whoever does not know a request is of an older version, or something else at a wrong address: the error says so, in one line.
+func TestWhoeverDoesNotKnowTheRequest(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
+	for address, says := range map[string]string{
+		serving(t, new(follower)):      " does not know the request: it is of an older version",
+		other.Listener.Addr().String(): " is a listener of another program, which does not speak HTTP/2: name it rightly",
+	} {
+		client := &Client{Addresses: []string{address}}
+		_, err := Leader(t.Context(), client, shardmanagerv1connect.AdminServiceClient.ListRegions, &pb.ListRegionsRequest{})
+		if text := Explain(err, "allocator "+address, "name it rightly").Error(); !strings.HasPrefix(text, "allocator "+address+says) || strings.Contains(text, "\n") {
+			t.Errorf("%s", text)
+		}
+	}
+}
