@@ -129,6 +129,10 @@ lint: $(BIN)/golangci-lint $(BIN)/buf ## Run the linters (.golangci.yml, buf)
 	$(BIN)/golangci-lint run --allow-parallel-runners
 	$(BIN)/buf lint
 
+.PHONY: checkrules
+checkrules: $(BIN)/rules ## Check alerts and dashboards with Prometheus' own parsers
+	$(BIN)/rules deploy/prometheus/alerts.yaml deploy/grafana/*.json
+
 # The tools have modules of their own, so that what they need does not become ours. Building them takes minutes, once.
 $(BIN)/buf: tools/buf/go.mod tools/buf/go.sum
 	go build -modfile tools/buf/go.mod -o $@ github.com/bufbuild/buf/cmd/buf
@@ -138,6 +142,9 @@ $(BIN)/protoc-gen-connect-openapi: tools/openapi/go.mod tools/openapi/go.sum
 
 $(BIN)/golangci-lint: tools/lint/go.mod tools/lint/go.sum
 	go build -modfile tools/lint/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(BIN)/rules: tools/rules/go.mod tools/rules/go.sum tools/rules/main.go
+	go build -C tools/rules -o "$(CURDIR)/$@" .
 
 # Consul, to run the real thing in tests and in `shardmanager dev --store consul`. It comes into being whole: whoever finds it may run it.
 .PHONY: consul
