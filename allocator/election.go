@@ -126,8 +126,10 @@ func (a *Allocator) acquire(ctx context.Context, s *session) (*grip, error) {
 	for ctx.Err() == nil && s.alive.Err() == nil {
 		view, changed := a.lock.Get()
 		if view.held && view.record.Allocator != a.cfg.Name {
-			a.unfit.Store(nil) // another could do what we could not
-			a.bar("")
+			a.unfit.Store(nil)                  // another could do what we could not
+			if view.record.AdminAddress != "" { // else it is a restore, while which nobody leads
+				a.bar("")
+			}
 		}
 		if view.seen && !view.held {
 			g, err := a.tryAcquire(ctx, s)

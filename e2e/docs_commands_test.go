@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,6 +85,10 @@ func (r *reader) lacks(command string) bool {
 			r.t.Logf("NOT RUN: %s is not there: %s", program, command)
 			return true
 		}
+	}
+	if help, err := exec.Command("curl", "--help", "all").Output(); err == nil && strings.Contains(command, "curl --json") && !strings.Contains(string(help), "--json") {
+		r.t.Logf("NOT RUN: the curl that is there has no --json: %s", command)
+		return true
 	}
 	return false
 }
@@ -250,12 +255,16 @@ func (r *reader) places(consul string) {
 	r.here["10.0.0.1:7410,10.0.0.2:7410,10.0.0.3:7410"] = strings.Join(listen, ",")
 	r.opens("")
 	leader := ""
-	for _, address := range admins {
-		var status struct{ Leading bool }
-		if r.asks("shardmanager status -o json --admin "+address, &status); status.Leading {
-			leader = address
+	await(r.t, "an allocator to lead", func() error {
+		for _, address := range admins {
+			var status struct{ Leading bool }
+			if r.asks("shardmanager status -o json --admin "+address, &status); status.Leading {
+				leader = address
+				return nil
+			}
 		}
-	}
+		return errors.New("none does")
+	})
 	r.here["127.0.0.1:7440"], r.here["HOST:7440"] = leader, leader
 	for name, here := range map[string]string{"APP": "kv", "SHARD": "07", "SERVER": "node-1.kv", "NAME": "pager", "REGION/ZONE": "eu/eu-1", "eu/1": "eu/eu-1",
 		"host-1,host-2": "node-1,node-2"} {

@@ -31,7 +31,7 @@ type reader struct {
 }
 
 // typedPatience is for one command; those that wait for shards to move take the longest.
-const typedPatience = time.Minute
+const typedPatience = 4 * time.Minute
 
 // typing is a command line that runs.
 type typing struct {

@@ -11,12 +11,13 @@ import (
 
 	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/internal/coord"
+	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
 
 // Most is the highest generation that fits into terms.
-const Most = uint64(1)<<24 - 1
+const Most = shard.MostGeneration
 
 // State is the generation as the store has it.
 type State struct {
@@ -32,8 +33,11 @@ func (s State) Number() uint64 { return s.Record.GetGeneration() }
 func (s State) Bar() string {
 	switch r := s.Record; {
 	case r.GetRestoring():
-		return "a restore was begun and has not ended (" + r.GetReason() + "): nobody leads until it has; if it is not running, " +
-			"run `shardmanager snapshot restore FILE` again, with the same file or another"
+		again := "`shardmanager snapshot restore FILE` again, with the same file or another"
+		if !r.GetMixed() {
+			again += ", or `shardmanager snapshot raise-generation`, which keeps what the store has now"
+		}
+		return "a restore was begun and has not ended (" + r.GetReason() + "): nobody leads until it has; if it is not running, run " + again
 	case r.GetReason() != "":
 		return "held: " + r.GetReason() + ": the store went back in time: run `shardmanager snapshot raise-generation`, which keeps what the store has now, " +
 			"or `shardmanager snapshot restore FILE` with a newer copy"

@@ -78,6 +78,16 @@ func TestADeposedLeaderIsNoStoreThatWentBack(t *testing.T) {
 	}
 }
 
+// TestAGenerationThatCannotBe is no word of a later leader: nothing is stored of it, which no restore could get above.
+func TestAGenerationThatCannotBe(t *testing.T) {
+	b := newBare(t, quick(), ledger.Loaded{Apps: appOf(ledger.Row{})})
+	b.step(ledger.Hello{Stream: 1, Server: info("a", 7), HighestEpoch: shard.Epoch{Generation: shard.MostGeneration + 1}})
+	b.expect(1, "Refuse duplicate=false retry=false")
+	if len(b.out.Writes) > 0 || b.out.Stop != nil {
+		t.Errorf("writes %+v, stop %+v", b.out.Writes, b.out.Stop)
+	}
+}
+
 // TestTermsThatAreNotFromTheFuture: of an app that was deleted and created again, whose terms this leader's epoch covers, and of generations before this one.
 func TestTermsThatAreNotFromTheFuture(t *testing.T) {
 	k := key("a", 7)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/shardmanager/shardmanager/allocator/message"
@@ -20,6 +21,10 @@ type stream struct {
 
 // hello begins a stream. Nothing is believed before the server's key was read (PROTOCOL R26).
 func (l *Ledger) hello(ev Hello) {
+	if g := ev.HighestEpoch.Generation; g > shard.MostGeneration {
+		l.send(ev.Stream, message.Refuse{Reason: fmt.Sprintf("the agent obeys generation %d, and at most %d are possible: its state is damaged", g, shard.MostGeneration)})
+		return
+	}
 	if ev.HighestEpoch.Compare(l.epoch) > 0 {
 		l.hears(ev.Server.ID, ev.HighestEpoch.Generation, "server "+string(ev.Server.ID)+" obeyed epoch "+ev.HighestEpoch.String()+", which is later than "+l.epoch.String())
 		l.send(ev.Stream, message.Refuse{Retry: true, Reason: "the agent obeys the later leader " + ev.HighestEpoch.String()})

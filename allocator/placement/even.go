@@ -39,14 +39,15 @@ func (s *state) even() {
 		steps = maxUrgentSteps
 	}
 	found, err := e.task.Solve(steps)
-	if err != nil {
-		s.plan.Notes = append(s.plan.Notes, "not balanced: "+err.Error())
-	}
 	if withdrawn := e.carryOut(found); withdrawn && !s.failsOver() { // nothing permits what the rest stood still for
 		s.forget()
 		s.even()
 		return
 	}
+	if err != nil {
+		s.plan.Notes = append(s.plan.Notes, "not balanced: "+err.Error())
+	}
+	e.later(found)
 	e.unrepaired(found)
 }
 
@@ -230,7 +231,7 @@ func (e *evening) stateApart(i, group int) {
 	}
 }
 
-// carryOut proposes what the engine found, and reports whether something was withdrawn.
+// carryOut proposes what the engine found, and reports whether something was withdrawn that nothing permits.
 func (e *evening) carryOut(found *goals.Outcome) (withdrawn bool) {
 	for _, r := range found.Order {
 		i, k, t := e.refs[r].i, e.refs[r].k, found.Places[r]
@@ -239,7 +240,7 @@ func (e *evening) carryOut(found *goals.Outcome) (withdrawn bool) {
 		case t == problem.Unplaced && added:
 			binds, why := found.Nowhere(int(r))
 			e.withdraw(i, k, binds, why)
-			withdrawn = true
+			withdrawn = withdrawn || binds != goals.Capped // else it only waits for room
 			continue
 		case t == e.task.Replicas[r].At || from < 0 || !added && e.crowds(i, k, e.servers[t]):
 			continue
@@ -259,6 +260,11 @@ func (e *evening) carryOut(found *goals.Outcome) (withdrawn bool) {
 			e.plan.Decisions[e.replicas[i][k].decision].Why = e.whyBalance(c, from, to, high, low)
 		}
 	}
+	return withdrawn
+}
+
+// later says what waits for the moves of this plan, and what can be done in no order.
+func (e *evening) later(found *goals.Outcome) {
 	for _, w := range found.Waiting {
 		e.wait(found, w)
 	}
@@ -266,7 +272,6 @@ func (e *evening) carryOut(found *goals.Outcome) (withdrawn bool) {
 		id := e.in.Shards[e.refs[w.Replica].i].ID
 		e.plan.Notes = append(e.plan.Notes, fmt.Sprintf("shard %s cannot go from %s to %s, as no spare place makes room: %s", id, e.name(w.From), e.name(w.To), w.Binds))
 	}
-	return withdrawn
 }
 
 // wait says of a move of a later wave that it waits. The next plan makes it, if that is still what is best.

@@ -7,7 +7,7 @@
 //  3. The keys of all servers are deleted: the store vouches for no incarnation that may hold anything. Their agents end them, and register new ones,
 //     which hold nothing.
 //  4. What earlier leaders and the store vouched for is waited out. Every incarnation that any row ever named is over.
-//  5. The rows are written. They name nobody, and their terms are of the new generation.
+//  5. The rows are written; of a copy, after the mark says so: what is stored then is to be kept no more. They name nobody, and their terms are of the new generation.
 //  6. The mark goes, and the lock with it, in one transaction.
 //
 // One that is cut short is begun again from the start, by whoever runs it again. All of it may be done twice.
@@ -75,6 +75,9 @@ func (e *LedError) Error() string {
 	return fmt.Sprintf("%s holds the leader's lock: stop every allocator of the cluster first (agents and applications may run on); "+
 		"of one that was killed, the session ends within 20 s", who)
 }
+
+// ErrMixed says that there is nothing that could be kept.
+var ErrMixed = errors.New("restore: a restore of a copy was cut short, and what is stored may be a mixture of both: run `shardmanager snapshot restore FILE` again, with the same file or another")
 
 const (
 	// callTime bounds one call of the store, listTime the read of everything.
@@ -171,6 +174,9 @@ type work struct {
 func (d Deps) work(p *present, from Source) (*work, error) {
 	source := from.Entries
 	if source == nil {
+		if p.generation.Record.GetRestoring() && p.generation.Record.GetMixed() {
+			return nil, ErrMixed
+		}
 		source = p.entries
 	}
 	w := new(work)

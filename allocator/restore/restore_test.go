@@ -271,6 +271,44 @@ func TestRestoreIsCutShort(t *testing.T) {
 	})
 }
 
+// TestAMixtureIsNotKept: once a copy has begun to be written, raise-generation refuses what is stored, until a copy has been written whole.
+func TestAMixtureIsNotKept(t *testing.T) {
+	contract(t, func(t *testing.T, b *bench) {
+		saved := b.all()
+		b.put(keys.Drain("x.kv"), &pb.DrainRecord{Server: "x.kv"}) // it is deleted first
+		cut := func(when string) {
+			t.Helper()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			d := b.deps()
+			d.Tell = func(what string, _, _ uint64) {
+				if strings.HasPrefix(what, when) {
+					cancel()
+				}
+			}
+			if _, err := restore.Run(ctx, d, restore.Source{What: "of a test", Entries: saved}); !errors.Is(err, context.Canceled) {
+				t.Fatalf("cut short while it %s: %v", when, err)
+			}
+		}
+		cut("waits")
+		if bar := b.generation().Bar(); !strings.Contains(bar, "raise-generation") {
+			t.Errorf("nothing was written yet, and it says %s", bar)
+		}
+		for _, when := range []string{"writes", "waits"} { // the second time it does not come so far, and what is stored is the mixture still
+			cut(when)
+			if bar := b.generation().Bar(); strings.Contains(bar, "raise-generation") || !strings.Contains(bar, "snapshot restore FILE") {
+				t.Errorf("cut short while it %s, it says %s", when, bar)
+			}
+			if _, err := b.run(restore.Source{What: "of what the store had"}); !errors.Is(err, restore.ErrMixed) {
+				t.Errorf("cut short while it %s, then kept: %v", when, err)
+			}
+		}
+		if _, err := b.run(restore.Source{What: "of a test", Entries: saved}); err != nil || b.generation().Bar() != "" {
+			t.Errorf("at last: %v, %v", err, b.generation().Record)
+		}
+	})
+}
+
 // TestRestoreLosesTheLock: nothing is written any more.
 func TestRestoreLosesTheLock(t *testing.T) {
 	contract(t, func(t *testing.T, b *bench) {

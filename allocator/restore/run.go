@@ -61,10 +61,10 @@ func Run(ctx context.Context, d Deps, from Source) (plan Plan, err error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if err := h.mark(ctx, w.plan.Generation, from.What); err != nil {
+	if err := h.mark(ctx, w.plan.Generation, from.What, p.generation.Record.GetMixed()); err != nil {
 		return Plan{}, err
 	}
-	if err := h.rewrite(ctx, p, w); err != nil {
+	if err := h.rewrite(ctx, p, w, from); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -90,7 +90,7 @@ func (d Deps) acquire(ctx context.Context, from Source) (*hold, error) {
 	}
 	h := &hold{Deps: d, session: session, clean: p.record.GetClean()}
 	h.Settings = d.settings(p)
-	value, err := wire.Encode(h.record(p.highest, false))
+	value, err := wire.Encode(h.record(p.generation.Number(), false))
 	if err == nil {
 		unchanged := coord.Op{Verb: coord.CheckNotExists, Key: d.Keys.Leader()}
 		if p.leader.Key != "" {
@@ -159,9 +159,9 @@ func (h *hold) commit(ctx context.Context, ops ...coord.Op) error {
 	}
 }
 
-// mark stores the new generation, unfinished.
-func (h *hold) mark(ctx context.Context, generation uint64, what string) error {
-	value, err := wire.Encode(&pb.GenerationRecord{Generation: generation, Restoring: true, Reason: what})
+// mark stores the new generation, unfinished. Mixed: what is stored may be a part of a copy.
+func (h *hold) mark(ctx context.Context, generation uint64, what string, mixed bool) error {
+	value, err := wire.Encode(&pb.GenerationRecord{Generation: generation, Restoring: true, Reason: what, Mixed: mixed})
 	if err == nil {
 		err = h.commit(ctx, coord.Op{Verb: coord.Set, Key: h.Keys.Generation(), Value: value})
 	}
@@ -175,12 +175,17 @@ func (h *hold) mark(ctx context.Context, generation uint64, what string) error {
 }
 
 // rewrite does everything after the mark.
-func (h *hold) rewrite(ctx context.Context, p *present, w *work) error {
+func (h *hold) rewrite(ctx context.Context, p *present, w *work, from Source) error {
 	if err := h.endAll(ctx, w.register); err != nil {
 		return err
 	}
 	if err := h.wait(ctx, h.Clock(), p.rest); err != nil {
 		return err
+	}
+	if from.Entries != nil {
+		if err := h.mark(ctx, w.plan.Generation, from.What, true); err != nil {
+			return err
+		}
 	}
 	if err := h.write(ctx, w.ops); err != nil {
 		return err

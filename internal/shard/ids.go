@@ -40,6 +40,9 @@ type Term uint64
 
 const generationShift = 40
 
+// MostGeneration is the highest generation that fits into terms.
+const MostGeneration = uint64(1)<<(64-generationShift) - 1
+
 // FirstTerm is the term before any grant in a generation.
 func FirstTerm(generation uint64) Term { return Term(generation << generationShift) }
 

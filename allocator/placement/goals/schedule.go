@@ -68,7 +68,7 @@ func (o *Outcome) schedule() error {
 		if err != nil {
 			return err
 		}
-		if alone.found && alone.after.Less(&best.before, alone.tiers) && !(best.found && best.after.Less(&alone.after, alone.tiers)) {
+		if alone.found && alone.after.Less(&best.before, alone.tiers) && !(best.found && best.after.Less(&alone.after, max(best.tiers, alone.tiers))) {
 			best = alone
 		}
 	}

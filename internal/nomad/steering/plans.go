@@ -151,7 +151,8 @@ func (d *desk) moving(p *Deployment, names map[string]bool) *Allocation {
 		if _, in := p.Groups[a.Group]; !in || !names[a.Name] || a.Namespace != p.Namespace || a.Job != p.Job || a.Version == p.Version || a.State == Ended {
 			continue
 		}
-		if a.State == Stopping || len(d.servers[a.ID]) == 0 && d.Now.Before(a.Placed.Add(d.set.Duration)) || d.drained[a.Node] {
+		switch served := len(d.servers[a.ID]) > 0; {
+		case served && (a.State == Stopping || d.drained[a.Node]), !served && a.State == Live && d.Now.Before(a.Placed.Add(d.set.Duration)):
 			return a
 		}
 	}

@@ -143,7 +143,9 @@ type GenerationRecord struct {
 	// obeyed, and nobody leads until the generation is above it. Meaningless without a reason.
 	Heard uint64 `protobuf:"varint,3,opt,name=heard,proto3" json:"heard,omitempty"`
 	// Why nobody may lead, for people; empty: somebody may.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// A restore that has not ended began to write a copy: what is stored may be a mixture of both.
+	Mixed         bool `protobuf:"varint,5,opt,name=mixed,proto3" json:"mixed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +206,13 @@ func (x *GenerationRecord) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *GenerationRecord) GetMixed() bool {
+	if x != nil {
+		return x.Mixed
+	}
+	return false
 }
 
 // SequenceRecord is the value of `g/<group>/sequence`, written by every transaction of a leader: it decides unknown outcomes (PROTOCOL R12).
@@ -1401,14 +1410,15 @@ const file_shardmanager_v1_state_proto_rawDesc = "" +
 	"generation\x18) \x01(\x04R\n" +
 	"generation\x12*\n" +
 	"\x11lease_validity_ns\x18* \x01(\x03R\x0fleaseValidityNs\x12,\n" +
-	"\x12leader_validity_ns\x18+ \x01(\x03R\x10leaderValidityNs\"~\n" +
+	"\x12leader_validity_ns\x18+ \x01(\x03R\x10leaderValidityNs\"\x94\x01\n" +
 	"\x10GenerationRecord\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x1c\n" +
 	"\trestoring\x18\x02 \x01(\bR\trestoring\x12\x14\n" +
 	"\x05heard\x18\x03 \x01(\x04R\x05heard\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"T\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05mixed\x18\x05 \x01(\bR\x05mixed\"T\n" +
 	"\x0eSequenceRecord\x12,\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x16.shardmanager.v1.EpochR\x05epoch\x12\x14\n" +
 	"\x05write\x18\x02 \x01(\x04R\x05write\"o\n" +
