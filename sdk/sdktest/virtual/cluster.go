@@ -68,6 +68,7 @@ func newCluster(t testing.TB, cfg Config) *Cluster {
 		s.agent.start()
 		s.start()
 	}
+	c.plane.WaitRegistered(SettleTime) // so that each gets its share, whoever comes first
 	c.plane.Elect()
 	return c
 }

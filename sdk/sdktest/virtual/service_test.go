@@ -206,7 +206,7 @@ func TestServiceMistakes(t *testing.T) {
 
 // Schedules find the same mistakes, without anybody who thought of them.
 func TestServiceMistakesFoundBySeed(t *testing.T) {
-	const seed, length = 3, 5 * time.Minute
+	const seed, length = 1, 5 * time.Minute
 	for _, m := range []mistake{neverRaises, acknowledgesEarly, keepsCache} {
 		began := time.Now()
 		found := virtual.RunChaos(t, virtual.Config{App: service(m)}, seed, length)

@@ -10,6 +10,7 @@ package plane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -167,23 +168,41 @@ func (p *Plane) Renew(server string) { p.change(func() { delete(p.withheld, serv
 // WaitServed waits until every shard is in its place: it has a primary that serves it, its secondaries, and no move under way. Else id is one that is
 // not, and what says how far it is.
 func (p *Plane) WaitServed(within time.Duration) (id, what string) {
+	p.wait(within, func() bool {
+		id, what = p.unsettled()
+		return id == ""
+	})
+	return id, what
+}
+
+// WaitRegistered waits until every server has an incarnation that can be given something.
+func (p *Plane) WaitRegistered(within time.Duration) {
+	p.wait(within, func() bool {
+		return !slices.ContainsFunc(p.deps.Servers, func(s Server) bool {
+			_, alive := p.alive(s.Name)
+			return !alive
+		})
+	})
+}
+
+// wait returns once a condition, asked under mu, is met, or time is over.
+func (p *Plane) wait(within time.Duration, met func() bool) {
 	timeout := time.NewTimer(within)
 	defer timeout.Stop()
 	again := time.NewTicker(p.cfg.Interval)
 	defer again.Stop()
 	for {
 		p.mu.Lock()
-		id, what = p.unsettled()
-		changed := p.changed
+		done, changed := met(), p.changed
 		p.mu.Unlock()
-		if id == "" {
-			return "", ""
+		if done {
+			return
 		}
 		select {
 		case <-changed:
 		case <-again.C: // processes may have come
 		case <-timeout.C:
-			return id, what
+			return
 		}
 	}
 }
