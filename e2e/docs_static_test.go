@@ -66,7 +66,7 @@ func (s *sources) target(words []string) error {
 		}
 	}
 	dry := exec.CommandContext(s.t.Context(), "make", append([]string{"-n"}, words...)...)
-	dry.Dir = ".."
+	dry.Dir, dry.Env = "..", append(os.Environ(), "LC_ALL=C")
 	if out, err := dry.CombinedOutput(); err != nil {
 		return fmt.Errorf("make -n: %w: %s", err, out)
 	}

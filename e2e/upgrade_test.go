@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// build builds the program under test as a version of its own.
-func build(t *testing.T, version string) string {
+// build builds the program of a source tree as a version of its own.
+func build(t *testing.T, tree, version string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "shardmanager")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-X main.version="+version, "-o", program, "../cmd/shardmanager").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-C", tree, "-ldflags", "-X main.version="+version, "-o", program, "./cmd/shardmanager").CombinedOutput()
 	if err != nil {
 		t.Fatalf("build %s: %v\n%s", version, err, out)
 	}
@@ -39,7 +39,7 @@ func script(t *testing.T, text string) string {
 func TestAgentUpgrade(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, "upgrade", "default", size{allocators: 1, agents: 2}, []string{"--store-address", storeOf(t)}, "")
-	next := build(t, "v9.9.9")
+	next := build(t, "..", "v9.9.9")
 	f.run("100", "--allocators", strings.Join(f.serve, ","))
 	before, first := f.owners(), f.status(0)
 	pid, incarnation := f.agents[0].PID(), first.GetServers()[0].GetServer().GetIncarnation()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,19 +30,14 @@ func former(t *testing.T) string {
 	if commit == "" {
 		t.Skip("SKIPPED: no commit in the repository's history promises a wire")
 	}
-	tree, program := t.TempDir(), filepath.Join(t.TempDir(), "shardmanager")
+	tree := t.TempDir()
 	unpack := exec.CommandContext(t.Context(), "tar", "-x", "-C", tree)
 	unpack.Stdin = bytes.NewReader(git("archive", commit))
 	if out, err := unpack.CombinedOutput(); err != nil {
 		t.Fatalf("unpack %s: %v\n%s", commit, err, out)
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-X main.version="+formerVersion, "-o", program, "./cmd/shardmanager")
-	build.Dir = tree
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", commit, err, out)
-	}
 	t.Logf("the version before is %s", commit)
-	return program
+	return build(t, tree, formerVersion)
 }
 
 const formerVersion = "v0.0.1-former"

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"github.com/shardmanager/shardmanager/allocator/storage"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/shard"
 	"github.com/shardmanager/shardmanager/internal/wire"
@@ -17,9 +17,6 @@ const (
 	sessionTTL = 10 * time.Second
 	renewEvery = 3 * time.Second
 	retryPause = 200 * time.Millisecond
-	// guardBytes and guardOps are what the check of the lock takes of each transaction.
-	guardOps   = 1
-	guardBytes = 4 << 10
 )
 
 // errLost says that the lock was lost: whatever was sent last did not happen, and nothing will any more.
@@ -196,12 +193,14 @@ func (h *hold) rewrite(ctx context.Context, p *present, w *work, from Source) er
 // endAll deletes the keys of servers, as fences do (PROTOCOL R2): the store vouches for no incarnation that was registered when the lock was taken. One that
 // registered since is another, to which no leader can have given anything.
 func (h *hold) endAll(ctx context.Context, servers []coord.Entry) error {
-	for batch := range slices.Chunk(servers, coord.MaxTxnOps-guardOps) {
-		ops := make([]coord.Op, len(batch))
-		for i, e := range batch {
-			ops[i] = coord.Op{Verb: coord.DeleteCAS, Key: e.Key, Index: e.Modify}
-		}
-		err := h.commit(ctx, ops...)
+	ops := make([]coord.Op, len(servers))
+	for i, e := range servers {
+		ops[i] = coord.Op{Verb: coord.DeleteCAS, Key: e.Key, Index: e.Modify}
+	}
+	for _, deletes := range storage.Split(ops) {
+		batch := servers[:len(deletes)]
+		servers = servers[len(deletes):]
+		err := h.commit(ctx, deletes...)
 		if conflict := (*coord.ConflictError)(nil); errors.As(err, &conflict) {
 			err = h.endChanged(ctx, batch)
 		}
@@ -251,20 +250,14 @@ func (h *hold) wait(ctx context.Context, ended shard.Instant, rest time.Duration
 	return nil
 }
 
-// write writes all, in as few transactions as it fits in.
+// write writes all.
 func (h *hold) write(ctx context.Context, ops []coord.Op) error {
-	for done := 0; done < len(ops); {
-		n, bytes := 0, guardBytes
-		for ; done+n < len(ops) && n < coord.MaxTxnOps-guardOps; n++ {
-			op := ops[done+n]
-			if bytes += len(op.Key) + len(op.Value); n > 0 && bytes > coord.MaxTxnBytes {
-				break
-			}
-		}
-		if err := h.commit(ctx, ops[done:done+n]...); err != nil {
+	done := 0
+	for _, batch := range storage.Split(ops) {
+		if err := h.commit(ctx, batch...); err != nil {
 			return err
 		}
-		done += n
+		done += len(batch)
 		h.Tell("writes", uint64(done), uint64(len(ops))) //nolint:gosec // not negative
 	}
 	return nil

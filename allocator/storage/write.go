@@ -93,6 +93,15 @@ func (k Keys) Encode(x *Indexes, epoch shard.Epoch, ops []ledger.WriteOp) ([][]c
 	return b.done, nil
 }
 
+// Split puts operations into as few transactions as they fit in, in their order, with room for what is put before each.
+func Split(ops []coord.Op) [][]coord.Op {
+	var b batches
+	for _, op := range ops {
+		b.add(op)
+	}
+	return b.done
+}
+
 func (k Keys) encode(b *batches, x *Indexes, epoch shard.Epoch, op ledger.WriteOp) error {
 	switch op := op.(type) {
 	case ledger.PutSpec:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -117,6 +118,11 @@ func (p *plane) GetShardMap(context.Context, *pb.AdminServiceGetShardMapRequest)
 func serve(t *testing.T, p shardmanagerv1connect.AdminServiceHandler) string {
 	t.Helper()
 	_, handler := shardmanagerv1connect.NewAdminServiceHandler(p)
+	return serveHandler(t, handler)
+}
+
+func serveHandler(t *testing.T, handler http.Handler) string {
+	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = transport.NewServer(context.Background(), handler)
 	server.Start()

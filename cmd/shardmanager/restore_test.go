@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/snapshot"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
-	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -37,11 +35,7 @@ func TestSnapshotRestore(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle(embedded.NewHandler(store))
 	snapshot.Handle(mux, snapshot.Source{Store: store, Cluster: "c1", Group: "default", Name: "a1", Software: "v1"})
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = transport.NewServer(t.Context(), mux)
-	server.Start()
-	t.Cleanup(server.Close)
-	address, dir := strings.TrimPrefix(server.URL, "http://"), t.TempDir()
+	address, dir := serveHandler(t, mux), t.TempDir()
 	file, settings := filepath.Join(dir, "c1.snapshot"), filepath.Join(dir, "allocator.yaml")
 	drain := "shardmanager/c1/g/default/drains/x.kv"
 	put(drain, &pb.DrainRecord{Server: "x.kv"})

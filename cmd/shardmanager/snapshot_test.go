@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/shardmanager/shardmanager/allocator/snapshot"
 	"github.com/shardmanager/shardmanager/internal/coord"
 	"github.com/shardmanager/shardmanager/internal/coord/embedded"
-	"github.com/shardmanager/shardmanager/internal/transport"
 	"github.com/shardmanager/shardmanager/internal/wire"
 	pb "github.com/shardmanager/shardmanager/proto/shardmanager/v1"
 )
@@ -31,11 +29,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	snapshot.Handle(mux, snapshot.Source{Store: store, Cluster: "c1", Group: "default", Name: "a1", Software: "v1"})
-	server := httptest.NewUnstartedServer(nil)
-	server.Config = transport.NewServer(t.Context(), mux)
-	server.Start()
-	t.Cleanup(server.Close)
-	admin, dir := strings.TrimPrefix(server.URL, "http://"), t.TempDir()
+	admin, dir := serveHandler(t, mux), t.TempDir()
 	file := filepath.Join(dir, "c1.snapshot")
 	if code, out, errs := shell(t, "snapshot", "save", file, "--admin", "127.0.0.1:1,"+admin); code != exitOK || !strings.Contains(out, "good, SHA-256") {
 		t.Fatalf("save: exit %d, %q, %q", code, out, errs)
