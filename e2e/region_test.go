@@ -16,7 +16,7 @@ import (
 // command runs a verb against the fleet's allocators, which must succeed.
 func (f *fleet) command(args ...string) []byte {
 	f.t.Helper()
-	out, err := exec.CommandContext(f.t.Context(), binary, append(args, "--admin", strings.Join(f.admins, ","))...).Output()
+	out, err := exec.CommandContext(f.t.Context(), binary, f.asked(args...)...).Output()
 	if err != nil {
 		f.t.Fatalf("%v: %v: %s", args, err, out)
 	}

@@ -53,10 +53,10 @@ func (f *fleet) create(app string) {
 	if err := os.WriteFile(file, []byte("name: "+app+"\nkey_space: {hash: {shards: 4}}\n"), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
-	f.must(f.asked("app", "create", "-f", file)...)
+	f.command("app", "create", "-f", file)
 }
 
-// apps lists the apps by name.
+// appNames lists the apps by name.
 func (f *fleet) appNames() (names []string) {
 	lead := f.leading()
 	if lead < 0 {
@@ -76,9 +76,9 @@ func (f *fleet) appNames() (names []string) {
 // vacated waits until a server that is drained has nothing, and everything has an owner.
 func (f *fleet) vacated(server string) map[int]owner {
 	f.t.Helper()
-	f.must(f.asked("drain", server, "--wait")...)
+	f.command("drain", server, "--wait")
 	var owners map[int]owner
-	f.await(time.Minute, "every shard to be elsewhere", func() bool {
+	f.await(patience, "every shard to be elsewhere", func() bool {
 		owners = f.owners()
 		return len(owners) == fleetShards && !slices.ContainsFunc(slices.Collect(maps.Values(owners)), func(o owner) bool { return o.server == server })
 	})
@@ -107,7 +107,7 @@ func (f *fleet) regained(generation uint64, before ...map[int]owner) {
 	}
 }
 
-// served waits until requests are answered again.
+// servedAgain waits until requests are answered again.
 func (f *fleet) servedAgain() {
 	f.t.Helper()
 	begun, _, _ := f.lines.Now()
@@ -126,11 +126,11 @@ func TestASnapshotIsRestored(t *testing.T) {
 	f := newFleet(t, "restored", "fast", size{allocators: 2, agents: 3}, store, "")
 	f.create("before")
 	file := filepath.Join(f.dir, "copy.snapshot")
-	f.must(f.asked("snapshot", "save", file)...)
+	f.command("snapshot", "save", file)
 	f.run("100", "--allocators", strings.Join(f.serve, ","))
 	first := f.owners()
 	f.create("after")
-	f.must(f.asked("app", "delete", "before")...)
+	f.command("app", "delete", "before")
 	second := f.vacated("n0.kv")
 
 	restore := append([]string{"snapshot", "restore", file, "--cluster", f.name, "--profile", "fast"}, store...)

@@ -87,7 +87,7 @@ func TestTwoVersions(t *testing.T) {
 	f.emptied(1)
 	become(1, binary)
 	for i, app := range f.apps {
-		f.drained(i)
+		f.vacated(serverOf(i))
 		f.replace(app)
 		f.await(patience, "every server to be attached", func() bool { return f.attached() == 2 })
 		f.undrained(i)
@@ -112,27 +112,12 @@ func (f *fleet) replace(u *process.Unit) {
 	f.start(u)
 }
 
-// drained moves everything off a server.
-func (f *fleet) drained(i int) {
-	f.t.Helper()
-	f.command("drain", serverOf(i))
-	f.await(patience, "the other server to own everything", func() bool {
-		owners := f.owners()
-		for _, at := range owners {
-			if at.server == serverOf(i) {
-				return false
-			}
-		}
-		return len(owners) == fleetShards
-	})
-}
-
 func (f *fleet) undrained(i int) { f.command("undrain", serverOf(i)) }
 
 // emptied moves everything off a server, and lets it be given shards again.
 func (f *fleet) emptied(i int) {
 	f.t.Helper()
-	f.drained(i)
+	f.vacated(serverOf(i))
 	f.undrained(i)
 }
 
